@@ -1,0 +1,216 @@
+/* What the files of the core share. Not installed, not for callers: those include qrft.h. */
+#ifndef QRFT_CORE_H
+#define QRFT_CORE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "qrft.h"
+
+/* __extension__ because 128-bit integers are not in ISO C; GCC and Clang both have them. */
+__extension__ typedef __int128 i128;
+__extension__ typedef unsigned __int128 u128;
+
+/* ------------------------------------------------------------------------------------------------ characters ---- */
+
+/* A range of bytes being read; at == end means that nothing is left. Nothing ever reads *end. */
+typedef struct {
+    const uint8_t *at;
+    const uint8_t *end;
+} qrft_cursor;
+
+static inline bool is_digit(uint8_t byte) {
+    return byte >= '0' && byte <= '9';
+}
+
+/* The six white-space bytes of ASCII, whatever the locale says. */
+static inline bool is_space(uint8_t byte) {
+    return byte == ' ' || (byte >= '\t' && byte <= '\r');
+}
+
+static inline bool has_digit(const uint8_t *at, const uint8_t *end) {
+    return at < end && is_digit(*at);
+}
+
+static inline bool has_byte(const uint8_t *at, const uint8_t *end, uint8_t byte) {
+    return at < end && *at == byte;
+}
+
+/* Whether these bytes stand at `at`; third is 0 for a sign of two bytes. */
+static inline int wide_sign_length(const uint8_t *at, const uint8_t *end, uint8_t first, uint8_t second,
+                                   uint8_t third) {
+    int length = third ? 3 : 2;
+    if (end - at < length || at[0] != first || at[1] != second) return 0;
+    return third == 0 || at[2] == third ? length : 0;
+}
+
+/* The lengths in bytes of the sign, currency or operator at `at`; 0 when there is none. */
+static inline int minus_length(const uint8_t *at, const uint8_t *end) {
+    return has_byte(at, end, '-') ? 1 : wide_sign_length(at, end, 0xE2, 0x88, 0x92); /* U+2212 */
+}
+
+static inline int currency_length(const uint8_t *at, const uint8_t *end) {
+    if (has_byte(at, end, '$')) return 1;
+    int pound = wide_sign_length(at, end, 0xC2, 0xA3, 0);               /* U+00A3 */
+    return pound ? pound : wide_sign_length(at, end, 0xE2, 0x82, 0xAC); /* U+20AC, the euro */
+}
+
+static inline int times_length(const uint8_t *at, const uint8_t *end) {
+    if (has_byte(at, end, '*') || has_byte(at, end, 'x') || has_byte(at, end, 'X')) return 1;
+    return wide_sign_length(at, end, 0xC3, 0x97, 0); /* U+00D7 */
+}
+
+static inline int divide_length(const uint8_t *at, const uint8_t *end) {
+    if (has_byte(at, end, '/')) return has_byte(at + 1, end, '/') ? 2 : 1;
+    return wide_sign_length(at, end, 0xC3, 0xB7, 0); /* U+00F7 */
+}
+
+/* ------------------------------------------------------------------------------------------- exact arithmetic ---- */
+
+/*
+ * A rational in lowest terms, d > 0, |n| < 2^127, d < 2^127. The operations return false where the result, or a
+ * step that docs/semantics.md names, leaves these bounds; *result is then undefined.
+ */
+typedef struct {
+    i128 n;
+    i128 d;
+} qrft_rational;
+
+qrft_rational rational_make(u128 n, u128 d); /* n / d, reduced; n < 2^127, 0 < d < 2^127 */
+bool rational_add(qrft_rational a, qrft_rational b, qrft_rational *result);
+bool rational_subtract(qrft_rational a, qrft_rational b, qrft_rational *result);
+bool rational_multiply(qrft_rational a, qrft_rational b, qrft_rational *result);
+bool rational_divide(qrft_rational a, qrft_rational b, qrft_rational *result); /* b != 0 */
+
+static inline bool rational_equal(qrft_rational a, qrft_rational b) {
+    return a.n == b.n && a.d == b.d;
+}
+
+static inline u128 magnitude(i128 value) {
+    return value < 0 ? (u128)0 - (u128)value : (u128)value;
+}
+
+/* ---------------------------------------------------------------------------------------------------- numbers ---- */
+
+/* 10^38 is the largest power of ten below 2^127. */
+#define QRFT_MAX_PLACES 38
+
+/* 10^exponent for 0 <= exponent <= QRFT_MAX_PLACES. */
+u128 power_of_ten(int exponent);
+
+/* An unsigned decimal literal, such as 1,234.50. */
+typedef struct {
+    const uint8_t *end;
+    qrft_rational value; /* undefined when too_big */
+    int64_t places;      /* digits shown after the point, here 2 */
+    uint8_t last_digit;  /* the last digit shown, as a character */
+    bool too_big;
+} qrft_literal;
+
+/* Whether a literal begins at `at`: a digit, or a point and a digit. */
+bool literal_starts(const uint8_t *at, const uint8_t *end);
+
+/* Reads the literal at `at`, where literal_starts holds. */
+qrft_literal literal_read(const uint8_t *at, const uint8_t *end);
+
+/* ---------------------------------------------------------------------------------------------- kernels, a row ---- */
+
+typedef struct {
+    const uint8_t *start; /* NULL for QRFT_ANSWER_NO_MARKER */
+    const uint8_t *end;
+    enum qrft_answer_status status;
+    qrft_rational value; /* set when status is QRFT_ANSWER_OK */
+} qrft_answer;
+
+qrft_answer answer_find(const uint8_t *text, const uint8_t *end);
+qrft_answer answer_read(const uint8_t *text, const uint8_t *end); /* as if it followed a marker */
+
+/* Judges the text between << and >>. */
+enum qrft_equation_status equation_check(const uint8_t *text, const uint8_t *end);
+
+/* MurmurHash3 (x64, 128 bits, seed 0) of bytes that arrive in pieces. */
+typedef struct {
+    uint64_t h1;
+    uint64_t h2;
+    uint64_t length;
+    uint8_t tail[16]; /* the last length % 16 bytes, not yet mixed */
+} qrft_hash;
+
+void hash_begin(qrft_hash *hash);
+void hash_equation(qrft_hash *hash, const uint8_t *at, const uint8_t *end); /* its bytes without white space, and \n */
+void hash_end(const qrft_hash *hash, uint8_t key[16]);
+
+/* ---------------------------------------------------------------------------------------------------- columns ---- */
+
+static inline int64_t text_offset(const qrft_texts *texts, int64_t index) {
+    return texts->offsets64 ? texts->offsets64[index] : (int64_t)texts->offsets32[index];
+}
+
+/* An empty text may come with bytes == NULL, and NULL + 0 is undefined in C; so it gets an address of its own. */
+static inline qrft_cursor text_at(const qrft_texts *texts, int64_t index) {
+    static const uint8_t nothing[1] = {0};
+    int64_t start = text_offset(texts, index);
+    int64_t end = text_offset(texts, index + 1);
+    if (start == end) return (qrft_cursor){nothing, nothing};
+    return (qrft_cursor){texts->bytes + start, texts->bytes + end};
+}
+
+/*
+ * Calls work(context, first, last) on ranges of at most `grain` items that together cover 0 .. num_items-1, from up
+ * to num_threads threads. work returns false when there is no memory; the ranges not begun are then left out.
+ * Returns QRFT_DONE or QRFT_NO_MEMORY.
+ */
+typedef bool (*qrft_work)(void *context, int64_t first, int64_t last);
+int parallel_run(qrft_work work, void *context, int64_t num_items, int64_t grain, int num_threads);
+
+/* ------------------------------------------------------------------------------------------------------ paths ---- */
+
+/* Memory that is used again from group to group and only grows. */
+typedef struct {
+    void *memory;
+    size_t capacity;
+} qrft_buffer;
+
+/* Room for count items of item_size bytes; the content is undefined. NULL when there is no memory. */
+void *buffer_reserve(qrft_buffer *buffer, size_t count, size_t item_size);
+void buffer_free(qrft_buffer *buffer);
+
+/* A text as numbers, one a code point, small enough to index a table. */
+typedef struct {
+    const uint32_t *symbols;
+    int64_t length;
+} qrft_path;
+
+/* Gives code points their numbers: ASCII its own, the others 128, 129 ... in the order in which they come. */
+typedef struct {
+    qrft_buffer slots;
+    size_t num_slots; /* a power of two, or 0 */
+    uint32_t num_symbols;
+} qrft_alphabet;
+
+/* How many bytes of the text are not ASCII. */
+int64_t count_wide_bytes(qrft_cursor text);
+
+/* Starts anew, for texts with that many wide bytes in all. False when there is no memory. */
+bool alphabet_begin(qrft_alphabet *alphabet, int64_t num_wide_bytes);
+void alphabet_free(qrft_alphabet *alphabet);
+
+/* Writes at most QRFT_DISTANCE_LIMIT symbols, and never more than text has bytes; returns how many. */
+int64_t alphabet_encode(qrft_alphabet *alphabet, qrft_cursor text, uint32_t *symbols);
+
+/* The working memory of distances. */
+typedef struct {
+    qrft_buffer masks; /* a 64-bit mask a symbol, all zero between calls */
+    size_t num_masks;
+    qrft_buffer steps;
+} qrft_distancer;
+
+/* Makes room for symbols below num_symbols. False when there is no memory. */
+bool distancer_begin(qrft_distancer *distancer, uint32_t num_symbols);
+void distancer_free(qrft_distancer *distancer);
+
+/* The Levenshtein distance in O(length a * length b / 64). */
+int64_t distancer_distance(qrft_distancer *distancer, qrft_path a, qrft_path b);
+
+#endif

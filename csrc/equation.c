@@ -1,0 +1,210 @@
+/*
+ * Judges one equation: recursive descent over the grammar of docs/semantics.md, computing as it reads.
+ *
+ *     equation  sum { "=" sum }+              factor   prefix* ( literal | "(" sum ")" ) [ "%" | currency ]
+ *     sum       product { (+|-) product }     prefix   + | - | currency (once)
+ *     product   factor { (times|by) factor }
+ *
+ * A fault of syntax ends the reading. Trouble in arithmetic is noted and the reading goes on, without computing,
+ * because a fault of syntax further on decides first.
+ */
+#include "core.h"
+
+typedef struct {
+    qrft_cursor cursor;
+    int depth;
+    enum qrft_equation_status syntax;  /* QRFT_EQUATION_OK, _MALFORMED or _TOO_DEEP: the first fault */
+    enum qrft_equation_status trouble; /* QRFT_EQUATION_OK, _DIVISION_BY_ZERO or _OVERFLOW: the first */
+    int num_operations;                /* operators and brackets in this part; 0: the part is one number */
+    qrft_literal literal;              /* the last one read */
+    bool is_percent;                   /* and whether a % followed it */
+} parser;
+
+typedef bool (*operation)(qrft_rational a, qrft_rational b, qrft_rational *result);
+
+static qrft_rational read_sum(parser *p);
+
+static void skip_space(parser *p) {
+    while (p->cursor.at < p->cursor.end && is_space(*p->cursor.at)) p->cursor.at++;
+}
+
+static bool take(parser *p, int length) {
+    p->cursor.at += length;
+    return length > 0;
+}
+
+static bool take_byte(parser *p, uint8_t byte) {
+    return take(p, has_byte(p->cursor.at, p->cursor.end, byte));
+}
+
+static void fault(parser *p, enum qrft_equation_status status) {
+    if (p->syntax == QRFT_EQUATION_OK) p->syntax = status;
+}
+
+static void trouble(parser *p, enum qrft_equation_status status) {
+    if (p->trouble == QRFT_EQUATION_OK) p->trouble = status;
+}
+
+/* Once something has gone wrong the values no longer matter, and nothing is computed with them. */
+static bool is_sound(const parser *p) {
+    return p->syntax == QRFT_EQUATION_OK && p->trouble == QRFT_EQUATION_OK;
+}
+
+static qrft_rational compute(parser *p, operation operate, qrft_rational a, qrft_rational b) {
+    if (!is_sound(p)) return a;
+    if (operate == rational_divide && b.n == 0) {
+        trouble(p, QRFT_EQUATION_DIVISION_BY_ZERO);
+        return a;
+    }
+    qrft_rational result = a;
+    if (!operate(a, b, &result)) trouble(p, QRFT_EQUATION_OVERFLOW);
+    return result;
+}
+
+/* ---------------------------------------------------------------------------------------------------- grammar ---- */
+
+static qrft_rational read_literal(parser *p) {
+    p->literal = literal_read(p->cursor.at, p->cursor.end);
+    p->cursor.at = p->literal.end;
+    if (p->literal.places == 0) take_byte(p, '.'); /* "5." is 5 */
+    if (p->literal.too_big) trouble(p, QRFT_EQUATION_OVERFLOW);
+    return p->literal.too_big ? (qrft_rational){0, 1} : p->literal.value;
+}
+
+static qrft_rational read_brackets(parser *p) {
+    p->num_operations++;
+    if (p->depth == QRFT_MAX_DEPTH) {
+        fault(p, QRFT_EQUATION_TOO_DEEP);
+        return (qrft_rational){0, 1};
+    }
+    p->depth++;
+    qrft_rational value = read_sum(p);
+    p->depth--;
+    if (!take_byte(p, ')')) fault(p, QRFT_EQUATION_MALFORMED);
+    return value;
+}
+
+static qrft_rational read_primary(parser *p) {
+    if (take_byte(p, '(')) return read_brackets(p);
+    if (literal_starts(p->cursor.at, p->cursor.end)) return read_literal(p);
+    fault(p, QRFT_EQUATION_MALFORMED);
+    return (qrft_rational){0, 1};
+}
+
+/* Signs and at most one currency, in any order; returns whether the signs together negate. */
+static bool read_prefixes(parser *p) {
+    bool negative = false, currency_seen = false;
+    for (;;) {
+        skip_space(p);
+        if (has_digit(p->cursor.at, p->cursor.end)) return negative; /* nearly always */
+        if (take(p, minus_length(p->cursor.at, p->cursor.end))) {
+            negative = !negative;
+        } else if (take_byte(p, '+')) {
+            continue;
+        } else if (!currency_seen && take(p, currency_length(p->cursor.at, p->cursor.end))) {
+            currency_seen = true;
+        } else {
+            return negative;
+        }
+    }
+}
+
+static qrft_rational read_factor(parser *p) {
+    bool negative = read_prefixes(p);
+    qrft_rational value = read_primary(p);
+    if (negative) value.n = -value.n;
+    skip_space(p);
+    p->is_percent = take_byte(p, '%');
+    if (p->is_percent) {
+        value = compute(p, rational_divide, value, (qrft_rational){100, 1});
+    } else {
+        take(p, currency_length(p->cursor.at, p->cursor.end));
+    }
+    skip_space(p);
+    return value;
+}
+
+static operation take_product_operator(parser *p) {
+    if (take(p, times_length(p->cursor.at, p->cursor.end))) return rational_multiply;
+    if (take(p, divide_length(p->cursor.at, p->cursor.end))) return rational_divide;
+    return NULL;
+}
+
+static operation take_sum_operator(parser *p) {
+    if (take_byte(p, '+')) return rational_add;
+    if (take(p, minus_length(p->cursor.at, p->cursor.end))) return rational_subtract;
+    return NULL;
+}
+
+static qrft_rational read_product(parser *p) {
+    qrft_rational value = read_factor(p);
+    operation operate;
+    while (p->syntax == QRFT_EQUATION_OK && (operate = take_product_operator(p))) {
+        p->num_operations++;
+        value = compute(p, operate, value, read_factor(p));
+    }
+    return value;
+}
+
+static qrft_rational read_sum(parser *p) {
+    qrft_rational value = read_product(p);
+    operation operate;
+    while (p->syntax == QRFT_EQUATION_OK && (operate = take_sum_operator(p))) {
+        p->num_operations++;
+        value = compute(p, operate, value, read_product(p));
+    }
+    return value;
+}
+
+static qrft_rational read_part(parser *p) {
+    p->num_operations = 0;
+    return read_sum(p);
+}
+
+/* -------------------------------------------------------------------------------------------------- comparing ---- */
+
+/* Exactly half a unit of the last place away: right if rounded away from zero, or to an even last digit. */
+static bool tie_is_right(const parser *p, qrft_rational exact, qrft_rational error) {
+    bool away_from_zero = (error.n < 0) == (exact.n >= 0); /* error = exact - shown */
+    return away_from_zero || (p->literal.last_digit - '0') % 2 == 0;
+}
+
+/* Whether the number just read is `exact`, rounded to the decimals that it shows. */
+static bool is_rounded(parser *p, qrft_rational exact, qrft_rational shown) {
+    int64_t places = p->literal.places + (p->is_percent ? 2 : 0);
+    if (p->num_operations > 0 || p->literal.places == 0 || places > QRFT_MAX_PLACES) return false;
+    qrft_rational error;
+    if (!rational_subtract(exact, shown, &error)) {
+        trouble(p, QRFT_EQUATION_OVERFLOW);
+        return false;
+    }
+    u128 scaled; /* |error| <= 1 / (2 * 10^places), without the fraction */
+    if (__builtin_mul_overflow(magnitude(error.n), 2 * power_of_ten((int)places), &scaled)) return false;
+    if (scaled == (u128)error.d) return tie_is_right(p, exact, error);
+    return scaled < (u128)error.d;
+}
+
+static bool part_agrees(parser *p, qrft_rational first, qrft_rational part) {
+    return !is_sound(p) || rational_equal(first, part) || is_rounded(p, first, part);
+}
+
+static bool is_blank(const uint8_t *at, const uint8_t *end) {
+    while (at < end && is_space(*at)) at++;
+    return at == end;
+}
+
+enum qrft_equation_status equation_check(const uint8_t *text, const uint8_t *end) {
+    if (is_blank(text, end)) return QRFT_EQUATION_EMPTY;
+    parser p = {.cursor = {text, end}};
+    qrft_rational first = read_part(&p);
+    bool right = true;
+    int num_parts = 1;
+    for (; p.syntax == QRFT_EQUATION_OK && take_byte(&p, '='); num_parts++) {
+        qrft_rational part = read_part(&p);
+        right = part_agrees(&p, first, part) && right;
+    }
+    if (num_parts < 2 || p.cursor.at < p.cursor.end) fault(&p, QRFT_EQUATION_MALFORMED);
+    if (p.syntax != QRFT_EQUATION_OK) return p.syntax;
+    if (p.trouble != QRFT_EQUATION_OK) return p.trouble;
+    return right ? QRFT_EQUATION_OK : QRFT_EQUATION_WRONG;
+}

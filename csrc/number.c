@@ -1,0 +1,89 @@
+/* Decimal literals. */
+#include "core.h"
+
+/* --------------------------------------------------------------------------------------------------- literals ---- */
+
+/* The digits read so far, as mantissa / 10^places without the zeros that a decimal part ends with. */
+typedef struct {
+    u128 mantissa;
+    int64_t places;
+    int64_t zeros; /* zeros after the point that count only if another digit follows */
+    bool too_big;
+} accumulator;
+
+#define LIMIT ((u128)1 << 127)
+
+/* Ten times as much and a digit still fit in 64 bits. */
+#define SMALL ((u128)1 << 60)
+
+u128 power_of_ten(int exponent) {
+    u128 power = 1;
+    for (int i = 0; i < exponent; i++) power *= 10;
+    return power;
+}
+
+/* mantissa = mantissa * 10^shift + digit, or too_big. */
+static void append(accumulator *number, int64_t shift, uint8_t digit) {
+    if (shift == 1 && number->mantissa < SMALL && !number->too_big) { /* nearly always, and much cheaper */
+        number->mantissa = (uint64_t)number->mantissa * 10 + digit - '0';
+        return;
+    }
+    if (number->mantissa != 0 && shift > QRFT_MAX_PLACES) number->too_big = true;
+    for (int64_t i = 0; i < shift && !number->too_big; i++) {
+        if (number->mantissa > LIMIT / 10) number->too_big = true;
+        if (number->mantissa == 0) break;
+        number->mantissa *= 10;
+    }
+    number->mantissa = number->mantissa + digit - '0';
+    if (number->mantissa >= LIMIT) number->too_big = true;
+    if (number->too_big) number->mantissa = 0;
+}
+
+static const uint8_t *read_digits(const uint8_t *at, const uint8_t *end, accumulator *number) {
+    for (; has_digit(at, end); at++) append(number, 1, *at);
+    return at;
+}
+
+/* Whether a comma and exactly three digits stand at `at`. */
+static bool group_follows(const uint8_t *at, const uint8_t *end) {
+    if (end - at < 4 || at[0] != ',') return false;
+    return is_digit(at[1]) && is_digit(at[2]) && is_digit(at[3]) && !has_digit(at + 4, end);
+}
+
+/* Separators are read only where they belong: after one to three digits that do not begin with 0. */
+static const uint8_t *read_integer(const uint8_t *at, const uint8_t *end, accumulator *number) {
+    const uint8_t *stop = read_digits(at, end, number);
+    if (stop == at || stop - at > 3 || *at == '0') return stop;
+    while (group_follows(stop, end)) stop = read_digits(stop + 1, end, number);
+    return stop;
+}
+
+static const uint8_t *read_decimals(const uint8_t *at, const uint8_t *end, accumulator *number) {
+    for (; has_digit(at, end); at++) {
+        number->zeros++;
+        if (*at == '0') continue;
+        number->places += number->zeros;
+        append(number, number->zeros, *at);
+        number->zeros = 0;
+    }
+    return at;
+}
+
+bool literal_starts(const uint8_t *at, const uint8_t *end) {
+    return has_digit(at, end) || (has_byte(at, end, '.') && has_digit(at + 1, end));
+}
+
+qrft_literal literal_read(const uint8_t *at, const uint8_t *end) {
+    accumulator number = {0, 0, 0, false};
+    qrft_literal literal = {0};
+    literal.end = read_integer(at, end, &number);
+    if (has_byte(literal.end, end, '.') && has_digit(literal.end + 1, end)) {
+        const uint8_t *decimals = literal.end + 1;
+        literal.end = read_decimals(decimals, end, &number);
+        literal.places = literal.end - decimals;
+    }
+    literal.last_digit = literal.end[-1];
+    literal.too_big = number.too_big || number.places > QRFT_MAX_PLACES;
+    if (!literal.too_big) literal.value = rational_make(number.mantissa, power_of_ten((int)number.places));
+    return literal;
+}

@@ -1,0 +1,164 @@
+/*
+ * The C core of qrft: every declaration, with its contract. docs/semantics.md says what the answers mean.
+ *
+ * This file is read by the C compiler (through qrft.h) and by cffi, so it holds declarations and comments only.
+ *
+ * Every function here
+ *   - takes texts of any bytes: invalid UTF-8, NUL bytes and empty texts are input like any other;
+ *   - never reads outside the bytes that the caller describes, and never writes outside the output arrays;
+ *   - keeps no state between calls, uses no locale, and may be called from many threads at once;
+ *   - takes time linear in the bytes of its texts, except where a larger bound is stated.
+ * A pointer must not be NULL, and must be aligned for its type, except where NULL is mentioned.
+ */
+
+/* ---------------------------------------------------------------------------------------------------- texts ---- */
+
+/*
+ * A column of texts in Arrow's layout: text i is bytes[offsets[i]] up to, not including, bytes[offsets[i + 1]].
+ * Exactly one of offsets32 and offsets64 is set, the other is NULL; it points at num_texts + 1 offsets that do not
+ * decrease. A slice of a column is the same bytes with a later offsets pointer. bytes may be NULL when all are empty.
+ */
+typedef struct {
+    const uint8_t *bytes;
+    const int32_t *offsets32;
+    const int64_t *offsets64;
+    int64_t num_texts;
+} qrft_texts;
+
+/* What the functions return. */
+enum {
+    QRFT_DONE = 0,
+    QRFT_NO_MEMORY = 1 /* outputs are then undefined, and nothing is leaked */
+};
+
+/* -------------------------------------------------------------------------------------------------- answers ---- */
+
+enum qrft_answer_status {
+    QRFT_ANSWER_OK,
+    QRFT_ANSWER_NO_MARKER,    /* no #### in the text */
+    QRFT_ANSWER_NOT_A_NUMBER, /* what follows the marker can't be read as a number */
+    QRFT_ANSWER_TOO_BIG       /* a number whose numerator or denominator needs more than 127 bits */
+};
+
+/* The name of a status ("ok", "no_marker" ...), or NULL for a number that is none. A static string. */
+const char *qrft_answer_status_name(int status);
+
+/*
+ * An exact value: numerator / denominator in lowest terms, two 128-bit two's complement integers in halves, the
+ * denominator positive. Two values are equal exactly when their 32 bytes are. All zero: no value.
+ */
+typedef struct {
+    uint64_t numerator_low;
+    uint64_t numerator_high;
+    uint64_t denominator_low;
+    uint64_t denominator_high;
+} qrft_value;
+
+/*
+ * Where each text's answer lies and what it is worth. Each pointer has room for num_texts entries.
+ * The span is in bytes of the text, and -1, -1 for QRFT_ANSWER_NO_MARKER. For QRFT_ANSWER_NOT_A_NUMBER it is what
+ * stands there instead, up to the end of the line.
+ */
+typedef struct {
+    int64_t *starts;
+    int64_t *ends;
+    uint8_t *statuses;
+    qrft_value *values; /* all zero where the status is not QRFT_ANSWER_OK */
+} qrft_answers;
+
+/* Finds the answer of each text: the number after the first #### that is followed by one. */
+int qrft_answers_extract(const qrft_texts *texts, int num_threads, qrft_answers *answers);
+
+/* Reads each text as what would follow a marker, such as the gold answers "72" or "$1,000". */
+int qrft_numbers_parse(const qrft_texts *texts, int num_threads, qrft_answers *answers);
+
+/* ------------------------------------------------------------------------------------------------ equations ---- */
+
+/* Also the status of a text: its first equation's trouble in text order, or QRFT_EQUATION_OK. */
+enum qrft_equation_status {
+    QRFT_EQUATION_OK,
+    QRFT_EQUATION_WRONG,            /* the sides differ */
+    QRFT_EQUATION_MALFORMED,        /* not in the grammar */
+    QRFT_EQUATION_TOO_DEEP,         /* more than QRFT_MAX_DEPTH open brackets */
+    QRFT_EQUATION_UNCLOSED,         /* << without >> before the next << or the end */
+    QRFT_EQUATION_EMPTY,            /* nothing but white space between << and >> */
+    QRFT_EQUATION_DIVISION_BY_ZERO, /* ... */
+    QRFT_EQUATION_OVERFLOW          /* an intermediate value needs more than 127 bits */
+};
+
+/*
+ * A level of brackets costs three C frames, together under 1 KiB; 64 levels fit in the smallest thread stack in
+ * use (musl's 128 KiB). The deepest equation of GSM8K has 2.
+ */
+#define QRFT_MAX_DEPTH 64
+
+/* As qrft_answer_status_name. */
+const char *qrft_equation_status_name(int status);
+
+/* ---------------------------------------------------------------------------------------------------- grade ---- */
+
+/* One entry (for keys: 16 bytes) a text. num_equations stops counting at INT32_MAX. */
+typedef struct {
+    int64_t *answer_starts;
+    int64_t *answer_ends;
+    uint8_t *answer_statuses;
+    uint8_t *is_correct; /* 1 when both answers are numbers and equal, else 0 */
+    int32_t *num_equations;
+    uint8_t *equation_statuses;
+    uint8_t *equation_keys;
+} qrft_grades;
+
+/*
+ * Grades every text: its answer against the gold answer, its equations, the key of its equation list.
+ * gold: statuses and values from qrft_numbers_parse; its starts and ends are not read and may be NULL.
+ * gold_index: text i is compared with gold entry gold_index[i], which must exist; a negative index stands for no
+ * gold answer, and then nothing is correct. NULL: with gold entry i.
+ * num_threads below 1 counts as 1. When threads can't be had, fewer do the same work.
+ */
+int qrft_texts_grade(const qrft_texts *texts, const qrft_answers *gold, const int64_t *gold_index, int num_threads,
+                     qrft_grades *grades);
+
+/* --------------------------------------------------------------------------------------------------- curate ---- */
+
+enum qrft_keep {
+    QRFT_KEEP_FIRST,   /* of the rows with equal keys, the first */
+    QRFT_KEEP_FARTHEST /* the paper's rule: a later one replaces it if it lies farther from the other kept paths */
+};
+
+enum qrft_verdict {
+    QRFT_VERDICT_KEPT,
+    QRFT_VERDICT_DUPLICATE,        /* another row with this key is kept */
+    QRFT_VERDICT_DUPLICATE_OF_GOLD /* the gold solution has this key */
+};
+
+/*
+ * Rows by problem. Group g holds the rows order[group_offsets[g]] ... order[group_offsets[g + 1] - 1], in the
+ * order in which the samples count; a row is in one group at most.
+ */
+typedef struct {
+    const int64_t *order;
+    const int64_t *group_offsets;
+    const uint8_t *gold_keys; /* 16 bytes a group, or NULL: no key is taken beforehand */
+    int64_t num_groups;
+} qrft_groups;
+
+/*
+ * Distances look at the first 16,384 code points of a text: a completion of 4,096 tokens has about that many, and
+ * it bounds one distance to 16384 * 16384 / 64 = 4.2 million steps (about 10 ms).
+ */
+#define QRFT_DISTANCE_LIMIT 16384
+
+/*
+ * Chooses the kept rows of each group. eligible[i] != 0: row i may be kept (right answer, right equations). keys:
+ * 16 bytes a row. verdicts[i] is written for eligible rows of a group, and left alone for the others.
+ * A group of n eligible rows with k distinct keys costs O(n) plus, for QRFT_KEEP_FARTHEST, at most 2 n k distances,
+ * and 4 bytes of memory for each byte of its eligible texts plus about 100 a row.
+ */
+int qrft_paths_curate(const qrft_texts *texts, const qrft_groups *groups, const uint8_t *eligible, const uint8_t *keys,
+                      int keep, int num_threads, uint8_t *verdicts);
+
+/*
+ * The Levenshtein distance between two texts, in Unicode code points; a byte that is no part of valid UTF-8 counts
+ * as a code point of its own. Looks at QRFT_DISTANCE_LIMIT code points. -1 when there is no memory.
+ */
+int64_t qrft_texts_distance(const uint8_t *a, int64_t a_length, const uint8_t *b, int64_t b_length);

@@ -1,0 +1,162 @@
+/*
+ * The C core without Python: a few known results, and many made texts in blocks of memory of exactly their size, so
+ * that the sanitizers see any byte read outside. What the results should be is for the Python tests to say.
+ */
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "qrft.h"
+
+#define NUM_ROUNDS 20000
+#define ROWS       8
+
+static const char *const PIECES[] = {
+    "####",     "#",        " ",
+    "<<",       ">>",       "<",
+    ">",        "=",        "+",
+    "-",        "*",        "/",
+    "(",        ")",        "%",
+    "$",        ",",        ".",
+    "0",        "1",        "7",
+    "12",       "100",      "1,000",
+    ",000",     "0.5",      "3/4",
+    "x",        "\n",       "\t",
+    "e5",       "=2",       "1=1",
+    "2+3",      "\xE2\x88", "\x92",
+    "\xE2\x82", "\xAC",     "\xC2\xA3",
+    "\xFF",     "\0",       "((",
+    "))",       "48/2=24",  "99999999999999999999",
+    "\xC3\x97", "\xC3\xB7", "\xF0\x9F\x98\x80",
+};
+#define NUM_PIECES (sizeof PIECES / sizeof *PIECES)
+
+static uint64_t state = 88172645463325252u;
+
+static uint64_t next_random(void) { /* xorshift64 */
+    state ^= state << 13;
+    state ^= state >> 7;
+    state ^= state << 17;
+    return state;
+}
+
+/* A text in a block of its own, so that one byte too far is a fault. */
+static uint8_t *make_text(int64_t *length) {
+    char text[1024];
+    size_t used = 0;
+    for (uint64_t i = next_random() % 40; i > 0; i--) {
+        const char *piece = PIECES[next_random() % NUM_PIECES];
+        size_t size = *piece ? strlen(piece) : 1;
+        memcpy(text + used, piece, size);
+        used += size;
+    }
+    uint8_t *block = malloc(used ? used : 1);
+    memcpy(block, text, used);
+    *length = (int64_t)used;
+    return block;
+}
+
+typedef struct {
+    int64_t starts[ROWS], ends[ROWS];
+    uint8_t statuses[ROWS], correct[ROWS], equations[ROWS], keys[16 * ROWS];
+    int32_t counts[ROWS];
+    qrft_value values[ROWS];
+} outputs;
+
+static qrft_grades grades_of(outputs *out) {
+    return (qrft_grades){out->starts, out->ends, out->statuses, out->correct, out->counts, out->equations, out->keys};
+}
+
+static qrft_answers answers_of(outputs *out) {
+    return (qrft_answers){out->starts, out->ends, out->statuses, out->values};
+}
+
+static void grade_one(const char *text, const char *gold, outputs *out) {
+    static outputs gold_out;
+    int64_t text_offsets[2] = {0, (int64_t)strlen(text)}, gold_offsets[2] = {0, (int64_t)strlen(gold)};
+    qrft_texts texts = {(const uint8_t *)text, NULL, text_offsets, 1};
+    qrft_texts golds = {(const uint8_t *)gold, NULL, gold_offsets, 1};
+    qrft_answers answers = answers_of(&gold_out);
+    qrft_grades grades = grades_of(out);
+    assert(qrft_numbers_parse(&golds, 1, &answers) == QRFT_DONE);
+    assert(qrft_texts_grade(&texts, &answers, NULL, 1, &grades) == QRFT_DONE);
+}
+
+static void test_known(void) {
+    outputs out;
+    grade_one("48/2 = <<48/2=24>>24\n#### $72.", "72", &out);
+    assert(out.statuses[0] == QRFT_ANSWER_OK && out.correct[0] && out.counts[0] == 1);
+    assert(out.equations[0] == QRFT_EQUATION_OK && out.starts[0] == 26 && out.ends[0] == 29);
+    grade_one("<<1/0=1>> #### 3", "4", &out);
+    assert(out.equations[0] == QRFT_EQUATION_DIVISION_BY_ZERO && !out.correct[0]);
+    assert(qrft_texts_distance((const uint8_t *)"kitten", 6, (const uint8_t *)"sitting", 7) == 3);
+    assert(strcmp(qrft_equation_status_name(QRFT_EQUATION_TOO_DEEP), "too_deep") == 0);
+    assert(qrft_answer_status_name(99) == NULL && qrft_equation_status_name(-1) == NULL);
+}
+
+/* One text a column: its block ends where the text ends. */
+static void check_text(const uint8_t *text, int64_t length) {
+    static outputs out, gold;
+    int64_t offsets[2] = {0, length};
+    qrft_texts texts = {text, NULL, offsets, 1};
+    qrft_answers answers = answers_of(&gold);
+    qrft_grades grades = grades_of(&out);
+    assert(qrft_answers_extract(&texts, 1, &answers) == QRFT_DONE);
+    assert(qrft_texts_grade(&texts, &answers, NULL, 1, &grades) == QRFT_DONE);
+    assert(out.correct[0] == (gold.statuses[0] == QRFT_ANSWER_OK));
+    assert(out.starts[0] >= -1 && out.starts[0] <= out.ends[0] && out.ends[0] <= length);
+    assert(qrft_numbers_parse(&texts, 1, &answers) == QRFT_DONE);
+    assert(qrft_texts_distance(text, length, text, length) == 0);
+}
+
+/* A column of several, curated as one problem. */
+static void check_column(const uint8_t *text, int64_t length) {
+    static outputs out;
+    uint8_t eligible[ROWS], verdicts[ROWS];
+    int64_t order[ROWS], group_offsets[2] = {0, ROWS};
+    int32_t offsets[ROWS + 1];
+    for (int i = 0; i <= ROWS; i++) offsets[i] = (int32_t)(length * i / ROWS);
+    for (int i = 0; i < ROWS; i++) {
+        order[i] = i, eligible[i] = next_random() % 4 != 0, verdicts[i] = 99;
+        memset(out.keys + 16 * i, (int)(next_random() % 3), 16);
+    }
+    qrft_texts texts = {text, offsets, NULL, ROWS};
+    qrft_groups groups = {order, group_offsets, next_random() % 2 ? out.keys : NULL, 1};
+    assert(qrft_paths_curate(&texts, &groups, eligible, out.keys, QRFT_KEEP_FARTHEST, 2, verdicts) == QRFT_DONE);
+    for (int i = 0; i < ROWS; i++) assert((verdicts[i] == 99) == !eligible[i]);
+}
+
+static void test_made(void) {
+    for (int round = 0; round < NUM_ROUNDS; round++) {
+        int64_t length;
+        uint8_t *text = make_text(&length);
+        check_text(text, length);
+        check_column(text, length);
+        free(text);
+    }
+}
+
+/* Deep, long or endless: each must end soon, and without a deep stack. */
+static void test_long(void) {
+    static const char *const UNITS[] = {"<<", "(", "#### ", "9", "<<(", "-", "1/3+", "#### a ", "0.0", "\xE2\x88"};
+    const size_t size = 1 << 20;
+    char *text = malloc(size + 2);
+    for (size_t i = 0; i < sizeof UNITS / sizeof *UNITS; i++) {
+        size_t unit = strlen(UNITS[i]);
+        for (size_t at = 0; at < size; at++) text[at] = UNITS[i][at % unit];
+        check_text((const uint8_t *)text, (int64_t)size);
+        memcpy(text, "<<", 2);
+        memcpy(text + size, ">>", 2);
+        check_text((const uint8_t *)text, (int64_t)size + 2);
+    }
+    free(text);
+}
+
+int main(void) {
+    test_known();
+    test_made();
+    test_long();
+    puts("native: all passed");
+    return 0;
+}

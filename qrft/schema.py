@@ -1,0 +1,57 @@
+"""The tables that flow between the stages. Parquet at rest; a row carries its provenance all the way."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+PROBLEMS = pa.schema(
+    [
+        ("problem_id", pa.string()),
+        ("question", pa.large_string()),
+        ("solution", pa.large_string()),  # the gold solution, ending in "#### answer"
+        ("answer", pa.string()),  # the text after "####"
+    ]
+)
+
+SAMPLES = pa.schema(
+    [
+        ("problem_id", pa.string()),
+        ("model", pa.string()),
+        ("sample_index", pa.int32()),  # 0 .. num_samples-1 within its problem and model
+        ("completion", pa.large_string()),
+        ("finish_reason", pa.string()),  # "stop" (end of text) or "length"
+        ("num_tokens", pa.int32()),  # generated tokens, the end-of-text token included
+        ("logprob", pa.float32()),  # sum of the natural-log probabilities at temperature 1 of the picked tokens
+    ]
+)
+
+# Row-aligned with SAMPLES; no text is copied.
+GRADED = pa.schema(
+    [
+        ("answer_start", pa.int64()),  # byte span of the answer inside the completion; -1, -1 when there is none
+        ("answer_end", pa.int64()),
+        ("status", pa.string()),  # the answer's status, by name: docs/semantics.md lists them
+        ("is_correct", pa.bool_()),  # the answer equals the problem's
+        ("num_equations", pa.int32()),
+        ("equations_status", pa.string()),  # "ok", or the first equation's trouble by name
+        ("equation_key", pa.binary(16)),  # 128-bit hash of the equation list
+    ]
+)
+
+TRAINING = pa.schema(
+    [
+        ("problem_id", pa.string()),
+        ("question", pa.large_string()),
+        ("completion", pa.large_string()),
+        ("source", pa.string()),  # "gold", or the name of the model that sampled it
+        ("sample_index", pa.int32()),  # null for gold
+    ]
+)
+
+EVALUATION = pa.schema(
+    [
+        ("problem_id", pa.string()),
+        ("model", pa.string()),
+        ("is_correct", pa.bool_()),
+    ]
+)
