@@ -1,0 +1,11 @@
+"""Many samples of many prompts: token ids in, token ids out.
+
+messages    the types that go in and come out
+streams     random numbers that depend on (seed, problem, sample, position) and nothing else
+picking     tokens from a block of logits
+llama_cpp   llama.cpp's low-level interface: a model, a context, a batch
+generate    the loop that keeps a context full
+worker      the process in which the last two run
+process     LlamaProcess: generate and logits
+pool        open_sampler: one such process, or for a tiny model one a core
+"""

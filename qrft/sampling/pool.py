@@ -1,0 +1,70 @@
+"""Several llama.cpp processes of one thread each: for models so small that threads mostly wait for each other.
+
+A small model's layers are microseconds of work, and all threads of a context meet after each. Processes never meet.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from qrft.sampling.messages import Completion, Request, SamplingParams, Stats
+from qrft.sampling.process import LlamaProcess, run_shares
+
+_TINY = 64 * 2**20  # bytes of a base that every process may load for itself
+
+
+class LlamaPool:
+    """LlamaProcess's `generate` over `num_processes` of them. `settings` are LlamaProcess's, for each."""
+
+    def __init__(
+        self, base_gguf: Path, adapter_gguf: Path | None = None, *, num_processes: int, **settings: Any
+    ) -> None:
+        with ExitStack() as stack:
+            self.processes = [
+                stack.enter_context(LlamaProcess(base_gguf, adapter_gguf, **settings)) for _ in range(num_processes)
+            ]
+            self._stack = stack.pop_all()
+        self.n_vocab, self.n_ctx_train = self.processes[0].n_vocab, self.processes[0].n_ctx_train
+
+    @property
+    def stats(self) -> Stats:
+        """Of the latest `generate`: sums over the processes, `total_seconds` too."""
+        return sum((process.stats for process in self.processes), Stats())
+
+    def generate(
+        self, requests: Iterable[Request], params: SamplingParams, eos_ids: Sequence[int]
+    ) -> Iterator[Completion]:
+        """As LlamaProcess.generate: the same arguments and number of processes give the same samples; in any order."""
+        todo = list(requests)
+        num = len(self.processes)
+        return run_shares([(self.processes[i], todo[i::num]) for i in range(num)], params, eos_ids)
+
+    def close(self) -> None:
+        """Ends the processes."""
+        self._stack.close()
+
+    def __enter__(self) -> LlamaPool:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def open_sampler(
+    base_gguf: Path, adapter_gguf: Path | None = None, *, n_threads: int | None = None, **settings: Any
+) -> LlamaProcess | LlamaPool:
+    """The faster of the two on `n_threads` cores: a pool of single threads for a tiny base, else one process.
+
+    Raises SamplerError when a file is missing or llama.cpp can't load it.
+    """
+    cores = n_threads or len(os.sched_getaffinity(0))
+    if cores > 1 and base_gguf.is_file() and base_gguf.stat().st_size <= _TINY:
+        return LlamaPool(base_gguf, adapter_gguf, num_processes=cores, n_threads=1, **settings)
+    return LlamaProcess(base_gguf, adapter_gguf, n_threads=cores, **settings)

@@ -1,0 +1,343 @@
+"""The sampler: right distribution, samples that depend on nothing but themselves, and a process that dies cleanly."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from models import VOCAB, make_adapter, make_model
+
+from qrft.errors import SamplerError
+from qrft.gguf.adapter import export_adapter
+from qrft.gguf.base import export_base
+from qrft.sampling.messages import Completion, Request, SamplingParams
+from qrft.sampling.picking import Scratch, pick
+from qrft.sampling.pool import LlamaPool, open_sampler
+from qrft.sampling.process import LlamaProcess
+from qrft.sampling.streams import sample_key, uniforms
+
+REQUESTS = [Request(f"p{i}", [0, *range(3 + i, 20 + 3 * i)], 5) for i in range(9)]
+PARAMS = SamplingParams(temperature=0.8, max_new_tokens=20)
+Samples = dict[tuple[str, int], Completion]
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    root = tmp_path_factory.mktemp("gguf")
+    model = make_model(root / "model", "qwen3")
+    export_base(model, root / "base.gguf")
+    export_adapter(make_adapter(root / "adapter", model), model, root / "lora.gguf")
+    return root / "base.gguf", root / "lora.gguf"
+
+
+@pytest.fixture(scope="module")
+def process(files: tuple[Path, Path]) -> Iterator[LlamaProcess]:
+    with LlamaProcess(*files, n_threads=1, n_seq_max=8, cache_type="f32") as process:
+        yield process
+
+
+def sample(process: LlamaProcess, requests: list[Request], params: SamplingParams = PARAMS) -> Samples:
+    return {(done.problem_id, done.sample_index): done for done in process.generate(requests, params, [1])}
+
+
+# -------------------------------------------------------------------------------------------- random numbers
+
+
+def test_streams_are_uniform_and_independent() -> None:
+    keys = np.array([sample_key(0, f"p{i}", j) for i in range(100) for j in range(10)], np.uint64)
+    numbers = np.stack([uniforms(keys, np.full(len(keys), position)) for position in range(100)])
+    assert numbers.min() >= 0 and numbers.max() < 1
+    counts = np.histogram(numbers, 100, (0, 1))[0]
+    assert ((counts - 1000) ** 2 / 1000).sum() < 160  # chi-square, 99 degrees: p = 1e-4
+    for shifted in (numbers[1:] * numbers[:-1], numbers[:, 1:] * numbers[:, :-1]):
+        assert abs(shifted.mean() - 0.25) < 0.004
+    assert sample_key(0, "p", 0) != sample_key(1, "p", 0) != sample_key(0, "p", 1)
+
+
+def test_streams_never_change() -> None:
+    """Samples on disk are continued by the same numbers: these are part of the format."""
+    key = np.array([sample_key(3, "gsm8k-17", 2)], np.uint64)
+    found = uniforms(key, np.array([5]))[0]
+    assert sample_key(3, "gsm8k-17", 2) == 6449616041950487353 and found == pytest.approx(0.7846394449324049, abs=1e-15)
+
+
+# ------------------------------------------------------------------------------------------------- picking
+
+
+def exact(logits: np.ndarray, params: SamplingParams) -> np.ndarray:
+    """The probabilities by transformers' own processors."""
+    import torch
+    from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
+
+    scores = torch.tensor(logits[None], dtype=torch.float64)
+    ids = torch.zeros((1, 1), dtype=torch.long)
+    scores = TemperatureLogitsWarper(params.temperature)(ids, scores)
+    if params.top_k:
+        scores = TopKLogitsWarper(params.top_k)(ids, scores)
+    if params.top_p < 1:
+        scores = TopPLogitsWarper(params.top_p)(ids, scores)
+    return torch.softmax(scores, -1)[0].numpy()
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        SamplingParams(temperature=1.0),
+        SamplingParams(temperature=0.7),
+        SamplingParams(temperature=1.3, top_k=20),
+        SamplingParams(temperature=0.9, top_p=0.8),
+        SamplingParams(temperature=0.9, top_p=0.9, top_k=40),
+    ],
+    ids=str,
+)
+def test_picks_follow_the_exact_distribution(params: SamplingParams) -> None:
+    rows, rounds = 1000, 100
+    logits = np.random.default_rng(0).normal(0, 2, VOCAB).astype(np.float32)
+    block = np.broadcast_to(logits, (rows, VOCAB))
+    scratch = Scratch(rows, VOCAB)
+    keys = np.array([sample_key(0, "p", row) for row in range(rows)], np.uint64)
+    counts = np.zeros(VOCAB)
+    for position in range(rounds):
+        tokens, logprobs = pick(block, uniforms(keys, np.full(rows, position)), params, scratch)
+        counts += np.bincount(tokens, minlength=VOCAB)
+    expected = exact(logits, params) * rows * rounds
+    assert (counts[expected == 0] == 0).all()  # exactly the tokens that transformers keeps
+    assert chi_square(counts, expected) < 6
+    off = exact(logits, SamplingParams(params.temperature * 1.02, params.top_p, params.top_k)) * rows * rounds
+    assert chi_square(counts, off) > chi_square(counts, expected)
+    all_logprobs = logits - np.log(np.exp(logits.astype(np.float64)).sum())
+    assert np.allclose(logprobs, all_logprobs[tokens], atol=1e-5)  # at temperature 1, whatever the filters
+
+
+def chi_square(counts: np.ndarray, expected: np.ndarray) -> float:
+    """Standard deviations above what chance gives, over the tokens with 5 picks or more expected."""
+    seen = expected >= 5
+    statistic = ((counts - expected)[seen] ** 2 / expected[seen]).sum()
+    return float((statistic - seen.sum()) / np.sqrt(2 * seen.sum()))
+
+
+def test_greedy_and_edges_of_picking() -> None:
+    logits = np.array([[0, 5, 5, -1], [9, 0, 0, 0]], np.float32)
+    ends = np.array([0.0, 1 - 2**-53])
+    tokens, _ = pick(logits, ends, SamplingParams(temperature=0), Scratch(2, 4))
+    assert tokens.tolist() == [1, 0]  # the first of equals, as transformers
+    for params in (SamplingParams(temperature=1), SamplingParams(temperature=0.5, top_k=1)):
+        tokens, _ = pick(logits[::-1], ends, params, Scratch(2, 4))
+        assert tokens[0] == 0 and tokens[1] in (1, 2, 3)
+    peaked = np.full((1, 130), -200.0, np.float32)
+    peaked[0, 100] = 0
+    for uniform in (0.0, 0.5, 1 - 2**-53):
+        assert pick(peaked, np.array([uniform]), SamplingParams(temperature=1), Scratch(1, 130))[0] == [100]
+    with pytest.raises(SamplerError, match="not finite"):
+        pick(np.full((1, 4), np.nan, np.float32), ends[:1], SamplingParams(), Scratch(1, 4))
+
+
+# ---------------------------------------------------------------------------------------------- the sampler
+
+
+def test_every_sample_comes_once_and_is_whole(process: LlamaProcess) -> None:
+    samples = list(process.generate(REQUESTS, PARAMS, [1]))
+    assert sorted((s.problem_id, s.sample_index) for s in samples) == [
+        (r.problem_id, i) for r in REQUESTS for i in range(5)
+    ]
+    for found in samples:
+        assert (found.token_ids[-1] == 1) == (found.finish_reason == "stop") and 1 not in found.token_ids[:-1]
+        assert len(found.token_ids) == 20 or found.finish_reason == "stop"
+    assert process.stats.num_tokens == sum(len(s.token_ids) for s in samples)
+    assert process.stats.decode_seconds + process.stats.pick_seconds <= process.stats.total_seconds
+
+
+def test_first_tokens_and_logprobs_are_the_models_own(process: LlamaProcess) -> None:
+    """The tokens' log-probabilities, from the logits of prompt and sample decoded as one text."""
+    samples = sample(process, REQUESTS[:2])
+    for (problem, _), found in samples.items():
+        prompt = REQUESTS[int(problem[1:])].prompt_ids
+        logits = process.logits([prompt + found.token_ids])[0][len(prompt) - 1 : -1].astype(np.float64)
+        logprobs = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+        expected = logprobs[np.arange(len(found.token_ids)), found.token_ids].sum()
+        assert found.logprob == pytest.approx(expected, abs=1e-3)
+
+
+def test_samples_of_a_prompt_follow_its_distribution(process: LlamaProcess) -> None:
+    logits = process.logits([REQUESTS[0].prompt_ids])[0][-1]
+    request = Request("p", REQUESTS[0].prompt_ids, 3000)
+    params = SamplingParams(temperature=0.8, max_new_tokens=1)
+    counts = np.bincount([s.token_ids[0] for s in sample(process, [request], params).values()], minlength=VOCAB)
+    assert chi_square(counts, exact(logits, params) * 3000) < 6
+
+
+def test_the_same_call_gives_the_same_samples_in_the_same_order(
+    process: LlamaProcess, files: tuple[Path, Path]
+) -> None:
+    first = list(process.generate(REQUESTS, PARAMS, [1]))
+    assert list(process.generate(REQUESTS, PARAMS, [1])) == first
+    with LlamaProcess(*files, n_threads=1, n_seq_max=8, cache_type="f32") as other:
+        assert list(other.generate(REQUESTS, PARAMS, [1])) == first
+    changed = sample(process, REQUESTS, SamplingParams(temperature=0.8, max_new_tokens=20, seed=1))
+    assert sum(changed[s.problem_id, s.sample_index].token_ids == s.token_ids for s in first) < len(first) / 10
+
+
+def same_tokens(left: Samples, right: Samples) -> float:
+    return float(np.mean([left[key].token_ids == right[key].token_ids for key in left]))
+
+
+def test_more_samples_keep_those_already_there(process: LlamaProcess) -> None:
+    few = sample(process, REQUESTS)
+    more = sample(process, [Request(r.problem_id, r.prompt_ids, 11) for r in REQUESTS])
+    # Logits of another batch may differ in the last bit, and a sample that sits on an edge with them.
+    assert same_tokens(few, more) >= 0.97
+
+
+def test_neighbours_and_shared_prompts_change_nothing(process: LlamaProcess, files: tuple[Path, Path]) -> None:
+    together = sample(process, REQUESTS)
+    alone: Samples = {}
+    for request in REQUESTS[:3]:
+        alone.update(sample(process, [request]))
+    assert same_tokens(alone, together) >= 0.97
+    for settings in ({"n_seq_max": 1}, {"n_seq_max": 7, "kv_unified": False}):
+        with LlamaProcess(*files, n_threads=1, cache_type="f32", **settings) as other:
+            assert same_tokens(sample(other, REQUESTS), together) >= 0.97, settings
+
+
+def test_a_prompt_longer_than_a_batch_and_uneven_numbers_of_samples(tmp_path: Path) -> None:
+    model = make_model(tmp_path / "model", max_position_embeddings=8192)
+    export_base(model, tmp_path / "base.gguf")
+    rng = np.random.default_rng(0)
+    sizes = [(5000, 2), (10, 0), (10, 9), (700, 1), (3, 30)]
+    requests = [Request(str(i), [0, *rng.integers(2, VOCAB, n).tolist()], k) for i, (n, k) in enumerate(sizes)]
+    with LlamaProcess(tmp_path / "base.gguf", n_threads=1, n_seq_max=4, cache_type="f32") as process:
+        samples = sample(process, requests, SamplingParams(temperature=0, max_new_tokens=3))
+        assert len(samples) == 42
+        logits = process.logits([requests[3].prompt_ids])[0]
+    assert samples["3", 0].token_ids[0] == logits[-1].argmax()
+
+
+def test_a_dropped_iterator_stops_and_the_process_goes_on(process: LlamaProcess) -> None:
+    many = [Request("p", REQUESTS[0].prompt_ids, 100_000)]
+    iterator = process.generate(many, PARAMS, [1])
+    next(iterator)
+    before = time.monotonic()
+    iterator.close()  # type: ignore[attr-defined]
+    assert time.monotonic() - before < 5
+    assert len(sample(process, REQUESTS[:1])) == 5
+
+
+def test_a_pool_gives_the_same_samples(process: LlamaProcess, files: tuple[Path, Path]) -> None:
+    alone = sample(process, REQUESTS)
+    with open_sampler(*files, n_threads=2, n_seq_max=8, cache_type="f32") as pool:
+        assert isinstance(pool, LlamaPool) and pool.n_vocab == VOCAB
+        first = {(s.problem_id, s.sample_index): s for s in pool.generate(REQUESTS, PARAMS, [1])}
+        assert pool.stats.num_tokens == sum(len(s.token_ids) for s in first.values())
+        assert {(s.problem_id, s.sample_index): s for s in pool.generate(REQUESTS, PARAMS, [1])} == first
+        with pytest.raises(SamplerError, match="problem 'none' is empty"):
+            list(pool.generate([*REQUESTS, Request("none", [])], PARAMS, [1]))
+        assert len(list(pool.generate(REQUESTS[:1], PARAMS, [1]))) == 5
+    assert first.keys() == alone.keys() and same_tokens(first, alone) >= 0.97
+    with open_sampler(*files, n_threads=1) as single:
+        assert isinstance(single, LlamaProcess)
+
+
+def test_nothing_to_do(process: LlamaProcess) -> None:
+    assert sample(process, []) == {} and sample(process, [Request("p", [0], 0)]) == {}
+
+
+# ---------------------------------------------------------------------------------------- refusals and deaths
+
+
+@pytest.mark.parametrize(
+    ("request_", "params", "message"),
+    [
+        (Request("long", [0] * 250), PARAMS, r"problem 'long' has 250 tokens.*max_new_tokens 20.*256"),
+        (Request("none", []), PARAMS, "problem 'none' is empty"),
+        (Request("alien", [0, 300]), PARAMS, r"token id 300, the model has ids 0 to 299"),
+        (Request("p", [0]), SamplingParams(temperature=-1), "temperature >= 0"),
+    ],
+)
+def test_requests_that_do_not_fit(
+    process: LlamaProcess, request_: Request, params: SamplingParams, message: str
+) -> None:
+    with pytest.raises(SamplerError, match=message):
+        sample(process, [request_], params)
+    assert len(sample(process, REQUESTS[:1])) == 5  # the process goes on
+
+
+def test_files_that_can_not_be_loaded(files: tuple[Path, Path], tmp_path: Path) -> None:
+    with pytest.raises(SamplerError, match=r"nothing.gguf: not found.*export the model"):
+        LlamaProcess(tmp_path / "nothing.gguf")
+    (tmp_path / "bad.gguf").write_bytes(files[0].read_bytes()[:5000])
+    with pytest.raises(SamplerError, match=r"(?s)bad.gguf: llama.cpp can't load it.*Its last log lines:"):
+        LlamaProcess(tmp_path / "bad.gguf")
+    export_base(make_model(tmp_path / "model"), tmp_path / "other.gguf")
+    with pytest.raises(SamplerError, match=r"(?s)lora.gguf: llama.cpp can't use it as an adapter of .*other.gguf"):
+        LlamaProcess(tmp_path / "other.gguf", files[1])
+
+
+def test_a_killed_worker_is_one_error(files: tuple[Path, Path]) -> None:
+    with LlamaProcess(*files, n_threads=1) as process:
+        iterator = process.generate([Request("p", [0, 5, 6], 100_000)], PARAMS, [1])
+        next(iterator)
+        os.kill(process._process.pid, signal.SIGKILL)
+        with pytest.raises(SamplerError, match=r"sampling process was ended by SIGKILL.*lower n_seq_max"):
+            list(iterator)
+        with pytest.raises(SamplerError, match="SIGKILL"):
+            sample(process, REQUESTS)
+    with pytest.raises(SamplerError, match="closed"):
+        sample(process, REQUESTS)
+
+
+def test_an_abort_inside_the_worker_shows_its_log(files: tuple[Path, Path]) -> None:
+    with LlamaProcess(*files, n_threads=1) as process:
+        process._send("generate", "not a request")
+        with pytest.raises(SamplerError, match=r"(?s)ValueError.*Its last log lines:.*Traceback"):
+            process._receive()
+
+
+def test_the_worker_dies_with_a_killed_parent(files: tuple[Path, Path]) -> None:
+    script = f"""
+        from pathlib import Path
+        from qrft.sampling.messages import Request, SamplingParams
+        from qrft.sampling.process import LlamaProcess
+        process = LlamaProcess(Path({str(files[0])!r}), n_threads=1)
+        print(process._process.pid, flush=True)
+        for _ in process.generate([Request("p", [0, 5, 6], 1_000_000)], SamplingParams(max_new_tokens=50), []):
+            pass
+    """
+    root = str(Path(__file__).parents[1])
+    command = [sys.executable, "-c", textwrap.dedent(script)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=root, env={**os.environ, "PYTHONPATH": root}) as parent:
+        assert parent.stdout is not None
+        worker = int(parent.stdout.readline())
+        time.sleep(0.3)
+        assert is_alive(worker)
+        parent.kill()
+        parent.wait()
+        deadline = time.monotonic() + 10
+        while is_alive(worker) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert not is_alive(worker)
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
+
+
+def test_the_worker_starts_without_the_heavy_packages() -> None:
+    code = (
+        "import sys, qrft.sampling.worker, qrft.sampling.generate;"
+        "print([name for name in ('torch', 'transformers') if name in sys.modules])"
+    )
+    root = str(Path(__file__).parents[1])
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
