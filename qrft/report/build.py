@@ -1,0 +1,188 @@
+"""summary.json and report.html of a run, from its artifacts alone."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+import pyarrow.compute as pc
+import yaml
+from markupsafe import Markup
+
+from qrft.core import native
+from qrft.report import browser, charts, words
+from qrft.report.explain import sentences
+from qrft.report.measures import Run, distinct_curve, tally
+
+FOLDER = Path(__file__).parent
+MODELS = ("base", "sft", "rft")
+
+
+def summary(inputs: Mapping[str, Path], name: str) -> dict[str, Any]:
+    """The run in numbers, JSON-ready; `inputs` are its artifact folders by step name.
+
+    Accuracies and gain are shares (0.061 is 6.1 points), times are seconds, and `explained` says it all in sentences.
+    """
+    run = Run(inputs)
+    evaluation = run.evaluation
+    facts: dict[str, Any] = {
+        "name": name,
+        **{model: {key: evaluation[model][key] for key in ("accuracy", "low", "high")} for model in MODELS},
+        "num_test": evaluation["num_test"],
+        "gain": evaluation["rft"]["accuracy"] - evaluation["sft"]["accuracy"],
+        "p_value": evaluation["p_value"],
+        **sample_counts(run),
+        "seconds": {step: manifest["seconds"] for step, manifest in run.manifests.items()},
+        "parity": parity(run),
+    }
+    return {**facts, "explained": sentences(facts)}
+
+
+def sample_counts(run: Run) -> dict[str, Any]:
+    """How the samples fared. A kept path is one beside the gold solution's."""
+    num_train = run.problems.num_rows
+    num_kept = count(pc.equal(run.verdicts, "kept"))
+    with_equations = pc.and_(run.graded["is_correct"], pc.greater(run.graded["num_equations"], 0))
+    gold_statuses = native.parse_numbers(run.problems["answer"]).statuses
+    return {
+        "num_train": num_train,
+        "num_samples": run.samples.num_rows,
+        "samples_per_problem": run.samples_per_problem,
+        "num_correct": count(run.graded["is_correct"]),
+        "num_correct_with_equations": count(with_equations),
+        "num_kept": num_kept,
+        "paths_per_problem": num_kept / max(num_train, 1),
+        "num_solved": int(np.count_nonzero(run.correct_per_problem)),
+        "num_cut_off": count(pc.equal(run.samples["finish_reason"], "length")),
+        "num_unusable_gold": count(pc.not_equal(gold_statuses, "ok")),
+    }
+
+
+def count(flags: Any) -> int:
+    """How many are true, of an Arrow column; it may be empty."""
+    return int(pc.sum(flags, min_count=0).as_py())
+
+
+def parity(run: Run) -> float | None:
+    """The largest logit difference, llama.cpp against transformers, over all exports; None where none was measured."""
+    reports = (manifest["report"] for step, manifest in run.manifests.items() if step.endswith("/gguf"))
+    found = [report["max_logit_difference"] for report in reports if report.get("max_logit_difference") is not None]
+    return max(found) if found else None
+
+
+def html(inputs: Mapping[str, Path], config: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
+    """The whole report as one file that loads nothing; `config` holds the run's `name` and its resolved `recipe`."""
+    run = Run(inputs)
+    problems, differences = browser.sampled(run), browser.differences(run)
+    style, script = asset("style.css"), asset("browser.js")
+    return (
+        environment()
+        .get_template("template.html")
+        .render(
+            name=config["name"],
+            summary=summary,
+            created=max((manifest.get("created", "") for manifest in run.manifests.values()), default=""),
+            charts=pictures(run, summary),
+            verdicts=shares(tally(run.verdicts), words.VERDICTS),
+            tallies=tallies(run),
+            recipe=yaml.safe_dump(config["recipe"], sort_keys=False, allow_unicode=True),
+            steps=steps(run),
+            versions=versions(run),
+            num_shown=len(problems),
+            differences=differences,
+            data=browser.script_json({"problems": problems, **differences}),
+            limits=browser,
+            style=style,
+            script=script,
+            policy=f"default-src 'none'; style-src '{content_hash(style)}'; script-src '{content_hash(script)}'",
+        )
+    )
+
+
+def environment() -> jinja2.Environment:
+    """Escapes everything: model text reaches the page."""
+    found = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(FOLDER),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    found.filters |= {
+        "percent": words.percent,
+        "plural": words.plural,
+        "p_value": words.p_value,
+        "duration": words.duration,
+    }
+    return found
+
+
+def asset(name: str) -> Markup:
+    """A file of ours that goes into the page as it is."""
+    return Markup((FOLDER / name).read_text(encoding="utf-8"))
+
+
+def content_hash(text: str) -> str:
+    """For the content security policy: nothing but this very style or script is obeyed, whatever a model wrote."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+# ---------------------------------------------------------------------------------------------- parts of the page ----
+
+
+def pictures(run: Run, summary: Mapping[str, Any]) -> dict[str, Markup]:
+    k, num_problems = run.samples_per_problem, max(run.problems.num_rows, 1)
+    beside, found = run.path_counts(("kept", "duplicate")), run.path_counts()
+    return {
+        "intervals": charts.intervals(summary),
+        "paths": charts.distinct_paths(distinct_curve(beside, k, num_problems), distinct_curve(found, k, num_problems)),
+        "histogram": charts.histogram(run.correct_per_problem, k),
+        "losses": charts.losses({"sft": run.losses("sft/train"), "rft": run.losses("rft/train")}),
+        "seconds": charts.seconds(summary["seconds"]),
+        "verdicts": charts.verdict_bar(tally(run.verdicts)),
+    }
+
+
+def shares(counts: Mapping[str, int], names: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Rows of a table: every named entry that occurred, in the order of `names`; then what has no name."""
+    total = max(sum(counts.values()), 1)
+    order = [key for key in (*names, *(key for key in counts if key not in names)) if counts.get(key)]
+    return [
+        {"key": key, "words": names.get(key, key), "count": counts[key], "share": counts[key] / total} for key in order
+    ]
+
+
+def tallies(run: Run) -> list[tuple[str, list[dict[str, Any]]]]:
+    return [
+        ("Answers", shares(tally(run.graded["status"]), words.ANSWERS)),
+        ("Equations", shares(tally(run.graded["equations_status"]), words.EQUATIONS)),
+        ("Endings", shares(tally(run.samples["finish_reason"]), words.ENDINGS)),
+    ]
+
+
+def steps(run: Run) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": name,
+            "artifact": f"{manifest['stage']}-{manifest['digest']}",
+            "seconds": manifest["seconds"],
+            "memory": manifest["peak_memory_bytes"],
+        }
+        for name, manifest in run.manifests.items()
+    ]
+
+
+def versions(run: Run) -> dict[str, str]:
+    """Of Python, the packages and the platform; where steps were made with several, all of them."""
+    found: dict[str, list[str]] = {}
+    for manifest in run.manifests.values():
+        for name, version in manifest.get("versions", {}).items():
+            known = found.setdefault(name, [])
+            if str(version) not in known:
+                known.append(str(version))
+    return {name: ", ".join(known) for name, known in found.items()}

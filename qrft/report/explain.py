@@ -1,0 +1,80 @@
+"""The result in plain sentences: also when there is little to show, which is normal for a weak model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from qrft.report.words import p_value, percent, plural, points
+
+SIGNIFICANT = 0.05
+MANY_CUT_OFF = 0.1  # of the samples; fewer are not worth a sentence
+
+
+def sentences(facts: Mapping[str, Any]) -> list[str]:
+    """One line each, for the terminal and the report; `facts` are those of build.summary."""
+    return [gain(facts), sft_gain(facts), *paths(facts), *hints(facts)]
+
+
+def gain(facts: Mapping[str, Any]) -> str:
+    """Whether RFT beats SFT, and whether that is more than luck."""
+    difference = facts["gain"]
+    test = f"{p_value(facts['p_value'])}, exact McNemar on {plural(facts['num_test'], 'problem')}"
+    if not any(facts[model]["accuracy"] for model in ("base", "sft", "rft")):
+        return (
+            f"No model solved any of {plural(facts['num_test'], 'test problem')}: the run can't show a gain or a loss."
+        )
+    if difference == 0:
+        return f"RFT and SFT are equally accurate ({test})."
+    if facts["p_value"] < SIGNIFICANT:
+        return f"RFT {'gains' if difference > 0 else 'loses'} {points(difference)} {relation(difference)} SFT ({test})."
+    side = "above" if difference > 0 else "below"
+    return f"RFT is {points(difference)} {side} SFT, which may be luck ({test}): more test problems would tell."
+
+
+def relation(difference: float) -> str:
+    return "over" if difference > 0 else "against"
+
+
+def sft_gain(facts: Mapping[str, Any]) -> str:
+    before, after = facts["base"]["accuracy"], facts["sft"]["accuracy"]
+    num_gold = plural(facts["num_train"], "gold solution")
+    if before == after:
+        return f"SFT on {num_gold} left the base model at {percent(before)}."
+    verb = "raised" if after > before else "lowered"
+    return f"SFT on {num_gold} {verb} the base model's accuracy from {percent(before)} to {percent(after)}."
+
+
+def paths(facts: Mapping[str, Any]) -> Iterator[str]:
+    """What rejection sampling added to the gold solutions."""
+    num_train, k = facts["num_train"], facts["samples_per_problem"]
+    alone = "so RFT trained on the gold solutions alone, the same as SFT, and no gain is expected"
+    solved = f"{facts['num_solved']:,} of {plural(num_train, 'problem')}"
+    in_samples = f"at least once in {plural(k, 'sample')}"
+    if facts["num_correct"] == 0:
+        yield f"None of {plural(facts['num_samples'], 'sample')} had the right answer, {alone}."
+    elif facts["num_kept"] == 0:
+        yield f"The right answer came {in_samples} for {solved}, but no correct sample holds a new path, {alone}."
+    else:
+        added = plural(facts["num_kept"], "distinct correct path")
+        yield (
+            f"RFT added {added} to {plural(num_train, 'gold solution')}: {facts['paths_per_problem']:.1f} a problem; "
+            f"{solved} {'was' if num_train == 1 else 'were'} solved {in_samples}."
+        )
+
+
+def hints(facts: Mapping[str, Any]) -> Iterator[str]:
+    """What holds the result back, where something does."""
+    if facts["num_correct"] and not facts["num_correct_with_equations"]:
+        yield (
+            "No correct sample writes its steps as <<equations>>, so its path can't be told from others: "
+            "at most one a problem was kept."
+        )
+    if facts["num_unusable_gold"]:
+        yield (
+            f"The gold answer of {plural(facts['num_unusable_gold'], 'training problem')} is not a number, "
+            "so no sample could be counted as correct there."
+        )
+    if facts["num_cut_off"] > MANY_CUT_OFF * facts["num_samples"]:
+        share = percent(facts["num_cut_off"] / facts["num_samples"])
+        yield f"{share} of the samples were cut off at the token limit: a larger sample.max_new_tokens may help."

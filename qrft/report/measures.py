@@ -1,0 +1,117 @@
+"""What the tables of a run say, as columns: read once, counted with Arrow and numpy."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from qrft import store
+from qrft.stats import expected_distinct
+
+Ints: TypeAlias = npt.NDArray[np.int64]
+
+DISTINCT = ("kept", "duplicate", "duplicate_of_gold")  # the verdicts on correct samples with right equations
+MAX_CURVE_POINTS = 100
+
+
+@dataclass(frozen=True)
+class Run:
+    """The artifacts of a run by step name. The completions, which are large, are read by who shows them."""
+
+    inputs: Mapping[str, Path]
+
+    def table(self, step: str, name: str, columns: Sequence[str] | None = None) -> pa.Table:
+        return pq.read_table(self.inputs[step] / name, columns=columns)
+
+    @cached_property
+    def manifests(self) -> dict[str, dict[str, Any]]:
+        return {name: store.manifest(path) for name, path in self.inputs.items()}
+
+    @cached_property
+    def evaluation(self) -> dict[str, Any]:
+        values: dict[str, Any] = json.loads((self.inputs["evaluation"] / "evaluation.json").read_bytes())
+        return values
+
+    @cached_property
+    def problems(self) -> pa.Table:
+        return self.table("problems/train", "problems.parquet")
+
+    @cached_property
+    def samples(self) -> pa.Table:
+        return self.table("round-1/samples", "samples.parquet", ["problem_id", "finish_reason", "num_tokens"])
+
+    @cached_property
+    def graded(self) -> pa.Table:
+        return self.table("round-1/graded", "graded.parquet")
+
+    @cached_property
+    def verdicts(self) -> pa.ChunkedArray:
+        return self.table("round-1/training", "verdicts.parquet")["verdict"]
+
+    @cached_property
+    def problem_codes(self) -> Ints:
+        """The problem of each sample, as its row in `problems`."""
+        codes = pc.index_in(self.samples["problem_id"], value_set=self.problems["problem_id"].combine_chunks())
+        return as_ints(codes)
+
+    @cached_property
+    def samples_per_problem(self) -> int:
+        """The recipe's num_samples, as it came out: every problem has equally many."""
+        counts = np.bincount(self.problem_codes)
+        return int(counts.max(initial=0))
+
+    @cached_property
+    def correct_per_problem(self) -> Ints:
+        """Shape (num_problems,), in the order of `problems`."""
+        is_correct = as_ints(self.graded["is_correct"]) > 0
+        counts: Ints = np.bincount(self.problem_codes[is_correct], minlength=self.problems.num_rows)
+        return counts
+
+    def path_counts(self, verdicts: Sequence[str] = DISTINCT) -> list[int]:
+        """How many samples took each distinct correct path of each problem; the order says nothing."""
+        columns = {"problem": self.problem_codes, "key": self.graded["equation_key"], "verdict": self.verdicts}
+        rows = pa.table(columns).filter(pc.is_in(self.verdicts, value_set=pa.array(verdicts, self.verdicts.type)))
+        counts: list[int] = rows.group_by(["problem", "key"]).aggregate([([], "count_all")])["count_all"].to_pylist()
+        return counts
+
+    def losses(self, step: str) -> list[dict[str, float]]:
+        """The logged losses of a training, a row a logging step."""
+        lines = (self.inputs[step] / "loss.jsonl").read_text(encoding="utf-8").splitlines()
+        return [json.loads(line) for line in lines if line.strip()]
+
+
+def as_ints(column: pa.Array | pa.ChunkedArray) -> Ints:
+    """Integers or booleans as int64; a null counts as 0."""
+    values: Ints = column.cast(pa.int64()).fill_null(0).to_numpy()
+    return values
+
+
+def tally(column: pa.ChunkedArray) -> dict[str, int]:
+    """How often each text occurs, the most frequent first."""
+    counts = Counter({str(entry["values"]): entry["counts"] for entry in pc.value_counts(column).to_pylist()})
+    return dict(counts.most_common())
+
+
+def distinct_curve(counts: Iterable[int], num_samples: int, num_problems: int) -> list[tuple[int, float]]:
+    """(k, distinct paths a problem that k of its num_samples samples hold on average), for k = 1 .. num_samples.
+
+    The unbiased expectation of stats.expected_distinct, summed over all paths of all problems at once: paths seen
+    equally often share one term. `counts` holds the samples on each path.
+    """
+    seen = Counter(counts)
+    points = np.unique(np.linspace(1, num_samples, min(num_samples, MAX_CURVE_POINTS)).round().astype(int)).tolist()
+    return [
+        (k, sum(paths * expected_distinct([count], num_samples, k) for count, paths in seen.items()) / num_problems)
+        for k in points
+    ]

@@ -1,0 +1,76 @@
+"""How the report says things: verdicts, statuses and numbers in words."""
+
+from __future__ import annotations
+
+VERDICTS = {
+    "kept": "kept",
+    "duplicate": "same equations as a kept path",
+    "duplicate_of_gold": "same equations as the gold solution",
+    "bad_equation": "right answer, wrong equation",
+    "incorrect": "wrong answer or none",
+}
+
+ANSWERS = {
+    "ok": "a number after ####",
+    "no_marker": "no ####",
+    "not_a_number": "no number after ####",
+    "too_big": "a number too big to compare",
+}
+
+EQUATIONS = {
+    "ok": "every equation right, or none there",
+    "wrong": "an equation is wrong",
+    "malformed": "an equation can't be read",
+    "empty": "an equation is empty",
+    "unclosed": "an equation is never closed",
+    "overflow": "an equation's numbers are too big",
+    "division_by_zero": "an equation divides by zero",
+    "too_deep": "an equation's brackets nest too deep",
+}
+
+ENDINGS = {"stop": "the model ended the text", "length": "cut off at the token limit"}
+
+# What is wrong with one equation, after its text.
+EQUATION_TROUBLE = {
+    "wrong": "is wrong",
+    "malformed": "can't be read",
+    "empty": "is empty",
+    "unclosed": "is never closed",
+    "overflow": "has numbers too big to check",
+    "division_by_zero": "divides by zero",
+    "too_deep": "has brackets nested too deep",
+}
+
+
+def plural(count: int, noun: str) -> str:
+    """1 problem, 2,000 problems."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def points(difference: float) -> str:
+    """A difference of shares in percentage points, without its sign: 6.1 points."""
+    shown = f"{abs(difference) * 100:.1f}"
+    return f"{shown} point" if shown == "1.0" else f"{shown} points"
+
+
+def p_value(p: float) -> str:
+    """p = 0.03, p = 0.0003, or p < 0.0001."""
+    if p < 0.0001:
+        return "p < 0.0001"
+    return f"p = {p:.4f}" if p < 0.001 else f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"
+
+
+def percent(share: float) -> str:
+    return f"{share * 100:.1f}%"
+
+
+def duration(seconds: float) -> str:
+    """0.4 s, 12 s, 3 min 5 s, 2 h 10 min."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"

@@ -1,0 +1,394 @@
+"""The report on made-up runs: what it says, that it loads nothing, and that no text of a model can break out of it."""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections.abc import Callable, Sequence
+from html.parser import HTMLParser
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from qrft.core import native
+from qrft.problems import draw
+from qrft.problems.tiny_math import Story, stories, write_solution
+from qrft.report import browser, build, charts, explain, measures, svg
+from qrft.schema import PROBLEMS, SAMPLES, TRAINING
+from qrft.stages.evaluate import evaluate
+
+HOSTILE = (
+    "</script><script>alert(1)</script> <!-- <script> <img src=x onerror=alert(2)> \u2028 \u2029 ]]> "
+    "{{ 7*7 }} &amp; \" ' <<3*4=12>>12\n#### 12"
+)
+
+# ------------------------------------------------------------------------------------------------- made-up runs ----
+
+Answerer = Callable[[random.Random, dict[str, str], Story], str]
+
+
+def solve(r: random.Random, problem: dict[str, str], story: Story) -> str:
+    """Mostly right, by any path; else wrong in one of the usual ways."""
+    text = write_solution(r.choice(story.paths))
+    fate = r.random()
+    if fate < 0.5:
+        return text
+    if fate < 0.6:
+        return text.replace("=<<", "= <<").replace(": ", " is ", 1)  # another wording of the same path
+    if fate < 0.7:
+        return text.replace(">>", "0>>", 1)  # a wrong equation, the right answer
+    if fate < 0.85:
+        return text.rpartition("####")[0] + f"#### {story.answer + r.randint(1, 9)}"
+    return text.rpartition("####")[0] + r.choice(["", "#### none", "####"])
+
+
+def fail(r: random.Random, problem: dict[str, str], story: Story) -> str:
+    return r.choice(["I do not know", "1, 2, 3", "#### many", ""])
+
+
+def hostile(r: random.Random, problem: dict[str, str], story: Story) -> str:
+    return HOSTILE if r.random() < 0.5 else write_solution(story.paths[0])
+
+
+class Made:
+    """Artifacts of a whole run in a folder, graded by the real core."""
+
+    def __init__(
+        self, folder: Path, num_train: int, num_test: int, num_samples: int, answerer: Answerer, **texts: str
+    ) -> None:
+        self.folder = folder
+        self.inputs: dict[str, Path] = {}
+        self.random = random.Random(0)
+        self.train, train_stories = self.problems("train", num_train, **texts)
+        self.test, test_stories = self.problems("test", num_test, **texts)
+        self.samples(num_samples, answerer, train_stories)
+        self.export_and_train()
+        self.evaluation(test_stories, answerer)
+        order = [
+            "problems/train",
+            "problems/test",
+            "base/gguf",
+            "sft/training",
+            "sft/train",
+            "sft/gguf",
+            "round-1/samples",
+        ]
+        self.inputs = {name: self.inputs[name] for name in dict.fromkeys([*order, *self.inputs])}
+        self.config = {
+            "name": "trial-run",
+            "recipe": {"name": "trial-run", "seed": 0, "sample": {"num_samples": num_samples}},
+        }
+
+    def artifact(self, step: str, **report: Any) -> Path:
+        path = self.folder / step.replace("/", "-")
+        path.mkdir(parents=True)
+        manifest = {
+            "stage": step.split("/")[-1],
+            "digest": "0123456789abcdef0123",
+            "config": {},
+            "inputs": {},
+            "seconds": 3.5 + 7.25 * len(self.inputs),
+            "peak_memory_bytes": 3 << 28,
+            "report": report,
+            "versions": {"python": "3.11.2", "qrft": "0.1.0"},
+            "created": "2025-11-20T20:00:00+00:00",
+            "files": {},
+        }
+        (path / "manifest.json").write_text(json.dumps(manifest))
+        self.inputs[step] = path
+        return path
+
+    def problems(self, split: str, number: int, **texts: str) -> tuple[pa.Table, list[Story]]:
+        rows = [{**row, **texts} for row in draw(f"tiny-math/{split}", 3, number).to_pylist()]
+        table = pa.Table.from_pylist(rows, schema=PROBLEMS)
+        pq.write_table(table, self.artifact(f"problems/{split}") / "problems.parquet")
+        return table, [story for story, _ in zip(stories(split, 3), range(number), strict=False)]
+
+    def sampled(self, step: str, problems: pa.Table, completions: Sequence[str], k: int) -> tuple[pa.Table, pa.Table]:
+        ids = [problem["problem_id"] for problem in problems.to_pylist() for _ in range(k)]
+        gold = [problem["answer"] for problem in problems.to_pylist() for _ in range(k)]
+        columns = [ids, ["sft"] * len(ids), [i % k for i in range(len(ids))], completions]
+        columns += [["stop" if c else "length" for c in completions], [len(c) for c in completions], [-1.0] * len(ids)]
+        samples = pa.table([pa.array(c, f.type) for c, f in zip(columns, SAMPLES, strict=True)], schema=SAMPLES)
+        graded = native.grade(samples["completion"], pa.array(gold))
+        kind = "" if step == "round-1/" else "test-"
+        pq.write_table(samples, self.artifact(f"{step}{kind}samples") / "samples.parquet")
+        pq.write_table(graded, self.artifact(f"{step}{kind}graded") / "graded.parquet")
+        return samples, graded
+
+    def samples(self, k: int, answerer: Answerer, told: Sequence[Story]) -> None:
+        pairs = list(zip(self.train.to_pylist(), told, strict=True))
+        completions = [answerer(self.random, problem, story) for problem, story in pairs for _ in range(k)]
+        samples, graded = self.sampled("round-1/", self.train, completions, k)
+        gold = pa.array([problem["solution"] for problem, _ in pairs for _ in range(k)])
+        verdicts = native.verdicts(samples["completion"], samples["problem_id"], graded, gold_texts=gold)
+        out = self.artifact("round-1/training")
+        pq.write_table(pa.table({"verdict": verdicts}), out / "verdicts.parquet")
+        pq.write_table(TRAINING.empty_table(), out / "training.parquet")
+
+    def export_and_train(self) -> None:
+        for index, model in enumerate(("base", "sft", "rft")):
+            self.artifact(f"{model}/gguf", max_logit_difference=1e-5 * (index + 1))
+        self.artifact("sft/training")
+        for model, steps in (("sft", 900), ("rft", 2400)):
+            losses = [
+                {
+                    "loss": 0.2 + 2.2 * np.exp(-step / 250) + 0.03 * self.random.random(),
+                    "step": step,
+                    "epoch": step / 100,
+                    "learning_rate": 1e-3,
+                }
+                for step in range(10, steps + 1, 10)
+            ]
+            text = "".join(json.dumps(entry) + "\n" for entry in losses)
+            (self.artifact(f"{model}/train") / "loss.jsonl").write_text(text)
+
+    def evaluation(self, told: Sequence[Story], answerer: Answerer) -> None:
+        correct = {}
+        for model, skill in (("base", 0.0), ("sft", 0.8), ("rft", 1.0)):
+            completions = [
+                (answerer if self.random.random() < skill else fail)(self.random, problem, story)
+                for problem, story in zip(self.test.to_pylist(), told, strict=True)
+            ]
+            _, graded = self.sampled(f"{model}/", self.test, completions, 1)
+            correct[model] = graded["is_correct"].to_pylist()
+        (self.artifact("evaluation") / "evaluation.json").write_text(json.dumps(evaluate(correct)))
+
+    def summary(self) -> dict[str, Any]:
+        return build.summary(self.inputs, self.config["name"])
+
+    def html(self) -> str:
+        return build.html(self.inputs, self.config, self.summary())
+
+
+class Page(HTMLParser):
+    """The elements and texts of a page, as a browser would see them."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text, self.data, self.inside = "", "", ""
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        self.inside = "data" if ("id", "data") in attrs else tag
+
+    def handle_endtag(self, tag: str) -> None:
+        self.inside = ""
+
+    def handle_data(self, data: str) -> None:
+        if self.inside == "data":
+            self.data += data
+        elif self.inside not in ("script", "style"):
+            self.text += data
+
+    def count(self, tag: str) -> int:
+        return sum(name == tag for name, _ in self.elements)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    return Made(tmp_path_factory.mktemp("run"), 40, 120, 12, solve)
+
+
+# ------------------------------------------------------------------------------------------------------ summary ----
+
+
+def test_summary_counts_what_the_tables_hold(made: Made) -> None:
+    summary = made.summary()
+    verdicts = pq.read_table(made.inputs["round-1/training"] / "verdicts.parquet")["verdict"].to_pylist()
+    graded = pq.read_table(made.inputs["round-1/graded"] / "graded.parquet").to_pylist()
+    solved = {index // 12 for index, row in enumerate(graded) if row["is_correct"]}
+    assert summary["num_train"] == 40 and summary["num_samples"] == 480 and summary["samples_per_problem"] == 12
+    assert summary["num_correct"] == sum(row["is_correct"] for row in graded)
+    assert summary["num_kept"] == verdicts.count("kept") > 0
+    assert summary["paths_per_problem"] == summary["num_kept"] / 40
+    assert summary["num_solved"] == len(solved)
+    assert summary["gain"] == summary["rft"]["accuracy"] - summary["sft"]["accuracy"]
+    assert summary["parity"] == pytest.approx(3e-5)
+    assert list(summary["seconds"]) == list(made.inputs)
+    assert json.loads(json.dumps(summary)) == summary
+    assert any(f"RFT added {summary['num_kept']} distinct correct paths" in line for line in summary["explained"])
+
+
+def test_no_correct_sample_is_explained(tmp_path: Path) -> None:
+    made = Made(tmp_path, 5, 20, 4, fail)
+    summary = made.summary()
+    assert summary["num_correct"] == summary["num_kept"] == summary["num_solved"] == 0
+    assert summary["explained"][0].startswith("No model solved any of 20 test problems")
+    assert any("RFT trained on the gold solutions alone" in line for line in summary["explained"])
+    page = Page(made.html())
+    assert (
+        "None of 20 samples had the right answer" in page.text
+        and "RFT won 0 that SFT got wrong, and lost 0" in page.text
+    )
+
+
+def test_one_problem_and_one_sample(tmp_path: Path) -> None:
+    made = Made(tmp_path, 1, 1, 1, solve)
+    assert "1 problem" in Page(made.html()).text
+    for line in made.summary()["explained"]:
+        assert "1 problems" not in line and "1 samples" not in line
+
+
+def test_gold_answers_without_numbers_are_explained(tmp_path: Path) -> None:
+    made = Made(tmp_path, 3, 3, 2, solve, answer="blue", solution="#### blue")
+    assert any("gold answer of 3 training problems is not a number" in line for line in made.summary()["explained"])
+    assert "the gold answer blue is not a number" in Page(made.html()).data
+
+
+FACTS: dict[str, Any] = {
+    "base": {"accuracy": 0.01}, "sft": {"accuracy": 0.658}, "rft": {"accuracy": 0.719},
+    "gain": 0.061, "p_value": 0.0003, "num_test": 1000, "num_train": 300, "num_samples": 9000,
+    "samples_per_problem": 30,
+    "num_correct": 5000, "num_correct_with_equations": 5000, "num_kept": 512, "paths_per_problem": 512 / 300,
+    "num_solved": 296, "num_cut_off": 0, "num_unusable_gold": 0,
+}  # fmt: skip
+
+
+def test_sentences_of_a_usual_run() -> None:
+    assert explain.sentences(FACTS) == [
+        "RFT gains 6.1 points over SFT (p = 0.0003, exact McNemar on 1,000 problems).",
+        "SFT on 300 gold solutions raised the base model's accuracy from 1.0% to 65.8%.",
+        "RFT added 512 distinct correct paths to 300 gold solutions: 1.7 a problem; "
+        "296 of 300 problems were solved at least once in 30 samples.",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"gain": -0.042, "p_value": 0.01}, "RFT loses 4.2 points against SFT (p = 0.010"),
+        ({"gain": 0.012, "p_value": 0.34}, "RFT is 1.2 points above SFT, which may be luck (p = 0.34"),
+        ({"gain": -0.01, "p_value": 0.5}, "RFT is 1.0 point below SFT, which may be luck"),
+        ({"gain": 0.0, "p_value": 1.0}, "RFT and SFT are equally accurate (p = 1.00"),
+        ({"p_value": 1e-9}, "(p < 0.0001, exact"),
+        ({"num_kept": 0}, "no correct sample holds a new path, so RFT trained on the gold solutions alone"),
+        ({"num_correct": 0, "num_kept": 0}, "None of 9,000 samples had the right answer, so RFT trained on the gold"),
+        ({"num_correct_with_equations": 0}, "No correct sample writes its steps as <<equations>>"),
+        ({"num_cut_off": 4500}, "50.0% of the samples were cut off at the token limit"),
+    ],
+)
+def test_sentences_of_other_outcomes(changed: dict[str, Any], said: str) -> None:
+    assert any(said in line for line in explain.sentences({**FACTS, **changed}))
+
+
+# --------------------------------------------------------------------------------------------------------- page ----
+
+
+def test_page_holds_the_result_and_loads_nothing(made: Made) -> None:
+    html = made.html()
+    page, summary = Page(html), made.summary()
+    for line in summary["explained"]:
+        assert line in page.text
+    assert "trial-run" in page.text and "num_samples: 12" in page.text and "0123456789abcdef0123" in page.text
+    assert page.count("svg") >= 6 and page.count("script") == 2 and page.count("link") == page.count("img") == 0
+    assert not [attrs for _, attrs in page.elements if "src" in attrs or "href" in attrs]
+    assert "http://" not in html and "https://" not in html and "url(" not in html
+    policy = next(a["content"] for name, a in page.elements if name == "meta" and "http-equiv" in a)
+    assert policy is not None and policy.startswith("default-src 'none'; style-src 'sha256-") and "unsafe" not in policy
+
+
+def test_browser_gives_every_path_with_its_reason(made: Made) -> None:
+    data = json.loads(Page(made.html()).data)
+    assert len(data["problems"]) == 40
+    paths = [path for problem in data["problems"] for path in problem["paths"]]
+    assert sum(path["count"] for path in paths) == 480
+    assert sum(path["verdict"] == "kept" for path in paths) == made.summary()["num_kept"]
+    reasons = {path["verdict"]: path["why"] for path in paths}
+    assert reasons["kept"].startswith("kept: right answer")
+    assert reasons["duplicate_of_gold"] == "dropped: same equations as the gold solution"
+    assert any("dropped: equation " in path["why"] and path["why"].endswith(" is wrong") for path in paths)
+    assert any("no #### answer" in path["why"] for path in paths)
+    assert any("what follows #### is not a number: none" in path["why"] for path in paths)
+
+
+def test_won_and_lost_are_those_of_the_evaluation(made: Made) -> None:
+    data, summary = json.loads(Page(made.html()).data), made.summary()
+    assert data["num_won"] - data["num_lost"] == round(summary["gain"] * summary["num_test"])
+    assert all(entry["rft"]["is_correct"] and not entry["sft"]["is_correct"] for entry in data["won"])
+    assert all(entry["sft"]["is_correct"] and not entry["rft"]["is_correct"] for entry in data["lost"])
+
+
+def test_hostile_text_stays_text(tmp_path: Path) -> None:
+    made = Made(tmp_path, 4, 4, 6, hostile, question=HOSTILE, problem_id=HOSTILE[:20])
+    # One id for all problems would be refused by the problem stage; here it only has to be harmless.
+    page = Page(made.html())
+    assert page.count("script") == 2 and page.count("img") == 0
+    assert not [attrs for _, attrs in page.elements if any(name.startswith("on") for name in attrs)]
+    assert "<" not in page.data and "\u2028" not in page.data
+    assert any(problem["question"] == HOSTILE for problem in json.loads(page.data)["problems"])
+
+
+def test_hostile_run_name_and_recipe_are_escaped(made: Made) -> None:
+    config = {"name": HOSTILE, "recipe": {"base_model": HOSTILE}}
+    page = Page(build.html(made.inputs, config, made.summary()))
+    assert page.count("script") == 2 and page.count("img") == 0
+
+
+def test_script_json_survives_the_round_trip() -> None:
+    text = browser.script_json({"text": HOSTILE})
+    assert json.loads(text) == {"text": HOSTILE}
+    assert not set("<>&\u2028") & set(text)
+
+
+def test_big_runs_are_capped_and_say_so(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(browser, "MAX_PATHS", 2)
+    monkeypatch.setattr(browser, "MAX_DIFFERENCES", 1)
+    monkeypatch.setattr(browser, "MAX_TEXT", 30)
+    monkeypatch.setattr(browser, "MAX_PROBLEMS", 7)
+    page = Page(made.html())
+    data = json.loads(page.data)
+    assert len(data["problems"]) == 7 and "the first 7 of 40 problems" in page.text
+    assert all(len(problem["paths"]) <= 2 < problem["num_paths"] for problem in data["problems"][:1])
+    assert "…" in data["problems"][0]["question"]
+    assert len(data["won"]) == 1 and "the first 1 of each" in page.text
+
+
+def test_the_usual_size_takes_less_than_two_seconds(tmp_path: Path) -> None:
+    made = Made(tmp_path, 300, 1000, 30, solve)
+    start = time.process_time()  # not the wall clock: other work may have the cores
+    html = made.html()
+    assert time.process_time() - start < 2
+    assert len(html) < 6_000_000
+
+
+# ------------------------------------------------------------------------------------------------- numbers behind ----
+
+
+def test_curve_ends_at_what_was_kept(made: Made) -> None:
+    run = measures.Run(made.inputs)
+    curve = measures.distinct_curve(run.path_counts(("kept", "duplicate")), 12, 40)
+    assert [k for k, _ in curve] == list(range(1, 13))
+    assert curve[-1][1] == pytest.approx(made.summary()["paths_per_problem"])
+    assert all(a <= b + 1e-9 for (_, a), (_, b) in pairwise(curve))
+
+
+def test_correct_per_problem_adds_up(made: Made) -> None:
+    run = measures.Run(made.inputs)
+    assert run.correct_per_problem.sum() == made.summary()["num_correct"]
+    assert len(run.correct_per_problem) == 40
+
+
+@pytest.mark.parametrize("high", [0.0, 1e-9, 0.07, 0.5, 1, 9, 10, 11, 99.9, 1234567, float("nan")])
+def test_ticks_cover_the_range_with_few_steps(high: float) -> None:
+    marks = svg.ticks(high)
+    assert marks[0] == 0 and 2 <= len(marks) <= 7
+    assert not marks[-1] < high
+
+
+def test_pictures_of_little_or_much() -> None:
+    assert "No loss was logged" in charts.losses({"sft": [], "rft": []})
+    assert "<svg" in charts.losses({"sft": [{"step": 1, "loss": 0.5}], "rft": []})
+    assert charts.losses({"sft": [{"step": i, "loss": 1.0} for i in range(10_000)], "rft": []}).count("<circle") == 300
+    assert charts.histogram(np.array([0, 500, 1000]), 1000).count("<rect") <= 61
+    assert "<svg" in charts.histogram(np.array([], np.int64), 30)
+    assert "no path" in charts.distinct_paths([], [])
+    assert "no path" in charts.distinct_paths([(1, 0.0)], [(1, 0.0)])
