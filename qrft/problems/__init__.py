@@ -1,0 +1,93 @@
+"""Problem sets: the built-in ones by name, and JSONL files of people's own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from qrft.errors import DataError
+from qrft.problems import tiny_math
+from qrft.schema import PROBLEMS
+
+MARKER = "####"  # GSM8K's: what follows it is the answer
+
+
+def draw(name: str, seed: int, num_problems: int) -> pa.Table:
+    """The first `num_problems` problems of a built-in set such as "tiny-math/train"."""
+    split = name.partition("/")[2]
+    return pa.Table.from_pylist(list(tiny_math.problems(split, seed, num_problems)), schema=PROBLEMS)
+
+
+def read_jsonl(path: Path, num_problems: int | None = None) -> pa.Table:
+    """The first problems of a JSONL file with "question" and "answer" (GSM8K's form, or a bare answer).
+
+    `problem_id` (or `id`) names a problem; without it, its number among the rows, from 0. Raises DataError, with the
+    file and the line, for what can't be read.
+    """
+    rows: list[dict[str, str]] = []
+    lines: dict[str, int] = {}
+    for number, line in _lines(path):
+        if num_problems is not None and len(rows) == num_problems:
+            break
+        place = f"{path}:{number}"
+        row = _row(_parse(line, place), str(len(rows)), place)
+        if row["problem_id"] in lines:
+            raise DataError(
+                f"{place}: problem_id {row['problem_id'][:60]!r} was on line {lines[row['problem_id']]} already. "
+                "Each problem needs an id of its own; without any, the row number serves."
+            )
+        lines[row["problem_id"]] = number
+        rows.append(row)
+    if not rows:
+        raise DataError(f'{path}: no problem in it. Expected a line a problem: {{"question": ..., "answer": ...}}.')
+    return pa.Table.from_pylist(rows, schema=PROBLEMS)
+
+
+def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """The lines that are not blank, with their numbers from 1."""
+    try:
+        with path.open("rb") as file:
+            yield from ((number, line) for number, line in enumerate(file, 1) if line.strip())
+    except OSError as error:
+        raise DataError(f"{path.absolute()}: can't be read ({error.strerror}). Name a file that can be.") from error
+
+
+def _parse(line: bytes, place: str) -> dict[str, Any]:
+    try:
+        row = json.loads(line.decode("utf-8-sig"))
+        json.dumps(row, ensure_ascii=False).encode()  # JSON can spell what is no text: half a surrogate pair, "\\ud83d"
+    except (ValueError, RecursionError) as error:
+        raise DataError(
+            f"{place}: not JSON in UTF-8 ({error}); found {line.decode(errors='replace').strip()[:60]!r}. "
+            'Expected one object a line: {"question": ..., "answer": ...}.'
+        ) from error
+    if not isinstance(row, dict):
+        raise DataError(f"{place}: found a {type(row).__name__}, expected an object with question and answer.")
+    return row
+
+
+def _row(row: dict[str, Any], default_id: str, place: str) -> dict[str, str]:
+    question, solution = (_text(row, key, place) for key in ("question", "answer"))
+    if MARKER not in solution:
+        solution = f"{MARKER} {solution}"
+    answer = solution.rpartition(MARKER)[2].strip()
+    if not answer:
+        raise DataError(f"{place}: found nothing after {MARKER}, expected the answer. Correct or remove the line.")
+    given_id = row.get("problem_id", row.get("id"))
+    problem_id = default_id if given_id is None else str(given_id)
+    return {"problem_id": problem_id, "question": question, "solution": solution, "answer": answer}
+
+
+def _text(row: dict[str, Any], key: str, place: str) -> str:
+    value = row.get(key)
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        value = str(value)
+    if not isinstance(value, str) or not value.strip():
+        found = f"{key} is {value!r}" if key in row else f"the keys {', '.join(sorted(row)) or '(none)'}"
+        found = found if len(found) <= 80 else f"{found[:77]}..."
+        raise DataError(f'{place}: found {found}, expected a text under "{key}". Correct or remove the line.')
+    return value.strip()

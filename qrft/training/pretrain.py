@@ -1,0 +1,145 @@
+"""The tiny base model, from nothing: its tokenizer and a small Llama trained on the tiny corpus."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qrft.problems import tiny_corpus, tiny_math
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+
+    from qrft.recipe import PretrainRecipe
+
+# llama.cpp's "llama-bpe" pre-tokenizer: numbers of up to 3 digits stay whole, so the GGUF splits text as HF does.
+LLAMA_BPE = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
+    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+TOKENIZER_DOCUMENTS = 8000
+
+
+def make_tokenizer(vocab_size: int, seed: int) -> PreTrainedTokenizerFast:
+    """A byte-level BPE tokenizer trained on the corpus and on solutions of its stories (for their line ends)."""
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.BPE())
+    split = pre_tokenizers.Split(Regex(LLAMA_BPE), "isolated")
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [split, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=["<s>", "</s>"],
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(_tokenizer_texts(seed), trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A", pair="<s> $A $B", special_tokens=[("<s>", 0)]
+    )
+    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+        tokenizer_object=tokenizer,
+        bos_token="<s>",
+        eos_token="</s>",
+        pad_token="</s>",
+        clean_up_tokenization_spaces=False,
+    )
+
+
+def _tokenizer_texts(seed: int) -> Iterator[str]:
+    yield from itertools.islice(tiny_corpus.documents(seed), TOKENIZER_DOCUMENTS)
+    yield from ("\n".join(map(str, range(300))) for _ in range(20))  # numbers as whole tokens
+    for story in itertools.islice(tiny_math.stories("pretrain", seed), TOKENIZER_DOCUMENTS // 8):
+        yield f"{story.question}\n{tiny_math.write_solution(story.paths[0])}"
+
+
+def _batches(tokenizer: PreTrainedTokenizerFast, recipe: PretrainRecipe) -> Iterator[torch.Tensor]:
+    """Endless [batch_size, context_length] blocks of token ids, documents one after the other."""
+    import torch
+
+    size = recipe.batch_size * recipe.context_length
+    end = tokenizer.eos_token_id
+    buffer: list[int] = []
+    documents = tiny_corpus.documents(recipe.seed)
+    while True:
+        while len(buffer) < size:
+            encoded = tokenizer(list(itertools.islice(documents, 256)))["input_ids"]
+            buffer.extend(token for ids in encoded for token in [*ids, end])
+        yield torch.tensor(buffer[:size]).view(recipe.batch_size, recipe.context_length)
+        buffer = buffer[size:]
+
+
+def make_model(recipe: PretrainRecipe, vocab_size: int) -> LlamaForCausalLM:
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(recipe.seed)
+    return LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=vocab_size,
+            hidden_size=recipe.hidden_size,
+            intermediate_size=recipe.intermediate_size,
+            num_hidden_layers=recipe.num_layers,
+            num_attention_heads=recipe.num_heads,
+            num_key_value_heads=recipe.num_heads,
+            max_position_embeddings=2048,
+            tie_word_embeddings=True,
+            bos_token_id=0,
+            eos_token_id=1,
+            pad_token_id=1,
+        )
+    )
+
+
+def learning_rate_at(progress: float, peak: float, warmup: float) -> float:
+    """Linear warm-up over the share `warmup` of the run, then a cosine down to 2% of the peak."""
+    if progress < warmup:
+        return peak * progress / warmup
+    return peak * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup))))
+
+
+def pretrain(recipe: PretrainRecipe, out: Path, progress: Callable[[int, int, str], None]) -> dict[str, Any]:
+    """Writes the model (bfloat16 safetensors) and its tokenizer into `out`; returns loss, tokens and seconds.
+
+    The final loss is the mean over the last 1% of the steps, in nats a token.
+    """
+    import torch
+
+    tokenizer = make_tokenizer(recipe.vocab_size, recipe.seed)
+    model = make_model(recipe, len(tokenizer))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.95), weight_decay=0.01)
+    batches = _batches(tokenizer, recipe)
+    num_steps = max(1, recipe.num_tokens // (recipe.batch_size * recipe.context_length))
+    losses: list[float] = []
+    start = time.monotonic()
+    for step in range(num_steps):
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate_at((step + 1) / num_steps, recipe.learning_rate, recipe.warmup_ratio)
+        ids = next(batches)
+        loss = model(input_ids=ids, labels=ids).loss
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        losses.append(loss.item())
+        progress(step + 1, num_steps, f"loss {losses[-1]:.3f}")
+    model.bfloat16().save_pretrained(out)
+    tokenizer.save_pretrained(out)
+    last = losses[-max(1, num_steps // 100) :]
+    return {
+        "final_loss": sum(last) / len(last),
+        "num_steps": num_steps,
+        "num_tokens": num_steps * recipe.batch_size * recipe.context_length,
+        "num_parameters": sum(p.numel() for p in model.parameters()),
+        "vocab_size": len(tokenizer),
+        "seconds": time.monotonic() - start,
+    }
