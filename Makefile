@@ -1,0 +1,45 @@
+# `make demo` runs the whole loop; every target first sets up .venv with the versions of constraints.txt.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SETUP := $(VENV)/.installed
+
+.PHONY: demo test test-slow check check-native format setup clean
+
+demo: setup
+	$(BIN)/qrft run recipes/tiny.yaml
+
+test: setup
+	$(BIN)/pytest -q
+
+test-slow: setup
+	$(BIN)/pytest -q -m "slow or not slow"
+
+check: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/clang-format --dry-run -Werror $$(git ls-files 'csrc/*.c' 'csrc/*.h')
+
+# The C core and its tests alone, under the address and undefined-behaviour sanitizers. Needs no Python.
+check-native:
+	cmake -S . -B build/native -DQRFT_SANITIZE=ON -DQRFT_WERROR=ON
+	cmake --build build/native
+	ctest --test-dir build/native --output-on-failure
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/clang-format -i $$(git ls-files 'csrc/*.c' 'csrc/*.h')
+
+setup: $(SETUP)
+
+# Without build isolation, so that an editable install can rebuild the C core with the same tools when it is imported.
+$(SETUP): pyproject.toml constraints.txt CMakeLists.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet -c constraints.txt scikit-build-core cffi ninja
+	$(BIN)/pip install --quiet -c constraints.txt --no-build-isolation -e '.[dev]'
+	touch $@
+
+clean:
+	rm -rf build $(VENV)

@@ -1,0 +1,80 @@
+"""What a person sees in the terminal: the plan, a bar per stage, the result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from qrft.pipeline import Step
+
+
+class Terminal:
+    """A pipeline.Watcher that draws on a terminal, and writes plain lines where there is none."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or Console(highlight=False)
+
+    def plan(self, rows: list[tuple[Step, bool]]) -> None:
+        missing = sum(not is_there for _, is_there in rows)
+        table = Table("step", "stage", "reads", "", box=None, header_style="bold", padding=(0, 2, 0, 0))
+        for step, is_there in rows:
+            table.add_row(step.name, step.stage, reads(step), "there" if is_there else "to do")
+        self.console.print(table)
+        self.console.print(
+            f"\n{len(rows)} steps, {missing} to do.\n"
+            if missing
+            else f"\nAll {len(rows)} steps are there: nothing to do.\n"
+        )
+
+    @contextmanager
+    def bar(self, name: str) -> Iterator[Callable[[int, int, str], None]]:
+        """A progress bar; without a terminal one line at its end."""
+        bar = Progress(
+            TextColumn("{task.description:<17}"),
+            BarColumn(bar_width=16),
+            TextColumn("{task.completed}/{task.total}", justify="right"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(compact=True),
+            TextColumn("{task.fields[note]}"),
+            console=self.console,
+            refresh_per_second=4,
+        )
+        with bar:
+            task = bar.add_task(name, total=None, note="")
+            yield lambda done, total, note: bar.update(task, completed=done, total=total, note=note)
+
+    def result(self, summary: Mapping[str, Any], run_dir: Path) -> None:
+        """The table at the end of a run."""
+        table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+        table.add_column(style="bold")
+        table.add_row("", "accuracy", "95% interval", style="dim")
+        for model in ("base", "sft", "rft"):
+            row = summary[model]
+            table.add_row(model.upper(), f"{row['accuracy']:.1%}", f"{row['low']:.1%} to {row['high']:.1%}")
+        table.add_row("gain", f"{100 * summary['gain']:+.1f}", f"points, RFT over SFT; p = {summary['p_value']:.2g}")
+        table.add_row("paths", f"{summary['paths_per_problem']:.2f}", "new ones kept per problem, beside the gold one")
+        self.console.print()
+        self.console.print(table)
+        self.console.print()
+        for line in summary["explained"]:
+            self.console.print(f"- {line}")
+        self.console.print(f"\nSeconds: {spent(summary['seconds'])}")
+        self.console.print(f"Report:  {run_dir / 'report.html'}", soft_wrap=True)
+
+
+def spent(seconds: Mapping[str, float]) -> str:
+    """The steps that took a second or more, and the whole."""
+    long = ", ".join(f"{name} {value:.0f}" for name, value in seconds.items() if value >= 1)
+    return f"{sum(seconds.values()):.0f} in all; {long}"
+
+
+def reads(step: Step) -> str:
+    names = [getattr(source, "name", None) or source.path.name for source in step.inputs.values()]  # type: ignore[union-attr]
+    return ", ".join(names) if len(names) <= 4 else f"{len(names)} steps"

@@ -1,0 +1,23 @@
+"""Draw a built-in problem set, or read a person's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from qrft.problems import draw, read_jsonl
+from qrft.problems.tiny_math import TINY_MATH_VERSION
+from qrft.stages import Config, Inputs, Progress, Report
+
+VERSION = TINY_MATH_VERSION
+
+
+def run(inputs: Inputs, out: Path, config: Config, progress: Progress) -> Report:
+    if "file" in inputs:
+        table = read_jsonl(inputs["file"], config["num_problems"])
+    else:
+        table = draw(config["set"], config["seed"], config["num_problems"])
+    pq.write_table(table, out / "problems.parquet")
+    progress(1, 1, f"{table.num_rows} problems")
+    return {"num_problems": table.num_rows}
