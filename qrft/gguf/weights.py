@@ -71,7 +71,11 @@ def read_json(path: Path) -> dict[str, Any]:
 def _weight_files(folder: Path, stem: str) -> list[Path]:
     index = folder / f"{stem}.safetensors.index.json"
     if index.is_file():
-        shards = read_json(index).get("weight_map", {})
+        shards = read_json(index).get("weight_map")
+        if not isinstance(shards, dict) or not shards:
+            raise ModelError(
+                f"{index}: no weight_map in it, expected tensor names and files. Download the folder again."
+            )
         files = [folder / name for name in sorted(set(shards.values()))]
     else:
         files = [folder / f"{stem}.safetensors"]
