@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from qrft import models, prompts
 from qrft.gguf.parity import check_parity
 from qrft.recipe import load
+from qrft.run import quiet_libraries
 from qrft.sampling.messages import Request, SamplingParams
 from qrft.sampling.process import LlamaProcess
 
@@ -44,6 +45,7 @@ def main() -> None:
     parser.add_argument("--num-prompts", type=int, default=200)
     parser.add_argument("--out", type=Path, default=Path("docs/results"))
     args = parser.parse_args()
+    quiet_libraries()
     recipe = load(args.run / "recipe.yaml")
     model = models.find(recipe.base_model)
     tokenizer = prompts.load_tokenizer(model)

@@ -25,7 +25,7 @@ from qrft.stats import mean, wilson
 from qrft.store import Store, manifest
 
 RECIPE = "recipes/tiny.yaml"
-EPOCHS = (12, 24, 36)
+EPOCHS = (12, 24, 48)
 SEEDS = (0, 1, 2)
 
 

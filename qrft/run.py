@@ -24,7 +24,7 @@ STORE = "store"  # beside the run folders, so runs share what is equal
 
 def run(path: str, overrides: Sequence[str], output_dir: Path, terminal: Terminal) -> dict[str, Any]:
     """All of a recipe; returns the summary."""
-    _quiet_libraries()
+    quiet_libraries()
     recipe = _load(path, overrides)
     steps = pipeline.plan(recipe, _model(recipe))
     run_dir = output_dir / recipe.name
@@ -56,7 +56,7 @@ def _model(recipe: Recipe) -> Path:
     return folder
 
 
-def _quiet_libraries() -> None:
+def quiet_libraries() -> None:
     """The terminal is for this run's own progress: the libraries' bars and advice would tear it apart."""
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
@@ -68,7 +68,7 @@ def pretrain(path: str, overrides: Sequence[str], out: Path, terminal: Terminal)
     """A base model from nothing into the new folder `out`, with `pretraining.json`: its recipe, loss and digest."""
     from qrft.training import pretrain as training
 
-    _quiet_libraries()
+    quiet_libraries()
     recipe = load(path, overrides, PretrainRecipe)
     if out.exists():
         raise StoreError(f"{out}: is there already. Name a folder that is not, with --out.")

@@ -39,7 +39,7 @@ def run(inputs: Inputs, out: Path, config: Config, progress: Progress) -> Report
     training = _by_problem(pa.concat_tables(rows), problems)
     pq.write_table(training, out / "training.parquet")
     _write_jsonl(training, out / "training.jsonl")
-    progress(training.num_rows, training.num_rows, f"{num_kept} paths beside {problems.num_rows} gold solutions")
+    progress(training.num_rows, training.num_rows, f"{num_kept} sampled paths")
     return {"num_rows": training.num_rows, "num_gold": problems.num_rows, "num_kept": num_kept}
 
 

@@ -47,5 +47,5 @@ def run(inputs: Inputs, out: Path, config: Config, progress: Progress) -> Report
         tolerance=TOLERANCE[config["quant"]],
         n_threads=config["num_threads"],
     )
-    progress(2, 2, f"largest logit difference {parity['max_logit_difference']:.1e}")
+    progress(2, 2, f"logits within {parity['max_logit_difference']:.1e}")
     return dict(parity)
