@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import itertools
+import json
 import re
+from pathlib import Path
 
 import pytest
 
-from qrft import core
+from qrft import core, models
 from qrft.problems import draw, tiny_corpus, tiny_math
+from qrft.recipe import PretrainRecipe, load
 
 EQUATION = re.compile(r"<<([^>]*)>>")
 
@@ -67,3 +70,12 @@ def test_the_corpus_holds_no_question_of_a_set_and_no_solution_in_the_taught_for
             assert f"{story.facts}." not in corpus and f"if {story.facts}?" not in corpus
             assert not any(tiny_math.write_solution(path) in corpus for path in story.paths)
     assert all(marker in corpus for marker in ("<<", ">>", "####"))
+
+
+def test_the_shipped_base_is_the_one_that_its_card_and_recipe_tell_of() -> None:
+    folder = models.BUILTIN["tiny-base"]
+    card = json.loads((folder / "pretraining.json").read_text())
+    recipe = load(Path(__file__).parents[1] / "recipes" / "tiny-base.yaml", [], PretrainRecipe)
+    assert models.fingerprint(folder) == card["digest"]
+    assert card["recipe"] == recipe.model_dump()
+    assert sum(path.stat().st_size for path in folder.iterdir()) <= 4 * 2**20
