@@ -23,7 +23,6 @@ __all__ = [
     "PretrainRecipe",
     "Recipe",
     "Train",
-    "check_paths",
     "dump",
     "json_schema",
     "load",
@@ -261,10 +260,3 @@ def dump(recipe: Section) -> str:
 def json_schema(kind: type[Section] = Recipe) -> dict[str, Any]:
     """The JSON schema of a recipe, for editors."""
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **kind.model_json_schema()}
-
-
-def check_paths(recipe: Recipe) -> None:
-    """Raise RecipeError for problem files and model folders that are not there, saying where they were looked for."""
-    faults = path_faults(recipe.model_dump())
-    if faults:
-        raise RecipeError("\n".join(f"{yaml_lines.dotted(key)}: {text}" for key, text in faults))

@@ -385,12 +385,6 @@ def test_a_model_that_is_a_file() -> None:
     assert "r.yaml is a file. Allowed: a model folder, a hub name" in fault("", "base_model=r.yaml")
 
 
-def test_check_paths_of_a_recipe_made_in_python() -> None:
-    recipe = load("").model_copy(update={"base_model": "./gone"})
-    with pytest.raises(RecipeError, match=r"^base_model: found the text './gone': no such folder"):
-        recipes.check_paths(recipe)
-
-
 # ---------------------------------------------------------------------------------------------------------- round trip
 
 POSITIVE = st.integers(1, 10**9)
