@@ -123,8 +123,9 @@ typedef struct {
     qrft_rational value; /* set when status is QRFT_ANSWER_OK */
 } qrft_answer;
 
-qrft_answer answer_find(const uint8_t *text, const uint8_t *end);
-qrft_answer answer_read(const uint8_t *text, const uint8_t *end); /* as if it followed a marker */
+qrft_answer answer_find(const uint8_t *text, const uint8_t *end, const qrft_options *options);
+/* As if the text followed a marker. */
+qrft_answer answer_read(const uint8_t *text, const uint8_t *end, const qrft_options *options);
 
 /* Judges the text between << and >>. */
 enum qrft_equation_status equation_check(const uint8_t *text, const uint8_t *end);
@@ -140,6 +141,15 @@ typedef struct {
 void hash_begin(qrft_hash *hash);
 void hash_equation(qrft_hash *hash, const uint8_t *at, const uint8_t *end); /* its bytes without white space, and \n */
 void hash_end(const qrft_hash *hash, uint8_t key[16]);
+
+/* The equations of a text: how many, the first one's trouble, and the hash of their list, not yet ended. */
+typedef struct {
+    int32_t count;
+    enum qrft_equation_status status;
+    qrft_hash hash;
+} qrft_equations;
+
+qrft_equations equations_check(const uint8_t *text, const uint8_t *end, const qrft_options *options);
 
 /* ---------------------------------------------------------------------------------------------------- columns ---- */
 

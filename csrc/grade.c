@@ -48,10 +48,11 @@ const char *qrft_equation_status_name(int status) {
 
 /* ---------------------------------------------------------------------------------------------------- answers ---- */
 
-typedef qrft_answer (*answer_reader)(const uint8_t *text, const uint8_t *end);
+typedef qrft_answer (*answer_reader)(const uint8_t *text, const uint8_t *end, const qrft_options *options);
 
 typedef struct {
     const qrft_texts *texts;
+    const qrft_options *options;
     answer_reader read;
     qrft_answers *answers;
 } answers_job;
@@ -66,7 +67,7 @@ static bool answers_range(void *context, int64_t first, int64_t last) {
     const answers_job *job = context;
     for (int64_t i = first; i < last; i++) {
         qrft_cursor text = text_at(job->texts, i);
-        qrft_answer answer = job->read(text.at, text.end);
+        qrft_answer answer = job->read(text.at, text.end, job->options);
         job->answers->starts[i] = answer.start ? answer.start - text.at : -1;
         job->answers->ends[i] = answer.start ? answer.end - text.at : -1;
         job->answers->statuses[i] = (uint8_t)answer.status;
@@ -75,58 +76,14 @@ static bool answers_range(void *context, int64_t first, int64_t last) {
     return true;
 }
 
-int qrft_answers_extract(const qrft_texts *texts, int num_threads, qrft_answers *answers) {
-    answers_job job = {texts, answer_find, answers};
+int qrft_answers_extract(const qrft_texts *texts, const qrft_options *options, int num_threads, qrft_answers *answers) {
+    answers_job job = {texts, options, answer_find, answers};
     return parallel_run(answers_range, &job, texts->num_texts, GRAIN, num_threads);
 }
 
-int qrft_numbers_parse(const qrft_texts *texts, int num_threads, qrft_answers *answers) {
-    answers_job job = {texts, answer_read, answers};
+int qrft_numbers_parse(const qrft_texts *texts, const qrft_options *options, int num_threads, qrft_answers *answers) {
+    answers_job job = {texts, options, answer_read, answers};
     return parallel_run(answers_range, &job, texts->num_texts, GRAIN, num_threads);
-}
-
-/* -------------------------------------------------------------------------------------------------- equations ---- */
-
-typedef struct {
-    int32_t count;
-    enum qrft_equation_status status;
-    qrft_hash hash;
-} equations;
-
-/* The first << or >> at or after `at`, or NULL. */
-static const uint8_t *find_mark(const uint8_t *at, const uint8_t *end) {
-    for (; end - at >= 2; at++) {
-        if ((*at == '<' || *at == '>') && at[1] == *at) return at;
-    }
-    return NULL;
-}
-
-static const uint8_t *find_opening(const uint8_t *at, const uint8_t *end) {
-    while (end - at >= 2 && (at = memchr(at, '<', (size_t)(end - at - 1)))) {
-        if (at[1] == '<') return at;
-        at++;
-    }
-    return NULL;
-}
-
-static void note(equations *list, enum qrft_equation_status status) {
-    if (list->status == QRFT_EQUATION_OK) list->status = status;
-    if (list->count < INT32_MAX) list->count++;
-}
-
-static void equations_check(equations *list, const uint8_t *text, const uint8_t *end) {
-    const uint8_t *opening = find_opening(text, end);
-    while (opening) {
-        const uint8_t *mark = find_mark(opening + 2, end);
-        if (mark && *mark == '>') {
-            note(list, equation_check(opening + 2, mark));
-            hash_equation(&list->hash, opening + 2, mark);
-            opening = find_opening(mark + 2, end);
-        } else {
-            note(list, QRFT_EQUATION_UNCLOSED);
-            opening = mark;
-        }
-    }
 }
 
 /* ------------------------------------------------------------------------------------------------------ grade ---- */
@@ -135,6 +92,7 @@ typedef struct {
     const qrft_texts *texts;
     const qrft_answers *gold;
     const int64_t *gold_index;
+    const qrft_options *options;
     qrft_grades *grades;
 } grade_job;
 
@@ -148,10 +106,8 @@ static bool is_correct(const grade_job *job, int64_t row, const qrft_answer *ans
 static void grade_row(const grade_job *job, int64_t row) {
     const qrft_grades *grades = job->grades;
     qrft_cursor text = text_at(job->texts, row);
-    qrft_answer answer = answer_find(text.at, text.end);
-    equations list = {0, QRFT_EQUATION_OK, {0}};
-    hash_begin(&list.hash);
-    equations_check(&list, text.at, text.end);
+    qrft_answer answer = answer_find(text.at, text.end, job->options);
+    qrft_equations list = equations_check(text.at, text.end, job->options);
     grades->answer_starts[row] = answer.start ? answer.start - text.at : -1;
     grades->answer_ends[row] = answer.start ? answer.end - text.at : -1;
     grades->answer_statuses[row] = (uint8_t)answer.status;
@@ -166,8 +122,8 @@ static bool grade_range(void *context, int64_t first, int64_t last) {
     return true;
 }
 
-int qrft_texts_grade(const qrft_texts *texts, const qrft_answers *gold, const int64_t *gold_index, int num_threads,
-                     qrft_grades *grades) {
-    grade_job job = {texts, gold, gold_index, grades};
+int qrft_texts_grade(const qrft_texts *texts, const qrft_answers *gold, const int64_t *gold_index,
+                     const qrft_options *options, int num_threads, qrft_grades *grades) {
+    grade_job job = {texts, gold, gold_index, options, grades};
     return parallel_run(grade_range, &job, texts->num_texts, GRAIN, num_threads);
 }

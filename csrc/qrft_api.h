@@ -31,6 +31,40 @@ enum {
     QRFT_NO_MEMORY = 1 /* outputs are then undefined, and nothing is leaked */
 };
 
+/* -------------------------------------------------------------------------------------------------- options ---- */
+
+/* Where a text's answer stands. docs/semantics.md defines each. */
+enum qrft_answer_format {
+    QRFT_FORMAT_GSM8K,       /* after #### */
+    QRFT_FORMAT_BOXED,       /* in \boxed{} */
+    QRFT_FORMAT_ANSWER_IS,   /* after "The answer is" and the like */
+    QRFT_FORMAT_LAST_NUMBER, /* the last number of the text */
+    QRFT_FORMAT_AUTO,        /* the first of these four that finds an answer */
+    QRFT_FORMAT_MARKER       /* after the marker that the options name */
+};
+
+/* Which equations a text has. */
+enum qrft_equation_source {
+    QRFT_EQUATIONS_MARKED,  /* those between << and >> */
+    QRFT_EQUATIONS_ANYWHERE /* those too that stand in running text, such as 12 + 5 = 17 */
+};
+
+/* When two equation lists have the same key. */
+enum qrft_key_order {
+    QRFT_ORDER_EXACT,      /* the same texts in the same order */
+    QRFT_ORDER_COMMUTATIVE /* the same after the operands of + and * have been sorted */
+};
+
+/* How to judge. All zero, and marker NULL, is the default. */
+typedef struct {
+    int paper_mode;        /* not 0: decide as the paper's reference script does; the fields below are then not read */
+    int answer_format;     /* enum qrft_answer_format; an unknown number counts as 0, as for the next two */
+    int equation_source;   /* enum qrft_equation_source */
+    int key_order;         /* enum qrft_key_order */
+    const uint8_t *marker; /* for QRFT_FORMAT_MARKER; NULL or empty: no text has an answer */
+    int64_t marker_length; /* in bytes */
+} qrft_options;
+
 /* -------------------------------------------------------------------------------------------------- answers ---- */
 
 enum qrft_answer_status {
@@ -66,11 +100,11 @@ typedef struct {
     qrft_value *values; /* all zero where the status is not QRFT_ANSWER_OK */
 } qrft_answers;
 
-/* Finds the answer of each text: the number after the first #### that is followed by one. */
-int qrft_answers_extract(const qrft_texts *texts, int num_threads, qrft_answers *answers);
+/* Finds the answer of each text. */
+int qrft_answers_extract(const qrft_texts *texts, const qrft_options *options, int num_threads, qrft_answers *answers);
 
 /* Reads each text as what would follow a marker, such as the gold answers "72" or "$1,000". */
-int qrft_numbers_parse(const qrft_texts *texts, int num_threads, qrft_answers *answers);
+int qrft_numbers_parse(const qrft_texts *texts, const qrft_options *options, int num_threads, qrft_answers *answers);
 
 /* ------------------------------------------------------------------------------------------------ equations ---- */
 
@@ -115,8 +149,8 @@ typedef struct {
  * gold answer, and then nothing is correct. NULL: with gold entry i.
  * num_threads below 1 counts as 1. When threads can't be had, fewer do the same work.
  */
-int qrft_texts_grade(const qrft_texts *texts, const qrft_answers *gold, const int64_t *gold_index, int num_threads,
-                     qrft_grades *grades);
+int qrft_texts_grade(const qrft_texts *texts, const qrft_answers *gold, const int64_t *gold_index,
+                     const qrft_options *options, int num_threads, qrft_grades *grades);
 
 /* --------------------------------------------------------------------------------------------------- curate ---- */
 

@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from qrft import core, schema
-from qrft.core import native, oracle
+from qrft.core import oracle, selection
 
 DATA = Path(os.environ.get("QRFT_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
@@ -144,20 +144,20 @@ def test_random_pieces(seed: int) -> None:
 def test_distance(a: bytes, b: bytes, repeat: int) -> None:
     """Repeated, the texts are longer than the 64 rows of a band."""
     middle = b"the same words " * repeat
-    assert native.distance(a + middle + b, b + middle + a) == oracle.distance(a + middle + b, b + middle + a)
+    assert core.distance(a + middle + b, b + middle + a) == oracle.distance(a + middle + b, b + middle + a)
 
 
 @pytest.mark.parametrize(("a_size", "b_size"), [(0, 70), (63, 64), (64, 65), (128, 129), (200, 300)])
 def test_distance_at_band_edges(a_size: int, b_size: int) -> None:
     rng = random.Random(a_size)
     a, b = ("".join(rng.choices("abcé", k=size)) for size in (a_size, b_size))
-    assert native.distance(a, b) == oracle.distance(a, b)
+    assert core.distance(a, b) == oracle.distance(a, b)
 
 
 def test_distance_looks_at_its_limit() -> None:
     limit = oracle.DISTANCE_LIMIT
-    assert native.distance("a" * limit + "b" * 10, "a" * limit) == 0
-    assert native.distance("é" * (limit - 1) + "b", "é" * limit) == 1
+    assert core.distance("a" * limit + "b" * 10, "a" * limit) == 0
+    assert core.distance("é" * (limit - 1) + "b", "é" * limit) == 1
 
 
 def test_hash_is_the_published_one() -> None:
@@ -198,7 +198,7 @@ def oracle_verdicts(texts: list[bytes], gold: bytes | None, keep: str) -> list[s
 
 @pytest.mark.parametrize("keep", ["farthest", "first"])
 @pytest.mark.parametrize("gold", [None, b"<<1+2=3>> <<2+1=3>>\n#### 3"])
-def test_verdicts(keep: native.Keep, gold: bytes | None) -> None:
+def test_verdicts(keep: selection.Keep, gold: bytes | None) -> None:
     """Problems whose rows are mixed in the table, each decided as if it were alone."""
     rng = random.Random(7)
     problems = [made_problem(rng, rng.randrange(1, 25)) for _ in range(30)]

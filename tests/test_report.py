@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from qrft.core import native
+from qrft import core
 from qrft.problems import draw
 from qrft.problems.tiny_math import Story, stories, write_solution
 from qrft.report import browser, build, charts, explain, measures, svg
@@ -116,7 +116,7 @@ class Made:
         columns = [ids, ["sft"] * len(ids), [i % k for i in range(len(ids))], completions]
         columns += [["stop" if c else "length" for c in completions], [len(c) for c in completions], [-1.0] * len(ids)]
         samples = pa.table([pa.array(c, f.type) for c, f in zip(columns, SAMPLES, strict=True)], schema=SAMPLES)
-        graded = native.grade(samples["completion"], pa.array(gold))
+        graded = core.grade(samples["completion"], pa.array(gold))
         kind = "" if step == "round-1/" else "test-"
         pq.write_table(samples, self.artifact(f"{step}{kind}samples") / "samples.parquet")
         pq.write_table(graded, self.artifact(f"{step}{kind}graded") / "graded.parquet")
@@ -127,7 +127,7 @@ class Made:
         completions = [answerer(self.random, problem, story) for problem, story in pairs for _ in range(k)]
         samples, graded = self.sampled("round-1/", self.train, completions, k)
         gold = pa.array([problem["solution"] for problem, _ in pairs for _ in range(k)])
-        verdicts = native.verdicts(samples["completion"], samples["problem_id"], graded, gold_texts=gold)
+        verdicts = core.verdicts(samples["completion"], samples["problem_id"], graded, gold_texts=gold)
         out = self.artifact("round-1/training")
         pq.write_table(pa.table({"verdict": verdicts}), out / "verdicts.parquet")
         pq.write_table(TRAINING.empty_table(), out / "training.parquet")

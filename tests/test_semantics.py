@@ -50,7 +50,7 @@ def test_keys(first: str, second: str, same: str) -> None:
 
 
 def test_every_status_has_an_example() -> None:
-    from qrft.core.native import ANSWER_STATUSES, EQUATION_STATUSES
+    from qrft.core.grading import ANSWER_STATUSES, EQUATION_STATUSES
 
     assert {row[2] for row in examples("answers")} == set(ANSWER_STATUSES)
     assert {row[1] for row in examples("equations")} | {"too_deep"} == set(EQUATION_STATUSES)

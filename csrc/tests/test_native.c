@@ -57,6 +57,8 @@ static uint8_t *make_text(int64_t *length) {
     return block;
 }
 
+static const qrft_options options; /* the default */
+
 typedef struct {
     int64_t starts[ROWS], ends[ROWS];
     uint8_t statuses[ROWS], correct[ROWS], equations[ROWS], keys[16 * ROWS];
@@ -79,8 +81,8 @@ static void grade_one(const char *text, const char *gold, outputs *out) {
     qrft_texts golds = {(const uint8_t *)gold, NULL, gold_offsets, 1};
     qrft_answers answers = answers_of(&gold_out);
     qrft_grades grades = grades_of(out);
-    assert(qrft_numbers_parse(&golds, 1, &answers) == QRFT_DONE);
-    assert(qrft_texts_grade(&texts, &answers, NULL, 1, &grades) == QRFT_DONE);
+    assert(qrft_numbers_parse(&golds, &options, 1, &answers) == QRFT_DONE);
+    assert(qrft_texts_grade(&texts, &answers, NULL, &options, 1, &grades) == QRFT_DONE);
 }
 
 static void test_known(void) {
@@ -102,11 +104,11 @@ static void check_text(const uint8_t *text, int64_t length) {
     qrft_texts texts = {text, NULL, offsets, 1};
     qrft_answers answers = answers_of(&gold);
     qrft_grades grades = grades_of(&out);
-    assert(qrft_answers_extract(&texts, 1, &answers) == QRFT_DONE);
-    assert(qrft_texts_grade(&texts, &answers, NULL, 1, &grades) == QRFT_DONE);
+    assert(qrft_answers_extract(&texts, &options, 1, &answers) == QRFT_DONE);
+    assert(qrft_texts_grade(&texts, &answers, NULL, &options, 1, &grades) == QRFT_DONE);
     assert(out.correct[0] == (gold.statuses[0] == QRFT_ANSWER_OK));
     assert(out.starts[0] >= -1 && out.starts[0] <= out.ends[0] && out.ends[0] <= length);
-    assert(qrft_numbers_parse(&texts, 1, &answers) == QRFT_DONE);
+    assert(qrft_numbers_parse(&texts, &options, 1, &answers) == QRFT_DONE);
     assert(qrft_texts_distance(text, length, text, length) == 0);
 }
 

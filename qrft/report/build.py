@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import yaml
 from markupsafe import Markup
 
-from qrft.core import native
+from qrft import core
 from qrft.report import browser, charts, words
 from qrft.report.explain import sentences
 from qrft.report.measures import Run, distinct_curve, tally
@@ -48,7 +48,7 @@ def sample_counts(run: Run) -> dict[str, Any]:
     num_train = run.problems.num_rows
     num_kept = count(pc.equal(run.verdicts, "kept"))
     with_equations = pc.and_(run.graded["is_correct"], pc.greater(run.graded["num_equations"], 0))
-    gold_statuses = native.parse_numbers(run.problems["answer"]).statuses
+    gold_statuses = core.parse_numbers(run.problems["answer"]).statuses
     return {
         "num_train": num_train,
         "num_samples": run.samples.num_rows,

@@ -1,0 +1,44 @@
+/* Finds the equations of a text, judges each, and hashes their list. */
+#include <string.h>
+
+#include "core.h"
+
+/* The first << or >> at or after `at`, or NULL. */
+static const uint8_t *find_mark(const uint8_t *at, const uint8_t *end) {
+    for (; end - at >= 2; at++) {
+        if ((*at == '<' || *at == '>') && at[1] == *at) return at;
+    }
+    return NULL;
+}
+
+static const uint8_t *find_opening(const uint8_t *at, const uint8_t *end) {
+    while (end - at >= 2 && (at = memchr(at, '<', (size_t)(end - at - 1)))) {
+        if (at[1] == '<') return at;
+        at++;
+    }
+    return NULL;
+}
+
+static void note(qrft_equations *list, enum qrft_equation_status status) {
+    if (list->status == QRFT_EQUATION_OK) list->status = status;
+    if (list->count < INT32_MAX) list->count++;
+}
+
+qrft_equations equations_check(const uint8_t *text, const uint8_t *end, const qrft_options *options) {
+    (void)options;
+    qrft_equations list = {0, QRFT_EQUATION_OK, {0}};
+    hash_begin(&list.hash);
+    const uint8_t *opening = find_opening(text, end);
+    while (opening) {
+        const uint8_t *mark = find_mark(opening + 2, end);
+        if (mark && *mark == '>') {
+            note(&list, equation_check(opening + 2, mark));
+            hash_equation(&list.hash, opening + 2, mark);
+            opening = find_opening(mark + 2, end);
+        } else {
+            note(&list, QRFT_EQUATION_UNCLOSED);
+            opening = mark;
+        }
+    }
+    return list;
+}

@@ -1,0 +1,168 @@
+"""Which of the correct samples become training rows: one a problem and equation list."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from qrft.core.columns import (
+    Column,
+    Texts,
+    as_bytes,
+    as_chunked,
+    as_plain,
+    check,
+    named,
+    pointer,
+    same_length,
+    threads,
+)
+from qrft.core.grading import DEFAULT_RULES, EQUATION_STATUSES, KEY_BYTES, Rules, equation_keys
+from qrft.core.native import ffi, lib
+
+Keep: TypeAlias = Literal["farthest", "first"]
+
+_OK = lib.QRFT_EQUATION_OK
+_KEEP = {"first": lib.QRFT_KEEP_FIRST, "farthest": lib.QRFT_KEEP_FARTHEST}
+
+# Rows that C does not look at get the numbers after its own.
+_VERDICTS = ("kept", "duplicate", "duplicate_of_gold", "incorrect", "bad_equation")
+_INCORRECT, _BAD_EQUATION = 3, 4
+
+
+def _one_chunk(texts: pa.ChunkedArray) -> pa.Array:
+    """Rows of a problem lie anywhere in the column, so C needs it in one piece; several chunks are copied."""
+    if texts.num_chunks == 1:
+        return texts.chunk(0)
+    plain = [as_plain(chunk).cast(pa.large_binary()) for chunk in texts.chunks]
+    return pa.concat_arrays(plain) if plain else pa.array([], pa.large_binary())
+
+
+def _flag(column: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
+    flags: npt.NDArray[np.bool_] = column.combine_chunks().to_numpy(zero_copy_only=False).astype(np.bool_)
+    return flags
+
+
+def _key_rows(column: pa.ChunkedArray) -> npt.NDArray[np.uint8]:
+    keys = pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], pa.binary(KEY_BYTES))
+    if len(keys) == 0:
+        return np.empty((0, KEY_BYTES), np.uint8)
+    flat = np.frombuffer(keys.buffers()[1], np.uint8).reshape(-1, KEY_BYTES)
+    return np.ascontiguousarray(flat[keys.offset : keys.offset + len(keys)])
+
+
+class _Groups:
+    """The rows by problem, each problem's in the order of the table."""
+
+    def __init__(self, problem_ids: Any, gold_texts: Texts | None, rules: Rules, num_threads: int | None) -> None:
+        ids = problem_ids if isinstance(problem_ids, pa.ChunkedArray) else pa.chunked_array([pa.array(problem_ids)])
+        codes = _codes(ids)
+        counts = np.bincount(codes)
+        self.order = np.argsort(codes, kind="stable").astype(np.int64)
+        self.offsets = np.concatenate([[0], np.cumsum(counts[counts > 0])]).astype(np.int64)
+        self.gold_keys = None if gold_texts is None else self._keys_of(as_chunked(gold_texts), rules, num_threads)
+
+    def _keys_of(self, gold_texts: pa.ChunkedArray, rules: Rules, num_threads: int | None) -> npt.NDArray[np.uint8]:
+        first_rows = pa.array(self.order[self.offsets[:-1]])
+        return equation_keys(gold_texts.take(first_rows), rules=rules, num_threads=num_threads)
+
+    def struct(self) -> Any:
+        fields = {
+            "order": pointer(self.order, "int64_t *"),
+            "group_offsets": pointer(self.offsets, "int64_t *"),
+            "gold_keys": pointer(self.gold_keys, "uint8_t *"),
+            "num_groups": len(self.offsets) - 1,
+        }
+        return ffi.new("qrft_groups *", fields)
+
+
+def _codes(ids: pa.ChunkedArray) -> npt.NDArray[np.int64]:
+    """A number a distinct id; rows without an id form a problem of their own, number 0."""
+    encoded = ids if pa.types.is_dictionary(ids.type) else pc.dictionary_encode(ids)
+    parts = [chunk.indices.cast(pa.int64()).fill_null(-1) for chunk in encoded.unify_dictionaries().chunks]
+    whole = pa.concat_arrays(parts) if parts else pa.array([], pa.int64())
+    codes: npt.NDArray[np.int64] = whole.to_numpy(zero_copy_only=False) + 1
+    return codes
+
+
+def _verdict_codes(
+    texts: pa.ChunkedArray, groups: _Groups, graded: pa.Table, keep: Keep, num_threads: int | None
+) -> npt.NDArray[np.uint8]:
+    is_correct = _flag(graded["is_correct"])
+    is_sound = _flag(pc.equal(graded["equations_status"], EQUATION_STATUSES[_OK]))
+    eligible = (is_correct & is_sound).astype(np.uint8)
+    codes = np.where(is_correct, _BAD_EQUATION, _INCORRECT).astype(np.uint8)
+    keys = _key_rows(graded["equation_key"])
+    column = Column(_one_chunk(texts))
+    pointers = [pointer(array, "uint8_t *") for array in (eligible, keys, codes)]
+    check(
+        lib.qrft_paths_curate(
+            column.pointer, groups.struct(), *pointers[:2], _KEEP[keep], threads(num_threads), pointers[2]
+        )
+    )
+    return codes
+
+
+def _curated(
+    completions: Texts,
+    problem_ids: Any,
+    graded: pa.Table,
+    gold: Texts | None,
+    keep: Keep,
+    rules: Rules,
+    num_threads: int | None,
+) -> npt.NDArray[np.uint8]:
+    texts = as_chunked(completions)
+    same_length(len(texts), problem_ids=problem_ids, graded=graded)
+    if gold is not None:
+        same_length(len(texts), gold_texts=gold)
+    if keep not in _KEEP:
+        raise ValueError(f"keep must be one of {', '.join(map(repr, _KEEP))}, found {keep!r}")
+    groups = _Groups(problem_ids, gold, rules, num_threads)
+    return _verdict_codes(texts, groups, graded, keep, num_threads)
+
+
+def verdicts(
+    completions: Texts,
+    problem_ids: Any,
+    graded: pa.Table,
+    *,
+    gold_texts: Texts | None = None,
+    keep: Keep = "farthest",
+    rules: Rules = DEFAULT_RULES,
+    num_threads: int | None = None,
+) -> pa.StringArray:
+    """Why each row is kept or not: "kept", "duplicate", "duplicate_of_gold", "incorrect" or "bad_equation".
+
+    All columns are row-aligned; `graded` comes from `grade`. The rows of a problem may lie anywhere, and count in the
+    order of the table. `gold_texts` holds the gold solution of the row's problem (the first of its rows is read): its
+    equation list then counts as taken. None: nothing is taken beforehand.
+    """
+    return named(_curated(completions, problem_ids, graded, gold_texts, keep, rules, num_threads), _VERDICTS)
+
+
+def curate(
+    completions: Texts,
+    problem_ids: Any,
+    graded: pa.Table,
+    *,
+    gold_texts: Texts | None = None,
+    keep: Keep = "farthest",
+    rules: Rules = DEFAULT_RULES,
+    num_threads: int | None = None,
+) -> npt.NDArray[np.int64]:
+    """The kept rows, ascending: correct, every equation right, one a problem and equation list. See `verdicts`."""
+    codes = _curated(completions, problem_ids, graded, gold_texts, keep, rules, num_threads)
+    return np.flatnonzero(codes == lib.QRFT_VERDICT_KEPT).astype(np.int64)
+
+
+def distance(a: str | bytes, b: str | bytes) -> int:
+    """The Levenshtein distance in code points, over at most the first 16,384 of each text."""
+    left, right = as_bytes(a), as_bytes(b)
+    result = int(lib.qrft_texts_distance(left, len(left), right, len(right)))
+    check(lib.QRFT_NO_MEMORY if result < 0 else lib.QRFT_DONE)
+    return result
