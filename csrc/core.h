@@ -130,17 +130,30 @@ qrft_answer answer_read(const uint8_t *text, const uint8_t *end, const qrft_opti
 /* Judges the text between << and >>. */
 enum qrft_equation_status equation_check(const uint8_t *text, const uint8_t *end);
 
+/* Where a plain and right equation, begun at `at`, ends with >>; NULL when it is not both, or not surely. */
+const uint8_t *equation_skip_plain(const uint8_t *at, const uint8_t *end);
+
+/*
+ * Bytes that wait to be mixed: the equations of nearly every solution (GSM8K's have 60 bytes of them on average) fit,
+ * so they are mixed in one go.
+ */
+#define QRFT_HASH_PENDING 240
+
 /* MurmurHash3 (x64, 128 bits, seed 0) of bytes that arrive in pieces. */
 typedef struct {
     uint64_t h1;
     uint64_t h2;
-    uint64_t length;
-    uint8_t tail[16]; /* the last length % 16 bytes, not yet mixed */
+    uint64_t mixed;                          /* how many bytes have been mixed */
+    size_t filled;                           /* how many are pending */
+    uint8_t pending[QRFT_HASH_PENDING + 16]; /* 16 more for the zeros at the end */
 } qrft_hash;
 
 void hash_begin(qrft_hash *hash);
-void hash_equation(qrft_hash *hash, const uint8_t *at, const uint8_t *end); /* its bytes without white space, and \n */
-void hash_end(const qrft_hash *hash, uint8_t key[16]);
+/* Adds the bytes without white space, and a line feed. */
+void hash_equation(qrft_hash *hash, const uint8_t *at, const uint8_t *end);
+/* The same for bytes without white space; up to `limit` the memory may be read. */
+void hash_plain_equation(qrft_hash *hash, const uint8_t *at, const uint8_t *end, const uint8_t *limit);
+void hash_end(qrft_hash *hash, uint8_t key[16]);
 
 /* The equations of a text: how many, the first one's trouble, and the hash of their list, not yet ended. */
 typedef struct {
@@ -149,7 +162,7 @@ typedef struct {
     qrft_hash hash;
 } qrft_equations;
 
-qrft_equations equations_check(const uint8_t *text, const uint8_t *end, const qrft_options *options);
+void equations_check(qrft_equations *list, const uint8_t *text, const uint8_t *end, const qrft_options *options);
 
 /* ---------------------------------------------------------------------------------------------------- columns ---- */
 

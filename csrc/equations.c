@@ -24,21 +24,27 @@ static void note(qrft_equations *list, enum qrft_equation_status status) {
     if (list->count < INT32_MAX) list->count++;
 }
 
-qrft_equations equations_check(const uint8_t *text, const uint8_t *end, const qrft_options *options) {
+void equations_check(qrft_equations *list, const uint8_t *text, const uint8_t *end, const qrft_options *options) {
     (void)options;
-    qrft_equations list = {0, QRFT_EQUATION_OK, {0}};
-    hash_begin(&list.hash);
+    list->count = 0;
+    list->status = QRFT_EQUATION_OK;
+    hash_begin(&list->hash);
     const uint8_t *opening = find_opening(text, end);
     while (opening) {
-        const uint8_t *mark = find_mark(opening + 2, end);
-        if (mark && *mark == '>') {
-            note(&list, equation_check(opening + 2, mark));
-            hash_equation(&list.hash, opening + 2, mark);
-            opening = find_opening(mark + 2, end);
+        const uint8_t *start = opening + 2, *mark = equation_skip_plain(start, end);
+        if (mark) {
+            note(list, QRFT_EQUATION_OK);
+            hash_plain_equation(&list->hash, start, mark, end);
         } else {
-            note(&list, QRFT_EQUATION_UNCLOSED);
-            opening = mark;
+            mark = find_mark(start, end);
+            if (!mark || *mark == '<') {
+                note(list, QRFT_EQUATION_UNCLOSED);
+                opening = mark;
+                continue;
+            }
+            note(list, equation_check(start, mark));
+            hash_equation(&list->hash, start, mark);
         }
+        opening = find_opening(mark + 2, end);
     }
-    return list;
 }

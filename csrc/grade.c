@@ -107,7 +107,8 @@ static void grade_row(const grade_job *job, int64_t row) {
     const qrft_grades *grades = job->grades;
     qrft_cursor text = text_at(job->texts, row);
     qrft_answer answer = answer_find(text.at, text.end, job->options);
-    qrft_equations list = equations_check(text.at, text.end, job->options);
+    qrft_equations list;
+    equations_check(&list, text.at, text.end, job->options);
     grades->answer_starts[row] = answer.start ? answer.start - text.at : -1;
     grades->answer_ends[row] = answer.start ? answer.end - text.at : -1;
     grades->answer_statuses[row] = (uint8_t)answer.status;

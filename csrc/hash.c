@@ -1,6 +1,7 @@
 /*
- * MurmurHash3, x64, 128 bits, seed 0, after Austin Appleby's published algorithm (public domain), written for input
- * that arrives byte by byte. Not a cryptographic hash: keys tell equation lists apart, they do not resist attack.
+ * MurmurHash3, x64, 128 bits, seed 0, after Austin Appleby's published algorithm (public domain), for input that
+ * arrives in pieces: they are gathered in `pending` and mixed in blocks of 16 bytes. Not a cryptographic hash: keys
+ * tell equation lists apart, they do not resist attack.
  */
 #include <string.h>
 
@@ -39,19 +40,28 @@ static uint64_t finish(uint64_t h) {
 }
 
 void hash_begin(qrft_hash *hash) {
-    memset(hash, 0, sizeof *hash);
+    hash->h1 = hash->h2 = hash->mixed = hash->filled = 0;
 }
 
-static void mix_block(qrft_hash *hash) {
-    hash->h1 ^= mix_first(read64(hash->tail));
+static void mix_block(qrft_hash *hash, const uint8_t *block) {
+    hash->h1 ^= mix_first(read64(block));
     hash->h1 = (rotate(hash->h1, 27) + hash->h2) * 5 + 0x52DCE729;
-    hash->h2 ^= mix_second(read64(hash->tail + 8));
+    hash->h2 ^= mix_second(read64(block + 8));
     hash->h2 = (rotate(hash->h2, 31) + hash->h1) * 5 + 0x38495AB5;
 }
 
+/* Mixes the whole blocks that are pending and moves the rest, up to 15 bytes, to the front. */
+static void mix_pending(qrft_hash *hash) {
+    size_t whole = hash->filled - hash->filled % 16;
+    for (size_t at = 0; at < whole; at += 16) mix_block(hash, hash->pending + at);
+    memmove(hash->pending, hash->pending + whole, hash->filled - whole);
+    hash->filled -= whole;
+    hash->mixed += whole;
+}
+
 static void add_byte(qrft_hash *hash, uint8_t byte) {
-    hash->tail[hash->length++ % 16] = byte;
-    if (hash->length % 16 == 0) mix_block(hash);
+    if (hash->filled == QRFT_HASH_PENDING) mix_pending(hash);
+    hash->pending[hash->filled++] = byte;
 }
 
 /* White space is left out, so the line feed that ends each text can't be part of one: lists never collide. */
@@ -62,11 +72,28 @@ void hash_equation(qrft_hash *hash, const uint8_t *at, const uint8_t *end) {
     add_byte(hash, '\n');
 }
 
-void hash_end(const qrft_hash *hash, uint8_t key[16]) {
-    uint8_t tail[16] = {0}; /* zero bytes mix to nothing, as the absent bytes of the published switch do */
-    memcpy(tail, hash->tail, hash->length % 16);
-    uint64_t h1 = hash->h1 ^ mix_first(read64(tail)) ^ hash->length;
-    uint64_t h2 = hash->h2 ^ mix_second(read64(tail + 8)) ^ hash->length;
+/* A copy of fixed size is two instructions, one of variable size a call: so 32 bytes are copied where there are 32. */
+void hash_plain_equation(qrft_hash *hash, const uint8_t *at, const uint8_t *end, const uint8_t *limit) {
+    size_t length = (size_t)(end - at);
+    if (length > 32 || limit - at < 32) {
+        hash_equation(hash, at, end);
+        return;
+    }
+    if (hash->filled + 33 > QRFT_HASH_PENDING) mix_pending(hash);
+    memcpy(hash->pending + hash->filled, at, 32);
+    hash->filled += length;
+    hash->pending[hash->filled++] = '\n';
+}
+
+void hash_end(qrft_hash *hash, uint8_t key[16]) {
+    uint64_t length = hash->mixed + hash->filled;
+    mix_pending(hash);
+    memset(hash->pending + hash->filled, 0,
+           16); /* zero bytes mix to nothing, as the absent bytes of the published switch do */
+    uint64_t h2 = hash->h2 ^ mix_second(read64(hash->pending + 8));
+    uint64_t h1 = hash->h1 ^ mix_first(read64(hash->pending));
+    h1 ^= length;
+    h2 ^= length;
     h1 += h2;
     h2 += h1;
     h1 = finish(h1);
