@@ -130,8 +130,9 @@ qrft_answer answer_read(const uint8_t *text, const uint8_t *end, const qrft_opti
 /* Judges the text between << and >>. */
 enum qrft_equation_status equation_check(const uint8_t *text, const uint8_t *end);
 
-/* Where a plain and right equation, begun at `at`, ends with >>; NULL when it is not both, or not surely. */
-const uint8_t *equation_skip_plain(const uint8_t *at, const uint8_t *end);
+/* Where a plain equation, begun at `at`, ends with >>, and its status; NULL when it is not plain or not surely judged.
+ */
+const uint8_t *equation_skip_plain(const uint8_t *at, const uint8_t *end, enum qrft_equation_status *status);
 
 /*
  * Bytes that wait to be mixed: the equations of nearly every solution (GSM8K's have 60 bytes of them on average) fit,

@@ -1,7 +1,7 @@
 /*
  * A short way for the equations that nearly all texts hold: small decimals joined by + - * /, one =, one decimal,
- * such as 12*3.5+8=50. It only ever says that such an equation is right; all else is left to equation.c, which
- * would say the same of these (the tests compare the two through the oracle).
+ * such as 12*3.5+8=50. It judges only what is sure; all else is left to equation.c, which would say the same of these
+ * (the tests compare both with the oracle).
  */
 #include "core.h"
 
@@ -21,18 +21,19 @@ typedef struct {
 } fraction;
 
 /* Reads a decimal of at most MAX_DIGITS digits; NULL when there is none. */
-static const uint8_t *read_decimal(const uint8_t *at, const uint8_t *end, fraction *number) {
+static inline const uint8_t *read_decimal(const uint8_t *at, const uint8_t *end, fraction *number) {
     const uint8_t *start = at;
     uint64_t mantissa = 0;
     while (has_digit(at, end)) mantissa = mantissa * 10 + (uint64_t)(*at++ - '0');
     int64_t num_digits = at - start, places = 0;
-    if (num_digits > 0 && has_byte(at, end, '.')) {
+    if (has_byte(at, end, '.')) {
         start = ++at;
         while (has_digit(at, end)) mantissa = mantissa * 10 + (uint64_t)(*at++ - '0');
         places = at - start;
         if (places == 0) return NULL;
     }
-    if (num_digits == 0 || num_digits + places > MAX_DIGITS) return NULL; /* a mantissa that wrapped goes unused */
+    num_digits += places;
+    if (num_digits == 0 || num_digits > MAX_DIGITS) return NULL; /* a mantissa that wrapped goes unused */
     *number = (fraction){(int64_t)mantissa, POWERS[places]};
     return at;
 }
@@ -78,9 +79,12 @@ static const uint8_t *read_sum(const uint8_t *at, const uint8_t *end, fraction *
     return NULL;
 }
 
-const uint8_t *equation_skip_plain(const uint8_t *at, const uint8_t *end) {
+const uint8_t *equation_skip_plain(const uint8_t *at, const uint8_t *end, enum qrft_equation_status *status) {
     fraction left, right;
     if (!(at = read_sum(at, end, &left)) || !(at = read_decimal(at, end, &right))) return NULL;
     if (end - at < 2 || at[0] != '>' || at[1] != '>') return NULL;
-    return (i128)left.n * right.d == (i128)right.n * left.d ? at : NULL;
+    bool is_equal = (i128)left.n * right.d == (i128)right.n * left.d;
+    if (!is_equal && right.d > 1) return NULL; /* perhaps rounded */
+    *status = is_equal ? QRFT_EQUATION_OK : QRFT_EQUATION_WRONG;
+    return at;
 }
