@@ -1,0 +1,160 @@
+"""Answers in every format: the C core against its oracle, published complaints, linear time, LaTeX judged outside."""
+
+from __future__ import annotations
+
+import os
+import random
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from qrft import core
+from qrft.core import oracle
+
+DATA = Path(os.environ.get("QRFT_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
+FORMATS = ["gsm8k", "boxed", "answer-is", "last-number", "auto"]
+RULES = [core.Rules(answer_format=name) for name in FORMATS] + [  # type: ignore[arg-type]
+    core.Rules(marker=marker) for marker in ("=>", " ", "$", "-", "answer", "**", "\\boxed{", "(", "1", "a a", "é")
+]
+
+# ---------------------------------------------------------------------------------------------------- strategies ----
+
+NUMBERS = ["0", "1", "2", "7", "12", "100", "0.5", ".25", "5.", "1,000", "1{,}000", "1,\\!000", "\\,000", ",00", "1e5"]
+WIDE = ["170141183460469231731687303715884105727", "99999999999999999999", "0.0000000000000000001", "e38", "E-39"]
+SIGNS = ["+", "-", "−", "*", "x", "×", "/", "//", "÷", "(", ")", "[", "|", "%", "=", "^", ":", "e", ",", ".", "<", "~"]
+MONEY = ["$", "\\$", "€", "£", "¥", "°", "^\\circ", "^{\\circ}", "\\%", "$$"]
+LATEX = [
+    "\\frac",
+    "\\dfrac34",
+    "{3}",
+    "{4}",
+    "{-3}",
+    "\\frac{1}{2}",
+    "\\times 10^3",
+    "x 10^{-2}",
+    "\\cdot",
+    "\\sqrt{2}",
+]
+LATEX += [
+    "\\(",
+    "\\)",
+    "\\[",
+    "\\]",
+    "{",
+    "}",
+    "\\{",
+    "\\\\",
+    "\\",
+    "\\text{",
+    "\\text{ cm}",
+    "^2",
+    "^{2}",
+    "\\pi",
+    "\\quad",
+]
+MARKERS = [
+    "####",
+    "#### ",
+    "\\boxed{",
+    "\\boxed",
+    "\\fbox {",
+    "The answer is ",
+    "Answer:",
+    "ANSWER",
+    " is",
+    ":",
+    "**",
+    "_",
+    "`",
+]
+MARKERS += ["=>", "answer = ", "\\boxed{}", "#"]
+LAYOUT = [" ", " ", "\u00a0", "\t", "\n", "\n\n", "\v", "\0", "\r\n"]
+WORDS = [
+    "apples",
+    "x",
+    "y",
+    "pi",
+    "Question",
+    "Problem 2",
+    "### Instruction:",
+    "Solution:",
+    "Q:",
+    "a",
+    "H2O",
+    "é",
+    "cm",
+]
+JUNK = [b"\xff", b"\xe2\x88", b"\xc2", b"\xa0", b"\xb0", b"\x80"]
+
+PIECES = [
+    oracle.as_bytes(text) for text in NUMBERS * 2 + WIDE + SIGNS + MONEY + LATEX + MARKERS * 2 + LAYOUT * 2 + WORDS
+]
+PIECES += JUNK
+SHORT = [oracle.as_bytes(text) for text in NUMBERS + SIGNS + MONEY + LATEX + [" ", "apples", "x", "**", "`"]]
+
+TEXT = st.one_of(
+    st.lists(st.sampled_from(PIECES), max_size=20).map(b"".join),
+    st.builds(
+        lambda marker, pieces, rest: b"so " + marker + b"".join(pieces) + rest,
+        st.sampled_from([oracle.as_bytes(marker) for marker in MARKERS]),
+        st.lists(st.sampled_from(SHORT), max_size=7),
+        st.sampled_from(
+            [b"", b".", b"}", b"}.", b"$", b"\\)", b"**", b"\n\nQuestion: 5?\n#### 5", b"\nSolution 2:\n\\boxed{7}"]
+        ),
+    ),
+    st.binary(max_size=40),
+)
+
+# ------------------------------------------------------------------------------------------------ C is its oracle ----
+
+
+def fraction_of(value: bytes) -> Fraction | None:
+    n, d = (int.from_bytes(value[i : i + 16], "little", signed=True) for i in (0, 16))
+    return Fraction(n, d) if d else None
+
+
+def found_by_c(answers: core.Answers) -> list[oracle.Answer]:
+    columns = zip(
+        answers.statuses.to_pylist(), answers.starts.tolist(), answers.ends.tolist(), answers.values, strict=True
+    )
+    return [oracle.Answer(status, start, end, fraction_of(bytes(value))) for status, start, end, value in columns]
+
+
+def check(texts: list[bytes]) -> None:
+    for rules in RULES:
+        how = (rules.answer_format, rules.marker)
+        assert found_by_c(core.extract_answers(texts, rules=rules)) == [
+            oracle.find_answer(text, *how) for text in texts
+        ]
+        assert found_by_c(core.parse_numbers(texts, rules=rules)) == [oracle.parse_number(text, *how) for text in texts]
+
+
+QUICK = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+@QUICK
+@given(st.lists(TEXT, min_size=8, max_size=8))
+def test_made_texts(texts: list[bytes]) -> None:
+    check(texts)
+
+
+@pytest.mark.slow
+@settings(QUICK, max_examples=20_000)
+@given(st.lists(TEXT, min_size=10, max_size=10))
+def test_made_texts_at_length(texts: list[bytes]) -> None:
+    """200,000 texts."""
+    check(texts)
+
+
+def random_texts(seed: int, num_texts: int) -> list[bytes]:
+    """Without hypothesis' leaning to small examples."""
+    rng = random.Random(seed)
+    return [b"".join(rng.choices(PIECES, k=rng.randrange(30))) for _ in range(num_texts)]
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_random_pieces(seed: int) -> None:
+    check(random_texts(seed, 1000))
