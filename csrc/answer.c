@@ -127,43 +127,50 @@ static const uint8_t *solution_end(const uint8_t *at, const uint8_t *end, bool s
 
 /*
  * The opening behind the next marker, or from == NULL when there is none. The search for the one after it goes on
- * where this reading stopped, so no byte is read twice, whatever the text and the marker are.
+ * where this reading stopped, so that no byte is read more than a few times, whatever the text and the marker are.
  */
 static inline qrft_opening next_opening(const solution *s, marker_finder find, const uint8_t *at) {
     at = find(s, at);
     return at ? opening_read(at, s->end, false) : (qrft_opening){0};
 }
 
-/* The first opening of an answer at or after `at`. *first_missing: the first marker without one, if it is NULL yet. */
-static inline qrft_opening find_opening(const solution *s, marker_finder find, const uint8_t *at,
-                                        const uint8_t **first_missing) {
-    qrft_opening opening = next_opening(s, find, at);
-    while (opening.from && opening.kind == QRFT_NOTHING) {
-        if (!*first_missing) *first_missing = opening.from;
-        opening = next_opening(s, find, opening.at);
-    }
+/* The first opening of an answer, from this one on; from == NULL when there is none. */
+static inline qrft_opening find_opening(const solution *s, marker_finder find, qrft_opening opening) {
+    while (opening.from && opening.kind == QRFT_NOTHING) opening = next_opening(s, find, opening.at);
     return opening;
 }
 
+/* A literal alone on the rest of the line, which nearly every answer is: the short way to the same result. */
+static bool read_alone(const uint8_t *at, const uint8_t *end, qrft_answer *answer) {
+    at = skip_blanks(at, end);
+    if (!has_digit(at, end)) return false;
+    qrft_literal literal = literal_read(at, end);
+    if (literal.end < end && *literal.end != '\n') return false;
+    *answer = (qrft_answer){at, literal.end, literal.too_big ? QRFT_ANSWER_TOO_BIG : QRFT_ANSWER_OK, literal.value};
+    return true;
+}
+
 static inline qrft_answer first_answer(const solution *s, marker_finder find) {
-    const uint8_t *missing = NULL;
-    qrft_opening opening = find_opening(s, find, s->text, &missing);
-    if (opening.from) return opening_answer(&opening, s->end);
-    return missing ? answer_missing(missing, s->end) : NO_ANSWER;
+    const uint8_t *first = find(s, s->text);
+    qrft_answer answer = NO_ANSWER;
+    if (!first || read_alone(first, s->end, &answer)) return answer;
+    qrft_opening opening = find_opening(s, find, opening_read(first, s->end, false));
+    return opening.from ? opening_answer(&opening, s->end) : answer_missing(first, s->end);
 }
 
 /* Of the first solution: it ends at the first heading after the first answer. */
 static qrft_answer last_answer(const solution *s, marker_finder find) {
-    const uint8_t *missing = NULL;
-    qrft_opening opening = find_opening(s, find, s->text, &missing);
-    if (!opening.from) return missing ? answer_missing(missing, s->end) : NO_ANSWER;
-    const uint8_t *first = opening.from;
-    solution one = {s->text, solution_end(first, s->end, true), s->options};
+    qrft_opening first = next_opening(s, find, s->text);
+    if (!first.from) return NO_ANSWER;
+    qrft_opening opening = find_opening(s, find, first);
+    if (!opening.from) return answer_missing(first.from, s->end);
+    solution one = {s->text, solution_end(opening.from, s->end, true), s->options};
     qrft_opening last = {0};
-    for (opening = opening_read(first, one.end, false); opening.from; opening = next_opening(&one, find, opening.at)) {
+    for (opening = opening_read(opening.from, one.end, false); opening.from;
+         opening = next_opening(&one, find, opening.at)) {
         if (opening.kind != QRFT_NOTHING) last = opening;
     }
-    return last.from ? opening_answer(&last, one.end) : answer_missing(first, one.end);
+    return last.from ? opening_answer(&last, one.end) : answer_missing(first.from, one.end);
 }
 
 /* ------------------------------------------------------------------------------------------------ last number ---- */

@@ -161,10 +161,12 @@ qrft_number number_read(const uint8_t *at, const uint8_t *end) {
     int exponent;
     if (read_frac(at, end, &f)) return quotient(NULL, &f);
     qrft_literal literal = literal_read(at, end);
+    qrft_number number = {literal.end, literal.too_big ? QRFT_ANSWER_TOO_BIG : QRFT_ANSWER_OK, literal.value};
+    if (literal.end == end || *literal.end == '\n') return number; /* nearly always */
     const uint8_t *stop = read_e(literal.end, end, &exponent);
     if (!stop) stop = read_power(literal.end, end, &exponent);
     if (stop) return scaled(stop, &literal, exponent);
     if (literal.places == 0 && read_denominator(&literal, end, &f)) return quotient(NULL, &f);
     if (literal.places == 0 && read_proper(literal.end, end, &f)) return quotient(&literal, &f);
-    return (qrft_number){literal.end, literal.too_big ? QRFT_ANSWER_TOO_BIG : QRFT_ANSWER_OK, literal.value};
+    return number;
 }

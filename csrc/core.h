@@ -51,7 +51,8 @@ static inline int minus_length(const uint8_t *at, const uint8_t *end) {
 }
 
 static inline int currency_length(const uint8_t *at, const uint8_t *end) {
-    if (has_byte(at, end, '$')) return 1;
+    if (at >= end) return 0;
+    if (*at < 0x80) return *at == '$';
     if (wide_sign_length(at, end, 0xC2, 0xA3, 0) || wide_sign_length(at, end, 0xC2, 0xA5, 0)) return 2; /* U+00A3, A5 */
     return wide_sign_length(at, end, 0xE2, 0x82, 0xAC); /* U+20AC, the euro */
 }

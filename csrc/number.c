@@ -47,12 +47,17 @@ static const uint8_t *read_digits(const uint8_t *at, const uint8_t *end, accumul
 /* The length of a thousands separator: "," or one of LaTeX's ",\!", "\!,", "\,", "{,}"; 0 when there is none. */
 int separator_length(const uint8_t *at, const uint8_t *end) {
     if (has_byte(at, end, ',')) return has_byte(at + 1, end, '\\') && has_byte(at + 2, end, '!') ? 3 : 1;
-    if (!has_byte(at, end, '\\') && !has_byte(at, end, '{')) return 0; /* nearly always */
+    if (!has_byte(at, end, '\\') && !has_byte(at, end, '{')) return 0;
     if (has_byte(at + 1, end, ',')) {
         if (*at == '\\') return 2;
         return has_byte(at + 2, end, '}') ? 3 : 0;
     }
     return *at == '\\' && has_byte(at + 1, end, '!') && has_byte(at + 2, end, ',') ? 3 : 0;
+}
+
+/* Nearly no number has a separator, and one byte says so. */
+static bool may_be_separator(const uint8_t *at, const uint8_t *end) {
+    return at < end && (*at == ',' || *at == '\\' || *at == '{');
 }
 
 /* The three digits after the separator at `at`, or NULL when there are not exactly three. */
@@ -66,7 +71,7 @@ static const uint8_t *group_after_separator(const uint8_t *at, const uint8_t *en
 /* Separators are read only where they belong: after one to three digits that do not begin with 0. */
 static const uint8_t *read_integer(const uint8_t *at, const uint8_t *end, accumulator *number) {
     const uint8_t *stop = read_digits(at, end, number);
-    if (stop == at || stop - at > 3 || *at == '0') return stop;
+    if (!may_be_separator(stop, end) || stop == at || stop - at > 3 || *at == '0') return stop;
     for (const uint8_t *group; (group = group_after_separator(stop, end));) stop = read_digits(group, end, number);
     return stop;
 }

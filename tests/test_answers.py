@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
+import time
 from fractions import Fraction
 from pathlib import Path
 
@@ -158,3 +160,103 @@ def random_texts(seed: int, num_texts: int) -> list[bytes]:
 @pytest.mark.parametrize("seed", range(2))
 def test_random_pieces(seed: int) -> None:
     check(random_texts(seed, 1000))
+
+
+# ---------------------------------------------------------------------------------------------------- real texts ----
+
+
+def gsm8k(split: str) -> list[str]:
+    path = DATA / "gsm8k" / f"{split}.jsonl"
+    if not path.exists():
+        pytest.skip(f"GSM8K is not at {path}; set QRFT_TEST_DATA to the folder that holds gsm8k/")
+    with path.open(encoding="utf-8") as lines:
+        return [json.loads(line)["answer"] for line in lines]
+
+
+DRESSINGS = {
+    "gsm8k": "#### **${}.00**",
+    "boxed": "So it is $\\boxed{{{}\\text{{ in all}}}}$.\n\nQuestion: How many?\n\\boxed{{1}}",
+    "answer-is": "**The final answer is: ${}$.** Well done!\n\nQ: How many?\nThe answer is 1.",
+    "last-number": "That makes ${}.\n\nProblem 2: How many are 3 and 4?",
+    "auto": "The answer is __{}__ dollars.",
+}
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_gsm8k_solutions_dressed(name: str) -> None:
+    """A solution's steps, and its answer as models write it, are graded right in every format."""
+    split = [text.rsplit("#### ", 1) for text in gsm8k("test")]
+    texts = [steps + DRESSINGS[name].format(gold) for steps, gold in split]
+    golds = [gold for _, gold in split]
+    rules = RULES[FORMATS.index(name)]
+    graded = core.grade(texts, golds, rules=rules)
+    assert graded["is_correct"].to_pylist() == [True] * len(texts)
+    sample = range(0, len(texts), 13)  # the oracle is slow
+    found = core.extract_answers([texts[i] for i in sample], rules=rules)
+    assert found_by_c(found) == [oracle.find_answer(texts[i], name) for i in sample]
+
+
+# ----------------------------------------------------------------------------------------------------- any length ----
+
+UNITS = [
+    "{",
+    "\\boxed{",
+    "\\boxed{}",
+    "\\boxed ",
+    "answer is ",
+    "answer is \\boxed{",
+    "answer: \\pi ",
+    "answer: $",
+    "9",
+]
+UNITS += [
+    "####",
+    "#### ",
+    "#### $",
+    "#### \\(",
+    "#### x ",
+    "#### (",
+    "$",
+    "\\$",
+    "$\\$",
+    "(",
+    "( ",
+    "\\(",
+    "*",
+    "1/",
+    "1 ",
+]
+UNITS += [
+    "\\frac{1",
+    "\\frac{1}{",
+    "\\frac",
+    "1 \\frac{1}{",
+    "1,000",
+    "1e",
+    "x10^",
+    "-",
+    "\n",
+    "\nQuestion",
+    "\n# ",
+    "\\",
+    " ",
+    "é",
+]
+UNITS += ["^{", "\\text{", "\xa0"]
+
+
+def seconds(rules: core.Rules, text: bytes) -> float:
+    times = []
+    for _ in range(3):
+        start = time.perf_counter()
+        core.grade([text], [text], rules=rules)
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+@pytest.mark.parametrize("rules", RULES, ids=lambda rules: rules.marker or rules.answer_format)
+def test_linear_time(rules: core.Rules) -> None:
+    """16 times the text may take 64 times as long; quadratic, it would take 256 times."""
+    for unit in UNITS:
+        small = (oracle.as_bytes(unit) * 8192)[:8192]
+        assert seconds(rules, small * 16) < 64 * seconds(rules, small) + 0.002, unit

@@ -388,7 +388,7 @@ def last_answer(text: bytes, marker: re.Pattern[bytes]) -> Answer:
         return no_number(text, seen[0]) if seen else Answer("no_marker")
     text = cut(text, found[0], NEW_SOLUTION)
     answers = [(at, opening) for at, opening in places(text, marker) if opening.kind != "nothing"]
-    return read_answer(text, *answers[-1]) if answers else no_number(text, found[0])
+    return read_answer(text, *answers[-1]) if answers else no_number(text, seen[0])
 
 
 LEAD = pattern(rf"(?: {SIGN} {CURRENCY}? | {CURRENCY} {SIGN}? )?")
