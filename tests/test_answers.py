@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 import os
 import random
+import subprocess
+import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from qrft import core
-from qrft.core import oracle
+from qrft.core import latex, oracle
 
 DATA = Path(os.environ.get("QRFT_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
 FORMATS = ["gsm8k", "boxed", "answer-is", "last-number", "auto"]
@@ -260,3 +264,69 @@ def test_linear_time(rules: core.Rules) -> None:
     for unit in UNITS:
         small = (oracle.as_bytes(unit) * 8192)[:8192]
         assert seconds(rules, small * 16) < 64 * seconds(rules, small) + 0.002, unit
+
+
+# -------------------------------------------------------------------------------------------------------- latex ----
+
+needs_math_verify = pytest.mark.skipif(not latex.is_available(), reason="pip install 'qrft[latex]'")
+ENDLESS = "9^{9^{9^9}}"
+
+
+@needs_math_verify
+def test_a_hang_costs_its_own_row_only() -> None:
+    pairs = [(r"\sqrt{2}", r"\frac{2}{\sqrt{2}}"), (ENDLESS, "5"), ("x+1", "x+2"), (r"\sqrt{", "5"), ("10-3", "7")]
+    expected = [True, "timeout", False, "error", True]
+    with ThreadPoolExecutor(1) as other_thread:
+        judged = other_thread.submit(latex.judge, pairs, timeout_seconds=2.0, num_workers=1)
+        assert judged.result() == expected
+    assert latex.judge([], num_workers=1) == []
+
+
+@needs_math_verify
+def test_a_crash_is_an_error_and_the_next_row_gets_a_new_process() -> None:
+    worker = latex._Worker(60.0)
+    assert worker.judge("x+1", "1+x") is True
+    assert worker._process is not None
+    worker._process.kill()
+    assert worker.judge("x+1", "1+x") == "error"
+    assert worker.judge("x+1", "1+x") is True
+    worker.close()
+
+
+@needs_math_verify
+def test_resolve_judges_the_rows_with_an_expression() -> None:
+    rows = [
+        (r"\boxed{\frac{\sqrt2}{2}}", r"\frac{1}{\sqrt{2}}", "expression", "latex_equal"),
+        (r"é \boxed{x = 5}.", "5", "expression", "latex_equal"),
+        (r"\boxed{2}", "2x", "ok", "latex_different"),
+        (r"\boxed{$-\sqrt{3}$}", r"-\sqrt3", "expression", "latex_equal"),
+        (r"\boxed{\sqrt{3}}", r"-\sqrt3", "expression", "latex_different"),
+        (r"\boxed{(3,4)}", "(3, 4)", "expression", "latex_equal"),
+        (r"\boxed{\text{Monday}}", r"\text{Monday}", "expression", "latex_equal"),
+        (rf"\boxed{{{ENDLESS}}}", "5", "expression", "latex_timeout"),
+        (r"\boxed{\sqrt{}", "5", "expression", "latex_error"),
+        (r"\boxed{5}", "5", "ok", "ok"),
+        (r"\boxed{6}", "5", "ok", "ok"),
+        (r"\boxed{\pi}", "", "expression", "expression"),
+        (r"no box", r"\pi", "no_marker", "no_marker"),
+    ]
+    texts, golds, before, after = map(list, zip(*rows, strict=True))
+    rules = core.Rules(answer_format="boxed")
+    graded = core.grade(texts, golds, rules=rules)
+    assert graded["status"].to_pylist() == before
+    chunked = pa.concat_tables([graded[:4], graded[4:]])
+    column = pa.chunked_array([pa.array(texts[:7]), pa.array(texts[7:])])
+    dictionary = pa.array(golds).dictionary_encode()
+    resolved = latex.resolve(column, dictionary, chunked, rules=rules, timeout_seconds=2.0, num_workers=2)
+    assert resolved["status"].to_pylist() == after
+    correct = [status == "latex_equal" or text == r"\boxed{5}" for text, status in zip(texts, after, strict=True)]
+    assert resolved["is_correct"].to_pylist() == correct
+    assert resolved.schema == graded.schema
+    untouched = [name for name in graded.column_names if name not in ("status", "is_correct")]
+    assert resolved.select(untouched).equals(graded.select(untouched))
+
+
+def test_without_math_verify_the_message_says_what_to_do() -> None:
+    code = "import sys; sys.modules['math_verify'] = None; from qrft.core import latex; latex.judge([('x', 'y')])"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "pip install 'qrft[latex]'" in result.stderr.splitlines()[-1]
