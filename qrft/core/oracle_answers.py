@@ -58,7 +58,7 @@ class Opening:
     is_negative: bool = False
     is_math: bool = False
     box: int | None = None  # where the content of the last box begins
-    math: int | None = None  # where the last $, \\( or \\[ stands
+    math: int | None = None  # where the last $, \( or \[ stands
     num_open: int = 0
     num_marks: int = 0
 
@@ -66,7 +66,7 @@ class Opening:
 SIGN_HERE, CURRENCY_HERE, TEXT_HERE = pattern(SIGN), pattern(CURRENCY), pattern(TEXT)
 BOX_HERE = pattern(rf"\\(?-i: boxed | fbox ) {BLANKS} \{{")
 MATH_HERE = pattern(r"\$\$ | \\[(\[] | \$(?= (?: \\[^\n] | [^$\\\n] )* (?<![ \t]) \$ (?!\d) )")
-MARK_HERE = pattern(r"[*_`]")
+BRACE_HERE, MARK_HERE = pattern(r"\{"), pattern(r"[*_`]")
 GAP = pattern(r"(?: [ \t\n\v\f\r] | \xc2\xa0 )*")
 
 
@@ -93,7 +93,7 @@ def read_prefix(text: bytes, opening: Opening) -> None:
         elif not currency_seen and (found := CURRENCY_HERE.match(text, at)):
             currency_seen = True
             opening.number_start = at if opening.number_start is None else opening.number_start
-        elif found := TEXT_HERE.match(text, at) or re.compile(rb"\{").match(text, at):
+        elif found := TEXT_HERE.match(text, at) or BRACE_HERE.match(text, at):
             opening.num_open += 1
         elif found := MARK_HERE.match(text, at):
             opening.num_marks += 1
