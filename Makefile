@@ -48,7 +48,7 @@ setup: $(SETUP)
 $(SETUP): pyproject.toml constraints.txt CMakeLists.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet -c constraints.txt scikit-build-core cffi ninja
-	$(BIN)/pip install --quiet -c constraints.txt --no-build-isolation -e '.[dev]'
+	$(BIN)/pip install --quiet -c constraints.txt --no-build-isolation -e '.[dev,latex]'
 	touch $@
 
 clean:
