@@ -252,9 +252,9 @@ UNITS += ["^{", "\\text{", "\xa0"]
 def seconds(rules: core.Rules, text: bytes) -> float:
     times = []
     for _ in range(3):
-        start = time.perf_counter()
-        core.grade([text], [text], rules=rules)
-        times.append(time.perf_counter() - start)
+        start = time.thread_time()  # of this thread alone: what else the machine does must not count
+        core.grade([text], [text], rules=rules, num_threads=1)
+        times.append(time.thread_time() - start)
     return min(times)
 
 
@@ -317,7 +317,7 @@ def test_resolve_judges_the_rows_with_an_expression() -> None:
     chunked = pa.concat_tables([graded[:4], graded[4:]])
     column = pa.chunked_array([pa.array(texts[:7]), pa.array(texts[7:])])
     dictionary = pa.array(golds).dictionary_encode()
-    resolved = latex.resolve(column, dictionary, chunked, rules=rules, timeout_seconds=2.0, num_workers=2)
+    resolved = latex.resolve(column, dictionary, chunked, rules=rules, timeout_seconds=5.0, num_workers=2)
     assert resolved["status"].to_pylist() == after
     correct = [status == "latex_equal" or text == r"\boxed{5}" for text, status in zip(texts, after, strict=True)]
     assert resolved["is_correct"].to_pylist() == correct
