@@ -46,8 +46,6 @@ __all__ = [
     "parse_number",
 ]
 
-DISTANCE_LIMIT = 16384
-
 # ------------------------------------------------------------------------------------------------------ answers ----
 
 
@@ -250,7 +248,7 @@ def grade(completion: str | bytes, gold_answer: str | bytes) -> Grade:
 
 def code_points(text: str | bytes) -> str:
     """A byte that is no part of valid UTF-8 becomes a lone surrogate, so a code point of its own."""
-    return as_bytes(text).decode("utf-8", "surrogateescape")[:DISTANCE_LIMIT]
+    return as_bytes(text).decode("utf-8", "surrogateescape")
 
 
 def distance(a: str | bytes, b: str | bytes) -> int:

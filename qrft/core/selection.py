@@ -30,8 +30,11 @@ _OK = lib.QRFT_EQUATION_OK
 _KEEP = {"first": lib.QRFT_KEEP_FIRST, "farthest": lib.QRFT_KEEP_FARTHEST}
 
 # Rows that C does not look at get the numbers after its own.
-_VERDICTS = ("kept", "duplicate", "duplicate_of_gold", "incorrect", "bad_equation")
-_INCORRECT, _BAD_EQUATION = 3, 4
+_VERDICTS = ("kept", "duplicate", "duplicate_of_gold", "over_limit", "incorrect", "bad_equation")
+_INCORRECT, _BAD_EQUATION = 4, 5
+
+# Cells of the distances' matrices that a problem's comparisons may cost: some seconds.
+MAX_CELLS = 1 << 38
 
 
 def _one_chunk(texts: pa.ChunkedArray) -> pa.Array:
@@ -99,9 +102,10 @@ def _verdict_codes(
     keys = _key_rows(graded["equation_key"])
     column = Column(_one_chunk(texts))
     pointers = [pointer(array, "uint8_t *") for array in (eligible, keys, codes)]
+    selection = ffi.new("qrft_selection *", {"keep": _KEEP[keep], "max_cells": MAX_CELLS})
     check(
         lib.qrft_paths_curate(
-            column.pointer, groups.struct(), *pointers[:2], _KEEP[keep], threads(num_threads), pointers[2]
+            column.pointer, groups.struct(), *pointers[:2], selection, threads(num_threads), pointers[2]
         )
     )
     return codes
@@ -136,7 +140,8 @@ def verdicts(
     rules: Rules = DEFAULT_RULES,
     num_threads: int | None = None,
 ) -> pa.StringArray:
-    """Why each row is kept or not: "kept", "duplicate", "duplicate_of_gold", "incorrect" or "bad_equation".
+    """Why each row is kept or not: one of "kept", "duplicate", "duplicate_of_gold", "over_limit", "incorrect" and
+    "bad_equation".
 
     All columns are row-aligned; `graded` comes from `grade`. The rows of a problem may lie anywhere, and count in the
     order of the table. `gold_texts` holds the gold solution of the row's problem (the first of its rows is read): its
@@ -161,7 +166,7 @@ def curate(
 
 
 def distance(a: str | bytes, b: str | bytes) -> int:
-    """The Levenshtein distance in code points, over at most the first 16,384 of each text."""
+    """The Levenshtein distance in code points."""
     left, right = as_bytes(a), as_bytes(b)
     result = int(lib.qrft_texts_distance(left, len(left), right, len(right)))
     check(lib.QRFT_NO_MEMORY if result < 0 else lib.QRFT_DONE)
