@@ -25,49 +25,63 @@ void lanes_begin(qrft_lanes *lanes, uint64_t *masks, uint64_t *state, uint32_t n
     *lanes = (qrft_lanes){.masks = masks, .state = state, .num_symbols = num_symbols, .num_words = 1};
 }
 
+/* The mask of the symbol that is `place` symbols before the lane's last one. */
 static uint64_t *mask_at(const qrft_lanes *lanes, int lane, int64_t place) {
-    const qrft_path *path = &lanes->paths[lane];
-    int64_t word = (path->length - 1 - place) / 64;
-    return &lanes->masks[(word * lanes->num_symbols + path->symbols[place]) * QRFT_LANES + lane];
+    uint32_t symbol = lanes->paths[lane].symbols[lanes->paths[lane].length - 1 - place];
+    return &lanes->masks[(place / 64 * lanes->num_symbols + symbol) * QRFT_LANES + lane];
 }
 
-static void note_lengths(qrft_lanes *lanes) {
-    lanes->shortest = lanes->longest = lanes->paths[0].length;
-    for (int lane = 1; lane < lanes->num_used; lane++) {
-        int64_t length = lanes->paths[lane].length;
-        if (length < lanes->shortest) lanes->shortest = length;
-        if (length > lanes->longest) lanes->longest = length;
+void lanes_add(qrft_lanes *lanes, qrft_path path) {
+    int lane = lanes->num_used++;
+    lanes->paths[lane] = path;
+    for (int64_t place = 0; place < path.length; place++) {
+        *mask_at(lanes, lane, place) |= (uint64_t)1 << (63 - place % 64);
     }
+    if (lane == 0 || path.length < lanes->shortest) lanes->shortest = path.length;
+    if (lane == 0 || path.length > lanes->longest) lanes->longest = path.length;
     lanes->num_words = lanes_num_words(lanes->longest);
 }
 
-void lanes_set(qrft_lanes *lanes, int lane, qrft_path path) {
-    for (int64_t i = 0; i < lanes->paths[lane].length; i++) *mask_at(lanes, lane, i) = 0;
-    lanes->paths[lane] = path;
-    for (int64_t i = 0; i < path.length; i++) {
-        *mask_at(lanes, lane, i) |= (uint64_t)1 << (63 - (path.length - 1 - i) % 64);
+void lanes_clear(qrft_lanes *lanes) {
+    for (int lane = 0; lane < lanes->num_used; lane++) {
+        for (int64_t place = 0; place < lanes->paths[lane].length; place++) *mask_at(lanes, lane, place) = 0;
     }
-    if (lane == lanes->num_used) lanes->num_used++;
-    note_lengths(lanes);
+    lanes_begin(lanes, lanes->masks, lanes->state, lanes->num_symbols);
 }
 
 /* -------------------------------------------------------------------------------------------------- distances ---- */
 
 /* The strip: in column j the words high(j) down to low(j); both fall as j grows. */
 typedef struct {
-    int64_t bound;
+    int64_t num_columns;
     int64_t top;    /* rows of the longest path from its end to the strip's upper edge in column 0 */
     int64_t bottom; /* of the shortest path, to the lower edge */
 } strip_edges;
+
+static int64_t smaller(int64_t a, int64_t b) {
+    return a < b ? a : b;
+}
 
 static int64_t larger(int64_t a, int64_t b) {
     return a > b ? a : b;
 }
 
-/* A way of `bound` edits leaves the diagonal by (bound - difference of the lengths) / 2 at most. */
+/*
+ * A way of `bound` edits leaves the diagonal by (bound - difference of the lengths) / 2 at most. Paths that differ from
+ * the text by more in length are farther than `bound` anyhow, so the strip is made for the others. If all are too
+ * short, only the text's beginning is compared; if all are too long, for want of better the bound is raised.
+ */
 static strip_edges strip_of(const qrft_lanes *lanes, int64_t length, int64_t bound) {
-    bound = larger(bound, larger(length - lanes->shortest, lanes->longest - length));
-    return (strip_edges){bound, (lanes->longest + length + bound) / 2, (lanes->shortest + length - bound) / 2};
+    int64_t num_columns = smaller(length, lanes->longest + bound);
+    bound = larger(bound, lanes->shortest - num_columns);
+    int64_t longest = -1, shortest = -1;
+    for (int lane = 0; lane < lanes->num_used; lane++) {
+        int64_t rows = lanes->paths[lane].length;
+        if (rows < num_columns - bound || rows > num_columns + bound) continue;
+        longest = larger(longest, rows);
+        shortest = shortest < 0 ? rows : smaller(shortest, rows);
+    }
+    return (strip_edges){num_columns, (longest + num_columns + bound) / 2, (shortest + num_columns - bound) / 2};
 }
 
 /* The bits of a path's rows in a word: its vertical differences before the first column. */
@@ -85,57 +99,41 @@ static void begin_state(const qrft_lanes *lanes) {
     }
 }
 
-/*
- * The names are those of levenshtein.c. Inlined into one function for each kind of vector, since a vector that is
- * passed between functions ties them to one kind.
- */
-__attribute__((always_inline)) static inline void run_strip(const qrft_lanes *lanes, qrft_path text, strip_edges strip,
-                                                            int64_t growth[QRFT_LANES]) {
-    const vector *masks = (const vector *)(const void *)lanes->masks;
-    vector *state = (vector *)(void *)lanes->state;
-    vector sum = {0};
-    int64_t last_word = lanes->num_words - 1;
-    for (int64_t j = 1; j <= text.length; j++) {
-        int64_t high = (strip.top - j) / 64, low = strip.bottom > j ? (strip.bottom - j) / 64 : 0;
-        if (high > last_word) high = last_word;
-        const vector *symbol_masks = masks + text.symbols[j - 1];
-        vector rises = (vector){0} + 1, falls = {0};
-        for (int64_t word = high; word >= low; word--) {
-            vector plus = state[2 * word], minus = state[2 * word + 1];
-            vector equal = symbol_masks[word * lanes->num_symbols];
-            vector vertical = equal | minus;
-            equal |= falls;
-            vector horizontal = (((equal & plus) + plus) ^ plus) | equal;
-            vector up = minus | ~(horizontal | plus);
-            vector down = plus & horizontal;
-            vector up_below = up << 1 | rises, down_below = down << 1 | falls;
-            rises = up >> 63;
-            falls = down >> 63;
-            state[2 * word] = down_below | ~(vertical | up_below);
-            state[2 * word + 1] = up_below & vertical;
-        }
-        sum += rises - falls; /* the rows below the strip still differ as at first, so the last row moves alike */
-    }
-    memcpy(growth, &sum, sizeof sum);
-}
-
-static void run_portable(const qrft_lanes *lanes, qrft_path text, strip_edges strip, int64_t growth[QRFT_LANES]) {
-    run_strip(lanes, text, strip, growth);
-}
+/* The function that computes the strip, once for each kind of vector. */
+#define BELOW(x, above)     ((x) << 1 | (above) >> 63)
+#define XOR_OR(a, b, c)     (((a) ^ (b)) | (c))
+#define OR_NOT_AND(a, b, c) (((a) | (b)) & ~(c))
+#define AND_NOT_OR(a, b, c) (((a) & ~(b)) | (c))
+#define RUN_STRIP           static void run_portable
+#include "lanes_strip.inc"
 
 #ifdef __x86_64__
-__attribute__((target("avx2"))) static void run_avx2(const qrft_lanes *lanes, qrft_path text, strip_edges strip,
-                                                     int64_t growth[QRFT_LANES]) {
-    run_strip(lanes, text, strip, growth);
-}
+#include <immintrin.h>
 
-__attribute__((target("avx512f"))) static void run_avx512(const qrft_lanes *lanes, qrft_path text, strip_edges strip,
-                                                          int64_t growth[QRFT_LANES]) {
-    run_strip(lanes, text, strip, growth);
-}
+#undef RUN_STRIP
+#define RUN_STRIP __attribute__((target("avx2"))) static void run_avx2
+#include "lanes_strip.inc"
+
+/* AVX-512 has operations of three operands, which the compilers don't find by themselves, and VBMI2 shifts two words.
+ */
+#undef BELOW
+#undef XOR_OR
+#undef OR_NOT_AND
+#undef AND_NOT_OR
+#undef RUN_STRIP
+#define BELOW(x, above)      ((vector)_mm512_shldi_epi64((__m512i)(x), (__m512i)(above), 1))
+#define LOGIC(a, b, c, bits) ((vector)_mm512_ternarylogic_epi64((__m512i)(a), (__m512i)(b), (__m512i)(c), bits))
+#define A                    0xF0 /* the truth tables of the three operands */
+#define B                    0xCC
+#define C                    0xAA
+#define XOR_OR(a, b, c)      LOGIC(a, b, c, (A ^ B) | C)
+#define OR_NOT_AND(a, b, c)  LOGIC(a, b, c, (A | B) & ~C & 0xFF)
+#define AND_NOT_OR(a, b, c)  LOGIC(a, b, c, (A & ~B & 0xFF) | C)
+#define RUN_STRIP            __attribute__((target("avx512f,avx512vbmi2"))) static void run_avx512
+#include "lanes_strip.inc"
 
 bool lanes_has(enum lanes_kind kind) {
-    if (kind == LANES_AVX512) return __builtin_cpu_supports("avx512f") != 0;
+    if (kind == LANES_AVX512) return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vbmi2");
     return kind != LANES_AVX2 || __builtin_cpu_supports("avx2") != 0;
 }
 #else
@@ -152,13 +150,11 @@ enum lanes_kind lanes_best(void) {
     return lanes_has(LANES_AVX2) ? LANES_AVX2 : LANES_PORTABLE;
 }
 
-int64_t lanes_distances(const qrft_lanes *lanes, enum lanes_kind kind, qrft_path text, int64_t bound,
-                        int64_t distances[QRFT_LANES]) {
+void lanes_distances(const qrft_lanes *lanes, enum lanes_kind kind, qrft_path text, int64_t bound,
+                     int64_t distances[QRFT_LANES]) {
     typedef void runner(const qrft_lanes *, qrft_path, strip_edges, int64_t[QRFT_LANES]);
     static runner *const RUNNERS[NUM_LANES_KINDS] = {run_portable, run_avx2, run_avx512};
-    strip_edges strip = strip_of(lanes, text.length, bound);
     begin_state(lanes);
-    RUNNERS[kind](lanes, text, strip, distances);
+    RUNNERS[kind](lanes, text, strip_of(lanes, text.length, bound), distances);
     for (int lane = 0; lane < lanes->num_used; lane++) distances[lane] += lanes->paths[lane].length;
-    return strip.bound;
 }

@@ -192,12 +192,11 @@ typedef struct {
  * 16 bytes a row. verdicts[i] is written for eligible rows of a group, and left alone for the others.
  *
  * A group costs time linear in its rows, and with QRFT_KEEP_FARTHEST in the bytes of its eligible texts, plus its
- * comparisons. Comparing a row with the one kept for its key costs (length of the one + length of the other) * (sum
- * of the lengths of the other kept rows) cells, in code points, and happens when the two texts differ. Before the
- * first comparison that would bring the group over max_cells, nothing is replaced any more. 2^38 cells take from 2
- * (AVX-512, many keys) to 25 seconds.
+ * comparisons. A row costs (its length + that of the row kept for its key, if there is one) * (sum of the lengths of
+ * the rows kept for other keys) cells, in code points. From the first row on that would bring its group over max_cells,
+ * nothing is replaced any more. 2^38 cells take from 2 seconds (AVX-512, usual texts) to a minute.
  * Memory, a thread: 4 bytes for each byte of the eligible texts of the largest group, about 100 a row, and at most
- * 64 MiB for comparing.
+ * 130 MiB for comparing.
  */
 int qrft_paths_curate(const qrft_texts *texts, const qrft_groups *groups, const uint8_t *eligible, const uint8_t *keys,
                       const qrft_selection *selection, int num_threads, uint8_t *verdicts);
