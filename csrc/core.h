@@ -281,6 +281,7 @@ typedef struct {
 typedef struct {
     const uint8_t *key;
     const qrft_member *kept;
+    int64_t first_row; /* of its members */
 } qrft_entry;
 
 typedef struct {

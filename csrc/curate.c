@@ -13,6 +13,7 @@ typedef struct {
     const uint8_t *keys;
     const qrft_selection *selection;
     uint8_t *verdicts;
+    int64_t *first_rows;
 } curate_job;
 
 /* What a thread works with; it grows to the largest group of the range. */
@@ -82,6 +83,7 @@ static void take_row(curator *c, int64_t row, const uint8_t *gold_key) {
     qrft_entry *own = &c->entries[number];
     qrft_member *m = &c->members[c->num_members++];
     *m = (qrft_member){.row = row, .entry = number};
+    if (!own->kept) own->first_row = row;
     if (!own->kept || is_better(c, row, own->kept->row)) own->kept = m;
 }
 
@@ -89,7 +91,11 @@ static void take_row(curator *c, int64_t row, const uint8_t *gold_key) {
 
 static void write_verdicts(const curator *c) {
     for (int64_t i = 0; i < c->num_members; i++) c->job->verdicts[c->members[i].row] = QRFT_VERDICT_DUPLICATE;
-    for (int64_t k = 0; k < c->num_entries; k++) c->job->verdicts[c->entries[k].kept->row] = QRFT_VERDICT_KEPT;
+    for (int64_t k = 0; k < c->num_entries; k++) {
+        int64_t row = c->entries[k].kept->row;
+        c->job->verdicts[row] = QRFT_VERDICT_KEPT;
+        if (c->job->first_rows) c->job->first_rows[row] = c->entries[k].first_row;
+    }
 }
 
 /* Chooses among rows first .. last - 1 of the order. */
@@ -112,7 +118,9 @@ static bool choose_paths(curator *c, int64_t first, int64_t last, const uint8_t 
 static void choose_all(const curate_job *job, int64_t first, int64_t last) {
     for (int64_t i = first; i < last; i++) {
         int64_t row = job->groups->order[i];
-        if (job->eligible[row]) job->verdicts[row] = QRFT_VERDICT_KEPT;
+        if (!job->eligible[row]) continue;
+        job->verdicts[row] = QRFT_VERDICT_KEPT;
+        if (job->first_rows) job->first_rows[row] = row;
     }
 }
 
@@ -147,7 +155,7 @@ static bool curate_range(void *context, int64_t first, int64_t last) {
 }
 
 int qrft_paths_curate(const qrft_texts *texts, const qrft_groups *groups, const uint8_t *eligible, const uint8_t *keys,
-                      const qrft_selection *selection, int num_threads, uint8_t *verdicts) {
-    curate_job job = {texts, groups, eligible, keys, selection, verdicts};
+                      const qrft_selection *selection, int num_threads, uint8_t *verdicts, int64_t *first_rows) {
+    curate_job job = {texts, groups, eligible, keys, selection, verdicts, first_rows};
     return parallel_run(curate_range, &job, groups->num_groups, GRAIN, num_threads);
 }

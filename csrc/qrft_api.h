@@ -189,7 +189,8 @@ typedef struct {
 
 /*
  * Chooses the kept rows of each group. eligible[i] != 0: row i may be kept (right answer, right equations). keys:
- * 16 bytes a row. verdicts[i] is written for eligible rows of a group, and left alone for the others.
+ * 16 bytes a row. verdicts[i] is written for eligible rows of a group, and left alone for the others. first_rows[i] is
+ * written for chosen rows: the first row with i's key, or i itself when keys are not read. NULL: not wanted.
  *
  * A group costs time linear in its rows, and with QRFT_KEEP_FARTHEST in the bytes of its eligible texts, plus its
  * comparisons. A row costs (its length + that of the row kept for its key, if there is one) * (sum of the lengths of
@@ -199,7 +200,7 @@ typedef struct {
  * 130 MiB for comparing.
  */
 int qrft_paths_curate(const qrft_texts *texts, const qrft_groups *groups, const uint8_t *eligible, const uint8_t *keys,
-                      const qrft_selection *selection, int num_threads, uint8_t *verdicts);
+                      const qrft_selection *selection, int num_threads, uint8_t *verdicts, int64_t *first_rows);
 
 /*
  * The Levenshtein distance between two texts, in Unicode code points; a byte that is no part of valid UTF-8 counts

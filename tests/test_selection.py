@@ -181,6 +181,14 @@ def test_the_papers_rule() -> None:
     assert check_rows([*rows[:3], rows[4]]) == [duplicate, kept, duplicate, kept]
 
 
+def test_order_of_the_kept_rows() -> None:
+    rows = [(b"aaaa", 0), (b"aaab", 1), (b"bbbb", 0)]
+    texts, graded = [text for text, _ in rows], graded_rows(rows)
+    assert core.curate(texts, [0] * 3, graded).tolist() == [1, 2]
+    assert core.curate(texts, [0] * 3, graded, rules=PAPER).tolist() == [2, 1]
+    assert core.curate(texts, [0] * 3, graded, rules=PAPER, dedup=False).tolist() == [0, 1, 2]
+
+
 def test_keeps() -> None:
     rows = [(b"ccc", 0), (b"bb", 0), ("éé".encode(), 0), (b"dd", 0), (b"eeee", 0), (b"x", 1)]
     assert check_rows(rows, keep="shortest").index("kept") == 1

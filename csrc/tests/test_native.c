@@ -126,7 +126,7 @@ static void check_column(const uint8_t *text, int64_t length) {
     qrft_texts texts = {text, offsets, NULL, ROWS};
     qrft_groups groups = {order, group_offsets, next_random() % 2 ? out.keys : NULL, 1};
     qrft_selection selection = {(int)(next_random() % 5), (int64_t)(next_random() % 4), 1 << 20};
-    assert(qrft_paths_curate(&texts, &groups, eligible, out.keys, &selection, 2, verdicts) == QRFT_DONE);
+    assert(qrft_paths_curate(&texts, &groups, eligible, out.keys, &selection, 2, verdicts, NULL) == QRFT_DONE);
     for (int i = 0; i < ROWS; i++) assert((verdicts[i] == 99) == !eligible[i]);
 }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -126,22 +126,27 @@ class _Choice:
         return ffi.new("qrft_selection *", fields)
 
 
-def _verdict_codes(
+class _Chosen(NamedTuple):
+    """A number of _VERDICTS a row, and for chosen rows the first row with their key."""
+
+    codes: npt.NDArray[np.uint8]
+    first_rows: npt.NDArray[np.int64]
+
+
+def _choose(
     texts: pa.ChunkedArray, groups: _Groups, graded: pa.Table, choice: _Choice, num_threads: int | None
-) -> npt.NDArray[np.uint8]:
+) -> _Chosen:
     is_correct = _flag(graded["is_correct"])
     is_sound = _flag(pc.equal(graded["equations_status"], EQUATION_STATUSES[_OK]))
     eligible = (is_correct & is_sound).astype(np.uint8)
     codes = np.where(is_correct, _BAD_EQUATION, _INCORRECT).astype(np.uint8)
     keys = _key_rows(graded["equation_key"])
     column = Column(_one_chunk(texts))
+    first_rows = np.empty(len(codes), np.int64)
     rows, row_keys, out = (pointer(array, "uint8_t *") for array in (eligible, keys, codes))
-    check(
-        lib.qrft_paths_curate(
-            column.pointer, groups.struct(), rows, row_keys, choice.struct(), threads(num_threads), out
-        )
-    )
-    return codes
+    arguments = (column.pointer, groups.struct(), rows, row_keys, choice.struct(), threads(num_threads), out)
+    check(lib.qrft_paths_curate(*arguments, pointer(first_rows, "int64_t *")))
+    return _Chosen(codes, first_rows)
 
 
 def _curated(
@@ -151,13 +156,13 @@ def _curated(
     gold: Texts | None,
     choice: _Choice,
     num_threads: int | None,
-) -> npt.NDArray[np.uint8]:
+) -> _Chosen:
     texts = as_chunked(completions)
     same_length(len(texts), problem_ids=problem_ids, graded=graded)
     if gold is not None:
         same_length(len(texts), gold_texts=gold)
     groups = _Groups(problem_ids, gold if choice.reads_gold else None, choice.rules, num_threads)
-    return _verdict_codes(texts, groups, graded, choice, num_threads)
+    return _choose(texts, groups, graded, choice, num_threads)
 
 
 def verdicts(
@@ -183,7 +188,7 @@ def verdicts(
     and dedup=False chooses every correct row with right equations; docs/semantics.md, "Selecting paths".
     """
     choice = _Choice(keep, max_per_problem, dedup, rules)
-    return named(_curated(completions, problem_ids, graded, gold_texts, choice, num_threads), _VERDICTS)
+    return named(_curated(completions, problem_ids, graded, gold_texts, choice, num_threads).codes, _VERDICTS)
 
 
 def curate(
@@ -198,10 +203,14 @@ def curate(
     rules: Rules = DEFAULT_RULES,
     num_threads: int | None = None,
 ) -> npt.NDArray[np.int64]:
-    """The kept rows, ascending: correct, every equation right, one a problem and equation list. See `verdicts`."""
+    """The kept rows: correct, every equation right, one a problem and equation list. See `verdicts`.
+
+    Ascending; in mode "paper" in the order in which their equation lists came first, as the paper's script writes them.
+    """
     choice = _Choice(keep, max_per_problem, dedup, rules)
-    codes = _curated(completions, problem_ids, graded, gold_texts, choice, num_threads)
-    return np.flatnonzero(codes == lib.QRFT_VERDICT_KEPT).astype(np.int64)
+    chosen = _curated(completions, problem_ids, graded, gold_texts, choice, num_threads)
+    kept = np.flatnonzero(chosen.codes == lib.QRFT_VERDICT_KEPT).astype(np.int64)
+    return kept if rules.mode != "paper" else kept[np.argsort(chosen.first_rows[kept])]
 
 
 def distance(a: str | bytes, b: str | bytes) -> int:
