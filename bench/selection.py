@@ -4,8 +4,8 @@
 
 One thread; processor seconds, so that other work on the machine counts little. SAMPLES: problem_id (the line of the
 problems file), completion. RapidFuzz is measured twice: `cdist` of a row against the kept paths, called where the rule
-needs it, and `cpdist` over all pairs in one call. The core's time is that of the whole choice, less that of keep="first",
-which does the same without distances; where a bound decides, it does without the exact number.
+needs it, and `cpdist` over all pairs in one call. The core's time is that of the whole choice, less that of
+keep="first", which does the same without distances; where a bound decides, it does without the exact number.
 """
 
 from __future__ import annotations

@@ -195,9 +195,9 @@ typedef struct {
  * A group costs time linear in its rows, and with QRFT_KEEP_FARTHEST in the bytes of its eligible texts, plus its
  * comparisons. A row costs (its length + that of the row kept for its key, if there is one) * (sum of the lengths of
  * the rows kept for other keys) cells, in code points. From the first row on that would bring its group over max_cells,
- * nothing is replaced any more. 2^38 cells take from 2 seconds (AVX-512, usual texts) to a minute.
- * Memory, a thread: 4 bytes for each byte of the eligible texts of the largest group, about 100 a row, and at most
- * 130 MiB for comparing.
+ * nothing is replaced any more. 2^40 cells take about 5 seconds with AVX-512, and up to 90 in a group of more than
+ * 2,896 keys or of texts that need more than 64 MiB of masks. Memory, a thread: 4 bytes for each byte of the eligible
+ * texts of the largest group, about 100 a row, and at most 130 MiB for comparing.
  */
 int qrft_paths_curate(const qrft_texts *texts, const qrft_groups *groups, const uint8_t *eligible, const uint8_t *keys,
                       const qrft_selection *selection, int num_threads, uint8_t *verdicts, int64_t *first_rows);

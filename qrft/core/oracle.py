@@ -263,7 +263,7 @@ def distance(a: str | bytes, b: str | bytes) -> int:
     return above[-1]
 
 
-MAX_CELLS = 2**38
+MAX_CELLS = 2**40
 
 
 def curate(

@@ -39,8 +39,8 @@ _KEEP = {
 _VERDICTS = ("kept", "duplicate", "duplicate_of_gold", "over_limit", "incorrect", "bad_equation")
 _INCORRECT, _BAD_EQUATION = 4, 5
 
-# What the comparisons of a problem may cost in the default mode, some seconds; docs/semantics.md says how they count.
-MAX_CELLS = 1 << 38
+# What the comparisons of a problem may cost in the default mode (seconds); docs/semantics.md says how they count.
+MAX_CELLS = 1 << 40
 
 
 def _one_chunk(texts: pa.ChunkedArray) -> pa.Array:
