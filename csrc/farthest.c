@@ -12,6 +12,10 @@
 /* With more for the masks, or for the distances between kept paths, distances are computed as they are needed. */
 #define MAX_BYTES ((int64_t)1 << 26)
 
+/* Members of a block. Equal texts share a lane, so there may be more of them than lanes; every guess looks at them all.
+ */
+#define MAX_BLOCK 64
+
 /* A group being played. */
 typedef struct {
     qrft_group *group;
@@ -155,7 +159,7 @@ static void measure_alone(replay *r, const qrft_member *m) {
 static bool begin_block(replay *r) {
     int64_t spent = r->num_cells;
     lanes_clear(&r->lanes);
-    for (r->end = r->next; r->end < r->group->num_members; r->end++) {
+    for (r->end = r->next; r->end < r->group->num_members && r->end < r->next + MAX_BLOCK; r->end++) {
         qrft_member *m = &r->group->members[r->end];
         if (!is_similar(r, m->path) || !can_afford(r, m, &spent)) break;
         m->lane = lane_of(&r->lanes, m->path);

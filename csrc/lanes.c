@@ -17,8 +17,6 @@
 
 #include "core.h"
 
-typedef uint64_t vector __attribute__((vector_size(8 * QRFT_LANES)));
-
 /* ------------------------------------------------------------------------------------------------------ paths ---- */
 
 void lanes_begin(qrft_lanes *lanes, uint64_t *masks, uint64_t *state, uint32_t num_symbols) {
@@ -69,7 +67,8 @@ static int64_t larger(int64_t a, int64_t b) {
 /*
  * A way of `bound` edits leaves the diagonal by (bound - difference of the lengths) / 2 at most. Paths that differ from
  * the text by more in length are farther than `bound` anyhow, so the strip is made for the others. If all are too
- * short, only the text's beginning is compared; if all are too long, for want of better the bound is raised.
+ * short, only the text's beginning is compared; if all are too long, the bound is raised to the shortest. Should none
+ * fit all the same, every number comes out too large, as is allowed.
  */
 static strip_edges strip_of(const qrft_lanes *lanes, int64_t length, int64_t bound) {
     int64_t num_columns = smaller(length, lanes->longest + bound);
@@ -105,22 +104,26 @@ static void begin_state(const qrft_lanes *lanes) {
 #define OR_NOT_AND(a, b, c) (((a) | (b)) & ~(c))
 #define AND_NOT_OR(a, b, c) (((a) & ~(b)) | (c))
 #define RUN_STRIP           static void run_portable
+#define VECTOR_BYTES        16
 #include "lanes_strip.inc"
 
 #ifdef __x86_64__
 #include <immintrin.h>
 
 #undef RUN_STRIP
-#define RUN_STRIP __attribute__((target("avx2"))) static void run_avx2
+#undef VECTOR_BYTES
+#define VECTOR_BYTES 32
+#define RUN_STRIP    __attribute__((target("avx2"))) static void run_avx2
 #include "lanes_strip.inc"
 
-/* AVX-512 has operations of three operands, which the compilers don't find by themselves, and VBMI2 shifts two words.
- */
+/* AVX-512 has operations on three operands, which compilers seldom find, and VBMI2 shifts across two words. */
 #undef BELOW
 #undef XOR_OR
 #undef OR_NOT_AND
 #undef AND_NOT_OR
 #undef RUN_STRIP
+#undef VECTOR_BYTES
+#define VECTOR_BYTES         64
 #define BELOW(x, above)      ((vector)_mm512_shldi_epi64((__m512i)(x), (__m512i)(above), 1))
 #define LOGIC(a, b, c, bits) ((vector)_mm512_ternarylogic_epi64((__m512i)(a), (__m512i)(b), (__m512i)(c), bits))
 #define A                    0xF0 /* the truth tables of the three operands */
@@ -152,9 +155,12 @@ enum lanes_kind lanes_best(void) {
 
 void lanes_distances(const qrft_lanes *lanes, enum lanes_kind kind, qrft_path text, int64_t bound,
                      int64_t distances[QRFT_LANES]) {
-    typedef void runner(const qrft_lanes *, qrft_path, strip_edges, int64_t[QRFT_LANES]);
+    typedef void runner(const qrft_lanes *, qrft_path, strip_edges, int, int64_t[QRFT_LANES]);
     static runner *const RUNNERS[NUM_LANES_KINDS] = {run_portable, run_avx2, run_avx512};
+    static const int IN_VECTOR[NUM_LANES_KINDS] = {2, 4, 8};
+    strip_edges strip = strip_of(lanes, text.length, bound);
     begin_state(lanes);
-    RUNNERS[kind](lanes, text, strip_of(lanes, text.length, bound), distances);
+    for (int lane = 0; lane < lanes->num_used; lane += IN_VECTOR[kind])
+        RUNNERS[kind](lanes, text, strip, lane, distances);
     for (int lane = 0; lane < lanes->num_used; lane++) distances[lane] += lanes->paths[lane].length;
 }

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
+from functools import lru_cache
 from typing import NamedTuple
 
 from qrft.core.oracle_equations import Equation, check_equation, equations_status, find_equations
@@ -251,6 +252,7 @@ def code_points(text: str | bytes) -> str:
     return as_bytes(text).decode("utf-8", "surrogateescape")
 
 
+@lru_cache(maxsize=10_000)  # what is kept meets every row of its problem
 def distance(a: str | bytes, b: str | bytes) -> int:
     """The Levenshtein distance, by the textbook's table."""
     left, right = code_points(a), code_points(b)
