@@ -6,14 +6,19 @@
 
 /* ---------------------------------------------------------------------------------------------------- buffers ---- */
 
+/* A cache line, and the widest vector. */
+#define ALIGNMENT 64
+
 void *buffer_reserve(qrft_buffer *buffer, size_t count, size_t item_size) {
     size_t needed;
     if (__builtin_mul_overflow(count, item_size, &needed)) return NULL;
-    if (needed < 64) needed = 64; /* never of size 0, whose malloc may return NULL */
     if (buffer->memory && needed <= buffer->capacity) return buffer->memory;
-    free(buffer->memory);
-    buffer->memory = malloc(needed + needed / 2);
-    buffer->capacity = buffer->memory ? needed + needed / 2 : 0;
+    buffer_free(buffer);
+    size_t capacity;
+    if (__builtin_add_overflow(needed, needed / 2 + ALIGNMENT, &capacity)) return NULL;
+    capacity -= capacity % ALIGNMENT;
+    buffer->memory = aligned_alloc(ALIGNMENT, capacity);
+    buffer->capacity = buffer->memory ? capacity : 0;
     return buffer->memory;
 }
 
@@ -97,7 +102,7 @@ static uint32_t symbol_of(qrft_alphabet *alphabet, uint32_t point) {
 
 int64_t alphabet_encode(qrft_alphabet *alphabet, qrft_cursor text, uint32_t *symbols) {
     int64_t length = 0;
-    while (text.at < text.end && length < QRFT_DISTANCE_LIMIT) {
+    while (text.at < text.end) {
         symbols[length++] = symbol_of(alphabet, read_code_point(&text));
     }
     return length;

@@ -200,7 +200,7 @@ typedef struct {
     size_t capacity;
 } qrft_buffer;
 
-/* Room for count items of item_size bytes; the content is undefined. NULL when there is no memory. */
+/* Room for count items of item_size bytes, aligned to 64; the content is undefined. NULL when there is no memory. */
 void *buffer_reserve(qrft_buffer *buffer, size_t count, size_t item_size);
 void buffer_free(qrft_buffer *buffer);
 
@@ -224,7 +224,7 @@ int64_t count_wide_bytes(qrft_cursor text);
 bool alphabet_begin(qrft_alphabet *alphabet, int64_t num_wide_bytes);
 void alphabet_free(qrft_alphabet *alphabet);
 
-/* Writes at most QRFT_DISTANCE_LIMIT symbols, and never more than text has bytes; returns how many. */
+/* Writes the text's symbols, never more than it has bytes; returns how many. */
 int64_t alphabet_encode(qrft_alphabet *alphabet, qrft_cursor text, uint32_t *symbols);
 
 /* The working memory of distances. */
@@ -234,11 +234,92 @@ typedef struct {
     qrft_buffer steps;
 } qrft_distancer;
 
-/* Makes room for symbols below num_symbols. False when there is no memory. */
-bool distancer_begin(qrft_distancer *distancer, uint32_t num_symbols);
+/* Makes room for symbols below num_symbols, in paths of at most max_length. False when there is no memory. */
+bool distancer_begin(qrft_distancer *distancer, uint32_t num_symbols, int64_t max_length);
 void distancer_free(qrft_distancer *distancer);
 
 /* The Levenshtein distance in O(length a * length b / 64). */
 int64_t distancer_distance(qrft_distancer *distancer, qrft_path a, qrft_path b);
+
+/* ------------------------------------------------------------------------------------------------------ lanes ---- */
+
+/*
+ * Up to eight paths, to all of which the distances of a text are computed at once: eight lanes of 64 bits are one
+ * vector of AVX-512, two of AVX2, four of SSE2 and NEON.
+ */
+#define QRFT_LANES 8
+
+typedef struct {
+    uint64_t *masks; /* [word][symbol][lane]; word 0 holds the last 64 symbols of each path, its bit 63 the last one */
+    uint64_t *state; /* [word][2][lane] */
+    uint32_t num_symbols;
+    int num_used;                /* lanes 0 .. num_used - 1 hold a path */
+    qrft_path paths[QRFT_LANES]; /* length 0 where unused */
+    int64_t num_words;           /* of the longest path, at least 1 */
+    int64_t shortest, longest;   /* lengths of the paths in use */
+} qrft_lanes;
+
+/* The words of paths up to that length. */
+static inline int64_t lanes_num_words(int64_t max_length) {
+    return max_length > 64 ? (max_length + 63) / 64 : 1;
+}
+
+/* Starts without paths. The masks must be all zero; they and the state are aligned to 64 bytes. */
+void lanes_begin(qrft_lanes *lanes, uint64_t *masks, uint64_t *state, uint32_t num_symbols);
+
+/* Puts the path, whose symbols must stay where they are, into the first unused lane. */
+void lanes_add(qrft_lanes *lanes, qrft_path path);
+
+/* Takes all paths out; the masks are all zero again. */
+void lanes_clear(qrft_lanes *lanes);
+
+/* The kinds of vectors that the code is compiled for, and the best one of this processor. All give the same numbers. */
+enum lanes_kind { LANES_PORTABLE, LANES_AVX2, LANES_AVX512, NUM_LANES_KINDS };
+bool lanes_has(enum lanes_kind kind);
+enum lanes_kind lanes_best(void);
+
+/*
+ * Distances from the text to the path of each lane in use. Only what can lie on a way of at most `bound` edits is
+ * looked at: a distance up to `bound` is exact, a larger one may be too large, never too small.
+ */
+void lanes_distances(const qrft_lanes *lanes, enum lanes_kind kind, qrft_path text, int64_t bound,
+                     int64_t distances[QRFT_LANES]);
+
+/* --------------------------------------------------------------------------------------------------- farthest ---- */
+
+/* An eligible row of a group; its entry is the number of its key, counted in order of first appearance. */
+typedef struct {
+    int64_t row;
+    int64_t entry;
+    qrft_path path; /* set by farthest_choose, as is lane */
+    int lane;
+} qrft_member;
+
+/* A key of the group with the member chosen for it, which is the first one to begin with. */
+typedef struct {
+    const uint8_t *key;
+    const qrft_member *kept;
+    int64_t first_row; /* of its members */
+} qrft_entry;
+
+typedef struct {
+    const qrft_texts *texts;
+    qrft_member *members; /* in the order in which they count */
+    qrft_entry *entries;
+    int64_t num_members, num_entries;
+    int64_t max_cells; /* as in qrft_selection */
+} qrft_group;
+
+/* The working memory of the choice by distance. */
+typedef struct {
+    qrft_buffer symbols, masks, state, distances;
+    size_t num_zero; /* bytes at the start of the masks that are zero between groups */
+    qrft_alphabet alphabet;
+    qrft_distancer distancer;
+} qrft_farthest;
+
+/* Chooses entries[k].kept by the paper's rule. False when there is no memory. */
+bool farthest_choose(qrft_farthest *farthest, qrft_group *group);
+void farthest_free(qrft_farthest *farthest);
 
 #endif

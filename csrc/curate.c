@@ -6,38 +6,23 @@
 /* Groups differ much in cost, so threads take few at a time. */
 #define GRAIN 16
 
-/* An eligible row of the group; its entry is the number of its key, counted in order of first appearance. */
-typedef struct {
-    int64_t row;
-    int64_t entry;
-    qrft_path path;
-} member;
-
-/* A key of the group with the member now kept for it, and the sum of that one's distances to the other kept ones. */
-typedef struct {
-    const uint8_t *key;
-    const member *kept;
-    int64_t sum;
-    int64_t distance; /* from the member being looked at */
-} entry;
-
 typedef struct {
     const qrft_texts *texts;
     const qrft_groups *groups;
     const uint8_t *eligible;
     const uint8_t *keys;
-    int keep;
+    const qrft_selection *selection;
     uint8_t *verdicts;
+    int64_t *first_rows;
 } curate_job;
 
 /* What a thread works with; it grows to the largest group of the range. */
 typedef struct {
     const curate_job *job;
-    qrft_buffer members_buffer, entries_buffer, table_buffer, symbols_buffer;
-    qrft_alphabet alphabet;
-    qrft_distancer distancer;
-    member *members;
-    entry *entries;
+    qrft_buffer members_buffer, entries_buffer, table_buffer;
+    qrft_farthest farthest;
+    qrft_member *members;
+    qrft_entry *entries;
     int64_t *table; /* entry numbers by key, -1 where free */
     size_t table_size;
     int64_t num_members, num_entries;
@@ -47,9 +32,7 @@ static void curator_free(curator *c) {
     buffer_free(&c->members_buffer);
     buffer_free(&c->entries_buffer);
     buffer_free(&c->table_buffer);
-    buffer_free(&c->symbols_buffer);
-    alphabet_free(&c->alphabet);
-    distancer_free(&c->distancer);
+    farthest_free(&c->farthest);
 }
 
 /* ------------------------------------------------------------------------------------------------------- keys ---- */
@@ -73,113 +56,93 @@ static int64_t entry_of(curator *c, const uint8_t *key) {
     for (;; place++) {
         int64_t *slot = &c->table[place & (c->table_size - 1)];
         if (*slot < 0) {
-            c->entries[c->num_entries] = (entry){key, NULL, 0, 0};
+            c->entries[c->num_entries] = (qrft_entry){.key = key};
             return *slot = c->num_entries++;
         }
         if (memcmp(c->entries[*slot].key, key, 16) == 0) return *slot;
     }
 }
 
+static int64_t num_bytes(const curator *c, int64_t row) {
+    return text_offset(c->job->texts, row + 1) - text_offset(c->job->texts, row);
+}
+
+/* Whether the row replaces the kept one by what can be told at once. */
+static bool is_better(const curator *c, int64_t row, int64_t kept) {
+    if (c->job->selection->keep == QRFT_KEEP_SHORTEST) return num_bytes(c, row) < num_bytes(c, kept);
+    return c->job->selection->keep == QRFT_KEEP_LONGEST && num_bytes(c, row) > num_bytes(c, kept);
+}
+
 static void take_row(curator *c, int64_t row, const uint8_t *gold_key) {
     const uint8_t *key = c->job->keys + 16 * row;
-    if (!c->job->eligible[row]) return;
     if (gold_key && memcmp(gold_key, key, 16) == 0) {
         c->job->verdicts[row] = QRFT_VERDICT_DUPLICATE_OF_GOLD;
         return;
     }
     int64_t number = entry_of(c, key);
-    member *m = &c->members[c->num_members++];
-    *m = (member){.row = row, .entry = number};
-    bool is_first = c->entries[number].kept == NULL;
-    if (is_first) c->entries[number].kept = m;
-    c->job->verdicts[row] = is_first ? QRFT_VERDICT_KEPT : QRFT_VERDICT_DUPLICATE;
-}
-
-/* --------------------------------------------------------------------------------------------------- farthest ---- */
-
-static bool encode_members(curator *c) {
-    size_t num_symbols = 0;
-    int64_t num_wide = 0;
-    for (int64_t i = 0; i < c->num_members; i++) {
-        qrft_cursor text = text_at(c->job->texts, c->members[i].row);
-        int64_t length = text.end - text.at;
-        num_symbols += (size_t)(length < QRFT_DISTANCE_LIMIT ? length : QRFT_DISTANCE_LIMIT);
-        num_wide += count_wide_bytes(text);
-    }
-    uint32_t *symbols = buffer_reserve(&c->symbols_buffer, num_symbols, sizeof *symbols);
-    if (!symbols || !alphabet_begin(&c->alphabet, num_wide)) return false;
-    for (int64_t i = 0; i < c->num_members; i++) {
-        qrft_cursor text = text_at(c->job->texts, c->members[i].row);
-        int64_t length = alphabet_encode(&c->alphabet, text, symbols);
-        c->members[i].path = (qrft_path){symbols, length};
-        symbols += length;
-    }
-    return distancer_begin(&c->distancer, c->alphabet.num_symbols);
-}
-
-/* Notes the distances from m to what the first num_present entries keep, its own left out; returns their sum. */
-static int64_t measure(curator *c, const member *m, int64_t num_present) {
-    int64_t sum = 0;
-    for (int64_t k = 0; k < num_present; k++) {
-        if (k == m->entry) continue;
-        c->entries[k].distance = distancer_distance(&c->distancer, m->path, c->entries[k].kept->path);
-        sum += c->entries[k].distance;
-    }
-    return sum;
-}
-
-/* Puts the distances just measured into the sums (sign 1), or takes them out (sign -1). */
-static void update_sums(curator *c, const member *m, int64_t num_present, int sign) {
-    for (int64_t k = 0; k < num_present; k++) {
-        if (k != m->entry) c->entries[k].sum += sign * c->entries[k].distance;
-    }
-}
-
-static void replace(curator *c, const member *m, int64_t sum, int64_t num_present) {
-    entry *own = &c->entries[m->entry];
-    update_sums(c, m, num_present, 1);
-    measure(c, own->kept, num_present);
-    update_sums(c, m, num_present, -1);
-    c->job->verdicts[own->kept->row] = QRFT_VERDICT_DUPLICATE;
-    c->job->verdicts[m->row] = QRFT_VERDICT_KEPT;
-    own->kept = m;
-    own->sum = sum;
-}
-
-static bool same_path(qrft_path a, qrft_path b) {
-    return a.length == b.length && memcmp(a.symbols, b.symbols, (size_t)a.length * sizeof *a.symbols) == 0;
-}
-
-/* Plays the rule in sample order: what is kept at each moment decides, so the order matters. */
-static void keep_farthest(curator *c) {
-    int64_t num_present = 0;
-    for (int64_t i = 0; i < c->num_members; i++) {
-        const member *m = &c->members[i];
-        entry *own = &c->entries[m->entry];
-        bool is_new = m->entry == num_present;
-        if (!is_new && same_path(m->path, own->kept->path)) continue; /* equal sums, so not farther */
-        int64_t sum = measure(c, m, num_present);
-        if (is_new) {
-            update_sums(c, m, num_present++, 1);
-            own->sum = sum;
-        } else if (sum > own->sum) {
-            replace(c, m, sum, num_present);
-        }
-    }
+    qrft_entry *own = &c->entries[number];
+    qrft_member *m = &c->members[c->num_members++];
+    *m = (qrft_member){.row = row, .entry = number};
+    if (!own->kept) own->first_row = row;
+    if (!own->kept || is_better(c, row, own->kept->row)) own->kept = m;
 }
 
 /* --------------------------------------------------------------------------------------------------- the whole ---- */
 
-static bool curate_group(curator *c, int64_t group) {
-    const qrft_groups *groups = c->job->groups;
-    int64_t first = groups->group_offsets[group], last = groups->group_offsets[group + 1];
+static void write_verdicts(const curator *c) {
+    for (int64_t i = 0; i < c->num_members; i++) c->job->verdicts[c->members[i].row] = QRFT_VERDICT_DUPLICATE;
+    for (int64_t k = 0; k < c->num_entries; k++) {
+        int64_t row = c->entries[k].kept->row;
+        c->job->verdicts[row] = QRFT_VERDICT_KEPT;
+        if (c->job->first_rows) c->job->first_rows[row] = c->entries[k].first_row;
+    }
+}
+
+/* Chooses among rows first .. last - 1 of the order. */
+static bool choose_paths(curator *c, int64_t first, int64_t last, const uint8_t *gold_key) {
     if (!reserve_group(c, (size_t)(last - first))) return false;
-    const uint8_t *gold_key = groups->gold_keys ? groups->gold_keys + 16 * group : NULL;
-    for (int64_t i = first; i < last; i++) take_row(c, groups->order[i], gold_key);
-    bool is_settled = c->num_entries < 2 || c->num_entries == c->num_members; /* no sums, or no choice */
-    if (c->job->keep == QRFT_KEEP_FIRST || is_settled) return true;
-    if (!encode_members(c)) return false;
-    keep_farthest(c);
+    for (int64_t i = first; i < last; i++) {
+        int64_t row = c->job->groups->order[i];
+        if (c->job->eligible[row]) take_row(c, row, gold_key);
+    }
+    bool has_choice = c->num_entries > 1 && c->num_entries < c->num_members; /* else no sums, or one a key */
+    if (c->job->selection->keep == QRFT_KEEP_FARTHEST && has_choice) {
+        qrft_group group = {c->job->texts,  c->members,     c->entries,
+                            c->num_members, c->num_entries, c->job->selection->max_cells};
+        if (!farthest_choose(&c->farthest, &group)) return false;
+    }
+    write_verdicts(c);
+    return true;
+}
+
+static void choose_all(const curate_job *job, int64_t first, int64_t last) {
+    for (int64_t i = first; i < last; i++) {
+        int64_t row = job->groups->order[i];
+        if (!job->eligible[row]) continue;
+        job->verdicts[row] = QRFT_VERDICT_KEPT;
+        if (job->first_rows) job->first_rows[row] = row;
+    }
+}
+
+static void apply_limit(const curate_job *job, int64_t first, int64_t last) {
+    int64_t num_kept = 0;
+    for (int64_t i = first; i < last; i++) {
+        int64_t row = job->groups->order[i];
+        if (!job->eligible[row] || job->verdicts[row] != QRFT_VERDICT_KEPT) continue;
+        if (++num_kept > job->selection->max_per_group) job->verdicts[row] = QRFT_VERDICT_OVER_LIMIT;
+    }
+}
+
+static bool curate_group(curator *c, int64_t group) {
+    const curate_job *job = c->job;
+    int64_t first = job->groups->group_offsets[group], last = job->groups->group_offsets[group + 1];
+    const uint8_t *gold_key = job->groups->gold_keys ? job->groups->gold_keys + 16 * group : NULL;
+    if (job->selection->keep == QRFT_KEEP_ALL) {
+        choose_all(job, first, last);
+    } else if (!choose_paths(c, first, last, gold_key)) {
+        return false;
+    }
+    if (job->selection->max_per_group > 0) apply_limit(job, first, last);
     return true;
 }
 
@@ -192,7 +155,7 @@ static bool curate_range(void *context, int64_t first, int64_t last) {
 }
 
 int qrft_paths_curate(const qrft_texts *texts, const qrft_groups *groups, const uint8_t *eligible, const uint8_t *keys,
-                      int keep, int num_threads, uint8_t *verdicts) {
-    curate_job job = {texts, groups, eligible, keys, keep, verdicts};
+                      const qrft_selection *selection, int num_threads, uint8_t *verdicts, int64_t *first_rows) {
+    curate_job job = {texts, groups, eligible, keys, selection, verdicts, first_rows};
     return parallel_run(curate_range, &job, groups->num_groups, GRAIN, num_threads);
 }

@@ -6,13 +6,12 @@
  * is the difference between neighbouring columns along its last row, -1, 0 or +1 a column: that is `steps`. So the
  * masks need one word a symbol, however long the pattern is.
  */
-#include <stdlib.h>
 #include <string.h>
 
 #include "core.h"
 
-bool distancer_begin(qrft_distancer *distancer, uint32_t num_symbols) {
-    if (!buffer_reserve(&distancer->steps, QRFT_DISTANCE_LIMIT, sizeof(int8_t))) return false;
+bool distancer_begin(qrft_distancer *distancer, uint32_t num_symbols, int64_t max_length) {
+    if (!buffer_reserve(&distancer->steps, (size_t)max_length, sizeof(int8_t))) return false;
     if (num_symbols <= distancer->num_masks) return true;
     void *masks = buffer_reserve(&distancer->masks, num_symbols, sizeof(uint64_t));
     if (!masks) return false;
@@ -86,26 +85,25 @@ int64_t distancer_distance(qrft_distancer *distancer, qrft_path a, qrft_path b) 
     return run_bands(distancer->masks.memory, distancer->steps.memory, a_shorter ? a : b, a_shorter ? b : a);
 }
 
-static bool encode_pair(qrft_alphabet *alphabet, uint32_t *symbols, qrft_cursor a, qrft_cursor b, qrft_path paths[2]) {
-    if (!alphabet_begin(alphabet, count_wide_bytes(a) + count_wide_bytes(b))) return false;
-    paths[0] = (qrft_path){symbols, alphabet_encode(alphabet, a, symbols)};
-    uint32_t *second = symbols + QRFT_DISTANCE_LIMIT;
-    paths[1] = (qrft_path){second, alphabet_encode(alphabet, b, second)};
-    return true;
+static int64_t distance_of(qrft_alphabet *alphabet, qrft_distancer *distancer, uint32_t *symbols, qrft_cursor a,
+                           qrft_cursor b) {
+    if (!symbols || !alphabet_begin(alphabet, count_wide_bytes(a) + count_wide_bytes(b))) return -1;
+    qrft_path first = {symbols, alphabet_encode(alphabet, a, symbols)};
+    symbols += first.length;
+    qrft_path second = {symbols, alphabet_encode(alphabet, b, symbols)};
+    int64_t max_length = first.length > second.length ? first.length : second.length;
+    if (!distancer_begin(distancer, alphabet->num_symbols, max_length)) return -1;
+    return distancer_distance(distancer, first, second);
 }
 
 int64_t qrft_texts_distance(const uint8_t *a, int64_t a_length, const uint8_t *b, int64_t b_length) {
     qrft_alphabet alphabet = {0};
     qrft_distancer distancer = {0};
-    qrft_path paths[2];
-    int64_t distance = -1;
-    uint32_t *symbols = malloc(2 * QRFT_DISTANCE_LIMIT * sizeof *symbols);
+    qrft_buffer buffer = {0};
+    uint32_t *symbols = buffer_reserve(&buffer, (size_t)a_length + (size_t)b_length, sizeof *symbols);
     qrft_cursor first = {a, a + a_length}, second = {b, b + b_length};
-    if (symbols && encode_pair(&alphabet, symbols, first, second, paths) &&
-        distancer_begin(&distancer, alphabet.num_symbols)) {
-        distance = distancer_distance(&distancer, paths[0], paths[1]);
-    }
-    free(symbols);
+    int64_t distance = distance_of(&alphabet, &distancer, symbols, first, second);
+    buffer_free(&buffer);
     alphabet_free(&alphabet);
     distancer_free(&distancer);
     return distance;

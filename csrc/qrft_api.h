@@ -159,16 +159,27 @@ int qrft_texts_grade(const qrft_texts *texts, const qrft_answers *gold, const in
 
 /* --------------------------------------------------------------------------------------------------- curate ---- */
 
+/* Which of a group's eligible rows with equal keys is kept. Of equally good ones the first. */
 enum qrft_keep {
-    QRFT_KEEP_FIRST,   /* of the rows with equal keys, the first */
-    QRFT_KEEP_FARTHEST /* the paper's rule: a later one replaces it if it lies farther from the other kept paths */
+    QRFT_KEEP_FIRST,    /* the first */
+    QRFT_KEEP_FARTHEST, /* the paper's rule: a later one replaces it if it lies farther from the other kept paths */
+    QRFT_KEEP_SHORTEST, /* the one of the fewest bytes */
+    QRFT_KEEP_LONGEST,  /* the one of the most bytes */
+    QRFT_KEEP_ALL       /* every eligible row; neither keys nor gold keys are read, and may be NULL */
 };
 
 enum qrft_verdict {
     QRFT_VERDICT_KEPT,
-    QRFT_VERDICT_DUPLICATE,        /* another row with this key is kept */
-    QRFT_VERDICT_DUPLICATE_OF_GOLD /* the gold solution has this key */
+    QRFT_VERDICT_DUPLICATE,         /* another row with this key was chosen */
+    QRFT_VERDICT_DUPLICATE_OF_GOLD, /* the gold solution has this key */
+    QRFT_VERDICT_OVER_LIMIT         /* chosen, but the group has max_per_group kept rows before it */
 };
+
+typedef struct {
+    int keep;
+    int64_t max_per_group; /* the first so many of the chosen rows are kept; 0: all */
+    int64_t max_cells;     /* for QRFT_KEEP_FARTHEST: see qrft_paths_curate; 0: no limit */
+} qrft_selection;
 
 /*
  * Rows by problem. Group g holds the rows order[group_offsets[g]] ... order[group_offsets[g + 1] - 1], in the
@@ -182,22 +193,23 @@ typedef struct {
 } qrft_groups;
 
 /*
- * Distances look at the first 16,384 code points of a text: a completion of 4,096 tokens has about that many, and
- * it bounds one distance to 16384 * 16384 / 64 = 4.2 million steps (about 10 ms).
- */
-#define QRFT_DISTANCE_LIMIT 16384
-
-/*
  * Chooses the kept rows of each group. eligible[i] != 0: row i may be kept (right answer, right equations). keys:
- * 16 bytes a row. verdicts[i] is written for eligible rows of a group, and left alone for the others.
- * A group of n eligible rows with k distinct keys costs O(n) plus, for QRFT_KEEP_FARTHEST, at most 2 n k distances,
- * and 4 bytes of memory for each byte of its eligible texts plus about 100 a row.
+ * 16 bytes a row. verdicts[i] is written for eligible rows of a group, and left alone for the others. first_rows[i] is
+ * written for chosen rows: the first row with i's key, or i itself when keys are not read. NULL: not wanted.
+ *
+ * A group costs time linear in its rows, and with QRFT_KEEP_FARTHEST in the bytes of its eligible texts, plus its
+ * comparisons. A row costs (its length + that of the row kept for its key, if there is one) * (sum of the lengths of
+ * the rows kept for other keys) cells, in code points. From the first row on that would bring its group over max_cells,
+ * nothing is replaced any more. 2^40 cells take about 5 seconds with AVX-512, and up to 90 in a group of more than
+ * 2,896 keys or of texts that need more than 64 MiB of masks. Memory, a thread: 4 bytes for each byte of the eligible
+ * texts of the largest group, about 100 a row, and at most 130 MiB for comparing.
  */
 int qrft_paths_curate(const qrft_texts *texts, const qrft_groups *groups, const uint8_t *eligible, const uint8_t *keys,
-                      int keep, int num_threads, uint8_t *verdicts);
+                      const qrft_selection *selection, int num_threads, uint8_t *verdicts, int64_t *first_rows);
 
 /*
  * The Levenshtein distance between two texts, in Unicode code points; a byte that is no part of valid UTF-8 counts
- * as a code point of its own. Looks at QRFT_DISTANCE_LIMIT code points. -1 when there is no memory.
+ * as a code point of its own. Takes up to a_length * b_length / 64 steps of about 4 ns, and 5 bytes of memory for
+ * each byte. -1 when there is no memory.
  */
 int64_t qrft_texts_distance(const uint8_t *a, int64_t a_length, const uint8_t *b, int64_t b_length);

@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from qrft import core, schema
-from qrft.core import oracle, selection
+from qrft.core import oracle
 
 DATA = Path(os.environ.get("QRFT_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
@@ -139,27 +139,6 @@ def test_random_pieces(seed: int) -> None:
     assert_grades_agree(texts, [rng.choice(pieces) for _ in texts])
 
 
-@settings(QUICK, max_examples=100)
-@given(ANY_TEXT, ANY_TEXT, st.integers(0, 3))
-def test_distance(a: bytes, b: bytes, repeat: int) -> None:
-    """Repeated, the texts are longer than the 64 rows of a band."""
-    middle = b"the same words " * repeat
-    assert core.distance(a + middle + b, b + middle + a) == oracle.distance(a + middle + b, b + middle + a)
-
-
-@pytest.mark.parametrize(("a_size", "b_size"), [(0, 70), (63, 64), (64, 65), (128, 129), (200, 300)])
-def test_distance_at_band_edges(a_size: int, b_size: int) -> None:
-    rng = random.Random(a_size)
-    a, b = ("".join(rng.choices("abcé", k=size)) for size in (a_size, b_size))
-    assert core.distance(a, b) == oracle.distance(a, b)
-
-
-def test_distance_looks_at_its_limit() -> None:
-    limit = oracle.DISTANCE_LIMIT
-    assert core.distance("a" * limit + "b" * 10, "a" * limit) == 0
-    assert core.distance("é" * (limit - 1) + "b", "é" * limit) == 1
-
-
 def test_hash_is_the_published_one() -> None:
     """Known values of MurmurHash3_x64_128, seed 0 (the first word, then the second)."""
     assert oracle.murmur3(b"").hex() == "00" * 16
@@ -168,78 +147,6 @@ def test_hash_is_the_published_one() -> None:
         "e34bbc7bbc071b6c",
         "7a433ca9c49a9347",
     ]
-
-
-# -------------------------------------------------------------------------------------------------------- curate ----
-
-FILLER = ["so", "we", "add", "the", "apples", "é", "and", "then"]
-
-
-def made_problem(rng: random.Random, num_rows: int) -> list[bytes]:
-    """Solutions with few different equation lists, some wrong, some equal, of different lengths."""
-    texts = []
-    for _ in range(num_rows):
-        filler = " ".join(rng.choices(FILLER, k=rng.randrange(12)))
-        equations = " ".join(rng.choices(["<<1+2=3>>", "<<2+1=3>>", "<<3*1=3>>", "<<1+1=3>>"], (4, 4, 4, 1), k=2))
-        texts.append(f"{filler} {equations} #### {rng.choice('33333334')}".encode())
-    return texts
-
-
-def oracle_verdicts(texts: list[bytes], gold: bytes | None, keep: str) -> list[str]:
-    grades = [oracle.grade(text, "3") for text in texts]
-    result = ["bad_equation" if grade.is_correct else "incorrect" for grade in grades]
-    rows = [i for i, grade in enumerate(grades) if grade.is_correct and grade.equations_status == "ok"]
-    gold_key = None if gold is None else oracle.equation_key(gold)
-    chosen = oracle.curate([texts[i] for i in rows], [grades[i].equation_key for i in rows], gold_key, keep)
-    for row, verdict in zip(rows, chosen, strict=True):
-        result[row] = verdict
-    return result
-
-
-@pytest.mark.parametrize("keep", ["farthest", "first"])
-@pytest.mark.parametrize("gold", [None, b"<<1+2=3>> <<2+1=3>>\n#### 3"])
-def test_verdicts(keep: selection.Keep, gold: bytes | None) -> None:
-    """Problems whose rows are mixed in the table, each decided as if it were alone."""
-    rng = random.Random(7)
-    problems = [made_problem(rng, rng.randrange(1, 25)) for _ in range(30)]
-    table = [(number, text) for number, texts in enumerate(problems) for text in texts]
-    places = sorted(range(len(table)), key=lambda i: (table[i][0] % 7, i))  # keeps each problem's own order
-    mixed = [table[i] for i in places]
-    texts = [text for _, text in mixed]
-    ids = [f"p{number}" for number, _ in mixed]
-    graded = core.grade(texts, ["3"] * len(texts))
-    golds = None if gold is None else [gold] * len(texts)
-    found = core.verdicts(texts, ids, graded, gold_texts=golds, keep=keep).to_pylist()
-    for number, problem in enumerate(problems):
-        rows = [i for i, (owner, _) in enumerate(mixed) if owner == number]
-        assert [found[i] for i in rows] == oracle_verdicts(problem, gold, keep)
-    kept = core.curate(texts, ids, graded, gold_texts=golds, keep=keep)
-    assert kept.tolist() == [i for i, verdict in enumerate(found) if verdict == "kept"]
-    assert keep == "first" or found != core.verdicts(texts, ids, graded, gold_texts=golds, keep="first").to_pylist()
-
-
-def test_curate_any_column() -> None:
-    rng = random.Random(1)
-    texts = made_problem(rng, 60)
-    ids = [i % 3 for i in range(60)]
-    graded = core.grade(texts, ["3"] * 60)
-    expected = core.curate(texts, ids, graded).tolist()
-    column = pa.array([b"x", *texts], pa.binary())[1:]
-    halves = pa.chunked_array([column[:25], column[25:25], column[25:]])
-    chunked = pa.concat_tables([graded[:10], graded[10:]])
-    encoded = pa.chunked_array([pa.array(ids[:30]), pa.array(ids[30:])]).dictionary_encode()
-    for threads in (1, 3):
-        assert core.curate(halves, encoded, chunked, num_threads=threads).tolist() == expected
-        assert core.curate(column, pa.array(ids), graded, num_threads=threads).tolist() == expected
-
-
-def test_curate_nothing() -> None:
-    graded = core.grade([], [])
-    assert core.curate([], [], graded).tolist() == []
-    assert (
-        core.verdicts(pa.chunked_array([], pa.string()), pa.array([], pa.string()), graded, gold_texts=[]).to_pylist()
-        == []
-    )
 
 
 # ------------------------------------------------------------------------------------------------- Arrow columns ----
@@ -298,15 +205,8 @@ def test_threads_give_the_same() -> None:
 
 
 def test_caller_mistakes() -> None:
-    graded = core.grade(SAMPLES, GOLDS)
     with pytest.raises(ValueError, match="gold_answers has 1 rows, but completions has 6"):
         core.grade(SAMPLES, ["2"])
-    with pytest.raises(ValueError, match="problem_ids has 2 rows"):
-        core.curate(SAMPLES, [1, 2], graded)
-    with pytest.raises(ValueError, match="gold_texts has 1 rows"):
-        core.curate(SAMPLES, GOLDS, graded, gold_texts=["x"])
-    with pytest.raises(ValueError, match="keep must be one of 'first', 'farthest', found 'best'"):
-        core.curate(SAMPLES, GOLDS, graded, keep="best")  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="found a single one"):
         core.grade("#### 2", ["2"])
     with pytest.raises(TypeError, match="expected a column of strings, found int64"):

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "qrft.h"
+#include "core.h"
 
 #define NUM_ROUNDS 20000
 #define ROWS       8
@@ -190,7 +190,8 @@ static void check_column(const uint8_t *text, int64_t length) {
     }
     qrft_texts texts = {text, offsets, NULL, ROWS};
     qrft_groups groups = {order, group_offsets, next_random() % 2 ? out.keys : NULL, 1};
-    assert(qrft_paths_curate(&texts, &groups, eligible, out.keys, QRFT_KEEP_FARTHEST, 2, verdicts) == QRFT_DONE);
+    qrft_selection selection = {(int)(next_random() % 5), (int64_t)(next_random() % 4), 1 << 20};
+    assert(qrft_paths_curate(&texts, &groups, eligible, out.keys, &selection, 2, verdicts, NULL) == QRFT_DONE);
     for (int i = 0; i < ROWS; i++) assert((verdicts[i] == 99) == !eligible[i]);
 }
 
@@ -221,10 +222,74 @@ static void test_long(void) {
     free(text);
 }
 
+/* A path of random symbols, or the one before it with some changed, so that distances of all sizes come. */
+static int64_t make_path(uint32_t *symbols, const uint32_t *before, int64_t length, uint32_t num_symbols) {
+    if (before && next_random() % 4 != 0) {
+        int64_t used = 0, max_length = length;
+        for (int64_t i = 0; i < max_length; i++) {
+            if (next_random() % 16 != 0) symbols[used++] = before[i];
+            if (next_random() % 16 == 0 && used < max_length) symbols[used++] = (uint32_t)(next_random() % num_symbols);
+            if (used == max_length) break;
+        }
+        return used;
+    }
+    for (int64_t i = 0; i < length; i++) symbols[i] = (uint32_t)(next_random() % num_symbols);
+    return length;
+}
+
+#define MAX_PATH 700
+
+/* Every kind of vectors gives the distances that one pair at a time gives, and bounds do what they promise. */
+static void check_lanes(qrft_distancer *distancer, uint64_t *masks, uint64_t *lanes_state, enum lanes_kind kind) {
+    static const int64_t LENGTHS[] = {0, 1, 63, 64, 65, 100, 127, 128, 129, 130, 300, MAX_PATH};
+    static uint32_t symbols[QRFT_LANES + 1][MAX_PATH];
+    const uint32_t num_symbols = 20;
+    qrft_lanes lanes;
+    qrft_path path = {NULL, 0};
+    lanes_begin(&lanes, masks, lanes_state, num_symbols);
+    int num_lanes = 1 + (int)(next_random() % QRFT_LANES);
+    for (int lane = 0; lane < num_lanes; lane++) {
+        int64_t length = LENGTHS[next_random() % (sizeof LENGTHS / sizeof *LENGTHS)];
+        const uint32_t *before = length <= path.length ? path.symbols : NULL;
+        path = (qrft_path){symbols[lane], make_path(symbols[lane], before, length, num_symbols)};
+        lanes_add(&lanes, path);
+    }
+    int64_t length = LENGTHS[next_random() % (sizeof LENGTHS / sizeof *LENGTHS)];
+    const uint32_t *before = length <= path.length ? path.symbols : NULL;
+    qrft_path text = {symbols[num_lanes], make_path(symbols[num_lanes], before, length, num_symbols)};
+    int64_t bound = (int64_t)(next_random() % 2 ? next_random() % 150 : 2 * MAX_PATH), distances[QRFT_LANES];
+    lanes_distances(&lanes, kind, text, bound, distances);
+    for (int lane = 0; lane < num_lanes; lane++) {
+        int64_t exact = distancer_distance(distancer, text, lanes.paths[lane]);
+        assert(distances[lane] == exact || (distances[lane] > exact && exact > bound));
+    }
+    lanes_clear(&lanes);
+}
+
+static void test_lanes(void) {
+    qrft_distancer distancer = {0};
+    qrft_buffer masks_buffer = {0}, state_buffer = {0};
+    size_t num_words = (size_t)lanes_num_words(MAX_PATH), num_masks = num_words * 20 * QRFT_LANES;
+    uint64_t *masks = buffer_reserve(&masks_buffer, num_masks, sizeof *masks);
+    uint64_t *lanes_state = buffer_reserve(&state_buffer, num_words * 2 * QRFT_LANES, sizeof *lanes_state);
+    assert(masks && lanes_state && distancer_begin(&distancer, 20, MAX_PATH));
+    memset(masks, 0, num_masks * sizeof *masks);
+    for (int kind = 0; kind < NUM_LANES_KINDS; kind++) {
+        if (!lanes_has((enum lanes_kind)kind)) continue;
+        printf("native: lanes of kind %d\n", kind);
+        for (int round = 0; round < 3000; round++) check_lanes(&distancer, masks, lanes_state, (enum lanes_kind)kind);
+    }
+    for (size_t i = 0; i < num_masks; i++) assert(masks[i] == 0);
+    buffer_free(&masks_buffer);
+    buffer_free(&state_buffer);
+    distancer_free(&distancer);
+}
+
 int main(void) {
     test_known();
     test_made();
     test_long();
+    test_lanes();
     puts("native: all passed");
     return 0;
 }

@@ -6,6 +6,7 @@ Texts are bytes (str is encoded); all spans are in bytes. Nothing here is used w
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from qrft.core.oracle_answers import Answer, find_answer, parse_number
@@ -29,7 +30,6 @@ __all__ = [
     "parse_number",
 ]
 
-DISTANCE_LIMIT = 16384
 
 # --------------------------------------------------------------------------------------------------------- keys ----
 
@@ -115,9 +115,10 @@ def grade(
 
 def code_points(text: str | bytes) -> str:
     """A byte that is no part of valid UTF-8 becomes a lone surrogate, so a code point of its own."""
-    return as_bytes(text).decode("utf-8", "surrogateescape")[:DISTANCE_LIMIT]
+    return as_bytes(text).decode("utf-8", "surrogateescape")
 
 
+@lru_cache(maxsize=10_000)  # what is kept meets every row of its problem
 def distance(a: str | bytes, b: str | bytes) -> int:
     """The Levenshtein distance, by the textbook's table."""
     left, right = code_points(a), code_points(b)
@@ -130,23 +131,55 @@ def distance(a: str | bytes, b: str | bytes) -> int:
     return above[-1]
 
 
+MAX_CELLS = 2**40
+
+
 def curate(
-    completions: Sequence[bytes], keys: Sequence[bytes], gold_key: bytes | None = None, keep: str = "farthest"
+    completions: Sequence[bytes],
+    keys: Sequence[bytes],
+    gold_key: bytes | None = None,
+    keep: str = "farthest",
+    max_per_problem: int | None = None,
+    dedup: bool = True,
+    max_cells: int | None = MAX_CELLS,
 ) -> list[str]:
-    """The verdicts on the eligible rows of one problem, in sample order."""
-    kept: dict[bytes, int] = {}
-    verdicts = ["duplicate"] * len(completions)
-    for row, key in enumerate(keys):
-        if key == gold_key:
-            verdicts[row] = "duplicate_of_gold"
-        elif key not in kept or (keep == "farthest" and is_farther(completions, row, kept, key)):
-            kept[key] = row
-    for row in kept.values():
-        verdicts[row] = "kept"
+    """The verdicts on the eligible rows of one problem, in sample order. Mode paper: no gold key, no max_cells."""
+    chosen = range(len(keys)) if not dedup else choose(completions, keys, gold_key, keep, max_cells)
+    verdicts = ["duplicate_of_gold" if dedup and key == gold_key else "duplicate" for key in keys]
+    for place, row in enumerate(sorted(chosen)):
+        verdicts[row] = "kept" if max_per_problem is None or place < max_per_problem else "over_limit"
     return verdicts
 
 
-def is_farther(completions: Sequence[bytes], row: int, kept: dict[bytes, int], key: bytes) -> bool:
-    others = [completions[other] for other_key, other in kept.items() if other_key != key]
+def choose(
+    completions: Sequence[bytes], keys: Sequence[bytes], gold_key: bytes | None, keep: str, max_cells: int | None
+) -> list[int]:
+    kept: dict[bytes, int] = {}
+    num_cells = 0
+    for row, key in enumerate(keys):
+        if key == gold_key:
+            continue
+        if keep == "farthest":
+            num_cells += num_cells_of(completions, row, kept, key)
+        if key not in kept:
+            kept[key] = row
+        elif max_cells is not None and num_cells > max_cells:
+            continue
+        elif is_better(completions, row, kept, key, keep):
+            kept[key] = row
+    return list(kept.values())
+
+
+def num_cells_of(completions: Sequence[bytes], row: int, kept: dict[bytes, int], key: bytes) -> int:
+    """What the row costs: the sizes of the tables of distances for both sums."""
+    lengths = {other_key: len(code_points(completions[other])) for other_key, other in kept.items()}
+    own = lengths.pop(key, 0)
+    return (len(code_points(completions[row])) + own) * sum(lengths.values())
+
+
+def is_better(completions: Sequence[bytes], row: int, kept: dict[bytes, int], key: bytes, keep: str) -> bool:
     new, old = completions[row], completions[kept[key]]
-    return sum(distance(new, other) for other in others) > sum(distance(old, other) for other in others)
+    if keep == "farthest":
+        others = [completions[other] for other_key, other in kept.items() if other_key != key]
+        return sum(distance(new, other) for other in others) > sum(distance(old, other) for other in others)
+    return (keep == "shortest" and len(new) < len(old)) or (keep == "longest" and len(new) > len(old))

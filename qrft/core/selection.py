@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeAlias
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -24,14 +25,22 @@ from qrft.core.columns import (
 from qrft.core.grading import DEFAULT_RULES, EQUATION_STATUSES, KEY_BYTES, Rules, equation_keys
 from qrft.core.native import ffi, lib
 
-Keep: TypeAlias = Literal["farthest", "first"]
+Keep: TypeAlias = Literal["farthest", "first", "shortest", "longest"]
 
 _OK = lib.QRFT_EQUATION_OK
-_KEEP = {"first": lib.QRFT_KEEP_FIRST, "farthest": lib.QRFT_KEEP_FARTHEST}
+_KEEP = {
+    "farthest": lib.QRFT_KEEP_FARTHEST,
+    "first": lib.QRFT_KEEP_FIRST,
+    "shortest": lib.QRFT_KEEP_SHORTEST,
+    "longest": lib.QRFT_KEEP_LONGEST,
+}
 
 # Rows that C does not look at get the numbers after its own.
-_VERDICTS = ("kept", "duplicate", "duplicate_of_gold", "incorrect", "bad_equation")
-_INCORRECT, _BAD_EQUATION = 3, 4
+_VERDICTS = ("kept", "duplicate", "duplicate_of_gold", "over_limit", "incorrect", "bad_equation")
+_INCORRECT, _BAD_EQUATION = 4, 5
+
+# What the comparisons of a problem may cost in the default mode (seconds); docs/semantics.md says how they count.
+MAX_CELLS = 1 << 40
 
 
 def _one_chunk(texts: pa.ChunkedArray) -> pa.Array:
@@ -89,22 +98,55 @@ def _codes(ids: pa.ChunkedArray) -> npt.NDArray[np.int64]:
     return codes
 
 
-def _verdict_codes(
-    texts: pa.ChunkedArray, groups: _Groups, graded: pa.Table, keep: Keep, num_threads: int | None
-) -> npt.NDArray[np.uint8]:
+@dataclass(frozen=True)
+class _Choice:
+    """What to keep; checked here, with C's words for it."""
+
+    keep: Keep
+    max_per_problem: int | None
+    dedup: bool
+    rules: Rules
+
+    def __post_init__(self) -> None:
+        if self.keep not in _KEEP:
+            raise ValueError(f"keep must be one of {', '.join(map(repr, _KEEP))}, found {self.keep!r}")
+        if self.max_per_problem is not None and self.max_per_problem < 1:
+            raise ValueError(f"max_per_problem must be at least 1, or None for no limit, found {self.max_per_problem}")
+
+    @property
+    def reads_gold(self) -> bool:
+        return self.dedup and self.rules.mode != "paper"
+
+    def struct(self) -> Any:
+        fields = {
+            "keep": _KEEP[self.keep] if self.dedup else lib.QRFT_KEEP_ALL,
+            "max_per_group": self.max_per_problem or 0,
+            "max_cells": 0 if self.rules.mode == "paper" else MAX_CELLS,
+        }
+        return ffi.new("qrft_selection *", fields)
+
+
+class _Chosen(NamedTuple):
+    """A number of _VERDICTS a row, and for chosen rows the first row with their key."""
+
+    codes: npt.NDArray[np.uint8]
+    first_rows: npt.NDArray[np.int64]
+
+
+def _choose(
+    texts: pa.ChunkedArray, groups: _Groups, graded: pa.Table, choice: _Choice, num_threads: int | None
+) -> _Chosen:
     is_correct = _flag(graded["is_correct"])
     is_sound = _flag(pc.equal(graded["equations_status"], EQUATION_STATUSES[_OK]))
     eligible = (is_correct & is_sound).astype(np.uint8)
     codes = np.where(is_correct, _BAD_EQUATION, _INCORRECT).astype(np.uint8)
     keys = _key_rows(graded["equation_key"])
     column = Column(_one_chunk(texts))
-    pointers = [pointer(array, "uint8_t *") for array in (eligible, keys, codes)]
-    check(
-        lib.qrft_paths_curate(
-            column.pointer, groups.struct(), *pointers[:2], _KEEP[keep], threads(num_threads), pointers[2]
-        )
-    )
-    return codes
+    first_rows = np.empty(len(codes), np.int64)
+    rows, row_keys, out = (pointer(array, "uint8_t *") for array in (eligible, keys, codes))
+    arguments = (column.pointer, groups.struct(), rows, row_keys, choice.struct(), threads(num_threads), out)
+    check(lib.qrft_paths_curate(*arguments, pointer(first_rows, "int64_t *")))
+    return _Chosen(codes, first_rows)
 
 
 def _curated(
@@ -112,18 +154,15 @@ def _curated(
     problem_ids: Any,
     graded: pa.Table,
     gold: Texts | None,
-    keep: Keep,
-    rules: Rules,
+    choice: _Choice,
     num_threads: int | None,
-) -> npt.NDArray[np.uint8]:
+) -> _Chosen:
     texts = as_chunked(completions)
     same_length(len(texts), problem_ids=problem_ids, graded=graded)
     if gold is not None:
         same_length(len(texts), gold_texts=gold)
-    if keep not in _KEEP:
-        raise ValueError(f"keep must be one of {', '.join(map(repr, _KEEP))}, found {keep!r}")
-    groups = _Groups(problem_ids, gold, rules, num_threads)
-    return _verdict_codes(texts, groups, graded, keep, num_threads)
+    groups = _Groups(problem_ids, gold if choice.reads_gold else None, choice.rules, num_threads)
+    return _choose(texts, groups, graded, choice, num_threads)
 
 
 def verdicts(
@@ -133,16 +172,23 @@ def verdicts(
     *,
     gold_texts: Texts | None = None,
     keep: Keep = "farthest",
+    max_per_problem: int | None = None,
+    dedup: bool = True,
     rules: Rules = DEFAULT_RULES,
     num_threads: int | None = None,
 ) -> pa.StringArray:
-    """Why each row is kept or not: "kept", "duplicate", "duplicate_of_gold", "incorrect" or "bad_equation".
+    """Why each row is kept or not: one of "kept", "duplicate", "duplicate_of_gold", "over_limit", "incorrect" and
+    "bad_equation".
 
-    All columns are row-aligned; `graded` comes from `grade`. The rows of a problem may lie anywhere, and count in the
-    order of the table. `gold_texts` holds the gold solution of the row's problem (the first of its rows is read): its
-    equation list then counts as taken. None: nothing is taken beforehand.
+    All columns are row-aligned; `graded` comes from `grade` with the same `rules`. The rows of a problem may lie
+    anywhere, and count in the order of the table. `gold_texts` holds the gold solution of the row's problem (the first
+    of its rows is read): its equation list then counts as taken. None, and mode "paper": nothing is taken beforehand.
+
+    `keep` names which row of an equation list is chosen, `max_per_problem` how many of the chosen rows a problem keeps,
+    and dedup=False chooses every correct row with right equations; docs/semantics.md, "Selecting paths".
     """
-    codes = _curated(completions, problem_ids, graded, gold_texts, keep, rules, num_threads)
+    choice = _Choice(keep, max_per_problem, dedup, rules)
+    codes = _curated(completions, problem_ids, graded, gold_texts, choice, num_threads).codes
     return named(codes, _VERDICTS).cast(pa.string())
 
 
@@ -153,16 +199,23 @@ def curate(
     *,
     gold_texts: Texts | None = None,
     keep: Keep = "farthest",
+    max_per_problem: int | None = None,
+    dedup: bool = True,
     rules: Rules = DEFAULT_RULES,
     num_threads: int | None = None,
 ) -> npt.NDArray[np.int64]:
-    """The kept rows, ascending: correct, every equation right, one a problem and equation list. See `verdicts`."""
-    codes = _curated(completions, problem_ids, graded, gold_texts, keep, rules, num_threads)
-    return np.flatnonzero(codes == lib.QRFT_VERDICT_KEPT).astype(np.int64)
+    """The kept rows: correct, every equation right, one a problem and equation list. See `verdicts`.
+
+    Ascending; in mode "paper" in the order in which their equation lists came first, as the paper's script writes them.
+    """
+    choice = _Choice(keep, max_per_problem, dedup, rules)
+    chosen = _curated(completions, problem_ids, graded, gold_texts, choice, num_threads)
+    kept = np.flatnonzero(chosen.codes == lib.QRFT_VERDICT_KEPT).astype(np.int64)
+    return kept if rules.mode != "paper" else kept[np.argsort(chosen.first_rows[kept])]
 
 
 def distance(a: str | bytes, b: str | bytes) -> int:
-    """The Levenshtein distance in code points, over at most the first 16,384 of each text."""
+    """The Levenshtein distance in code points, in time proportional to the product of the lengths."""
     left, right = as_bytes(a), as_bytes(b)
     result = int(lib.qrft_texts_distance(left, len(left), right, len(right)))
     check(lib.QRFT_NO_MEMORY if result < 0 else lib.QRFT_DONE)

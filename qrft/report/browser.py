@@ -25,7 +25,7 @@ MAX_DIFFERENCES = 200  # test problems won, and as many lost
 Row = dict[str, Any]  # a sample with its grade and its verdict
 
 # The path that a verdict belongs to, in the order in which paths are shown.
-GROUPS = {"kept": 0, "duplicate": 0, "duplicate_of_gold": 1, "bad_equation": 2, "incorrect": 3}
+GROUPS = {"kept": 0, "over_limit": 0, "duplicate": 0, "duplicate_of_gold": 1, "bad_equation": 2, "incorrect": 3}
 
 
 def script_json(value: Any) -> Markup:
@@ -102,6 +102,8 @@ def reason(rows: Sequence[Row], gold_answer: str) -> str:
         return f"kept: right answer, every equation right, and other equations than the gold solution{rest}"
     if verdict == "duplicate_of_gold":
         return "dropped: same equations as the gold solution"
+    if verdict == "over_limit":
+        return "dropped: the problem has as many kept paths before it as it may have"
     if verdict == "duplicate":
         return "dropped: same equations as a kept path"
     if verdict == "bad_equation":
@@ -125,7 +127,7 @@ def paths(rows: Iterable[Row]) -> list[list[Row]]:
     for row in rows:
         found.setdefault(path_of(row), []).append(row)
     for members in found.values():
-        members.sort(key=lambda row: row["verdict"] != "kept")
+        members.sort(key=lambda row: row["verdict"] not in ("kept", "over_limit"))
     return sorted(found.values(), key=lambda members: (path_of(members[0])[0], -len(members)))
 
 

@@ -21,7 +21,12 @@ from qrft.stats import expected_distinct
 
 Ints: TypeAlias = npt.NDArray[np.int64]
 
-DISTINCT = ("kept", "duplicate", "duplicate_of_gold")  # the verdicts on correct samples with right equations
+DISTINCT = (
+    "kept",
+    "over_limit",
+    "duplicate",
+    "duplicate_of_gold",
+)  # the verdicts on correct samples with right equations
 MAX_CURVE_POINTS = 100
 
 

@@ -6,6 +6,7 @@ VERDICTS = {
     "kept": "kept",
     "duplicate": "same equations as a kept path",
     "duplicate_of_gold": "same equations as the gold solution",
+    "over_limit": "beyond the limit of paths a problem",
     "bad_equation": "right answer, wrong equation",
     "incorrect": "wrong answer or none",
 }
