@@ -152,7 +152,7 @@ static const uint8_t *after_marker(const uint8_t *at, const uint8_t *end) {
 
 /* Only the first marker's line is looked for: one look a marker would be quadratic on a line full of markers. */
 qrft_answer answer_find(const uint8_t *text, const uint8_t *end, const qrft_options *options) {
-    (void)options;
+    if (options->paper_mode) return paper_answer_find(text, end);
     qrft_answer answer = {.status = QRFT_ANSWER_NO_MARKER};
     const uint8_t *first = after_marker(text, end);
     for (const uint8_t *at = first; at; at = after_marker(at, end)) {
@@ -163,7 +163,7 @@ qrft_answer answer_find(const uint8_t *text, const uint8_t *end, const qrft_opti
 }
 
 qrft_answer answer_read(const uint8_t *text, const uint8_t *end, const qrft_options *options) {
-    (void)options;
+    if (options->paper_mode) return paper_answer_read(text, end);
     qrft_answer answer = {.status = QRFT_ANSWER_NO_MARKER};
     while (text < end && is_space(*text)) text++;
     if (!read_after_marker(&answer, text, end)) take_line(&answer, text, end);

@@ -154,6 +154,8 @@ void hash_begin(qrft_hash *hash);
 void hash_equation(qrft_hash *hash, const uint8_t *at, const uint8_t *end);
 /* The same for bytes without white space; up to `limit` the memory may be read. */
 void hash_plain_equation(qrft_hash *hash, const uint8_t *at, const uint8_t *end, const uint8_t *limit);
+/* Adds the bytes as they are. */
+void hash_bytes(qrft_hash *hash, const uint8_t *at, ptrdiff_t length);
 void hash_end(qrft_hash *hash, uint8_t key[16]);
 
 /* The equations of a text: how many, the first one's trouble, and the hash of their list, not yet ended. */
@@ -164,6 +166,12 @@ typedef struct {
 } qrft_equations;
 
 void equations_check(qrft_equations *list, const uint8_t *text, const uint8_t *end, const qrft_options *options);
+
+/* Mode "paper". The value of an answer is a double: its bits as n, and -2^127, which no exact value has, as d. */
+qrft_answer paper_answer_find(const uint8_t *text, const uint8_t *end);
+qrft_answer paper_answer_read(const uint8_t *text, const uint8_t *end);
+/* Adds to an empty list. */
+void paper_equations_check(qrft_equations *list, const uint8_t *text, const uint8_t *end);
 
 /* ---------------------------------------------------------------------------------------------------- columns ---- */
 

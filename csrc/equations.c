@@ -44,10 +44,13 @@ static const uint8_t *take_equation(qrft_equations *list, const uint8_t *start, 
 }
 
 void equations_check(qrft_equations *list, const uint8_t *text, const uint8_t *end, const qrft_options *options) {
-    (void)options;
     list->count = 0;
     list->status = QRFT_EQUATION_OK;
     hash_begin(&list->hash);
+    if (options->paper_mode) {
+        paper_equations_check(list, text, end);
+        return;
+    }
     const uint8_t *opening = find_opening(text, end);
     while (opening) opening = take_equation(list, opening + 2, end);
 }

@@ -69,9 +69,10 @@ typedef struct {
 
 enum qrft_answer_status {
     QRFT_ANSWER_OK,
-    QRFT_ANSWER_NO_MARKER,    /* no #### in the text */
-    QRFT_ANSWER_NOT_A_NUMBER, /* what follows the marker can't be read as a number */
-    QRFT_ANSWER_TOO_BIG       /* a number whose numerator or denominator needs more than 127 bits */
+    QRFT_ANSWER_NO_MARKER,      /* no #### in the text */
+    QRFT_ANSWER_NOT_A_NUMBER,   /* what follows the marker can't be read as a number */
+    QRFT_ANSWER_TOO_BIG,        /* a number whose numerator or denominator needs more than 127 bits */
+    QRFT_ANSWER_UNDECIDED = 255 /* paper_mode only, and no name: the caller has to decide the text */
 };
 
 /* The name of a status ("ok", "no_marker" ...), or NULL for a number that is none. A static string. */
@@ -79,7 +80,8 @@ const char *qrft_answer_status_name(int status);
 
 /*
  * An exact value: numerator / denominator in lowest terms, two 128-bit two's complement integers in halves, the
- * denominator positive. Two values are equal exactly when their 32 bytes are. All zero: no value.
+ * denominator positive. In paper_mode a double: its bits as the numerator, never those of -0.0 or NaN, and the
+ * denominator -2^127. Two values are equal exactly when their 32 bytes are. All zero: no value.
  */
 typedef struct {
     uint64_t numerator_low;
@@ -117,7 +119,8 @@ enum qrft_equation_status {
     QRFT_EQUATION_UNCLOSED,         /* << without >> before the next << or the end */
     QRFT_EQUATION_EMPTY,            /* nothing but white space between << and >> */
     QRFT_EQUATION_DIVISION_BY_ZERO, /* ... */
-    QRFT_EQUATION_OVERFLOW          /* an intermediate value needs more than 127 bits */
+    QRFT_EQUATION_OVERFLOW,         /* an intermediate value needs more than 127 bits */
+    QRFT_EQUATION_UNDECIDED = 255   /* paper_mode only, and no name: the caller has to decide the text */
 };
 
 /*

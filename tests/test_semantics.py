@@ -14,8 +14,8 @@ SPEC = Path(__file__).parents[1] / "docs" / "semantics.md"
 
 
 def cell(text: str) -> str:
-    """`a\\nb` between back quotes stands for a, line feed, b; only \\n and \\t are escapes."""
-    return text.strip().strip("`").replace("\\n", "\n").replace("\\t", "\t")
+    """`a\\nb` between back quotes stands for a, line feed, b; only \\n, \\t and \\| are escapes."""
+    return text.strip().strip("`").replace("\\n", "\n").replace("\\t", "\t").replace("\\|", "|")
 
 
 def examples(name: str) -> list[list[str]]:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from qrft.core import oracle_paper
 from qrft.core.columns import Texts, as_chunked, check, named, names_of, pieces, pointer, same_length, threads
 from qrft.core.native import ffi, lib
+from qrft.core.undecided import settle_answers, settle_grades
 from qrft.schema import GRADED
 
 GRADER_VERSION = 1
@@ -45,7 +47,7 @@ class Rules:
         for name, allowed in _CHOICES.items():
             if (found := getattr(self, name)) not in allowed:
                 raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, found {found!r}")
-        if self.mode == "paper" and self != Rules(mode="paper"):
+        if self.mode == "paper" and replace(self, mode="default") != Rules():
             raise ValueError("mode 'paper' decides everything as the paper does: leave the other rules out")
         if self.marker == "":
             raise ValueError("marker must not be empty")
@@ -60,6 +62,13 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "order": get_args(KeyOrder),
 }
 DEFAULT_RULES = Rules()
+
+
+# Of the C functions that read answers, what settles their undecided rows.
+_READERS = {
+    lib.qrft_answers_extract: oracle_paper.find_answer,
+    lib.qrft_numbers_parse: oracle_paper.parse_number,
+}
 
 
 class _Options:
@@ -113,6 +122,8 @@ def _read_answers(function: Any, texts: pa.ChunkedArray, rules: Rules, num_threa
     arrays, options = _AnswerArrays(len(texts)), _Options(rules)
     for column, rows in pieces(texts):
         check(function(column.pointer, options.pointer, threads(num_threads), arrays.struct(rows)))
+    if rules.mode == "paper":
+        settle_answers(texts, arrays, _READERS[function])
     return arrays
 
 
@@ -192,6 +203,8 @@ def _grade(
                 column.pointer, golds, places, options.pointer, threads(num_threads), arrays.struct(rows)
             )
         )
+    if rules.mode == "paper":
+        settle_grades(completions, arrays, gold, index)
     return arrays
 
 
