@@ -82,6 +82,7 @@ bool rational_add(qrft_rational a, qrft_rational b, qrft_rational *result);
 bool rational_subtract(qrft_rational a, qrft_rational b, qrft_rational *result);
 bool rational_multiply(qrft_rational a, qrft_rational b, qrft_rational *result);
 bool rational_divide(qrft_rational a, qrft_rational b, qrft_rational *result); /* b != 0 */
+bool rational_power(qrft_rational base, i128 exponent, qrft_rational *result); /* base != 0 or exponent >= 0; 0^0 = 1 */
 
 static inline bool rational_equal(qrft_rational a, qrft_rational b) {
     return a.n == b.n && a.d == b.d;

@@ -115,11 +115,12 @@ enum qrft_equation_status {
     QRFT_EQUATION_OK,
     QRFT_EQUATION_WRONG,            /* the sides differ */
     QRFT_EQUATION_MALFORMED,        /* not in the grammar */
-    QRFT_EQUATION_TOO_DEEP,         /* more than QRFT_MAX_DEPTH open brackets */
+    QRFT_EQUATION_TOO_DEEP,         /* more than QRFT_MAX_DEPTH open brackets and exponents */
     QRFT_EQUATION_UNCLOSED,         /* << without >> before the next << or the end */
     QRFT_EQUATION_EMPTY,            /* nothing but white space between << and >> */
-    QRFT_EQUATION_DIVISION_BY_ZERO, /* ... */
+    QRFT_EQUATION_DIVISION_BY_ZERO, /* also of a power: 0^-1 */
     QRFT_EQUATION_OVERFLOW,         /* an intermediate value needs more than 127 bits */
+    QRFT_EQUATION_FRACTIONAL_POWER, /* an exponent that is no whole number */
     QRFT_EQUATION_UNDECIDED = 255   /* paper_mode only, and no name: the caller has to decide the text */
 };
 

@@ -12,6 +12,7 @@ from qrft.core.oracle_numbers import (
     MAX_PLACES,
     MINUS,
     PLUS,
+    POWER,
     SPACES,
     TIMES,
     Literal,
@@ -20,6 +21,7 @@ from qrft.core.oracle_numbers import (
     divide,
     literal_starts,
     multiply,
+    power,
     read_literal,
     sign_at,
     skip,
@@ -70,6 +72,19 @@ class EquationReader:
             return a
         return result
 
+    def compute_power(self, base: Fraction, exponent: Fraction) -> Fraction:
+        if self.trouble:
+            return base
+        if exponent.denominator != 1:
+            self.note("fractional_power")
+        elif base == 0 and exponent < 0:
+            self.note("division_by_zero")
+        elif (result := power(base, exponent.numerator)) is not None:
+            return result
+        else:
+            self.note("overflow")
+        return base
+
     def read_sum(self) -> Fraction:
         value = self.read_product()
         while True:
@@ -97,7 +112,12 @@ class EquationReader:
     def read_factor(self) -> Fraction:
         negative = self.read_prefixes()
         value = self.read_primary()
-        value = -value if negative else value
+        if self.take(POWER):
+            value = self.compute_power(value, self.read_inside(self.read_factor))
+        return -value if negative else value
+
+    def read_primary(self) -> Fraction:
+        value = self.read_operand()
         self.skip_space()
         self.is_percent = self.take("%")
         if self.is_percent:
@@ -118,7 +138,7 @@ class EquationReader:
                     return negative
                 currency_seen = True
 
-    def read_primary(self) -> Fraction:
+    def read_operand(self) -> Fraction:
         if self.take("("):
             return self.read_brackets()
         if not literal_starts(self.text, self.at):
@@ -131,13 +151,18 @@ class EquationReader:
             self.note("overflow")
         return self.literal.value or Fraction(0)
 
-    def read_brackets(self) -> Fraction:
+    def read_inside(self, read: Callable[[], Fraction]) -> Fraction:
+        """What is inside a bracket or an exponent."""
         self.num_operations += 1
         if self.depth == MAX_DEPTH:
             raise SyntaxFault("too_deep")
         self.depth += 1
-        value = self.read_sum()
+        value = read()
         self.depth -= 1
+        return value
+
+    def read_brackets(self) -> Fraction:
+        value = self.read_inside(self.read_sum)
         if not self.take(")"):
             raise SyntaxFault("malformed")
         return value
