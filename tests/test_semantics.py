@@ -49,6 +49,23 @@ def test_keys(first: str, second: str, same: str) -> None:
     assert (keys[0] == keys[1]) == (same == "yes")
 
 
+@pytest.mark.parametrize(("first", "second", "same"), examples("commutative keys"), ids=name_of)
+def test_commutative_keys(first: str, second: str, same: str) -> None:
+    rules = core.Rules(order="commutative")
+    keys = core.grade([first, second], ["0", "0"], rules=rules)["equation_key"].to_pylist()
+    assert keys == [oracle.equation_key(text, order="commutative") for text in (first, second)]
+    assert (keys[0] == keys[1]) == (same == "yes")
+
+
+@pytest.mark.parametrize(("text", "equations", "status"), examples("running text"), ids=name_of)
+def test_running_text(text: str, equations: str, status: str) -> None:
+    found = oracle.find_equations(text, "anywhere")
+    assert "` `".join(text.encode()[e.start : e.end].decode() for e in found) == equations
+    row = core.grade([text], ["0"], rules=core.Rules(equations="anywhere")).to_pylist()[0]
+    assert (row["num_equations"], row["equations_status"]) == (len(found), status)
+    assert row["equation_key"] == oracle.equation_key(text, "anywhere")
+
+
 def test_every_status_has_an_example() -> None:
     from qrft.core.grading import ANSWER_STATUSES, EQUATION_STATUSES
 

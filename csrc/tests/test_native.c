@@ -29,6 +29,8 @@ static const char *const PIECES[] = {
     "\xFF",     "\0",       "((",
     "))",       "48/2=24",  "99999999999999999999",
     "\xC3\x97", "\xC3\xB7", "\xF0\x9F\x98\x80",
+    "^",        "**",       "2^9",
+    "(1+2)*3",  " = ",      "3 x 4 = 12",
 };
 #define NUM_PIECES (sizeof PIECES / sizeof *PIECES)
 
@@ -57,7 +59,7 @@ static uint8_t *make_text(int64_t *length) {
     return block;
 }
 
-static const qrft_options options; /* the default */
+static qrft_options options; /* the default; the made texts are graded by every rule */
 
 typedef struct {
     int64_t starts[ROWS], ends[ROWS];
@@ -129,9 +131,16 @@ static void check_column(const uint8_t *text, int64_t length) {
     for (int i = 0; i < ROWS; i++) assert((verdicts[i] == 99) == !eligible[i]);
 }
 
+static void choose_rules(size_t choice) {
+    options.paper_mode = choice % 5 == 4;
+    options.equation_source = choice & 1 ? QRFT_EQUATIONS_ANYWHERE : QRFT_EQUATIONS_MARKED;
+    options.key_order = choice & 2 ? QRFT_ORDER_COMMUTATIVE : QRFT_ORDER_EXACT;
+}
+
 static void test_made(void) {
-    for (int round = 0; round < NUM_ROUNDS; round++) {
+    for (size_t round = 0; round < NUM_ROUNDS; round++) {
         int64_t length;
+        choose_rules(round);
         uint8_t *text = make_text(&length);
         check_text(text, length);
         check_column(text, length);
@@ -141,10 +150,13 @@ static void test_made(void) {
 
 /* Deep, long or endless: each must end soon, and without a deep stack. */
 static void test_long(void) {
-    static const char *const UNITS[] = {"<<", "(", "#### ", "9", "<<(", "-", "1/3+", "#### a ", "0.0", "\xE2\x88"};
-    const size_t size = 1 << 20;
+    static const char *const UNITS[] = {"<<",      "(",   "#### ",    "9",  "<<(", "-", "1/3+",
+                                        "#### a ", "0.0", "\xE2\x88", "2^", "1=",  "x "};
+    const size_t size = 1 << 18;
     char *text = malloc(size + 2);
-    for (size_t i = 0; i < sizeof UNITS / sizeof *UNITS; i++) {
+    for (size_t round = 0; round < 5 * sizeof UNITS / sizeof *UNITS; round++) {
+        size_t i = round / 5;
+        choose_rules(round);
         size_t unit = strlen(UNITS[i]);
         for (size_t at = 0; at < size; at++) text[at] = UNITS[i][at % unit];
         check_text((const uint8_t *)text, (int64_t)size);

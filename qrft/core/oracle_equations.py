@@ -27,6 +27,7 @@ from qrft.core.oracle_numbers import (
     skip,
     subtract,
 )
+from qrft.core.oracle_running_text import find_running
 
 MAX_DEPTH = 64
 
@@ -215,19 +216,28 @@ class Equation(NamedTuple):
     status: str
 
 
-def find_equations(text: str | bytes) -> list[Equation]:
+def find_equations(text: str | bytes, source: str = "marked") -> list[Equation]:
+    """In text order; with source "anywhere", those of running text too."""
     text = as_bytes(text)
-    equations, opening = [], text.find(b"<<")
-    while opening >= 0:
+    equations: list[Equation] = []
+    at, opening = 0, text.find(b"<<")
+    while True:
+        if source == "anywhere":
+            stretch_end = opening if opening >= 0 else len(text)
+            equations += [
+                Equation(*span, check_equation(text[slice(*span)])) for span in find_running(text, at, stretch_end)
+            ]
+        if opening < 0:
+            return equations
         start = opening + 2
         following, closing = text.find(b"<<", start), text.find(b">>", start)
         if closing >= 0 and (following < 0 or closing < following):
             equations.append(Equation(start, closing, check_equation(text[start:closing])))
-            opening = text.find(b"<<", closing + 2)
+            at, opening = closing + 2, text.find(b"<<", closing + 2)
         else:
-            equations.append(Equation(start, following if following >= 0 else len(text), "unclosed"))
-            opening = following
-    return equations
+            end = following if following >= 0 else len(text)
+            equations.append(Equation(start, end, "unclosed"))
+            at, opening = end, following
 
 
 def equations_status(equations: Sequence[Equation]) -> str:
