@@ -44,9 +44,15 @@ static int operator_length(const uint8_t *at, const uint8_t *end) {
     return length ? length : divide_length(at, end);
 }
 
-/* A LaTeX command, such as \times, may be an operator: it joins what stands beside it. */
-static bool command_starts(const uint8_t *at, const uint8_t *end) {
-    return has_byte(at, end, '\\') && at + 1 < end && is_letter(at[1]);
+static const uint8_t *skip_letters(const uint8_t *at, const uint8_t *end) {
+    while (at < end && is_letter(*at)) at++;
+    return at;
+}
+
+/* The length of what may be an operator too, and joins as one: a LaTeX command, such as \times, or a dash, U+2013. */
+static int unread_operator_length(const uint8_t *at, const uint8_t *end) {
+    bool is_command = has_byte(at, end, '\\') && at + 1 < end && is_letter(at[1]);
+    return is_command ? 2 : wide_sign_length(at, end, 0xE2, 0x80, 0x93);
 }
 
 /* ----------------------------------------------------------------------------------------------------- chains ---- */
@@ -162,11 +168,11 @@ static const uint8_t *read_chain(chain *c, bond *last) {
 
 /* Whether what follows an operand joins it: 2 of 1 + 1 = 2 + y, of 1 + 1 = 2,5, and of 1 + 1 = 2 <<1+1=2>>. */
 static bool is_joined_after(const uint8_t *at, const uint8_t *end, bool mark_follows) {
-    if (has_byte(at, end, '(')) return true;
+    if (at < end && (*at == '(' || is_letter(*at))) return true; /* 2(3), 2y */
     if (at < end && (*at == '.' || *at == ',' || *at == ':') && literal_starts(at + 1, end)) return true;
     at = skip_blanks(at, end);
     if (at == end) return mark_follows;
-    return literal_starts(at, end) || operator_length(at, end) > 0 || command_starts(at, end);
+    return literal_starts(at, end) || operator_length(at, end) > 0 || unread_operator_length(at, end) > 0;
 }
 
 /* -------------------------------------------------------------------------------------------------- a stretch ---- */
@@ -176,8 +182,7 @@ typedef struct {
     const qrft_options *options;
 } collector;
 
-static void add_equation(const collector *c, const uint8_t *at, const uint8_t *end) {
-    enum qrft_equation_status status = equation_check(at, end);
+static void add_equation(const collector *c, const uint8_t *at, const uint8_t *end, enum qrft_equation_status status) {
     equations_note(c->list, status);
     if (c->options->key_order == QRFT_ORDER_COMMUTATIVE) {
         hash_sorted_equation(&c->list->hash, at, end, status);
@@ -186,18 +191,31 @@ static void add_equation(const collector *c, const uint8_t *at, const uint8_t *e
     }
 }
 
-/* Over bytes that begin no operand; returns the bond to what follows. */
+/* The beginning of an item: the first thing of its line, and a blank after it. */
+static bool is_bullet(const uint8_t *at, const uint8_t *end) {
+    return (*at == '-' || *at == '*' || *at == '+') && at + 1 < end && is_blank(at[1]);
+}
+
+/* Over what begins no operand; returns the bond to what follows. */
 static bond pass_over(qrft_cursor *text, bool is_first_of_line, bond before) {
     const uint8_t *at = text->at, *end = text->end;
     int length = operator_length(at, end);
-    bool is_operator = length > 0, is_bullet = is_first_of_line && at + length < end && is_blank(at[length]);
-    bool is_command = command_starts(at, end), is_word = is_letter(*at) && !is_operator;
-    if (!length) length = bold_length(at, end);
-    text->at = at + (length ? length : 1);
-    while ((is_command || is_word) && text->at < end && is_letter(*text->at)) text->at++;
-    if (is_operator) return is_bullet ? FREE : JOINS;
-    if (is_command) return JOINS;
-    if (is_word || *at == ')') return TOUCHES;
+    text->at = at + 1;
+    if (length > 0) {
+        text->at = at + length;
+        return is_first_of_line && is_bullet(at, end) ? FREE : JOINS;
+    }
+    if (is_letter(*at)) {
+        text->at = skip_letters(at, end);
+        return TOUCHES;
+    }
+    length = unread_operator_length(at, end);
+    if (length > 0) {
+        text->at = skip_letters(at + length, end);
+        return JOINS;
+    }
+    if (bold_length(at, end)) text->at = at + 2;
+    if (*at == ')') return TOUCHES;
     return before == JOINS && (*at == '.' || *at == ',' || *at == ':') ? TOUCHES : FREE;
 }
 
@@ -206,6 +224,12 @@ static void read_stretch(const collector *to, qrft_cursor text, bool is_first_of
     const uint8_t *end = text.end;
     bond before = FREE;
     while (text.at < end) {
+        if (is_letter(*text.at) && (*text.at | 32) != 'x') { /* most of any text: the short way of pass_over */
+            text.at = skip_letters(text.at, end);
+            before = TOUCHES;
+            is_first_of_line = false;
+            continue;
+        }
         if (is_space(*text.at)) {
             bool is_line = !is_blank(*text.at++);
             is_first_of_line |= is_line;
@@ -217,7 +241,9 @@ static void read_stretch(const collector *to, qrft_cursor text, bool is_first_of
             begin_chain(&c, text, before != FREE);
             const uint8_t *stop = read_chain(&c, &before);
             text.at = c.cursor.at;
-            if (stop && !is_joined_after(stop, end, mark_follows)) add_equation(to, c.start, stop);
+            if (stop && !is_joined_after(stop, end, mark_follows)) {
+                add_equation(to, c.start, stop, equation_check(c.start, stop));
+            }
         } else {
             before = pass_over(&text, is_first_of_line, before);
         }
@@ -235,23 +261,32 @@ static const uint8_t *find_mark(const uint8_t *at, const uint8_t *end, const cha
     return end;
 }
 
+/* Judges and adds the equation opened before `start`; returns where the text goes on, or the next opening. */
+static const uint8_t *read_marked(const collector *to, const uint8_t *start, const uint8_t *end) {
+    enum qrft_equation_status status;
+    const uint8_t *mark = equation_skip_plain(start, end, &status);
+    if (!mark) {
+        mark = find_mark(start, end, "<>");
+        if (mark == end || *mark == '<') {
+            equations_note(to->list, QRFT_EQUATION_UNCLOSED);
+            return mark;
+        }
+        status = equation_check(start, mark);
+    }
+    add_equation(to, start, mark, status);
+    return mark + 2;
+}
+
 void equations_check_by_rule(qrft_equations *list, const uint8_t *text, const uint8_t *end,
                              const qrft_options *options) {
     collector to = {list, options};
-    const uint8_t *opening = find_mark(text, end, "<<"), *at = text;
+    const uint8_t *at = text;
     for (;;) {
+        const uint8_t *opening = find_mark(at, end, "<<");
         if (options->equation_source == QRFT_EQUATIONS_ANYWHERE) {
             read_stretch(&to, (qrft_cursor){at, opening}, at == text, opening < end);
         }
         if (opening == end) return;
-        const uint8_t *mark = find_mark(opening + 2, end, "<>");
-        if (mark < end && *mark == '>') {
-            add_equation(&to, opening + 2, mark);
-            at = mark + 2;
-            opening = find_mark(at, end, "<<");
-        } else {
-            equations_note(list, QRFT_EQUATION_UNCLOSED);
-            at = opening = mark;
-        }
+        at = read_marked(&to, opening + 2, end);
     }
 }

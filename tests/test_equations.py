@@ -87,6 +87,7 @@ MARKS = [
     "_",
     "e5",
     "é",
+    "–",
     "\0",
     "\udcff",
 ]
@@ -112,6 +113,8 @@ def check_by_rules(texts: list[bytes]) -> None:
         found = [oracle.find_equations(text, rules.equations) for text in texts]
         assert columns["num_equations"].to_pylist() == [len(equations) for equations in found]
         assert columns["equations_status"].to_pylist() == [oracle.equations_status(equations) for equations in found]
+        running = [e for text, equations in zip(texts, found, strict=True) if b"<<" not in text for e in equations]
+        assert "malformed" not in {equation.status for equation in running}
         keys = [oracle.equation_key(text, rules.equations, rules.order) for text in texts]
         assert columns["equation_key"].to_pylist() == keys
 

@@ -22,7 +22,7 @@ TOKENS = {
     "close": r"\)",
     "equals": "=",
     "percent": "%",
-    "command": r"\\[A-Za-z_]+",
+    "command": r"\\[A-Za-z_]+|–[A-Za-z_]*",
     "word": "[A-Za-z_]+",
     "point": "[.,:]",
     "other": r"[\x00-\xff]",
@@ -56,6 +56,7 @@ class Reader:
     """Reads one stretch; `before` is how a number would be joined to what has been read: "", "touches" or "joins"."""
 
     def __init__(self, text: bytes, start: int, end: int) -> None:
+        self.text = text
         self.tokens = tokens_of(text, start, end)
         self.at = 0
         self.before = ""
@@ -105,7 +106,9 @@ class Reader:
     def pass_over(self) -> None:
         kind = self.peek().kind
         if kind in OPERATORS:
-            self.before = "" if self.is_first_of_line and self.peek(1).kind == "blank" else "joins"
+            is_bullet = self.text[self.peek().start : self.peek().end] in (b"-", b"*", b"+")
+            is_item = self.is_first_of_line and is_bullet and self.peek(1).kind == "blank"
+            self.before = "" if is_item else "joins"
         elif kind == "command":
             self.before = "joins"
         elif kind in ("word", "close") or (kind == "point" and self.before == "joins"):
@@ -169,7 +172,7 @@ class Reader:
 
     def is_joined_after(self) -> bool:
         first, second, beyond = self.peek(), self.peek(1), self.peek_beyond_blanks()
-        if first.kind == "open" or (first.kind == "point" and second.kind == "number"):
+        if first.kind in ("open", "word") or (first.kind == "point" and second.kind == "number"):
             return True
         if beyond is END:
             return self.is_before_mark
