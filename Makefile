@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SETUP := $(VENV)/.installed
 
-.PHONY: demo test test-slow check check-native format setup clean
+.PHONY: demo test test-slow check check-native fuzz format setup clean
 
 demo: setup
 	$(BIN)/qrft run recipes/tiny.yaml
@@ -27,6 +27,16 @@ check-native:
 	cmake --build build/native
 	ctest --test-dir build/native --output-on-failure
 
+# libFuzzer on each property, FUZZ_SECONDS each; needs Clang. What it finds stops it and lies in build/fuzz.
+FUZZ_SECONDS ?= 600
+fuzz:
+	cmake -S . -B build/fuzz -DQRFT_FUZZ=ON -DQRFT_SANITIZE=ON -DQRFT_WERROR=ON -DCMAKE_C_COMPILER=clang
+	cmake --build build/fuzz
+	set -e; cd build/fuzz; for name in fuzz_grade fuzz_equation fuzz_select; do \
+	  mkdir -p corpus/$$name; \
+	  ./$$name -max_total_time=$(FUZZ_SECONDS) -timeout=10 -max_len=4096 corpus/$$name; \
+	done
+
 format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -38,7 +48,7 @@ setup: $(SETUP)
 $(SETUP): pyproject.toml constraints.txt CMakeLists.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet -c constraints.txt scikit-build-core cffi ninja
-	$(BIN)/pip install --quiet -c constraints.txt --no-build-isolation -e '.[dev]'
+	$(BIN)/pip install --quiet -c constraints.txt --no-build-isolation -e '.[dev,latex]'
 	touch $@
 
 clean:

@@ -1,171 +1,287 @@
-/* Finds the answer of a solution: the number after the first #### that is followed by one. */
+/* Finds the answer of a solution, in each of the formats. */
 #include <string.h>
 
-#include "core.h"
+#include "answer.h"
 
-/* Within a line only: an answer does not reach over a line break. */
-static const uint8_t *skip_blanks(const uint8_t *at, const uint8_t *end) {
-    for (;;) {
-        if (has_byte(at, end, ' ') || has_byte(at, end, '\t')) {
-            at++;
-        } else if (has_byte(at, end, 0xC2) && has_byte(at + 1, end, 0xA0)) { /* U+00A0, the no-break space */
-            at += 2;
-        } else {
-            return at;
-        }
-    }
-}
+/* A text, or the part of it that counts. */
+typedef struct {
+    const uint8_t *text;
+    const uint8_t *end;
+    const qrft_options *options;
+} solution;
 
-static int sign_length(const uint8_t *at, const uint8_t *end) {
-    return has_byte(at, end, '+') ? 1 : minus_length(at, end);
-}
+/* Where the reading should begin behind the next marker at or after `at`, or NULL. */
+typedef const uint8_t *(*marker_finder)(const solution *s, const uint8_t *at);
 
-/* Blanks, at most one sign and at most one currency, in any order. */
-static const uint8_t *skip_prefixes(const uint8_t *at, const uint8_t *end, bool *negative) {
-    bool sign_seen = false, currency_seen = false;
-    for (;;) {
-        at = skip_blanks(at, end);
-        int sign = sign_seen ? 0 : sign_length(at, end);
-        int currency = currency_seen ? 0 : currency_length(at, end);
-        if (sign + currency == 0) return at;
-        if (sign) *negative = *at != '+';
-        sign_seen = sign_seen || sign;
-        currency_seen = currency_seen || currency;
-        at += sign + currency;
-    }
-}
+static const qrft_answer NO_ANSWER = {.status = QRFT_ANSWER_NO_MARKER};
 
-/* ---------------------------------------------------------------------------------------------------- reading ---- */
+/* -------------------------------------------------------------------------------------------------- the markers ----
+ */
 
-static bool read_whole(const uint8_t *at, const uint8_t *end, qrft_literal *literal) {
-    if (!has_digit(at, end)) return false;
-    *literal = literal_read(at, end);
-    return literal->places == 0;
-}
-
-/* "/ 4" after the 3 of 3/4. */
-static bool read_denominator(const uint8_t *at, const uint8_t *end, qrft_literal *literal) {
-    at = skip_blanks(at, end);
-    return has_byte(at, end, '/') && read_whole(skip_blanks(at + 1, end), end, literal);
-}
-
-static void set_value(qrft_answer *answer, const qrft_literal *whole, const qrft_literal *n, const qrft_literal *d) {
-    if ((whole && whole->too_big) || n->too_big || d->too_big) {
-        answer->status = QRFT_ANSWER_TOO_BIG;
-    } else if (d->value.n == 0) {
-        answer->status = QRFT_ANSWER_NOT_A_NUMBER;
-    } else {
-        answer->value = rational_make((u128)n->value.n, (u128)d->value.n);
-        if (whole && !rational_add(whole->value, answer->value, &answer->value)) answer->status = QRFT_ANSWER_TOO_BIG;
-    }
-}
-
-/* The 1/2 of "1 1/2"; only a proper fraction belongs to the number before it. */
-static bool read_mixed(qrft_answer *answer, const qrft_literal *whole, const uint8_t *end) {
-    qrft_literal n, d;
-    const uint8_t *at = skip_blanks(whole->end, end);
-    if (at == whole->end || !read_whole(at, end, &n) || !read_denominator(n.end, end, &d)) return false;
-    if (!n.too_big && !d.too_big && n.value.n >= d.value.n) return false;
-    set_value(answer, whole, &n, &d);
-    answer->end = d.end;
-    return true;
-}
-
-static bool read_fraction(qrft_answer *answer, const qrft_literal *n, const uint8_t *end) {
-    qrft_literal d;
-    if (!read_denominator(n->end, end, &d)) return false;
-    set_value(answer, NULL, n, &d);
-    answer->end = d.end;
-    return true;
-}
-
-static void read_number(qrft_answer *answer, const uint8_t *at, const uint8_t *end) {
-    qrft_literal literal = literal_read(at, end);
-    bool is_whole = literal.places == 0;
-    if (is_whole && (read_fraction(answer, &literal, end) || read_mixed(answer, &literal, end))) return;
-    answer->end = literal.end;
-    answer->value = literal.value;
-    if (literal.too_big) answer->status = QRFT_ANSWER_TOO_BIG;
-}
-
-/* ----------------------------------------------------------------------------------------- what comes after it ---- */
-
-/* "1.2.3", "1,00", "1e5": what was read is only a part of something else. */
-static bool is_cut_short(const uint8_t *at, const uint8_t *end) {
-    if (has_byte(at, end, '.') || has_byte(at, end, ',')) return has_digit(at + 1, end);
-    if (!has_byte(at, end, 'e') && !has_byte(at, end, 'E')) return false;
-    at++;
-    return has_digit(at + sign_length(at, end), end);
-}
-
-static int operator_length(const uint8_t *at, const uint8_t *end) {
-    if (at < end && (*at == '^' || *at == ':')) return 1;
-    int length = sign_length(at, end);
-    if (length == 0) length = times_length(at, end);
-    return length ? length : divide_length(at, end);
-}
-
-/* "10 - 3", "10:30", "2 x 4": an expression, not a number. */
-static bool goes_on(const uint8_t *at, const uint8_t *end) {
-    at = skip_blanks(at, end);
-    int length = operator_length(at, end);
-    return length > 0 && literal_starts(skip_blanks(at + length, end), end);
-}
-
-/* What stands after a marker when it is not a number: the rest of its line, without the white space around it. */
-static void take_line(qrft_answer *answer, const uint8_t *at, const uint8_t *end) {
-    const uint8_t *line_end = at < end ? memchr(at, '\n', (size_t)(end - at)) : NULL;
-    if (line_end) end = line_end;
-    while (at < end && is_space(*at)) at++;
-    while (end > at && is_space(end[-1])) end--;
-    answer->start = at;
-    answer->end = end;
-    answer->status = QRFT_ANSWER_NOT_A_NUMBER;
-}
-
-/* -------------------------------------------------------------------------------------------------- the whole ---- */
-
-/* Reads what follows a marker. False, and nothing set, when no number begins there. */
-static bool read_after_marker(qrft_answer *answer, const uint8_t *at, const uint8_t *end) {
-    bool negative = false;
-    const uint8_t *digits = skip_prefixes(at, end, &negative);
-    if (!literal_starts(digits, end)) return false;
-    answer->start = skip_blanks(at, end);
-    answer->status = QRFT_ANSWER_OK;
-    read_number(answer, digits, end);
-    if (negative) answer->value.n = -answer->value.n;
-    if (answer->status == QRFT_ANSWER_NOT_A_NUMBER || is_cut_short(answer->end, end) || goes_on(answer->end, end)) {
-        take_line(answer, at, end);
-    }
-    return true;
-}
-
-/* The first byte after the next run of four or more #, or NULL. */
-static const uint8_t *after_marker(const uint8_t *at, const uint8_t *end) {
-    while (at < end && (at = memchr(at, '#', (size_t)(end - at)))) {
+/* A run of four or more #. */
+static const uint8_t *after_hashes(const solution *s, const uint8_t *at) {
+    while (at < s->end && (at = memchr(at, '#', (size_t)(s->end - at)))) {
         const uint8_t *start = at;
-        while (has_byte(at, end, '#')) at++;
+        while (has_byte(at, s->end, '#')) at++;
         if (at - start >= 4) return at;
     }
     return NULL;
 }
 
-/* Only the first marker's line is looked for: one look a marker would be quadratic on a line full of markers. */
+/* The caller's own bytes. */
+static const uint8_t *after_given(const solution *s, const uint8_t *at) {
+    const uint8_t *marker = s->options->marker;
+    int64_t length = s->options->marker_length;
+    if (!marker || length <= 0) return NULL;
+    while (s->end - at >= length && (at = memchr(at, marker[0], (size_t)(s->end - at - length + 1)))) {
+        if (memcmp(at, marker, (size_t)length) == 0) return at + length;
+        at++;
+    }
+    return NULL;
+}
+
+/* At \boxed{ itself, because the reading knows it, and behind \boxed when a literal follows without braces. */
+static const uint8_t *at_box(const solution *s, const uint8_t *at) {
+    while (at < s->end && (at = memchr(at, '\\', (size_t)(s->end - at)))) {
+        int name = command_length(at, s->end, "boxed fbox");
+        if (name && box_length(at, s->end)) return at;
+        if (name && literal_starts(skip_blanks(at + name, s->end), s->end)) return skip_blanks(at + name, s->end);
+        at++;
+    }
+    return NULL;
+}
+
+/* The length of the word at `at`, any case, if it is this one; else 0. */
+static int word_length(const uint8_t *at, const uint8_t *end, const char *word) {
+    int length = 0;
+    for (; word[length]; length++) {
+        if (!has_letter(at + length, end) || (at[length] | 0x20) != (uint8_t)word[length]) return 0;
+    }
+    return has_letter(at + length, end) ? 0 : length;
+}
+
+static const uint8_t *skip_blanks_and_marks(const uint8_t *at, const uint8_t *end) {
+    for (;;) {
+        const uint8_t *start = at;
+        at = skip_blanks(at, end);
+        while (has_mark(at, end)) at++;
+        if (at == start) return at;
+    }
+}
+
+/* "is:", ":" or "=" after the word answer; NULL when it is none of these. */
+static const uint8_t *after_is(const uint8_t *at, const uint8_t *end) {
+    at = skip_blanks_and_marks(at, end);
+    if (has_byte(at, end, ':') || has_byte(at, end, '=')) return at + 1;
+    int is = word_length(at, end, "is");
+    if (is == 0) return NULL;
+    const uint8_t *colon = skip_blanks(at + is, end);
+    return has_byte(colon, end, ':') ? colon + 1 : at + is;
+}
+
+/* "The answer is", "**Final Answer:**", "answer =": the word, and what makes it an announcement. */
+static const uint8_t *after_answer_is(const solution *s, const uint8_t *at) {
+    for (; at < s->end; at++) {
+        if ((*at | 0x20) != 'a' || (at > s->text && is_letter(at[-1]))) continue;
+        int length = word_length(at, s->end, "answer");
+        const uint8_t *after = length ? after_is(at + length, s->end) : NULL;
+        if (after) return after;
+    }
+    return NULL;
+}
+
+/* ------------------------------------------------------------------------------------------ the first solution ---- */
+
+static const char *const NEW_PROBLEM[] = {"question", "problem", "q", "instruction", "exercise", "human", "user", NULL};
+static const char *const NEW_SOLUTION[] = {"solution", "response", NULL};
+
+static int heading_word_length(const uint8_t *at, const uint8_t *end, const char *const *words) {
+    int length = 0;
+    while (*words && length == 0) length = word_length(at, end, *words++);
+    return length;
+}
+
+/* Whether a line that begins at `at` is a heading such as "### Question 2:" or "Problem". */
+static bool is_heading(const uint8_t *at, const uint8_t *end, bool solutions_too) {
+    int blank;
+    while ((blank = blank_length(at, end)) || has_mark(at, end) || has_byte(at, end, '#') || has_byte(at, end, '>')) {
+        at += blank ? blank : 1;
+    }
+    int word = heading_word_length(at, end, NEW_PROBLEM);
+    if (word == 0 && solutions_too) word = heading_word_length(at, end, NEW_SOLUTION);
+    if (word == 0) return false;
+    at += word;
+    while (at < end && (is_digit(*at) || has_mark(at, end) || strchr(" \t\r.", *at)) && *at != 0) at++;
+    return at == end || *at == ':' || *at == '\n';
+}
+
+/* The end of the line before the first heading after `at`, or of the text. */
+static const uint8_t *solution_end(const uint8_t *at, const uint8_t *end, bool solutions_too) {
+    for (; at < end && (at = memchr(at, '\n', (size_t)(end - at))); at++) {
+        if (is_heading(at + 1, end, solutions_too)) return at;
+    }
+    return end;
+}
+
+/* ------------------------------------------------------------------------------------------- behind a marker ---- */
+
+/*
+ * The opening behind the next marker, or from == NULL when there is none. The search for the one after it goes on
+ * where this reading stopped, so that no byte is read more than a few times, whatever the text and the marker are.
+ */
+static inline qrft_opening next_opening(const solution *s, marker_finder find, const uint8_t *at) {
+    at = find(s, at);
+    return at ? opening_read(at, s->end, false) : (qrft_opening){0};
+}
+
+/* The first opening of an answer, from this one on; from == NULL when there is none. */
+static inline qrft_opening find_opening(const solution *s, marker_finder find, qrft_opening opening) {
+    while (opening.from && opening.kind == QRFT_NOTHING) opening = next_opening(s, find, opening.at);
+    return opening;
+}
+
+/* A literal alone on the rest of the line, which nearly every answer is: the short way to the same result. */
+static bool read_alone(const uint8_t *at, const uint8_t *end, qrft_answer *answer) {
+    at = skip_blanks(at, end);
+    if (!has_digit(at, end)) return false;
+    qrft_literal literal = literal_read(at, end);
+    if (literal.end < end && *literal.end != '\n') return false;
+    *answer = (qrft_answer){at, literal.end, literal.too_big ? QRFT_ANSWER_TOO_BIG : QRFT_ANSWER_OK, literal.value};
+    return true;
+}
+
+static inline qrft_answer first_answer(const solution *s, marker_finder find) {
+    const uint8_t *first = find(s, s->text);
+    qrft_answer answer = NO_ANSWER;
+    if (!first || read_alone(first, s->end, &answer)) return answer;
+    qrft_opening opening = find_opening(s, find, opening_read(first, s->end, false));
+    return opening.from ? opening_answer(&opening, s->end) : answer_missing(first, s->end);
+}
+
+/* Of the first solution: it ends at the first heading after the first answer. */
+static qrft_answer last_answer(const solution *s, marker_finder find) {
+    qrft_opening first = next_opening(s, find, s->text);
+    if (!first.from) return NO_ANSWER;
+    qrft_opening opening = find_opening(s, find, first);
+    if (!opening.from) return answer_missing(first.from, s->end);
+    solution one = {s->text, solution_end(opening.from, s->end, true), s->options};
+    qrft_opening last = {0};
+    for (opening = opening_read(opening.from, one.end, false); opening.from;
+         opening = next_opening(&one, find, opening.at)) {
+        if (opening.kind != QRFT_NOTHING) last = opening;
+    }
+    return last.from ? opening_answer(&last, one.end) : answer_missing(first.from, one.end);
+}
+
+/* ------------------------------------------------------------------------------------------------ last number ---- */
+
+static bool is_alphanumeric(uint8_t byte) {
+    return is_letter(byte) || is_digit(byte);
+}
+
+/* Over a sign and a currency, in either order, without blanks. */
+static const uint8_t *skip_lead(const uint8_t *at, const uint8_t *end, bool *is_negative) {
+    int currency = answer_currency_length(at, end);
+    int sign = sign_length(at + currency, end);
+    *is_negative = sign && at[currency] != '+';
+    at += currency + sign;
+    return currency ? at : at + answer_currency_length(at, end);
+}
+
+/* Whether what stands before `at` lets a number begin there; a sign after a value is an operator. */
+static bool can_begin(const uint8_t *text, const uint8_t *at, const uint8_t *end) {
+    if (at == text) return true;
+    if (has_byte(at, end, '.')) return !is_alphanumeric(at[-1]);
+    if (!sign_length(at, end)) return true;
+    return !is_alphanumeric(at[-1]) && at[-1] != ')' && at[-1] != ']' && at[-1] != '}';
+}
+
+/* The 2 of H2O and of m^2. */
+static bool is_in_word(const uint8_t *text, const uint8_t *at) {
+    if (at == text) return false;
+    if (is_digit(*at) && is_letter(at[-1])) return true;
+    return at[-1] == '^' || (at[-1] == '{' && at - text > 1 && at[-2] == '^');
+}
+
+/* The last number from `at` to `end`, where no number reaches over either. */
+static qrft_answer last_number_between(const solution *s, const uint8_t *at, const uint8_t *end) {
+    qrft_answer answer = NO_ANSWER;
+    while (at < end) {
+        bool is_negative;
+        const uint8_t *digits = skip_lead(at, end, &is_negative);
+        if (!number_starts(digits, end) || !can_begin(s->text, at, end)) {
+            at++;
+            continue;
+        }
+        qrft_number number = number_read(digits, end);
+        if (is_negative) number.value.n = -number.value.n;
+        if (!is_in_word(s->text, at)) answer = (qrft_answer){at, number.end, number.status, number.value};
+        at = number.end;
+    }
+    return answer;
+}
+
+/* The beginning of the last line that holds a digit, or NULL. */
+static const uint8_t *last_line_with_digit(const uint8_t *text, const uint8_t *end) {
+    while (end > text && !is_digit(end[-1])) end--;
+    if (end == text) return NULL;
+    while (end > text && end[-1] != '\n') end--;
+    return end;
+}
+
+/* From the last line on backwards: no number reaches over a line break. */
+static qrft_answer last_number(const solution *s) {
+    const uint8_t *digit = s->text;
+    while (digit < s->end && !is_digit(*digit)) digit++;
+    const uint8_t *end = solution_end(digit, s->end, false);
+    for (const uint8_t *line; (line = last_line_with_digit(s->text, end)); end = line) {
+        qrft_answer answer = last_number_between(s, line, end);
+        if (answer.status == QRFT_ANSWER_NOT_A_NUMBER) return answer_missing(answer.start, end);
+        if (answer.status != QRFT_ANSWER_NO_MARKER) return answer;
+    }
+    return NO_ANSWER;
+}
+
+/* -------------------------------------------------------------------------------------------------- the whole ---- */
+
+static qrft_answer find_in_format(const solution *s, int format) {
+    switch (format) {
+    case QRFT_FORMAT_BOXED:
+        return last_answer(s, at_box);
+    case QRFT_FORMAT_ANSWER_IS:
+        return last_answer(s, after_answer_is);
+    case QRFT_FORMAT_LAST_NUMBER:
+        return last_number(s);
+    case QRFT_FORMAT_MARKER:
+        return first_answer(s, after_given);
+    default:
+        return first_answer(s, after_hashes);
+    }
+}
+
+/* The first of the four formats that finds an answer; without one, the first that has a marker. */
+static qrft_answer find_in_any_format(const solution *s) {
+    qrft_answer marked = NO_ANSWER;
+    for (int format = QRFT_FORMAT_GSM8K; format <= QRFT_FORMAT_LAST_NUMBER; format++) {
+        qrft_answer answer = find_in_format(s, format);
+        bool is_found = answer.status != QRFT_ANSWER_NO_MARKER && answer.status != QRFT_ANSWER_NOT_A_NUMBER;
+        if (is_found) return answer;
+        if (marked.status == QRFT_ANSWER_NO_MARKER) marked = answer;
+    }
+    return marked;
+}
+
 qrft_answer answer_find(const uint8_t *text, const uint8_t *end, const qrft_options *options) {
     if (options->paper_mode) return paper_answer_find(text, end);
-    qrft_answer answer = {.status = QRFT_ANSWER_NO_MARKER};
-    const uint8_t *first = after_marker(text, end);
-    for (const uint8_t *at = first; at; at = after_marker(at, end)) {
-        if (read_after_marker(&answer, at, end)) return answer;
-    }
-    if (first) take_line(&answer, first, end);
-    return answer;
+    solution s = {text, end, options};
+    if (options->answer_format == QRFT_FORMAT_AUTO) return find_in_any_format(&s);
+    return find_in_format(&s, options->answer_format);
 }
 
 qrft_answer answer_read(const uint8_t *text, const uint8_t *end, const qrft_options *options) {
     if (options->paper_mode) return paper_answer_read(text, end);
-    qrft_answer answer = {.status = QRFT_ANSWER_NO_MARKER};
     while (text < end && is_space(*text)) text++;
-    if (!read_after_marker(&answer, text, end)) take_line(&answer, text, end);
-    return answer;
+    bool is_math = options->answer_format == QRFT_FORMAT_BOXED || options->answer_format == QRFT_FORMAT_AUTO;
+    qrft_opening opening = opening_read(text, end, is_math);
+    return opening.kind == QRFT_NOTHING ? answer_missing(text, end) : opening_answer(&opening, end);
 }

@@ -51,9 +51,10 @@ static inline int minus_length(const uint8_t *at, const uint8_t *end) {
 }
 
 static inline int currency_length(const uint8_t *at, const uint8_t *end) {
-    if (has_byte(at, end, '$')) return 1;
-    int pound = wide_sign_length(at, end, 0xC2, 0xA3, 0);               /* U+00A3 */
-    return pound ? pound : wide_sign_length(at, end, 0xE2, 0x82, 0xAC); /* U+20AC, the euro */
+    if (at >= end) return 0;
+    if (*at < 0x80) return *at == '$';
+    if (wide_sign_length(at, end, 0xC2, 0xA3, 0) || wide_sign_length(at, end, 0xC2, 0xA5, 0)) return 2; /* U+00A3, A5 */
+    return wide_sign_length(at, end, 0xE2, 0x82, 0xAC); /* U+20AC, the euro */
 }
 
 static inline int times_length(const uint8_t *at, const uint8_t *end) {
@@ -114,6 +115,9 @@ bool literal_starts(const uint8_t *at, const uint8_t *end);
 
 /* Reads the literal at `at`, where literal_starts holds. */
 qrft_literal literal_read(const uint8_t *at, const uint8_t *end);
+
+/* The length of the thousands separator at `at`, 0 when there is none. Three digits need not follow. */
+int separator_length(const uint8_t *at, const uint8_t *end);
 
 /* ---------------------------------------------------------------------------------------------- kernels, a row ---- */
 

@@ -18,6 +18,8 @@ const char *qrft_answer_status_name(int status) {
         return "not_a_number";
     case QRFT_ANSWER_TOO_BIG:
         return "too_big";
+    case QRFT_ANSWER_EXPRESSION:
+        return "expression";
     default:
         return NULL;
     }

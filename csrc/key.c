@@ -89,9 +89,8 @@ static void read_factor(sorter *s) {
         read_sum(s);
         take_byte(s, ')');
     }
-    while (s->cursor.at < s->cursor.end && (is_digit(*s->cursor.at) || *s->cursor.at == '.' || *s->cursor.at == ',')) {
-        s->cursor.at++;
-    }
+    if (literal_starts(s->cursor.at, s->cursor.end)) s->cursor.at = literal_read(s->cursor.at, s->cursor.end).end;
+    take_byte(s, '.'); /* of "5." */
     if (!take_byte(s, '%')) take(s, currency_length(s->cursor.at, s->cursor.end));
     bool is_power = has_byte(s->cursor.at, s->cursor.end, '*') && has_byte(s->cursor.at + 1, s->cursor.end, '*');
     if (take(s, is_power * 2) || take_byte(s, '^')) read_factor(s);

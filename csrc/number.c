@@ -44,17 +44,35 @@ static const uint8_t *read_digits(const uint8_t *at, const uint8_t *end, accumul
     return at;
 }
 
-/* Whether a comma and exactly three digits stand at `at`. */
-static bool group_follows(const uint8_t *at, const uint8_t *end) {
-    if (end - at < 4 || at[0] != ',') return false;
-    return is_digit(at[1]) && is_digit(at[2]) && is_digit(at[3]) && !has_digit(at + 4, end);
+/* The length of a thousands separator: "," or one of LaTeX's ",\!", "\!,", "\,", "{,}"; 0 when there is none. */
+int separator_length(const uint8_t *at, const uint8_t *end) {
+    if (has_byte(at, end, ',')) return has_byte(at + 1, end, '\\') && has_byte(at + 2, end, '!') ? 3 : 1;
+    if (!has_byte(at, end, '\\') && !has_byte(at, end, '{')) return 0;
+    if (has_byte(at + 1, end, ',')) {
+        if (*at == '\\') return 2;
+        return has_byte(at + 2, end, '}') ? 3 : 0;
+    }
+    return *at == '\\' && has_byte(at + 1, end, '!') && has_byte(at + 2, end, ',') ? 3 : 0;
+}
+
+/* Nearly no number has a separator, and one byte says so. */
+static bool may_be_separator(const uint8_t *at, const uint8_t *end) {
+    return at < end && (*at == ',' || *at == '\\' || *at == '{');
+}
+
+/* The three digits after the separator at `at`, or NULL when there are not exactly three. */
+static const uint8_t *group_after_separator(const uint8_t *at, const uint8_t *end) {
+    int length = separator_length(at, end);
+    if (length == 0 || end - at < length + 3) return NULL;
+    at += length;
+    return is_digit(at[0]) && is_digit(at[1]) && is_digit(at[2]) && !has_digit(at + 3, end) ? at : NULL;
 }
 
 /* Separators are read only where they belong: after one to three digits that do not begin with 0. */
 static const uint8_t *read_integer(const uint8_t *at, const uint8_t *end, accumulator *number) {
     const uint8_t *stop = read_digits(at, end, number);
-    if (stop == at || stop - at > 3 || *at == '0') return stop;
-    while (group_follows(stop, end)) stop = read_digits(stop + 1, end, number);
+    if (!may_be_separator(stop, end) || stop == at || stop - at > 3 || *at == '0') return stop;
+    for (const uint8_t *group; (group = group_after_separator(stop, end));) stop = read_digits(group, end, number);
     return stop;
 }
 

@@ -38,7 +38,7 @@ enum qrft_answer_format {
     QRFT_FORMAT_GSM8K,       /* after #### */
     QRFT_FORMAT_BOXED,       /* in \boxed{} */
     QRFT_FORMAT_ANSWER_IS,   /* after "The answer is" and the like */
-    QRFT_FORMAT_LAST_NUMBER, /* the last number of the text */
+    QRFT_FORMAT_LAST_NUMBER, /* the last number */
     QRFT_FORMAT_AUTO,        /* the first of these four that finds an answer */
     QRFT_FORMAT_MARKER       /* after the marker that the options name */
 };
@@ -57,11 +57,15 @@ enum qrft_key_order {
 
 /* How to judge. All zero, and marker NULL, is the default. */
 typedef struct {
-    int paper_mode;        /* not 0: decide as the paper's reference script does; the fields below are then not read */
-    int answer_format;     /* enum qrft_answer_format; an unknown number counts as 0, as for the next two */
-    int equation_source;   /* enum qrft_equation_source */
-    int key_order;         /* enum qrft_key_order */
-    const uint8_t *marker; /* for QRFT_FORMAT_MARKER; NULL or empty: no text has an answer */
+    int paper_mode;      /* not 0: decide as the paper's reference script does; the fields below are then not read */
+    int answer_format;   /* enum qrft_answer_format; an unknown number counts as 0, as for the next two */
+    int equation_source; /* enum qrft_equation_source */
+    int key_order;       /* enum qrft_key_order */
+    /*
+     * For QRFT_FORMAT_MARKER; NULL or empty: no text has an answer. Any bytes. A text of n bytes takes O(n) for a
+     * marker whose first byte is rare in it, and O(n * marker_length) at worst.
+     */
+    const uint8_t *marker;
     int64_t marker_length; /* in bytes */
 } qrft_options;
 
@@ -69,9 +73,10 @@ typedef struct {
 
 enum qrft_answer_status {
     QRFT_ANSWER_OK,
-    QRFT_ANSWER_NO_MARKER,      /* no #### in the text */
-    QRFT_ANSWER_NOT_A_NUMBER,   /* what follows the marker can't be read as a number */
+    QRFT_ANSWER_NO_MARKER,      /* nothing of the format in the text */
+    QRFT_ANSWER_NOT_A_NUMBER,   /* no answer where one should stand */
     QRFT_ANSWER_TOO_BIG,        /* a number whose numerator or denominator needs more than 127 bits */
+    QRFT_ANSWER_EXPRESSION,     /* an answer, but no number: \sqrt{2}, (3, 4), 10 - 3 */
     QRFT_ANSWER_UNDECIDED = 255 /* paper_mode only, and no name: the caller has to decide the text */
 };
 
@@ -93,7 +98,7 @@ typedef struct {
 /*
  * Where each text's answer lies and what it is worth. Each pointer has room for num_texts entries.
  * The span is in bytes of the text, and -1, -1 for QRFT_ANSWER_NO_MARKER. For QRFT_ANSWER_NOT_A_NUMBER it is what
- * stands there instead, up to the end of the line.
+ * stands there instead: the rest of the line, or the content of the box.
  */
 typedef struct {
     int64_t *starts;
@@ -105,7 +110,7 @@ typedef struct {
 /* Finds the answer of each text. */
 int qrft_answers_extract(const qrft_texts *texts, const qrft_options *options, int num_threads, qrft_answers *answers);
 
-/* Reads each text as what would follow a marker, such as the gold answers "72" or "$1,000". */
+/* Reads each text as what would follow a marker or stand in a box, such as the gold answers "72" or "$1,000". */
 int qrft_numbers_parse(const qrft_texts *texts, const qrft_options *options, int num_threads, qrft_answers *answers);
 
 /* ------------------------------------------------------------------------------------------------ equations ---- */

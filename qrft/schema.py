@@ -25,15 +25,17 @@ SAMPLES = pa.schema(
     ]
 )
 
+STATUS = pa.dictionary(pa.int8(), pa.string())
+
 # Row-aligned with SAMPLES; no text is copied.
 GRADED = pa.schema(
     [
         ("answer_start", pa.int64()),  # byte span of the answer inside the completion; -1, -1 when there is none
         ("answer_end", pa.int64()),
-        ("status", pa.string()),  # the answer's status, by name: docs/semantics.md lists them
+        ("status", STATUS),  # the answer's status, by name: docs/semantics.md lists them
         ("is_correct", pa.bool_()),  # the answer equals the problem's
         ("num_equations", pa.int32()),
-        ("equations_status", pa.string()),  # "ok", or the first equation's trouble by name
+        ("equations_status", STATUS),  # "ok", or the first equation's trouble by name
         ("equation_key", pa.binary(16)),  # 128-bit hash of the equation list
     ]
 )

@@ -14,8 +14,9 @@ SPEC = Path(__file__).parents[1] / "docs" / "semantics.md"
 
 
 def cell(text: str) -> str:
-    """`a\\nb` between back quotes stands for a, line feed, b; only \\n, \\t and \\| are escapes."""
-    return text.strip().strip("`").replace("\\n", "\n").replace("\\t", "\t").replace("\\|", "|")
+    """`a\\n` between back quotes stands for a, line feed; only \\n, \\t and \\| are escapes, \\times is LaTeX."""
+    text = re.sub(r"\\n(?![a-z])", "\n", text.strip().strip("`"))
+    return re.sub(r"\\t(?![a-z])", "\t", text).replace("\\|", "|")
 
 
 def examples(name: str) -> list[list[str]]:
@@ -31,6 +32,18 @@ def name_of(value: str) -> str:
 def test_answers(text: str, gold: str, status: str, correct: str, span: str) -> None:
     row = core.grade([text], [gold]).to_pylist()[0]
     assert row == oracle.grade(text, gold)._asdict()
+    assert (row["status"], row["is_correct"]) == (status, correct == "yes")
+    found = text.encode()[row["answer_start"] : row["answer_end"]].decode() if row["answer_start"] >= 0 else ""
+    assert found == span
+
+
+@pytest.mark.parametrize(("how", "text", "gold", "status", "correct", "span"), examples("formats"), ids=name_of)
+def test_formats(how: str, text: str, gold: str, status: str, correct: str, span: str) -> None:
+    """`marker` and the marker itself, or the name of a format."""
+    marker = how.removeprefix("marker ") if how.startswith("marker ") else None
+    rules = core.Rules(marker=marker) if marker else core.Rules(answer_format=how)  # type: ignore[arg-type]
+    row = core.grade([text], [gold], rules=rules).to_pylist()[0]
+    assert row == oracle.grade(text, gold, rules.answer_format, marker)._asdict()
     assert (row["status"], row["is_correct"]) == (status, correct == "yes")
     found = text.encode()[row["answer_start"] : row["answer_end"]].decode() if row["answer_start"] >= 0 else ""
     assert found == span

@@ -13,24 +13,84 @@
 #define ROWS       8
 
 static const char *const PIECES[] = {
-    "####",     "#",        " ",
-    "<<",       ">>",       "<",
-    ">",        "=",        "+",
-    "-",        "*",        "/",
-    "(",        ")",        "%",
-    "$",        ",",        ".",
-    "0",        "1",        "7",
-    "12",       "100",      "1,000",
-    ",000",     "0.5",      "3/4",
-    "x",        "\n",       "\t",
-    "e5",       "=2",       "1=1",
-    "2+3",      "\xE2\x88", "\x92",
-    "\xE2\x82", "\xAC",     "\xC2\xA3",
-    "\xFF",     "\0",       "((",
-    "))",       "48/2=24",  "99999999999999999999",
-    "\xC3\x97", "\xC3\xB7", "\xF0\x9F\x98\x80",
-    "^",        "**",       "2^9",
-    "(1+2)*3",  " = ",      "3 x 4 = 12",
+    "####",
+    "#",
+    " ",
+    "<<",
+    ">>",
+    "<",
+    ">",
+    "=",
+    "+",
+    "-",
+    "*",
+    "/",
+    "(",
+    ")",
+    "%",
+    "$",
+    ",",
+    ".",
+    "0",
+    "1",
+    "7",
+    "12",
+    "100",
+    "1,000",
+    ",000",
+    "0.5",
+    "3/4",
+    "x",
+    "\n",
+    "\t",
+    "e5",
+    "=2",
+    "1=1",
+    "2+3",
+    "\xE2\x88",
+    "\x92",
+    "\xE2\x82",
+    "\xAC",
+    "\xC2\xA3",
+    "\xFF",
+    "\0",
+    "((",
+    "))",
+    "48/2=24",
+    "99999999999999999999",
+    "\xC3\x97",
+    "\xC3\xB7",
+    "\xF0\x9F\x98\x80",
+    "\\boxed{",
+    "\\boxed ",
+    "}",
+    "{",
+    "{,}",
+    ",\\!",
+    "\\frac",
+    "{3}",
+    "\\frac{1}{2}",
+    "\\text{",
+    "\\(",
+    "\\)",
+    "\\",
+    "**",
+    "`",
+    "answer is ",
+    "Answer:",
+    "=> ",
+    "x 10^3",
+    "^\\circ",
+    "x+1",
+    "\nQuestion",
+    "Solution 2:\n",
+    "pi",
+    "\\%",
+    "^",
+    "2^9",
+    "(1+2)*3",
+    " = ",
+    "3 x 4 = 12",
 };
 #define NUM_PIECES (sizeof PIECES / sizeof *PIECES)
 
@@ -100,17 +160,25 @@ static void test_known(void) {
 }
 
 /* One text a column: its block ends where the text ends. */
-static void check_text(const uint8_t *text, int64_t length) {
+static void check_in_format(const uint8_t *text, int64_t length, int format) {
     static outputs out, gold;
     int64_t offsets[2] = {0, length};
     qrft_texts texts = {text, NULL, offsets, 1};
     qrft_answers answers = answers_of(&gold);
     qrft_grades grades = grades_of(&out);
+    options.answer_format = format;
     assert(qrft_answers_extract(&texts, &options, 1, &answers) == QRFT_DONE);
     assert(qrft_texts_grade(&texts, &answers, NULL, &options, 1, &grades) == QRFT_DONE);
     assert(out.correct[0] == (gold.statuses[0] == QRFT_ANSWER_OK));
     assert(out.starts[0] >= -1 && out.starts[0] <= out.ends[0] && out.ends[0] <= length);
     assert(qrft_numbers_parse(&texts, &options, 1, &answers) == QRFT_DONE);
+}
+
+static void check_text(const uint8_t *text, int64_t length) {
+    options.marker = (const uint8_t *)"=> ";
+    options.marker_length = 3;
+    for (int format = QRFT_FORMAT_GSM8K; format <= QRFT_FORMAT_MARKER; format++) check_in_format(text, length, format);
+    options.answer_format = QRFT_FORMAT_GSM8K;
     assert(qrft_texts_distance(text, length, text, length) == 0);
 }
 
@@ -150,8 +218,9 @@ static void test_made(void) {
 
 /* Deep, long or endless: each must end soon, and without a deep stack. */
 static void test_long(void) {
-    static const char *const UNITS[] = {"<<",      "(",   "#### ",    "9",  "<<(", "-", "1/3+",
-                                        "#### a ", "0.0", "\xE2\x88", "2^", "1=",  "x "};
+    static const char *const UNITS[] = {"<<",   "(",       "#### ",    "9",        "<<(",      "-",
+                                        "1/3+", "#### a ", "0.0",      "\xE2\x88", "\\boxed{", "answer is $",
+                                        "=> (", "{",       "\\frac{1", "2^",       "1=",       "x "};
     const size_t size = 1 << 18;
     char *text = malloc(size + 2);
     for (size_t round = 0; round < 5 * sizeof UNITS / sizeof *UNITS; round++) {

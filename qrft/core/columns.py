@@ -26,8 +26,9 @@ def names_of(name_of: Callable[[int], Any]) -> list[str]:
     return names
 
 
-def named(codes: npt.NDArray[np.uint8], names: Sequence[str]) -> pa.StringArray:
-    return pa.DictionaryArray.from_arrays(pa.array(codes.astype(np.int8)), pa.array(names)).cast(pa.string())
+def named(codes: npt.NDArray[np.uint8], names: Sequence[str]) -> pa.DictionaryArray:
+    """The names of the codes, each stored once."""
+    return pa.DictionaryArray.from_arrays(pa.array(codes.view(np.int8)), pa.array(names))
 
 
 def as_bytes(text: str | bytes | None) -> bytes:

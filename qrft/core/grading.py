@@ -93,7 +93,7 @@ class Answers(NamedTuple):
 
     starts: npt.NDArray[np.int64]
     ends: npt.NDArray[np.int64]
-    statuses: pa.StringArray
+    statuses: pa.DictionaryArray
     values: npt.NDArray[np.void]
 
 

@@ -6,29 +6,12 @@ Texts are bytes (str is encoded); all spans are in bytes. Nothing here is used w
 from __future__ import annotations
 
 from collections.abc import Sequence
-from fractions import Fraction
 from typing import NamedTuple
 
+from qrft.core.oracle_answers import Answer, find_answer, parse_number
 from qrft.core.oracle_equations import Equation, check_equation, equations_status, find_equations
 from qrft.core.oracle_key import key_text
-from qrft.core.oracle_numbers import (
-    CURRENCIES,
-    DIGITS,
-    DIVIDE,
-    MINUS,
-    PLUS,
-    SPACES,
-    TIMES,
-    Literal,
-    add,
-    as_bytes,
-    is_in,
-    literal_starts,
-    read_literal,
-    sign_at,
-    skip,
-    skip_blanks,
-)
+from qrft.core.oracle_numbers import as_bytes
 
 __all__ = [
     "Answer",
@@ -48,130 +31,6 @@ __all__ = [
 ]
 
 DISTANCE_LIMIT = 16384
-
-# ------------------------------------------------------------------------------------------------------ answers ----
-
-
-class Answer(NamedTuple):
-    status: str
-    start: int = -1
-    end: int = -1
-    value: Fraction | None = None
-
-
-def after_markers(text: bytes) -> list[int]:
-    """The positions after each run of four or more #."""
-    positions, at = [], text.find(b"#")
-    while at >= 0:
-        end = skip(text, at, b"#")
-        if end - at >= 4:
-            positions.append(end)
-        at = text.find(b"#", end)
-    return positions
-
-
-def skip_prefixes(text: bytes, at: int) -> tuple[int, bool]:
-    """Over blanks, at most one sign and at most one currency; and whether the sign negates."""
-    negative = sign_seen = currency_seen = False
-    while True:
-        at = skip_blanks(text, at)
-        if not sign_seen and (length := sign_at(text, at, PLUS + MINUS)):
-            sign_seen, negative = True, text[at] != ord("+")
-        elif not currency_seen and (length := sign_at(text, at, CURRENCIES)):
-            currency_seen = True
-        else:
-            return at, negative
-        at += length
-
-
-def read_whole(text: bytes, at: int) -> Literal | None:
-    if not is_in(text, at, DIGITS):
-        return None
-    literal = read_literal(text, at)
-    return literal if literal.places == 0 else None
-
-
-def read_denominator(text: bytes, at: int) -> Literal | None:
-    at = skip_blanks(text, at)
-    return read_whole(text, skip_blanks(text, at + 1)) if is_in(text, at, b"/") else None
-
-
-def quotient(whole: Fraction | None, n: Fraction | None, d: Fraction | None) -> tuple[str, Fraction | None]:
-    if whole is None or n is None or d is None:
-        return "too_big", None
-    if d == 0:
-        return "not_a_number", None
-    value = add(whole, Fraction(n, d))
-    return ("ok", value) if value is not None else ("too_big", None)
-
-
-def read_mixed(text: bytes, at: int) -> tuple[Literal, Literal] | None:
-    """The 1/2 of "1 1/2", which must be a proper fraction."""
-    start = skip_blanks(text, at)
-    n = read_whole(text, start)
-    if start == at or n is None or (d := read_denominator(text, n.end)) is None:
-        return None
-    if n.value is not None and d.value is not None and n.value >= d.value:
-        return None
-    return n, d
-
-
-def read_number(text: bytes, at: int) -> tuple[str, Fraction | None, int]:
-    literal = read_literal(text, at)
-    if literal.places == 0:
-        if (d := read_denominator(text, literal.end)) is not None:
-            return *quotient(Fraction(0), literal.value, d.value), d.end
-        if (mixed := read_mixed(text, literal.end)) is not None:
-            return *quotient(literal.value, mixed[0].value, mixed[1].value), mixed[1].end
-    return "ok" if literal.value is not None else "too_big", literal.value, literal.end
-
-
-def is_part_of_more(text: bytes, end: int) -> bool:
-    """Whether what follows makes the number a part of something else: 1.2.3, 1,00, 1e5, 10 - 3, 10:30."""
-    if is_in(text, end, b".,"):
-        return is_in(text, end + 1, DIGITS)
-    if is_in(text, end, b"eE") and is_in(text, end + 1 + sign_at(text, end + 1, PLUS + MINUS), DIGITS):
-        return True
-    at = skip_blanks(text, end)
-    length = sign_at(text, at, ("^", ":", *PLUS, *MINUS, *TIMES, *DIVIDE))
-    return length > 0 and literal_starts(text, skip_blanks(text, at + length))
-
-
-def rest_of_line(text: bytes, at: int) -> Answer:
-    end = text.find(b"\n", at)
-    end = len(text) if end < 0 else end
-    start = min(skip(text, at, SPACES), end)
-    while end > start and text[end - 1] in SPACES:
-        end -= 1
-    return Answer("not_a_number", start, end)
-
-
-def read_after_marker(text: bytes, at: int) -> Answer | None:
-    digits, negative = skip_prefixes(text, at)
-    if not literal_starts(text, digits):
-        return None
-    status, value, end = read_number(text, digits)
-    if status == "not_a_number" or is_part_of_more(text, end):
-        return rest_of_line(text, at)
-    if value is not None and negative:
-        value = -value
-    return Answer(status, skip_blanks(text, at), end, value)
-
-
-def find_answer(text: str | bytes) -> Answer:
-    text = as_bytes(text)
-    markers = after_markers(text)
-    for at in markers:
-        if (answer := read_after_marker(text, at)) is not None:
-            return answer
-    return rest_of_line(text, markers[0]) if markers else Answer("no_marker")
-
-
-def parse_number(text: str | bytes) -> Answer:
-    text = as_bytes(text)
-    at = skip(text, 0, SPACES)
-    return read_after_marker(text, at) or rest_of_line(text, at)
-
 
 # --------------------------------------------------------------------------------------------------------- keys ----
 
@@ -232,8 +91,14 @@ class Grade(NamedTuple):
     equation_key: bytes
 
 
-def grade(completion: str | bytes, gold_answer: str | bytes) -> Grade:
-    answer, gold = find_answer(completion), parse_number(gold_answer)
+def grade(
+    completion: str | bytes,
+    gold_answer: str | bytes,
+    answer_format: str = "gsm8k",
+    marker: str | bytes | None = None,
+) -> Grade:
+    answer = find_answer(completion, answer_format, marker)
+    gold = parse_number(gold_answer, answer_format, marker)
     is_correct = answer.value is not None and answer.value == gold.value
     equations = find_equations(completion)
     return Grade(

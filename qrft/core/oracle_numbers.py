@@ -12,10 +12,11 @@ BLANKS = (" ", "\t", "\u00a0")
 DIGITS = b"0123456789"
 MINUS = ("-", "\u2212")
 PLUS = ("+",)
-CURRENCIES = ("$", "\u20ac", "\u00a3")
+CURRENCIES = ("$", "\u20ac", "\u00a3", "\u00a5")
 TIMES = ("*", "x", "X", "\u00d7")
 DIVIDE = ("//", "/", "\u00f7")
 POWER = ("**", "^")
+SEPARATORS = (",\\!", "\\!,", "\\,", "{,}", ",")
 
 LIMIT = 2**127
 MAX_PLACES = 38
@@ -66,16 +67,19 @@ def literal_starts(text: bytes, at: int) -> bool:
     return is_in(text, at, DIGITS) or (is_in(text, at, b".") and is_in(text, at + 1, DIGITS))
 
 
-def group_follows(text: bytes, at: int) -> bool:
-    return is_in(text, at, b",") and skip(text, at + 1, DIGITS) == at + 4
+def separator_at(text: bytes, at: int) -> int:
+    """The length of the thousands separator at `at` with exactly three digits after it, or 0."""
+    length = sign_at(text, at, SEPARATORS)
+    return length if length and skip(text, at + length, DIGITS) == at + length + 3 else 0
 
 
 def read_literal(text: bytes, at: int) -> Literal:
     end = skip(text, at, DIGITS)
-    if 1 <= end - at <= 3 and text[at : at + 1] != b"0":
-        while group_follows(text, end):
-            end += 4
-    whole, decimals = text[at:end].replace(b",", b""), b""
+    whole, decimals = text[at:end], b""
+    if 1 <= end - at <= 3 and not whole.startswith(b"0"):
+        while length := separator_at(text, end):
+            end += length + 3
+            whole += text[end - 3 : end]
     if is_in(text, end, b".") and is_in(text, end + 1, DIGITS):
         start, end = end + 1, skip(text, end + 1, DIGITS)
         decimals = text[start:end]

@@ -8,7 +8,8 @@ from typing import NamedTuple
 MAX_DEPTH = 64
 
 CURRENCY = "(?:\\$|€|£)"
-NUMBER = r"(?:(?:[1-9]\d{0,2}(?:,\d{3}(?!\d))+|\d+)(?:\.\d+)?|\.\d+)"
+SEPARATOR = r"(?:,\\!|\\!,|\\,|\{,\}|,)"
+NUMBER = rf"(?:(?:[1-9]\d{{0,2}}(?:{SEPARATOR}\d{{3}}(?!\d))+|\d+)(?:\.\d+)?|\.\d+)"
 TOKENS = {
     "line": r"[\n\v\f\r]",
     "blank": r"[ \t]+",

@@ -142,7 +142,8 @@ def verdicts(
     order of the table. `gold_texts` holds the gold solution of the row's problem (the first of its rows is read): its
     equation list then counts as taken. None: nothing is taken beforehand.
     """
-    return named(_curated(completions, problem_ids, graded, gold_texts, keep, rules, num_threads), _VERDICTS)
+    codes = _curated(completions, problem_ids, graded, gold_texts, keep, rules, num_threads)
+    return named(codes, _VERDICTS).cast(pa.string())
 
 
 def curate(

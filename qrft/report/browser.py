@@ -84,6 +84,8 @@ def answer_trouble(row: Row, gold_answer: str) -> str:
         return "no #### answer" + (", cut off at the token limit" if row["finish_reason"] == "length" else "")
     if status == "not_a_number":
         return f"what follows #### is not a number: {answer}" if answer else "nothing follows ####"
+    if status == "expression":
+        return f"answer {answer} is an expression, not a number"
     if status == "too_big":
         return f"answer {answer} is too big to compare"
     if oracle.parse_number(gold_answer).status != "ok":

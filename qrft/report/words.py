@@ -15,6 +15,7 @@ ANSWERS = {
     "no_marker": "no ####",
     "not_a_number": "no number after ####",
     "too_big": "a number too big to compare",
+    "expression": "an expression after ####, not a number",
 }
 
 EQUATIONS = {

@@ -1,0 +1,172 @@
+/* The numbers of answers: literals, fractions, mixed numbers, powers of ten. */
+#include <string.h>
+
+#include "answer.h"
+
+/* n / d with signs; too_big when either literal is. */
+typedef struct {
+    const uint8_t *end;
+    qrft_rational n; /* a whole number */
+    qrft_rational d;
+    bool too_big;
+} fraction;
+
+int command_length(const uint8_t *at, const uint8_t *end, const char *names) {
+    if (!has_byte(at, end, '\\') || !has_letter(at + 1, end)) return 0;
+    at++;
+    while (*names) {
+        size_t length = strcspn(names, " ");
+        bool is_here = (size_t)(end - at) >= length && memcmp(at, names, length) == 0;
+        if (is_here && !has_letter(at + length, end)) return (int)length + 1;
+        names += length;
+        names += *names == ' ';
+    }
+    return 0;
+}
+
+/* ------------------------------------------------------------------------------------------------- fractions ---- */
+
+static bool read_whole(const uint8_t *at, const uint8_t *end, qrft_literal *literal) {
+    if (!has_digit(at, end)) return false;
+    *literal = literal_read(at, end);
+    return literal->places == 0;
+}
+
+/* The {-3} or 3 of a \frac: where it ends, or NULL. Without braces it is one digit, as in TeX. */
+static const uint8_t *read_argument(const uint8_t *at, const uint8_t *end, bool may_be_signed, qrft_literal *literal) {
+    at = skip_blanks(at, end);
+    if (has_digit(at, end)) {
+        *literal = literal_read(at, at + 1);
+        return at + 1;
+    }
+    if (!has_byte(at, end, '{')) return NULL;
+    at = skip_blanks(at + 1, end);
+    int sign = sign_length(at, end);
+    bool is_negative = sign && *at != '+';
+    if ((sign && !may_be_signed) || !read_whole(skip_blanks(at + sign, end), end, literal)) return NULL;
+    if (is_negative) literal->value.n = -literal->value.n;
+    at = skip_blanks(literal->end, end);
+    return has_byte(at, end, '}') ? at + 1 : NULL;
+}
+
+static fraction make_fraction(const uint8_t *end, const qrft_literal *n, const qrft_literal *d) {
+    return (fraction){end, n->value, d->value, n->too_big || d->too_big};
+}
+
+static bool read_frac(const uint8_t *at, const uint8_t *end, fraction *result) {
+    if (!has_byte(at, end, '\\')) return false;
+    at++;
+    if (has_byte(at, end, 'd') || has_byte(at, end, 't')) at++;
+    if (end - at < 4 || memcmp(at, "frac", 4) != 0) return false;
+    qrft_literal n = {0}, d = {0};
+    at = read_argument(at + 4, end, true, &n);
+    if (at) at = read_argument(at, end, false, &d);
+    if (at) *result = make_fraction(at, &n, &d);
+    return at != NULL;
+}
+
+/* "/ 4" after the 3 of 3/4. */
+static bool read_denominator(const qrft_literal *n, const uint8_t *end, fraction *result) {
+    qrft_literal d;
+    const uint8_t *at = skip_blanks(n->end, end);
+    if (!has_byte(at, end, '/') || !read_whole(skip_blanks(at + 1, end), end, &d)) return false;
+    *result = make_fraction(d.end, n, &d);
+    return true;
+}
+
+static bool is_proper(const fraction *f) {
+    return f->too_big || (f->n.n >= 0 && f->n.n < f->d.n);
+}
+
+/* The 1/2 of "1 1/2" or 1\frac{1}{2}; only a proper fraction belongs to the number before it. */
+static bool read_proper(const uint8_t *at, const uint8_t *end, fraction *result) {
+    const uint8_t *start = skip_blanks(at, end);
+    if (read_frac(start, end, result)) return is_proper(result);
+    qrft_literal n;
+    if (start == at || !read_whole(start, end, &n) || !read_denominator(&n, end, result)) return false;
+    return is_proper(result);
+}
+
+static qrft_number quotient(const qrft_literal *whole, const fraction *f) {
+    qrft_number number = {f->end, QRFT_ANSWER_OK, {0, 1}};
+    if ((whole && whole->too_big) || f->too_big) {
+        number.status = QRFT_ANSWER_TOO_BIG;
+    } else if (f->d.n == 0) {
+        number.status = QRFT_ANSWER_NOT_A_NUMBER;
+    } else {
+        number.value = rational_make(magnitude(f->n.n), (u128)f->d.n);
+        if (f->n.n < 0) number.value.n = -number.value.n;
+        if (whole && !rational_add(whole->value, number.value, &number.value)) number.status = QRFT_ANSWER_TOO_BIG;
+    }
+    return number;
+}
+
+/* -------------------------------------------------------------------------------------------- powers of ten ---- */
+
+/* A sign and digits at `at`: where they end, or NULL. What is more than QRFT_MAX_PLACES reads as one more. */
+static const uint8_t *read_exponent(const uint8_t *at, const uint8_t *end, int *exponent) {
+    int sign = sign_length(at, end);
+    bool is_negative = sign && *at != '+';
+    at += sign;
+    if (!has_digit(at, end)) return NULL;
+    int value = 0;
+    for (; has_digit(at, end); at++) {
+        value = value * 10 + (*at - '0');
+        if (value > QRFT_MAX_PLACES) value = QRFT_MAX_PLACES + 1;
+    }
+    *exponent = is_negative ? -value : value;
+    return at;
+}
+
+/* The e5 of 1e5. */
+static const uint8_t *read_e(const uint8_t *at, const uint8_t *end, int *exponent) {
+    return has_byte(at, end, 'e') || has_byte(at, end, 'E') ? read_exponent(at + 1, end, exponent) : NULL;
+}
+
+/* The "x 10^5" of "1 x 10^5", with any sign of times, the exponent perhaps in braces. */
+static const uint8_t *read_power(const uint8_t *at, const uint8_t *end, int *exponent) {
+    at = skip_blanks(at, end);
+    int times = times_length(at, end);
+    if (times == 0) times = command_length(at, end, "times cdot");
+    if (times == 0) return NULL;
+    at = skip_blanks(at + times, end);
+    if (end - at < 3 || memcmp(at, "10^", 3) != 0) return NULL;
+    at += 3;
+    bool has_brace = has_byte(at, end, '{');
+    at = read_exponent(at + has_brace, end, exponent);
+    if (!at || !has_brace) return at;
+    return has_byte(at, end, '}') ? at + 1 : NULL;
+}
+
+static qrft_number scaled(const uint8_t *end, const qrft_literal *literal, int exponent) {
+    qrft_number number = {end, QRFT_ANSWER_TOO_BIG, {0, 1}};
+    int places = exponent < 0 ? -exponent : exponent;
+    if (literal->too_big || places > QRFT_MAX_PLACES) return number;
+    qrft_rational power = {(i128)power_of_ten(places), 1};
+    bool fits = exponent < 0 ? rational_divide(literal->value, power, &number.value)
+                             : rational_multiply(literal->value, power, &number.value);
+    if (fits) number.status = QRFT_ANSWER_OK;
+    return number;
+}
+
+/* -------------------------------------------------------------------------------------------------- the whole ---- */
+
+bool number_starts(const uint8_t *at, const uint8_t *end) {
+    fraction f;
+    return literal_starts(at, end) || read_frac(at, end, &f);
+}
+
+qrft_number number_read(const uint8_t *at, const uint8_t *end) {
+    fraction f;
+    int exponent;
+    if (read_frac(at, end, &f)) return quotient(NULL, &f);
+    qrft_literal literal = literal_read(at, end);
+    qrft_number number = {literal.end, literal.too_big ? QRFT_ANSWER_TOO_BIG : QRFT_ANSWER_OK, literal.value};
+    if (literal.end == end || *literal.end == '\n') return number; /* nearly always */
+    const uint8_t *stop = read_e(literal.end, end, &exponent);
+    if (!stop) stop = read_power(literal.end, end, &exponent);
+    if (stop) return scaled(stop, &literal, exponent);
+    if (literal.places == 0 && read_denominator(&literal, end, &f)) return quotient(NULL, &f);
+    if (literal.places == 0 && read_proper(literal.end, end, &f)) return quotient(&literal, &f);
+    return number;
+}

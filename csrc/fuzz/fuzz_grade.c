@@ -1,0 +1,56 @@
+/*
+ * libFuzzer: any bytes, under any options, are graded inside their bounds, and every result is one that the header
+ * allows. The input's first byte chooses the options; a marker, where there is one, is the text's first three bytes.
+ * The text lies in a block of its own size, so that ASan sees a read outside it.
+ */
+#undef NDEBUG
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+typedef struct {
+    int64_t start, end;
+    uint8_t status, correct, equations, key[16];
+    int32_t count;
+} grade;
+
+static grade grade_text(const qrft_texts *texts, const qrft_options *options) {
+    grade result;
+    int64_t gold_index = 0, gold_start, gold_end;
+    uint8_t gold_status;
+    qrft_value gold_value;
+    qrft_answers gold = {&gold_start, &gold_end, &gold_status, &gold_value};
+    qrft_grades grades = {&result.start, &result.end,       &result.status, &result.correct,
+                          &result.count, &result.equations, result.key};
+    assert(qrft_answers_extract(texts, options, 1, &gold) == QRFT_DONE);
+    assert(qrft_texts_grade(texts, &gold, &gold_index, options, 1, &grades) == QRFT_DONE);
+    assert(result.start == gold_start && result.end == gold_end && result.status == gold_status);
+    assert(result.correct == (gold_status == QRFT_ANSWER_OK)); /* it is its own gold answer */
+    return result;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+    if (size == 0) return 0;
+    size_t length = size - 1;
+    uint8_t *text = malloc(length ? length : 1);
+    assert(text);
+    memcpy(text, data + 1, length);
+    qrft_options options = {.paper_mode = data[0] >> 7,
+                            .answer_format = data[0] & 7,
+                            .equation_source = data[0] >> 3 & 1,
+                            .key_order = data[0] >> 4 & 1,
+                            .marker = text,
+                            .marker_length = length < 3 ? (int64_t)length : 3};
+    int64_t offsets[2] = {0, (int64_t)length};
+    qrft_texts texts = {text, NULL, offsets, 1};
+    grade result = grade_text(&texts, &options);
+    assert(qrft_answer_status_name(result.status) && qrft_equation_status_name(result.equations));
+    assert((result.start == -1 && result.end == -1) || (0 <= result.start && result.start <= result.end));
+    assert(result.end <= (int64_t)length && result.count >= 0);
+    free(text);
+    return 0;
+}
