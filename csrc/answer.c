@@ -272,12 +272,14 @@ static qrft_answer find_in_any_format(const solution *s) {
 }
 
 qrft_answer answer_find(const uint8_t *text, const uint8_t *end, const qrft_options *options) {
+    if (options->paper_mode) return paper_answer_find(text, end);
     solution s = {text, end, options};
     if (options->answer_format == QRFT_FORMAT_AUTO) return find_in_any_format(&s);
     return find_in_format(&s, options->answer_format);
 }
 
 qrft_answer answer_read(const uint8_t *text, const uint8_t *end, const qrft_options *options) {
+    if (options->paper_mode) return paper_answer_read(text, end);
     while (text < end && is_space(*text)) text++;
     bool is_math = options->answer_format == QRFT_FORMAT_BOXED || options->answer_format == QRFT_FORMAT_AUTO;
     qrft_opening opening = opening_read(text, end, is_math);

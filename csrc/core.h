@@ -83,6 +83,7 @@ bool rational_add(qrft_rational a, qrft_rational b, qrft_rational *result);
 bool rational_subtract(qrft_rational a, qrft_rational b, qrft_rational *result);
 bool rational_multiply(qrft_rational a, qrft_rational b, qrft_rational *result);
 bool rational_divide(qrft_rational a, qrft_rational b, qrft_rational *result); /* b != 0 */
+bool rational_power(qrft_rational base, i128 exponent, qrft_rational *result); /* base != 0 or exponent >= 0; 0^0 = 1 */
 
 static inline bool rational_equal(qrft_rational a, qrft_rational b) {
     return a.n == b.n && a.d == b.d;
@@ -158,6 +159,10 @@ void hash_begin(qrft_hash *hash);
 void hash_equation(qrft_hash *hash, const uint8_t *at, const uint8_t *end);
 /* The same for bytes without white space; up to `limit` the memory may be read. */
 void hash_plain_equation(qrft_hash *hash, const uint8_t *at, const uint8_t *end, const uint8_t *limit);
+/* The same as hash_equation after the operands of + and * have been put in order; `status` is the equation's. */
+void hash_sorted_equation(qrft_hash *hash, const uint8_t *at, const uint8_t *end, enum qrft_equation_status status);
+/* Adds the bytes as they are. */
+void hash_bytes(qrft_hash *hash, const uint8_t *at, ptrdiff_t length);
 void hash_end(qrft_hash *hash, uint8_t key[16]);
 
 /* The equations of a text: how many, the first one's trouble, and the hash of their list, not yet ended. */
@@ -167,7 +172,22 @@ typedef struct {
     qrft_hash hash;
 } qrft_equations;
 
+static inline void equations_note(qrft_equations *list, enum qrft_equation_status status) {
+    if (list->status == QRFT_EQUATION_OK) list->status = status;
+    if (list->count < INT32_MAX) list->count++;
+}
+
 void equations_check(qrft_equations *list, const uint8_t *text, const uint8_t *end, const qrft_options *options);
+
+/* Adds to an empty list, with equations from running text or with a key without operand order. */
+void equations_check_by_rule(qrft_equations *list, const uint8_t *text, const uint8_t *end,
+                             const qrft_options *options);
+
+/* Mode "paper". The value of an answer is a double: its bits as n, and -2^127, which no exact value has, as d. */
+qrft_answer paper_answer_find(const uint8_t *text, const uint8_t *end);
+qrft_answer paper_answer_read(const uint8_t *text, const uint8_t *end);
+/* Adds to an empty list. */
+void paper_equations_check(qrft_equations *list, const uint8_t *text, const uint8_t *end);
 
 /* ---------------------------------------------------------------------------------------------------- columns ---- */
 

@@ -1,9 +1,9 @@
 /*
  * Judges one equation: recursive descent over the grammar of docs/semantics.md, computing as it reads.
  *
- *     equation  sum { "=" sum }+              factor   prefix* ( literal | "(" sum ")" ) [ "%" | currency ]
- *     sum       product { (+|-) product }     prefix   + | - | currency (once)
- *     product   factor { (times|by) factor }
+ *     equation  sum { "=" sum }+              factor   prefix* primary [ (^|**) factor ]
+ *     sum       product { (+|-) product }     primary  ( literal | "(" sum ")" ) [ "%" | currency ]
+ *     product   factor { (times|by) factor }  prefix   + | - | currency (once)
  *
  * A fault of syntax ends the reading. Trouble in arithmetic is noted and the reading goes on, without computing,
  * because a fault of syntax further on decides first.
@@ -14,7 +14,7 @@ typedef struct {
     qrft_cursor cursor;
     int depth;
     enum qrft_equation_status syntax;  /* QRFT_EQUATION_OK, _MALFORMED or _TOO_DEEP: the first fault */
-    enum qrft_equation_status trouble; /* QRFT_EQUATION_OK, _DIVISION_BY_ZERO or _OVERFLOW: the first */
+    enum qrft_equation_status trouble; /* the first in arithmetic, else QRFT_EQUATION_OK */
     int num_operations;                /* operators and brackets in this part; 0: the part is one number */
     qrft_literal literal;              /* the last one read */
     bool is_percent;                   /* and whether a % followed it */
@@ -23,6 +23,7 @@ typedef struct {
 typedef bool (*operation)(qrft_rational a, qrft_rational b, qrft_rational *result);
 
 static qrft_rational read_sum(parser *p);
+static qrft_rational read_factor(parser *p);
 
 static void skip_space(parser *p) {
     while (p->cursor.at < p->cursor.end && is_space(*p->cursor.at)) p->cursor.at++;
@@ -61,6 +62,19 @@ static qrft_rational compute(parser *p, operation operate, qrft_rational a, qrft
     return result;
 }
 
+static qrft_rational compute_power(parser *p, qrft_rational base, qrft_rational exponent) {
+    if (!is_sound(p)) return base;
+    qrft_rational result = base;
+    if (exponent.d != 1) {
+        trouble(p, QRFT_EQUATION_FRACTIONAL_POWER);
+    } else if (base.n == 0 && exponent.n < 0) {
+        trouble(p, QRFT_EQUATION_DIVISION_BY_ZERO);
+    } else if (!rational_power(base, exponent.n, &result)) {
+        trouble(p, QRFT_EQUATION_OVERFLOW);
+    }
+    return result;
+}
+
 /* ---------------------------------------------------------------------------------------------------- grammar ---- */
 
 static qrft_rational read_literal(parser *p) {
@@ -71,20 +85,26 @@ static qrft_rational read_literal(parser *p) {
     return p->literal.too_big ? (qrft_rational){0, 1} : p->literal.value;
 }
 
-static qrft_rational read_brackets(parser *p) {
+/* What is inside a bracket or an exponent, one level deeper. */
+static qrft_rational read_inside(parser *p, qrft_rational (*read)(parser *)) {
     p->num_operations++;
     if (p->depth == QRFT_MAX_DEPTH) {
         fault(p, QRFT_EQUATION_TOO_DEEP);
         return (qrft_rational){0, 1};
     }
     p->depth++;
-    qrft_rational value = read_sum(p);
+    qrft_rational value = read(p);
     p->depth--;
+    return value;
+}
+
+static qrft_rational read_brackets(parser *p) {
+    qrft_rational value = read_inside(p, read_sum);
     if (!take_byte(p, ')')) fault(p, QRFT_EQUATION_MALFORMED);
     return value;
 }
 
-static qrft_rational read_primary(parser *p) {
+static qrft_rational read_operand(parser *p) {
     if (take_byte(p, '(')) return read_brackets(p);
     if (literal_starts(p->cursor.at, p->cursor.end)) return read_literal(p);
     fault(p, QRFT_EQUATION_MALFORMED);
@@ -109,10 +129,8 @@ static bool read_prefixes(parser *p) {
     }
 }
 
-static qrft_rational read_factor(parser *p) {
-    bool negative = read_prefixes(p);
-    qrft_rational value = read_primary(p);
-    if (negative) value.n = -value.n;
+static qrft_rational read_primary(parser *p) {
+    qrft_rational value = read_operand(p);
     skip_space(p);
     p->is_percent = take_byte(p, '%');
     if (p->is_percent) {
@@ -121,6 +139,22 @@ static qrft_rational read_factor(parser *p) {
         take(p, currency_length(p->cursor.at, p->cursor.end));
     }
     skip_space(p);
+    return value;
+}
+
+static bool take_power_operator(parser *p) {
+    if (has_byte(p->cursor.at, p->cursor.end, '*')) return take(p, has_byte(p->cursor.at + 1, p->cursor.end, '*') * 2);
+    return take_byte(p, '^');
+}
+
+/* A power binds more tightly than the sign before it, and from the right: -2^3^2 is -(2^(3^2)). */
+static qrft_rational read_factor(parser *p) {
+    bool negative = read_prefixes(p);
+    qrft_rational value = read_primary(p);
+    if (p->syntax == QRFT_EQUATION_OK && take_power_operator(p)) {
+        value = compute_power(p, value, read_inside(p, read_factor));
+    }
+    if (negative) value.n = -value.n;
     return value;
 }
 

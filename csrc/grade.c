@@ -43,6 +43,8 @@ const char *qrft_equation_status_name(int status) {
         return "division_by_zero";
     case QRFT_EQUATION_OVERFLOW:
         return "overflow";
+    case QRFT_EQUATION_FRACTIONAL_POWER:
+        return "fractional_power";
     default:
         return NULL;
     }

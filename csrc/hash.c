@@ -64,6 +64,10 @@ static void add_byte(qrft_hash *hash, uint8_t byte) {
     hash->pending[hash->filled++] = byte;
 }
 
+void hash_bytes(qrft_hash *hash, const uint8_t *at, ptrdiff_t length) {
+    for (ptrdiff_t i = 0; i < length; i++) add_byte(hash, at[i]);
+}
+
 /* White space is left out, so the line feed that ends each text can't be part of one: lists never collide. */
 void hash_equation(qrft_hash *hash, const uint8_t *at, const uint8_t *end) {
     for (; at < end; at++) {

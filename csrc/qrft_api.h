@@ -73,10 +73,11 @@ typedef struct {
 
 enum qrft_answer_status {
     QRFT_ANSWER_OK,
-    QRFT_ANSWER_NO_MARKER,    /* nothing of the format in the text */
-    QRFT_ANSWER_NOT_A_NUMBER, /* no answer where one should stand */
-    QRFT_ANSWER_TOO_BIG,      /* a number whose numerator or denominator needs more than 127 bits */
-    QRFT_ANSWER_EXPRESSION    /* an answer, but no number: \sqrt{2}, (3, 4), 10 - 3 */
+    QRFT_ANSWER_NO_MARKER,      /* nothing of the format in the text */
+    QRFT_ANSWER_NOT_A_NUMBER,   /* no answer where one should stand */
+    QRFT_ANSWER_TOO_BIG,        /* a number whose numerator or denominator needs more than 127 bits */
+    QRFT_ANSWER_EXPRESSION,     /* an answer, but no number: \sqrt{2}, (3, 4), 10 - 3 */
+    QRFT_ANSWER_UNDECIDED = 255 /* paper_mode only, and no name: the caller has to decide the text */
 };
 
 /* The name of a status ("ok", "no_marker" ...), or NULL for a number that is none. A static string. */
@@ -84,7 +85,8 @@ const char *qrft_answer_status_name(int status);
 
 /*
  * An exact value: numerator / denominator in lowest terms, two 128-bit two's complement integers in halves, the
- * denominator positive. Two values are equal exactly when their 32 bytes are. All zero: no value.
+ * denominator positive. In paper_mode a double: its bits as the numerator, never those of -0.0 or NaN, and the
+ * denominator -2^127. Two values are equal exactly when their 32 bytes are. All zero: no value.
  */
 typedef struct {
     uint64_t numerator_low;
@@ -118,11 +120,13 @@ enum qrft_equation_status {
     QRFT_EQUATION_OK,
     QRFT_EQUATION_WRONG,            /* the sides differ */
     QRFT_EQUATION_MALFORMED,        /* not in the grammar */
-    QRFT_EQUATION_TOO_DEEP,         /* more than QRFT_MAX_DEPTH open brackets */
+    QRFT_EQUATION_TOO_DEEP,         /* more than QRFT_MAX_DEPTH open brackets and exponents */
     QRFT_EQUATION_UNCLOSED,         /* << without >> before the next << or the end */
     QRFT_EQUATION_EMPTY,            /* nothing but white space between << and >> */
-    QRFT_EQUATION_DIVISION_BY_ZERO, /* ... */
-    QRFT_EQUATION_OVERFLOW          /* an intermediate value needs more than 127 bits */
+    QRFT_EQUATION_DIVISION_BY_ZERO, /* also of a power: 0^-1 */
+    QRFT_EQUATION_OVERFLOW,         /* an intermediate value needs more than 127 bits */
+    QRFT_EQUATION_FRACTIONAL_POWER, /* an exponent that is no whole number */
+    QRFT_EQUATION_UNDECIDED = 255   /* paper_mode only, and no name: the caller has to decide the text */
 };
 
 /*

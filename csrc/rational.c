@@ -114,6 +114,24 @@ bool rational_multiply(qrft_rational a, qrft_rational b, qrft_rational *result) 
     return multiply_general(a, b, result);
 }
 
+/* The last square is left out: it is not part of the result, and might be too big. */
+static bool power(u128 base, u128 exponent, u128 *result) {
+    *result = 1;
+    for (; exponent > 0; exponent >>= 1) {
+        if (exponent % 2 == 1 && !multiply(*result, base, result)) return false;
+        if (exponent > 1 && !multiply(base, base, &base)) return false;
+    }
+    return true;
+}
+
+bool rational_power(qrft_rational base, i128 exponent, qrft_rational *result) {
+    u128 n, d, times = magnitude(exponent);
+    if (!power(magnitude(base.n), times, &n) || !power((u128)base.d, times, &d)) return false;
+    bool negative = base.n < 0 && times % 2 == 1;
+    *result = (qrft_rational){with_sign(exponent < 0 ? d : n, negative), (i128)(exponent < 0 ? n : d)};
+    return true;
+}
+
 bool rational_divide(qrft_rational a, qrft_rational b, qrft_rational *result) {
     if (is_small_integer(a) && is_small_integer(b) && (int64_t)a.n % (int64_t)b.n == 0) {
         *result = (qrft_rational){(int64_t)a.n / (int64_t)b.n, 1};

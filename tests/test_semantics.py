@@ -14,9 +14,9 @@ SPEC = Path(__file__).parents[1] / "docs" / "semantics.md"
 
 
 def cell(text: str) -> str:
-    """`a\\n` between back quotes stands for a, line feed; only \\n and \\t are escapes, and \\times is LaTeX."""
+    """`a\\n` between back quotes stands for a, line feed; only \\n, \\t and \\| are escapes, \\times is LaTeX."""
     text = re.sub(r"\\n(?![a-z])", "\n", text.strip().strip("`"))
-    return re.sub(r"\\t(?![a-z])", "\t", text)
+    return re.sub(r"\\t(?![a-z])", "\t", text).replace("\\|", "|")
 
 
 def examples(name: str) -> list[list[str]]:
@@ -60,6 +60,23 @@ def test_keys(first: str, second: str, same: str) -> None:
     keys = core.grade([first, second], ["0", "0"])["equation_key"].to_pylist()
     assert keys == [oracle.equation_key(first), oracle.equation_key(second)]
     assert (keys[0] == keys[1]) == (same == "yes")
+
+
+@pytest.mark.parametrize(("first", "second", "same"), examples("commutative keys"), ids=name_of)
+def test_commutative_keys(first: str, second: str, same: str) -> None:
+    rules = core.Rules(order="commutative")
+    keys = core.grade([first, second], ["0", "0"], rules=rules)["equation_key"].to_pylist()
+    assert keys == [oracle.equation_key(text, order="commutative") for text in (first, second)]
+    assert (keys[0] == keys[1]) == (same == "yes")
+
+
+@pytest.mark.parametrize(("text", "equations", "status"), examples("running text"), ids=name_of)
+def test_running_text(text: str, equations: str, status: str) -> None:
+    found = oracle.find_equations(text, "anywhere")
+    assert "` `".join(text.encode()[e.start : e.end].decode() for e in found) == equations
+    row = core.grade([text], ["0"], rules=core.Rules(equations="anywhere")).to_pylist()[0]
+    assert (row["num_equations"], row["equations_status"]) == (len(found), status)
+    assert row["equation_key"] == oracle.equation_key(text, "anywhere")
 
 
 def test_every_status_has_an_example() -> None:

@@ -86,6 +86,11 @@ static const char *const PIECES[] = {
     "Solution 2:\n",
     "pi",
     "\\%",
+    "^",
+    "2^9",
+    "(1+2)*3",
+    " = ",
+    "3 x 4 = 12",
 };
 #define NUM_PIECES (sizeof PIECES / sizeof *PIECES)
 
@@ -114,7 +119,7 @@ static uint8_t *make_text(int64_t *length) {
     return block;
 }
 
-static qrft_options options; /* the default, but for the answer's format */
+static qrft_options options; /* the default; the made texts are graded by every rule */
 
 typedef struct {
     int64_t starts[ROWS], ends[ROWS];
@@ -173,7 +178,7 @@ static void check_text(const uint8_t *text, int64_t length) {
     options.marker = (const uint8_t *)"=> ";
     options.marker_length = 3;
     for (int format = QRFT_FORMAT_GSM8K; format <= QRFT_FORMAT_MARKER; format++) check_in_format(text, length, format);
-    options = (qrft_options){0};
+    options.answer_format = QRFT_FORMAT_GSM8K;
     assert(qrft_texts_distance(text, length, text, length) == 0);
 }
 
@@ -195,9 +200,16 @@ static void check_column(const uint8_t *text, int64_t length) {
     for (int i = 0; i < ROWS; i++) assert((verdicts[i] == 99) == !eligible[i]);
 }
 
+static void choose_rules(size_t choice) {
+    options.paper_mode = choice % 5 == 4;
+    options.equation_source = choice & 1 ? QRFT_EQUATIONS_ANYWHERE : QRFT_EQUATIONS_MARKED;
+    options.key_order = choice & 2 ? QRFT_ORDER_COMMUTATIVE : QRFT_ORDER_EXACT;
+}
+
 static void test_made(void) {
-    for (int round = 0; round < NUM_ROUNDS; round++) {
+    for (size_t round = 0; round < NUM_ROUNDS; round++) {
         int64_t length;
+        choose_rules(round);
         uint8_t *text = make_text(&length);
         check_text(text, length);
         check_column(text, length);
@@ -207,11 +219,14 @@ static void test_made(void) {
 
 /* Deep, long or endless: each must end soon, and without a deep stack. */
 static void test_long(void) {
-    static const char *const UNITS[] = {"<<",  "(",        "#### ",    "9",           "<<(",  "-", "1/3+",    "#### a ",
-                                        "0.0", "\xE2\x88", "\\boxed{", "answer is $", "=> (", "{", "\\frac{1"};
-    const size_t size = 1 << 20;
+    static const char *const UNITS[] = {"<<",   "(",       "#### ",    "9",        "<<(",      "-",
+                                        "1/3+", "#### a ", "0.0",      "\xE2\x88", "\\boxed{", "answer is $",
+                                        "=> (", "{",       "\\frac{1", "2^",       "1=",       "x "};
+    const size_t size = 1 << 18;
     char *text = malloc(size + 2);
-    for (size_t i = 0; i < sizeof UNITS / sizeof *UNITS; i++) {
+    for (size_t round = 0; round < 5 * sizeof UNITS / sizeof *UNITS; round++) {
+        size_t i = round / 5;
+        choose_rules(round);
         size_t unit = strlen(UNITS[i]);
         for (size_t at = 0; at < size; at++) text[at] = UNITS[i][at % unit];
         check_text((const uint8_t *)text, (int64_t)size);

@@ -9,8 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from qrft.core import oracle_paper
 from qrft.core.columns import Texts, as_chunked, check, named, names_of, pieces, pointer, same_length, threads
 from qrft.core.native import ffi, lib
+from qrft.core.undecided import settle_answers, settle_grades
 from qrft.schema import GRADED
 
 GRADER_VERSION = 2
@@ -60,6 +62,13 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "order": get_args(KeyOrder),
 }
 DEFAULT_RULES = Rules()
+
+
+# Of the C functions that read answers, what settles their undecided rows.
+_READERS = {
+    lib.qrft_answers_extract: oracle_paper.find_answer,
+    lib.qrft_numbers_parse: oracle_paper.parse_number,
+}
 
 
 class _Options:
@@ -113,6 +122,8 @@ def _read_answers(function: Any, texts: pa.ChunkedArray, rules: Rules, num_threa
     arrays, options = _AnswerArrays(len(texts)), _Options(rules)
     for column, rows in pieces(texts):
         check(function(column.pointer, options.pointer, threads(num_threads), arrays.struct(rows)))
+    if rules.mode == "paper":
+        settle_answers(texts, arrays, _READERS[function])
     return arrays
 
 
@@ -192,6 +203,8 @@ def _grade(
                 column.pointer, golds, places, options.pointer, threads(num_threads), arrays.struct(rows)
             )
         )
+    if rules.mode == "paper":
+        settle_grades(completions, arrays, gold, index)
     return arrays
 
 

@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 from qrft.core.oracle_answers import Answer, find_answer, parse_number
 from qrft.core.oracle_equations import Equation, check_equation, equations_status, find_equations
-from qrft.core.oracle_numbers import SPACES, as_bytes
+from qrft.core.oracle_key import key_text
+from qrft.core.oracle_numbers import as_bytes
 
 __all__ = [
     "Answer",
@@ -68,10 +69,11 @@ def murmur3(data: bytes) -> bytes:
     return h1.to_bytes(8, "little") + h2.to_bytes(8, "little")
 
 
-def equation_key(text: str | bytes) -> bytes:
+def equation_key(text: str | bytes, source: str = "marked", order: str = "exact") -> bytes:
     text = as_bytes(text)
-    closed = [text[e.start : e.end] for e in find_equations(text) if e.status != "unclosed"]
-    return murmur3(b"".join(equation.translate(None, SPACES) + b"\n" for equation in closed))
+    closed = [e for e in find_equations(text, source) if e.status != "unclosed"]
+    parts = [key_text(text[e.start : e.end], e.status, order) + b"\n" for e in closed]
+    return murmur3(b"".join(parts))
 
 
 # -------------------------------------------------------------------------------------------------------- grade ----

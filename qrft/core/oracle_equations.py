@@ -12,6 +12,7 @@ from qrft.core.oracle_numbers import (
     MAX_PLACES,
     MINUS,
     PLUS,
+    POWER,
     SPACES,
     TIMES,
     Literal,
@@ -20,11 +21,13 @@ from qrft.core.oracle_numbers import (
     divide,
     literal_starts,
     multiply,
+    power,
     read_literal,
     sign_at,
     skip,
     subtract,
 )
+from qrft.core.oracle_running_text import find_running
 
 MAX_DEPTH = 64
 
@@ -70,6 +73,19 @@ class EquationReader:
             return a
         return result
 
+    def compute_power(self, base: Fraction, exponent: Fraction) -> Fraction:
+        if self.trouble:
+            return base
+        if exponent.denominator != 1:
+            self.note("fractional_power")
+        elif base == 0 and exponent < 0:
+            self.note("division_by_zero")
+        elif (result := power(base, exponent.numerator)) is not None:
+            return result
+        else:
+            self.note("overflow")
+        return base
+
     def read_sum(self) -> Fraction:
         value = self.read_product()
         while True:
@@ -97,7 +113,12 @@ class EquationReader:
     def read_factor(self) -> Fraction:
         negative = self.read_prefixes()
         value = self.read_primary()
-        value = -value if negative else value
+        if self.take(POWER):
+            value = self.compute_power(value, self.read_inside(self.read_factor))
+        return -value if negative else value
+
+    def read_primary(self) -> Fraction:
+        value = self.read_operand()
         self.skip_space()
         self.is_percent = self.take("%")
         if self.is_percent:
@@ -118,7 +139,7 @@ class EquationReader:
                     return negative
                 currency_seen = True
 
-    def read_primary(self) -> Fraction:
+    def read_operand(self) -> Fraction:
         if self.take("("):
             return self.read_brackets()
         if not literal_starts(self.text, self.at):
@@ -131,13 +152,18 @@ class EquationReader:
             self.note("overflow")
         return self.literal.value or Fraction(0)
 
-    def read_brackets(self) -> Fraction:
+    def read_inside(self, read: Callable[[], Fraction]) -> Fraction:
+        """What is inside a bracket or an exponent."""
         self.num_operations += 1
         if self.depth == MAX_DEPTH:
             raise SyntaxFault("too_deep")
         self.depth += 1
-        value = self.read_sum()
+        value = read()
         self.depth -= 1
+        return value
+
+    def read_brackets(self) -> Fraction:
+        value = self.read_inside(self.read_sum)
         if not self.take(")"):
             raise SyntaxFault("malformed")
         return value
@@ -190,19 +216,28 @@ class Equation(NamedTuple):
     status: str
 
 
-def find_equations(text: str | bytes) -> list[Equation]:
+def find_equations(text: str | bytes, source: str = "marked") -> list[Equation]:
+    """In text order; with source "anywhere", those of running text too."""
     text = as_bytes(text)
-    equations, opening = [], text.find(b"<<")
-    while opening >= 0:
+    equations: list[Equation] = []
+    at, opening = 0, text.find(b"<<")
+    while True:
+        if source == "anywhere":
+            stretch_end = opening if opening >= 0 else len(text)
+            equations += [
+                Equation(*span, check_equation(text[slice(*span)])) for span in find_running(text, at, stretch_end)
+            ]
+        if opening < 0:
+            return equations
         start = opening + 2
         following, closing = text.find(b"<<", start), text.find(b">>", start)
         if closing >= 0 and (following < 0 or closing < following):
             equations.append(Equation(start, closing, check_equation(text[start:closing])))
-            opening = text.find(b"<<", closing + 2)
+            at, opening = closing + 2, text.find(b"<<", closing + 2)
         else:
-            equations.append(Equation(start, following if following >= 0 else len(text), "unclosed"))
-            opening = following
-    return equations
+            end = following if following >= 0 else len(text)
+            equations.append(Equation(start, end, "unclosed"))
+            at, opening = end, following
 
 
 def equations_status(equations: Sequence[Equation]) -> str:

@@ -15,6 +15,7 @@ PLUS = ("+",)
 CURRENCIES = ("$", "\u20ac", "\u00a3", "\u00a5")
 TIMES = ("*", "x", "X", "\u00d7")
 DIVIDE = ("//", "/", "\u00f7")
+POWER = ("**", "^")
 SEPARATORS = (",\\!", "\\!,", "\\,", "{,}", ",")
 
 LIMIT = 2**127
@@ -119,3 +120,10 @@ def multiply(a: Fraction, b: Fraction) -> Fraction | None:
 
 def divide(a: Fraction, b: Fraction) -> Fraction | None:
     return multiply(a, 1 / b)
+
+
+def power(base: Fraction, exponent: int) -> Fraction | None:
+    if abs(exponent) >= LIMIT.bit_length() - 1 and base not in (-1, 0, 1):
+        return None  # 2^127 or more, or 1 over that
+    result = base**exponent
+    return result if bounded(result.numerator, result.denominator) else None
