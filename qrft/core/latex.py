@@ -196,7 +196,7 @@ def resolve(
     """
     texts, golds = as_chunked(completions), as_chunked(gold_answers)
     same_length(len(texts), gold_answers=golds, graded=graded)
-    gold, status = parse_numbers(golds, rules=rules), graded["status"].combine_chunks()
+    gold, status = parse_numbers(golds, rules=rules), graded["status"].cast(pa.string()).combine_chunks()
     both_answered = pc.and_(pc.is_in(status, ANSWERED), pc.is_in(gold.statuses, ANSWERED))
     mask = pc.and_(both_answered, pc.or_(pc.equal(status, "expression"), pc.equal(gold.statuses, "expression")))
     rows = np.flatnonzero(mask)
@@ -208,6 +208,8 @@ def resolve(
         "is_correct": pa.array([outcome is True for outcome in outcomes], pa.bool_()),
     }
     for name, values in replace.items():
-        column = pc.replace_with_mask(graded[name].combine_chunks(), mask, values)
-        graded = graded.set_column(graded.schema.get_field_index(name), graded.schema.field(name), column)
+        field = graded.schema.field(name)
+        column = pc.replace_with_mask(graded[name].cast(values.type).combine_chunks(), mask, values)
+        encoded = column.dictionary_encode().cast(field.type) if name == "status" else column
+        graded = graded.set_column(graded.schema.get_field_index(name), field, encoded)
     return graded

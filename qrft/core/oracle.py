@@ -96,19 +96,22 @@ def grade(
     gold_answer: str | bytes,
     answer_format: str = "gsm8k",
     marker: str | bytes | None = None,
+    equations: str = "marked",
+    order: str = "exact",
 ) -> Grade:
+    """In mode "default"; for mode "paper" see oracle_paper."""
     answer = find_answer(completion, answer_format, marker)
     gold = parse_number(gold_answer, answer_format, marker)
     is_correct = answer.value is not None and answer.value == gold.value
-    equations = find_equations(completion)
+    found = find_equations(completion, equations)
     return Grade(
         answer.start,
         answer.end,
         answer.status,
         is_correct,
-        len(equations),
-        equations_status(equations),
-        equation_key(completion),
+        len(found),
+        equations_status(found),
+        equation_key(completion, equations, order),
     )
 
 
