@@ -1,0 +1,6 @@
+"""Samples from any system: JSONL and Parquet files of several spellings, read as one stream of batches."""
+
+from qrft.samples.batches import Batch, Faults, ahead, units
+from qrft.samples.numbering import Numbering
+
+__all__ = ["Batch", "Faults", "Numbering", "ahead", "units"]

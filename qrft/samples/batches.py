@@ -1,0 +1,166 @@
+"""The stream of batches: what a batch of samples is, whatever file it comes from."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from qrft.errors import DataError
+from qrft.files import is_parquet
+
+T = TypeVar("T")
+SHOWN_FAULTS = 5
+
+
+@dataclass
+class Faults:
+    """Rows that could not be read: how many, and what is wrong with the first ones."""
+
+    count: int = 0
+    first: list[str] = field(default_factory=list)
+
+    def add(self, message: str) -> None:
+        self.count += 1
+        if len(self.first) < SHOWN_FAULTS:
+            self.first.append(message)
+
+    def extend(self, other: Faults) -> None:
+        self.count += other.count
+        self.first.extend(other.first[: SHOWN_FAULTS - len(self.first)])
+
+
+class Rows(NamedTuple):
+    """What a reader found, row-aligned. A null is a fault of that row."""
+
+    ids: pa.Array  # int64 or large_string
+    completions: pa.Array  # large_string, or lists of them: the samples of one problem
+    indexes: pa.Array  # int64; null where there is none
+    models: pa.Array  # large_string; null where there is none
+    numbers: range | npt.NDArray[np.int64]  # the row's line (JSONL) or row (Parquet), from 1
+
+
+@dataclass
+class Batch:
+    """Samples of known problems, row-aligned, in the order of the files."""
+
+    problem: npt.NDArray[np.int32]  # row number in the table of problems
+    completion: pa.Array  # large_string, valid UTF-8
+    sample_index: npt.NDArray[np.int64]  # -1 where the file gives none
+    model: pa.DictionaryArray  # the names of models
+    place: Callable[[int], str]  # "file:line" of a row
+    faults: Faults
+
+
+class Unit(NamedTuple):
+    """A piece of a file: how to read it, in any thread."""
+
+    read: Callable[[], Batch]
+    position: int  # bytes of all files up to its end
+
+
+def units(paths: Sequence[Path], problem_ids: pa.Array) -> Iterator[Unit]:
+    """The pieces of all files in order. Raises DataError for a file that is missing, empty or of another kind."""
+    from qrft.samples import jsonl, parquet
+
+    names, before = default_models(paths), 0
+    for path in paths:
+        num_units = 0
+        for rows, position in (parquet if is_parquet(path) else jsonl).read(path):
+            num_units += 1
+            yield Unit(partial(_batch, rows, path, names[path], problem_ids), before + position)
+        if num_units == 0:
+            raise DataError(f"{path}: empty. Expected samples, one a row, with problem_id and completion.")
+        before += path.stat().st_size
+
+
+def default_models(paths: Sequence[Path]) -> dict[Path, str]:
+    """For samples without a model: their file's name, so that pooled files stay apart; the path where names meet."""
+    stems = {path: path.name.partition(".")[0] or path.name for path in paths}
+    twice = {stem for stem in stems.values() if list(stems.values()).count(stem) > 1}
+    return {path: str(path) if stem in twice else stem for path, stem in stems.items()}
+
+
+def ahead(tasks: Iterable[Callable[[], T]], num_threads: int) -> Iterator[T]:
+    """The results in order, while the next `num_threads` tasks are already worked on."""
+    waiting: deque[Future[T]] = deque()
+    with ThreadPoolExecutor(num_threads) as pool:
+        try:
+            for task in tasks:
+                waiting.append(pool.submit(task))
+                if len(waiting) > num_threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+# ------------------------------------------------------------------------------------------------ rows to batch ----
+
+
+def _batch(read: Callable[[], tuple[Rows, Faults]], path: Path, model: str, problem_ids: pa.Array) -> Batch:
+    rows, faults = read()
+    rows = _flat(_without_nulls(rows, path, faults))
+    rows = _without_nulls(rows, path, faults)
+    numbers = rows.numbers
+
+    def place(row: int) -> str:
+        return f"{path}:{int(numbers[row])}"
+
+    indexes = rows.indexes.fill_null(-1).to_numpy()
+    problem = _problems(rows.ids, problem_ids, place)
+    models = rows.models.fill_null(model).dictionary_encode()
+    return Batch(problem, rows.completions, indexes, models, place, faults)
+
+
+def _without_nulls(rows: Rows, path: Path, faults: Faults) -> Rows:
+    if not rows.ids.null_count + rows.completions.null_count:
+        return rows
+    is_whole = pc.and_(rows.ids.is_valid(), rows.completions.is_valid())
+    whole = is_whole.to_numpy(zero_copy_only=False)
+    for row in np.flatnonzero(~whole).tolist():
+        what = "completion" if rows.ids[row].is_valid else "problem_id"
+        faults.add(f"{path}:{rows.numbers[row]}: found no {what}.")
+    ids, completions, indexes, models = (column.filter(is_whole) for column in rows[:4])
+    return Rows(ids, completions, indexes, models, np.asarray(rows.numbers)[whole])
+
+
+def _flat(rows: Rows) -> Rows:
+    """A row for each completion of a list. Their places in the list count, so a sample_index beside it does not."""
+    if not pa.types.is_list(rows.completions.type):
+        return rows
+    row = pc.list_parent_indices(rows.completions)
+    nothing = pa.nulls(len(row), pa.int64())
+    numbers = np.asarray(rows.numbers, np.int64)[row.to_numpy()]
+    return Rows(rows.ids.take(row), rows.completions.flatten(), nothing, rows.models.take(row), numbers)
+
+
+def _problems(ids: pa.Array, problem_ids: pa.Array, place: Callable[[int], str]) -> npt.NDArray[np.int32]:
+    found = pc.index_in(ids.cast(pa.large_string()), value_set=problem_ids)
+    if found.null_count:
+        row = int(np.flatnonzero(found.is_null().to_numpy(zero_copy_only=False))[0])
+        raise DataError(_unknown(str(ids[row].as_py()), place(row), problem_ids))
+    numbers: npt.NDArray[np.int32] = found.to_numpy()
+    return numbers
+
+
+def _unknown(problem_id: str, place: str, problem_ids: pa.Array) -> str:
+    first, last = problem_ids[0].as_py(), problem_ids[len(problem_ids) - 1].as_py()
+    have = f"{len(problem_ids):,} problems with the ids {first} to {last}"
+    way_out = "Give the PROBLEMS that these samples are of"
+    if problem_id.isdigit() and int(problem_id) < len(problem_ids):
+        way_out += "; did you mean the row number? Then leave the ids out of PROBLEMS"
+    elif problem_id == str(len(problem_ids)):
+        way_out += "; did you count from 1? Row numbers count from 0"
+    return f"{place}: problem_id {problem_id[:60]!r} is unknown: there are {have}. {way_out}."
