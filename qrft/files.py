@@ -30,11 +30,11 @@ def line_blocks(path: Path) -> Iterator[tuple[bytes, int]]:
     Names ending in .gz and .zst are decompressed. Raises DataError for what can't be read.
     """
     with read_errors(path), pa.OSFile(str(path)) as raw, _decompressed(raw, path) as stream:
-        rest: list[bytes] = []
+        rest: list[bytes | memoryview] = []
         while data := stream.read(BLOCK_BYTES):
             end = data.rfind(b"\n") + 1
             if end:
-                yield b"".join([*rest, data[:end]]), raw.tell()
+                yield b"".join([*rest, memoryview(data)[:end]]), raw.tell()
                 rest = []
             rest.append(data[end:])
             if len(rest) * BLOCK_BYTES > LONGEST_LINE:

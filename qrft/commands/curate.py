@@ -21,7 +21,7 @@ from qrft.commands.spool import Part, Spool
 from qrft.core.grading import equation_keys
 from qrft.files import check_output, new_file
 from qrft.problems import MARKER
-from qrft.samples import Batch
+from qrft.samples import Batch, ahead
 from qrft.schema import GRADED, TRAINING
 
 Key = tuple[int, bytes]
@@ -57,15 +57,16 @@ class Selection:
 def run(task: Task, output: Path, selection: Selection) -> dict[str, Any]:
     """Writes JSONL or Parquet with the columns of schema.TRAINING, problem by problem. Returns the facts."""
     check_output(output, [".jsonl", ".parquet"], [*task.samples, Path(task.problems)])
-    problems = Problems(task.problems)
+    problems = Problems(task)
     totals = Totals(len(problems))
     curator = _Curator(task, problems, selection)
     with new_file(output) as path, Spool(output.parent, SPOOLED, len(problems)) as spool:
         for part in graded(task, problems, totals, _eligible_rows):
             spool.add(_spooled(part))
         with _writer(path, output.suffix) as write:
-            for whole in spool.parts():
-                write(curator.training(whole, totals.models))
+            tasks = (partial(curator.training, whole, totals.models) for whole in spool.parts())
+            for rows in ahead(tasks, task.num_threads):
+                write(rows)
     return totals.facts() | curator.facts()
 
 
@@ -82,7 +83,7 @@ def _spooled(part: Graded) -> pa.Table:
 
 
 class _Curator:
-    """Selects part by part, and counts."""
+    """Selects part by part, in any thread, and counts."""
 
     def __init__(self, task: Task, problems: Problems, selection: Selection) -> None:
         self._task, self._problems, self._selection = task, problems, selection
@@ -90,7 +91,7 @@ class _Curator:
         self._is_worked = np.array([bool(text.partition(MARKER)[0].strip()) for text in solutions])
         paths = [text if is_worked else NO_PATH for text, is_worked in zip(solutions, self._is_worked, strict=True)]
         self._gold_paths = pa.array(paths, pa.large_string())
-        self._num_kept = self._num_distinct = self._num_with_gold = 0
+        self._counts: list[tuple[int, int, int]] = []  # a part: kept paths, distinct ones, with the gold ones
 
     def training(self, part: Part, models: list[str]) -> pa.Table:
         """The part's rows of schema.TRAINING: each problem's worked solution, then its kept paths in sample order."""
@@ -121,7 +122,7 @@ class _Curator:
             _all_eligible(rows["equation_key"]),
             gold_texts=pa.DictionaryArray.from_arrays(problem, self._gold_paths) if self._takes_gold_keys() else None,
             rules=self._task.rules,
-            num_threads=self._task.num_threads,
+            num_threads=1,
             **self._selection.options(),
         )
 
@@ -131,23 +132,22 @@ class _Curator:
 
     def _count(self, kept: pa.Table, part: Part) -> None:
         pairs = set(zip(kept["problem"].to_pylist(), kept["equation_key"].to_pylist(), strict=True))
-        self._num_kept += kept.num_rows
-        self._num_distinct += len(pairs)
-        self._num_with_gold += len(pairs | self._gold_pairs(part))
+        self._counts.append((kept.num_rows, len(pairs), len(pairs | self._gold_pairs(part))))
 
     def _gold_pairs(self, part: Part) -> set[Key]:
         problems = range(part.first, part.end)
         texts = self._gold_paths.slice(part.first, part.end - part.first)
-        keys = equation_keys(texts, rules=self._task.rules, num_threads=self._task.num_threads)
+        keys = equation_keys(texts, rules=self._task.rules, num_threads=1)
         return {
             (problem, key.tobytes()) for problem, key in zip(problems, keys, strict=True) if self._is_worked[problem]
         }
 
     def facts(self) -> dict[str, Any]:
+        num_kept, num_distinct, num_with_gold = map(sum, zip(*self._counts, strict=True))
         return {
-            "num_kept": self._num_kept,
-            "distinct_per_problem": self._num_distinct / len(self._problems),
-            "distinct_per_problem_with_gold": self._num_with_gold / len(self._problems),
+            "num_kept": num_kept,
+            "distinct_per_problem": num_distinct / len(self._problems),
+            "distinct_per_problem_with_gold": num_with_gold / len(self._problems),
         }
 
 
@@ -170,5 +170,6 @@ def _writer(path: Path, suffix: str) -> Iterator[Callable[[pa.Table], None]]:
 
 
 def _write_jsonl(file: Any, rows: pa.Table) -> None:
+    encode = json.JSONEncoder(ensure_ascii=False).encode
     for batch in rows.to_batches(max_chunksize=8192):
-        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in batch.to_pylist())
+        file.writelines(encode(row) + "\n" for row in batch.to_pylist())

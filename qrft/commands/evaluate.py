@@ -23,7 +23,7 @@ def run(task: Task, maj: Sequence[int] | None = None, passes: Sequence[int] | No
     maj, passes: the K's; None: powers of two, and the number of samples that every problem has. Raises DataError
     when a problem has some samples, but fewer than a K that was asked for.
     """
-    problems = Problems(task.problems)
+    problems = Problems(task)
     totals = Totals(len(problems))
     votes = _Votes(task, problems, totals)
     fewest = int(votes.num_samples[votes.num_samples > 0].min())

@@ -20,7 +20,7 @@ WRITTEN = pa.schema(
 def run(task: Task, output: Path) -> dict[str, Any]:
     """Writes a row a sample, in the order of the files; a row that could not be read has none. Returns the facts."""
     check_output(output, [".parquet"], [*task.samples, Path(task.problems)])
-    problems = Problems(task.problems)
+    problems = Problems(task)
     totals = Totals(len(problems))
     with new_file(output) as path, pq.ParquetWriter(path, WRITTEN) as writer:
         for part in graded(task, problems, totals):

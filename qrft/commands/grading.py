@@ -59,11 +59,19 @@ def task(
 class Problems:
     """The table of problems, with what grading needs of it."""
 
-    def __init__(self, name: str) -> None:
-        self.table = load(name).combine_chunks()
+    def __init__(self, task: Task) -> None:
+        self.table = load(task.problems).combine_chunks()
         self.ids = self._column("problem_id").cast(pa.large_string())
         self.answers = self._column("answer")
         self.solutions = self._column("solution")
+        self._warn(task)
+
+    def _warn(self, task: Task) -> None:
+        statuses = core.parse_numbers(self.answers, rules=task.rules, num_threads=1).statuses
+        unread = np.flatnonzero(pc.not_equal(statuses, "ok").to_numpy(zero_copy_only=False)).tolist()
+        if unread:
+            first = f"problem_id {self.ids[unread[0]].as_py()!r}: {self.answers[unread[0]].as_py()[:60]!r}"
+            task.warn(f"{len(unread):,} of {len(self):,} gold answers are no number, so nothing equals them ({first}).")
 
     def _column(self, name: str) -> pa.Array:
         column = self.table[name]

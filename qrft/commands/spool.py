@@ -1,4 +1,4 @@
-"""Rows set aside until all of their problem are there: in memory, or on the disk when they are many."""
+"""Rows set aside until all of their problem are there, in parts: in memory, or on the disk when they are many."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import pyarrow as pa
 
 from qrft.store import disk_errors
 
-BUDGET_BYTES = 512 << 20  # what is kept in memory; selection needs several times that of a part
-NUM_PARTS = 64  # on the disk; so 32 GiB of rows still come in parts of the size that memory held before
+BUDGET_BYTES = 512 << 20  # what is kept in memory
+NUM_PARTS = 64  # so even 32 GiB of rows come back in parts of the size that memory may hold
 
 
 class Part(NamedTuple):
@@ -31,9 +31,9 @@ class Spool:
     The files have no names: they are gone when the process is, however it ends.
     """
 
-    def __init__(self, folder: Path, schema: pa.Schema, num_problems: int, budget: int = BUDGET_BYTES) -> None:
-        self._folder, self._schema, self._num_problems, self._budget = folder, schema, num_problems, budget
-        self._rows: list[pa.Table] = []
+    def __init__(self, folder: Path, schema: pa.Schema, num_problems: int) -> None:
+        self._folder, self._schema, self._num_problems = folder, schema, num_problems
+        self._rows: list[list[pa.Table]] = [[] for _ in range(NUM_PARTS)]
         self._num_bytes = 0
         self._files: list[Any] = []
         self._writers: list[Any] = []
@@ -46,32 +46,43 @@ class Spool:
         self._stack.close()
 
     def add(self, rows: pa.Table) -> None:
-        self._rows.append(rows)
+        for part, own in self._split(rows):
+            self._rows[part].append(own)
         self._num_bytes += rows.nbytes
-        if self._files or self._num_bytes > self._budget:
+        if self._files or self._num_bytes > BUDGET_BYTES:
             self._spill()
 
     def parts(self) -> Iterator[Part]:
-        """Once, after the last row."""
-        if not self._files:
-            yield Part(0, self._num_problems, pa.concat_tables(self._rows or [self._schema.empty_table()]))
-            return
+        """Once, after the last row: the problems in order."""
         for writer in self._writers:
             writer.close()
-        for part, file in enumerate(self._files):
-            file.seek(0)
-            yield Part(self._bound(part), self._bound(part + 1), pa.ipc.open_stream(file).read_all())
+        for part in range(NUM_PARTS):
+            rows = (
+                self._read(part) if self._files else pa.concat_tables([self._schema.empty_table(), *self._rows[part]])
+            )
+            self._rows[part].clear()
+            yield Part(self._bound(part), self._bound(part + 1), rows)
 
     def _bound(self, part: int) -> int:
         return -(-part * self._num_problems // NUM_PARTS)
+
+    def _split(self, rows: pa.Table) -> Iterator[tuple[int, pa.Table]]:
+        parts = rows["problem"].to_numpy().astype(np.int64) * NUM_PARTS // self._num_problems
+        if (parts[1:] < parts[:-1]).any():
+            order = np.argsort(parts, kind="stable")
+            rows, parts = rows.take(pa.array(order)), parts[order]
+        found, starts, sizes = np.unique(parts, return_index=True, return_counts=True)
+        for part, start, size in zip(found.tolist(), starts.tolist(), sizes.tolist(), strict=True):
+            yield part, rows.slice(start, size)
 
     def _spill(self) -> None:
         with disk_errors(self._folder):
             if not self._files:
                 self._open()
-            for rows in self._rows:
-                self._write(rows)
-        self._rows.clear()
+            for writer, waiting in zip(self._writers, self._rows, strict=True):
+                for rows in waiting:
+                    writer.write_table(rows)
+                waiting.clear()
 
     def _open(self) -> None:
         for _ in range(NUM_PARTS):
@@ -80,10 +91,6 @@ class Spool:
             self._files.append(file)
             self._writers.append(pa.ipc.new_stream(file, self._schema))
 
-    def _write(self, rows: pa.Table) -> None:
-        parts = rows["problem"].to_numpy().astype(np.int64) * NUM_PARTS // self._num_problems
-        order = np.argsort(parts, kind="stable")
-        rows = rows.take(pa.array(order)) if (parts[1:] < parts[:-1]).any() else rows
-        found, starts, sizes = np.unique(parts[order], return_index=True, return_counts=True)
-        for part, start, size in zip(found, starts, sizes, strict=True):
-            self._writers[part].write_table(rows.slice(start, size))
+    def _read(self, part: int) -> pa.Table:
+        self._files[part].seek(0)
+        return pa.ipc.open_stream(self._files[part]).read_all()

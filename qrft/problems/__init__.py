@@ -79,7 +79,8 @@ def _lines(path: Path) -> Iterator[tuple[str, bytes]]:
 def _parse(line: bytes, place: str) -> dict[str, Any]:
     try:
         row = json.loads(line.decode("utf-8-sig"))
-        json.dumps(row, ensure_ascii=False).encode()  # JSON can spell what is no text: half a surrogate pair, "\\ud83d"
+        if b"\\ud" in line.lower():  # JSON can spell what is no text: half a surrogate pair, "\\ud83d"
+            json.dumps(row, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise DataError(
             f"{place}: not JSON in UTF-8 ({error}); found {line.decode(errors='replace').strip()[:60]!r}. "

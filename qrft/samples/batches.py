@@ -159,8 +159,8 @@ def _unknown(problem_id: str, place: str, problem_ids: pa.Array) -> str:
     first, last = problem_ids[0].as_py(), problem_ids[len(problem_ids) - 1].as_py()
     have = f"{len(problem_ids):,} problems with the ids {first} to {last}"
     way_out = "Give the PROBLEMS that these samples are of"
-    if problem_id.isdigit() and int(problem_id) < len(problem_ids):
-        way_out += "; did you mean the row number? Then leave the ids out of PROBLEMS"
-    elif problem_id == str(len(problem_ids)):
+    if problem_id == str(len(problem_ids)):
         way_out += "; did you count from 1? Row numbers count from 0"
+    elif problem_id.isdecimal() and len(problem_id) < 18 and int(problem_id) < len(problem_ids):
+        way_out += "; did you mean the row number? Then leave the ids out of PROBLEMS"
     return f"{place}: problem_id {problem_id[:60]!r} is unknown: there are {have}. {way_out}."
