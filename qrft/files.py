@@ -37,7 +37,7 @@ def line_blocks(path: Path) -> Iterator[tuple[bytes, int]]:
                 yield b"".join([*rest, memoryview(data)[:end]]), raw.tell()
                 rest = []
             rest.append(data[end:])
-            if len(rest) * BLOCK_BYTES > LONGEST_LINE:
+            if sum(map(len, rest)) > LONGEST_LINE:
                 raise DataError(f"{path}: no line end in {LONGEST_LINE >> 20:,} MiB. Expected JSONL, a row a line.")
         if last := b"".join(rest):
             yield last, raw.tell()

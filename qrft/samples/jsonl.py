@@ -81,6 +81,8 @@ def _parse(block: bytes, layout: _Layout | None, path: Path, first_line: int, nu
 
 def _parse_block(block: bytes, layout: _Layout) -> pa.Table | None:
     """None where Arrow finds anything odd: JSON that is none, another type than the first row's, invalid UTF-8."""
+    if not block.startswith(b"{"):
+        return None  # Arrow's parser crashes when the first value is null (apache/arrow issue 47409)
     options = pa.json.ParseOptions(explicit_schema=layout.schema, unexpected_field_behavior="ignore")
     whole = pa.json.ReadOptions(use_threads=False, block_size=len(block) + 1)
     try:
@@ -125,12 +127,14 @@ def _object(line: bytes) -> dict[str, Any]:
 
 
 def _row(row: dict[str, Any], layout: _Layout | None) -> tuple[str | None, Any, int | None, str | None]:
-    """The row's four fields. Raises ValueError for a value of a wrong type; what is missing is None."""
+    """The row's four fields. Raises ValueError for a value that is missing or of a wrong type."""
     if layout is None:
         raise AssertionError("a file's first object makes its layout")
     names, values = layout.names, [row.get(name) if name else None for name in layout.names]
+    if values[0] is None or values[1] is None:
+        raise ValueError(f"found no {'problem_id' if values[0] is None else 'completion'}.")
     texts = values[1] if isinstance(values[1], list) else [values[1]]
-    if isinstance(values[1], list) != pa.types.is_list(layout.types.completion) and values[1] is not None:
+    if isinstance(values[1], list) != pa.types.is_list(layout.types.completion):
         raise ValueError(f"{names.completion} is {_shown(values[1])}, but of another type in the file's first row.")
     texts = [_text(text, names.completion) for text in texts]
     completion = texts if isinstance(values[1], list) else texts[0]
