@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
@@ -45,7 +45,7 @@ class Rules:
         for name, allowed in _CHOICES.items():
             if (found := getattr(self, name)) not in allowed:
                 raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, found {found!r}")
-        if self.mode == "paper" and self != Rules(mode="paper"):
+        if self.mode == "paper" and any(getattr(self, rule.name) != rule.default for rule in fields(self)[1:]):
             raise ValueError("mode 'paper' decides everything as the paper does: leave the other rules out")
         if self.marker == "":
             raise ValueError("marker must not be empty")

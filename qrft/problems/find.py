@@ -73,7 +73,7 @@ def _download(name: str) -> pa.Table:
 def read_svamp(path: Path) -> pa.Table:
     """SVAMP as published: a JSON list with ID, Body, Question and a float Answer."""
     rows = json.loads(path.read_text(encoding="utf-8"))
-    return _table([(row["ID"], row["Body"], row["Question"], f"{row['Answer']:g}") for row in rows])
+    return _table([(row["ID"], row["Body"], row["Question"], str(row["Answer"]).removesuffix(".0")) for row in rows])
 
 
 def read_asdiv(path: Path) -> pa.Table:
