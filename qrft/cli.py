@@ -66,7 +66,13 @@ def samples_command(function: Callable[..., None]) -> Callable[..., None]:
         (
             click.argument("samples", nargs=-1, required=True, type=FILE),
             click.option("--problems", required=True, help="A file (JSONL, Parquet) or a name, such as gsm8k/test."),
-            click.option("--mode", type=click.Choice(["default", "paper"]), default="default", show_default=True),
+            click.option(
+                "--mode",
+                type=click.Choice(["default", "paper"]),
+                default="default",
+                show_default=True,
+                help="paper: decide as the paper's own script does, without the four options that follow.",
+            ),
             click.option(
                 "--answer-format",
                 type=click.Choice(["gsm8k", "boxed", "answer-is", "last-number", "auto"]),

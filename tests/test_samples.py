@@ -111,7 +111,7 @@ def test_without_a_model_its_file_tells_samples_apart(tmp_path: Path) -> None:
     (tmp_path / "deep").mkdir()
     paths = [write(tmp_path / name, row) for name in ("a.jsonl", "b.v2.jsonl", "deep/a.jsonl")]
     found, _ = read(*paths)
-    assert [sample[1:3] for sample in found] == [(7, str(paths[0])), (7, "b"), (7, str(paths[2]))]
+    assert [sample[1:3] for sample in found] == [(7, str(paths[0])), (7, "b.v2"), (7, str(paths[2]))]
 
 
 def test_a_sample_that_is_there_twice(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,6 +21,8 @@ from qrft.files import is_parquet
 
 T = TypeVar("T")
 SHOWN_FAULTS = 5
+
+_SUFFIX = re.compile(r"(\.(jsonl|json|parquet|gz|zst))*$")
 
 
 @dataclass
@@ -85,7 +88,7 @@ def units(paths: Sequence[Path], problem_ids: pa.Array) -> Iterator[Unit]:
 
 def default_models(paths: Sequence[Path]) -> dict[Path, str]:
     """For samples without a model: their file's name, so that pooled files stay apart; the path where names meet."""
-    stems = {path: path.name.partition(".")[0] or path.name for path in paths}
+    stems = {path: _SUFFIX.sub("", path.name) or path.name for path in paths}
     twice = {stem for stem in stems.values() if list(stems.values()).count(stem) > 1}
     return {path: str(path) if stem in twice else stem for path, stem in stems.items()}
 
@@ -162,5 +165,5 @@ def _unknown(problem_id: str, place: str, problem_ids: pa.Array) -> str:
     if problem_id == str(len(problem_ids)):
         way_out += "; did you count from 1? Row numbers count from 0"
     elif problem_id.isdecimal() and len(problem_id) < 18 and int(problem_id) < len(problem_ids):
-        way_out += "; did you mean the row number? Then leave the ids out of PROBLEMS"
+        way_out += "; did you mean the row number? It counts only where PROBLEMS has no ids"
     return f"{place}: problem_id {problem_id[:60]!r} is unknown: there are {have}. {way_out}."

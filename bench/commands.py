@@ -1,0 +1,98 @@
+"""Whole-process times of `qrft curate` and `grade`: on 747,300 samples, and how they grow from 1 to 10 million.
+
+    python bench/commands.py SAMPLES.jsonl PROBLEMS.jsonl [--threads 2] [--repeat 3] [--scale] [--out FILE]
+
+SAMPLES: as many samples of GSM8K's training problems as are to be measured, with problem_id the row number. For
+`--scale` they are repeated for copies of the problems up to 1 and 10 million rows: 4 GB in the temporary folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import machine
+import pyarrow as pa
+import pyarrow.json
+import pyarrow.parquet as pq
+
+ROWS_OF = {"1 million": 1_000_000, "10 million": 10_000_000}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("samples", type=Path)
+    parser.add_argument("problems", type=Path)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--scale", action="store_true")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "commands.json")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        figures = dict(measure(options, Path(folder)))
+    whole = {"machine": machine.describe(), "threads": options.threads, "figures": figures}
+    options.out.parent.mkdir(exist_ok=True)
+    options.out.write_text(json.dumps(whole, indent=1) + "\n")
+    print(json.dumps(whole, indent=1))
+
+
+def measure(options: argparse.Namespace, folder: Path) -> Iterator[tuple[str, Any]]:
+    parquet = folder / "samples.parquet"
+    pq.write_table(pa.json.read_json(options.samples), parquet)
+    for name, samples in (("JSONL", options.samples), ("Parquet", parquet)):
+        for command, output in (("curate", "training.jsonl"), ("grade", "graded.parquet")):
+            yield f"{command} {name}", best(options, command, samples, options.problems, folder / output)
+    for name, num_rows in ROWS_OF.items() if options.scale else ():
+        samples, problems = grown(options, num_rows, folder)
+        yield f"curate JSONL, {name} rows", best(options, "curate", samples, problems, folder / "training.jsonl")
+        samples.unlink()
+
+
+def grown(options: argparse.Namespace, num_rows: int, folder: Path) -> tuple[Path, Path]:
+    """The samples and their problems again and again, each copy with ids of its own, cut at `num_rows`."""
+    samples, problems = folder / "grown.jsonl", folder / "problems.jsonl"
+    texts = options.problems.read_bytes().splitlines(keepends=True)
+    rows = [json.loads(line) for line in options.samples.open(encoding="utf-8")]
+    copies = -(-num_rows // len(rows))
+    problems.write_bytes(b"".join(texts * copies))
+    with samples.open("w", encoding="utf-8") as file:
+        for number in range(num_rows):
+            copy, place = divmod(number, len(rows))
+            row = rows[place] | {"problem_id": rows[place]["problem_id"] + copy * len(texts)}
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+    return samples, problems
+
+
+def best(options: argparse.Namespace, command: str, samples: Path, problems: Path, output: Path) -> dict[str, Any]:
+    """The fastest of the runs, each a process of its own."""
+    words = [command, samples, "--problems", problems, "-o", output, "--threads", options.threads, "--json"]
+    runs = [run([sys.executable, "-m", "qrft", *map(str, words)]) for _ in range(options.repeat)]
+    return min(runs, key=lambda figures: figures["seconds"]) | {"runs": [figures["seconds"] for figures in runs]}
+
+
+def run(words: list[str]) -> dict[str, Any]:
+    start = time.perf_counter()
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+    facts = json.loads(process.stdout.read())  # type: ignore[union-attr]
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        raise SystemExit(f"{' '.join(words)}: ended with {status}")
+    return {
+        "seconds": round(time.perf_counter() - start, 2),
+        "processor_seconds": round(usage.ru_utime + usage.ru_stime, 2),
+        "peak_memory_mib": usage.ru_maxrss // 1024,
+        "num_samples": facts["num_samples"],
+        "num_kept": facts.get("num_kept"),
+    }
+
+
+if __name__ == "__main__":
+    main()
