@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -64,11 +65,13 @@ def pass_at_k(num_correct: Ints, num_samples: Ints, k: int) -> Floats:
     return np.array(known, np.float64)[place.reshape(-1)]
 
 
-def majority_at_k(num_correct: Ints, others: Ints, num_samples: Ints, k: int, seed: int = 0) -> Floats:
+def majority_at_k(
+    num_correct: Ints, others: Ints, num_others: Ints, num_samples: Ints, k: int, seed: int = 0
+) -> Floats:
     """Per problem the chance that the right answer wins the vote of k of its samples; a tie counts by its share.
 
-    num_correct: votes for the right answer. others: shape (problems, m), votes for each other answer, most first, 0
-    where there are no more. What is left of num_samples (at least k each) does not vote.
+    num_correct: votes for the right answer. others: votes for each other answer, problem after problem; num_others: how
+    many there are of each. What is left of num_samples (at least k each) does not vote.
     Exact where k is 1 or all samples, else the mean over NUM_VOTES random choices in all (at least 25 a problem).
     """
     if k == 1:
@@ -79,26 +82,33 @@ def majority_at_k(num_correct: Ints, others: Ints, num_samples: Ints, k: int, se
         num_draws = 1
     won = np.empty(len(num_correct), np.float64)
     step = max(1, (1 << 20) // num_draws)
+    starts = np.cumsum(num_others) - num_others
     for start in range(0, len(won), step):
         part = slice(start, start + step)
-        won[part] = _votes(num_correct[part], others[part], num_samples[part], k, num_draws, rng)
+        votes = _Votes(others, starts[part], num_others[part])
+        won[part] = _won(num_correct[part], votes, num_samples[part], k, num_draws, rng)
     return won
 
 
-def _votes(
-    num_correct: Ints, others: Ints, num_samples: Ints, k: int, num_draws: int, rng: np.random.Generator
+class _Votes(NamedTuple):
+    others: Ints
+    starts: Ints  # where a problem's begin
+    sizes: Ints
+
+
+def _won(
+    num_correct: Ints, votes: _Votes, num_samples: Ints, k: int, num_draws: int, rng: np.random.Generator
 ) -> Floats:
     """Draws k samples without replacement, answer by answer: how many of each is hypergeometric given those before."""
     left = num_samples - num_correct
     right = rng.hypergeometric(num_correct, left, k, (num_draws, len(left)))
     to_draw = k - right
     wins, ties = right > 0, np.ones(right.shape, np.int64)
-    for votes in others.T:
-        rows = np.flatnonzero(votes)
-        if not len(rows):
-            break
-        left[rows] -= votes[rows]
-        drawn = rng.hypergeometric(votes[rows], left[rows], to_draw[:, rows])
+    for place in range(votes.sizes.max(initial=0)):
+        rows = np.flatnonzero(votes.sizes > place)
+        counts = votes.others[votes.starts[rows] + place]
+        left[rows] -= counts
+        drawn = rng.hypergeometric(counts, left[rows], to_draw[:, rows])
         to_draw[:, rows] -= drawn
         wins[:, rows] &= drawn <= right[:, rows]
         ties[:, rows] += drawn == right[:, rows]

@@ -95,11 +95,12 @@ def share_of_votes(chosen: tuple[int, ...]) -> float:
 @pytest.mark.parametrize("k", [1, 2, 3, 4, 5, 6, 7])
 def test_majority_at_k_against_brute_force(k: int) -> None:
     correct = np.array([answers.count(1) for answers in VOTES])
-    others = np.array([sorted((answers.count(i) for i in range(2, 8)), reverse=True) for answers in VOTES])
-    found = majority_at_k(correct, others, np.full(len(VOTES), 7), k)
+    voted = [[answers.count(i) for i in range(2, 8) if i in answers] for answers in VOTES]
+    others, num_others = np.concatenate(voted).astype(int), np.array([len(votes) for votes in voted])
+    found = majority_at_k(correct, others, num_others, np.full(len(VOTES), 7), k)
     expected = [np.mean([share_of_votes(chosen) for chosen in choices(answers, k)]) for answers in VOTES]
     assert found == pytest.approx(expected, abs=1e-12 if k in (1, 7) else 0.015)
-    assert (majority_at_k(correct, others, np.full(len(VOTES), 7), k) == found).all()  # seeded
+    assert (majority_at_k(correct, others, num_others, np.full(len(VOTES), 7), k) == found).all()  # seeded
 
 
 def test_interval() -> None:

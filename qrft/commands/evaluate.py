@@ -57,7 +57,8 @@ class _Votes:
         self.num_correct = np.bincount(problem[is_correct], minlength=len(problems))
         self._is_sampled = self.num_samples > 0
         wrong = ~is_correct & (answers != NO_VOTE)
-        self._others = _counts(problem[wrong], answers[wrong], len(problems))
+        pairs, self._others = np.unique(problem[wrong].astype(np.int64) << 32 | answers[wrong], return_counts=True)
+        self._num_others = np.bincount(pairs >> 32, minlength=len(problems))
 
     def check(self, k: int) -> None:
         short = np.flatnonzero(self._is_sampled & (self.num_samples < k))
@@ -73,9 +74,9 @@ class _Votes:
 
     def majority(self, k: int) -> stats.Floats:
         rows = self._is_sampled
-        return self._over_all(
-            stats.majority_at_k(self.num_correct[rows], self._others[rows], self.num_samples[rows], k)
-        )
+        num_others, num_samples = self._num_others[rows], self.num_samples[rows]
+        won = stats.majority_at_k(self.num_correct[rows], self._others, num_others, num_samples, k)
+        return self._over_all(won)
 
     def passes(self, k: int) -> stats.Floats:
         return self._over_all(
@@ -110,16 +111,3 @@ def _read(
         columns.append((part.batch.problem, is_correct, codes))
     problem, is_correct, answers = (np.concatenate(column) for column in zip(*columns, strict=True))
     return problem, is_correct, answers
-
-
-def _counts(problem: npt.NDArray[np.int32], answers: npt.NDArray[np.int32], num_problems: int) -> stats.Ints:
-    """How many samples of each problem gave each answer, most first: shape (problems, most answers of a problem)."""
-    pairs, counts = np.unique(problem.astype(np.int64) << 32 | answers, return_counts=True)
-    owners = pairs >> 32
-    order = np.lexsort((-counts, owners))
-    owners, counts = owners[order], counts[order]
-    sizes = np.bincount(owners, minlength=num_problems)
-    places = np.arange(len(owners)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    table = np.zeros((num_problems, int(sizes.max(initial=0))), np.int64)
-    table[owners, places] = counts
-    return table

@@ -6,7 +6,7 @@ import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -18,38 +18,11 @@ import pyarrow.compute as pc
 
 from qrft.errors import DataError
 from qrft.files import is_parquet
+from qrft.samples import jsonl, parquet
+from qrft.samples.rows import Faults, Rows
 
 T = TypeVar("T")
-SHOWN_FAULTS = 5
-
 _SUFFIX = re.compile(r"(\.(jsonl|json|parquet|gz|zst))*$")
-
-
-@dataclass
-class Faults:
-    """Rows that could not be read: how many, and what is wrong with the first ones."""
-
-    count: int = 0
-    first: list[str] = field(default_factory=list)
-
-    def add(self, message: str) -> None:
-        self.count += 1
-        if len(self.first) < SHOWN_FAULTS:
-            self.first.append(message)
-
-    def extend(self, other: Faults) -> None:
-        self.count += other.count
-        self.first.extend(other.first[: SHOWN_FAULTS - len(self.first)])
-
-
-class Rows(NamedTuple):
-    """What a reader found, row-aligned. A null is a fault of that row."""
-
-    ids: pa.Array  # int64 or large_string
-    completions: pa.Array  # large_string, or lists of them: the samples of one problem
-    indexes: pa.Array  # int64; null where there is none
-    models: pa.Array  # large_string; null where there is none
-    numbers: range | npt.NDArray[np.int64]  # the row's line (JSONL) or row (Parquet), from 1
 
 
 @dataclass
@@ -73,8 +46,6 @@ class Unit(NamedTuple):
 
 def units(paths: Sequence[Path], problem_ids: pa.Array) -> Iterator[Unit]:
     """The pieces of all files in order. Raises DataError for a file that is missing, empty or of another kind."""
-    from qrft.samples import jsonl, parquet
-
     names, before = default_models(paths), 0
     for path in paths:
         num_units = 0

@@ -16,7 +16,7 @@ import pyarrow.json
 
 from qrft.errors import DataError
 from qrft.files import line_blocks
-from qrft.samples.batches import Faults, Rows
+from qrft.samples.rows import Faults, Rows
 from qrft.samples.spellings import Names, find_names
 
 _BOM = b"\xef\xbb\xbf"
@@ -56,11 +56,9 @@ class _Layout:
 def _layout(block: bytes, path: Path, first_line: int) -> _Layout | None:
     for number, line in enumerate(block.split(b"\n"), first_line):
         try:
-            row = json.loads(line)
-        except (ValueError, RecursionError):
+            return _Layout(_object(line), f"{path}:{number}")
+        except ValueError:
             continue
-        if isinstance(row, dict):
-            return _Layout(row, f"{path}:{number}")
     return None
 
 

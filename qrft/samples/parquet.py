@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from qrft.errors import DataError
 from qrft.files import read_errors
-from qrft.samples.batches import Faults, Rows
+from qrft.samples.rows import Faults, Rows
 from qrft.samples.spellings import Names, find_names
 
 BATCH_ROWS = 16_384  # about as much text as a block of JSONL
