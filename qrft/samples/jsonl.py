@@ -77,10 +77,18 @@ def _parse(block: bytes, layout: _Layout | None, path: Path, first_line: int, nu
     return Rows(ids, completions, indexes, models, range(first_line, first_line + num_lines)), Faults()
 
 
+def _starts_objects(block: bytes) -> bool:
+    """Whether every line begins with {. Then as many rows as lines means one row a line; and Arrow's parser, which
+    crashes when the first value is null (apache/arrow issue 47409), meets an object first."""
+    data = np.frombuffer(block, np.uint8)
+    starts = np.flatnonzero(data[:-1] == ord("\n")) + 1
+    return block.startswith(b"{") and bool((data[starts] == ord("{")).all())
+
+
 def _parse_block(block: bytes, layout: _Layout) -> pa.Table | None:
     """None where Arrow finds anything odd: JSON that is none, another type than the first row's, invalid UTF-8."""
-    if not block.startswith(b"{"):
-        return None  # Arrow's parser crashes when the first value is null (apache/arrow issue 47409)
+    if not _starts_objects(block):
+        return None
     options = pa.json.ParseOptions(explicit_schema=layout.schema, unexpected_field_behavior="ignore")
     whole = pa.json.ReadOptions(use_threads=False, block_size=len(block) + 1)
     try:
