@@ -1,6 +1,6 @@
 """Whole-process times of `qrft curate` and `grade`: on 747,300 samples, and how they grow from 1 to 10 million.
 
-    python bench/commands.py SAMPLES.jsonl PROBLEMS.jsonl [--threads 2] [--repeat 3] [--scale] [--out FILE]
+    python bench/commands.py SAMPLES.jsonl PROBLEMS.jsonl [--threads 2] [--keep K] [--repeat 3] [--scale] [--out FILE]
 
 SAMPLES: as many samples of GSM8K's training problems as are to be measured, with problem_id the row number. For
 `--scale` they are repeated for copies of the problems up to 1 and 10 million rows: 4 GB in the temporary folder.
@@ -32,13 +32,14 @@ def main() -> None:
     parser.add_argument("samples", type=Path)
     parser.add_argument("problems", type=Path)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--keep", default="farthest")
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--scale", action="store_true")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "commands.json")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         figures = dict(measure(options, Path(folder)))
-    whole = {"machine": machine.describe(), "threads": options.threads, "figures": figures}
+    whole = {"machine": machine.describe(), "threads": options.threads, "keep": options.keep, "figures": figures}
     options.out.parent.mkdir(exist_ok=True)
     options.out.write_text(json.dumps(whole, indent=1) + "\n")
     print(json.dumps(whole, indent=1))
@@ -74,17 +75,21 @@ def grown(options: argparse.Namespace, num_rows: int, folder: Path) -> tuple[Pat
 def best(options: argparse.Namespace, command: str, samples: Path, problems: Path, output: Path) -> dict[str, Any]:
     """The fastest of the runs, each a process of its own."""
     words = [command, samples, "--problems", problems, "-o", output, "--threads", options.threads, "--json"]
+    words += ["--keep", options.keep] if command == "curate" else []
     runs = [run([sys.executable, "-m", "qrft", *map(str, words)]) for _ in range(options.repeat)]
-    return min(runs, key=lambda figures: figures["seconds"]) | {"runs": [figures["seconds"] for figures in runs]}
+    fastest = min(runs, key=lambda figures: figures["seconds"])
+    print(command, samples.name, fastest, file=sys.stderr)
+    return fastest | {"runs": [figures["seconds"] for figures in runs]}
 
 
 def run(words: list[str]) -> dict[str, Any]:
     start = time.perf_counter()
     process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
-    facts = json.loads(process.stdout.read())  # type: ignore[union-attr]
+    printed = process.stdout.read()  # type: ignore[union-attr]
     _, status, usage = os.wait4(process.pid, 0)
     if status:
         raise SystemExit(f"{' '.join(words)}: ended with {status}")
+    facts = json.loads(printed)
     return {
         "seconds": round(time.perf_counter() - start, 2),
         "processor_seconds": round(usage.ru_utime + usage.ru_stime, 2),
