@@ -47,8 +47,6 @@ OUTPUT_DIR = click.option(
     show_default=True,
     help="Where the run folders and the store lie.",
 )
-
-
 FILE = click.Path(path_type=Path)
 
 

@@ -233,13 +233,20 @@ def test_a_long_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_parquet_rows_without_a_text(tmp_path: Path) -> None:
-    raw = pa.array([b"a", None, b"\xff\xe2\x82", b"b"])
-    pq.write_table(pa.table({"problem_id": pa.array([1, 1, 2, None]), "completion": raw}), tmp_path / "s.parquet")
+    raw = pa.array([b"a", None, b"\xff\xe2\x82", b"b", b"c", b"d"])
+    ids, indexes = pa.array([1, 1, 2, None, 1, 2]), pa.array([0, 1, 0, 0, 2**64 - 1, 2**31], pa.uint64())
+    table = {"problem_id": ids, "completion": raw, "sample_index": indexes}
+    pq.write_table(pa.table(table), tmp_path / "s.parquet")
     found, faults = read(tmp_path / "s.parquet")
     assert found == [("1", 0, "s", "a"), ("2", 0, "s", "\ufffd\ufffd")]
+    lists = table | {"completion": pa.array([[text, None] for text in raw.to_pylist()], pa.list_(pa.binary()))}
+    pq.write_table(pa.table(lists).slice(2, 1), tmp_path / "t.parquet")
+    assert read(tmp_path / "t.parquet")[0] == [("2", 0, "t", "\ufffd\ufffd")]
     assert faults.first == [
         f"{tmp_path}/s.parquet:2: found no completion.",
         f"{tmp_path}/s.parquet:4: found no problem_id.",
+        f"{tmp_path}/s.parquet:5: sample_index is -1, expected a whole number from 0.",
+        f"{tmp_path}/s.parquet:6: sample_index is 2147483648, expected a whole number from 0.",
     ]
 
 

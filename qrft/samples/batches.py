@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from qrft.errors import DataError
 from qrft.files import is_parquet
 from qrft.samples import jsonl, parquet
-from qrft.samples.rows import Faults, Rows
+from qrft.samples.rows import INDEXES, Faults, Rows
 
 T = TypeVar("T")
 _SUFFIX = re.compile(r"(\.(jsonl|json|parquet|gz|zst))*$")
@@ -85,8 +85,8 @@ def ahead(tasks: Iterable[Callable[[], T]], num_threads: int) -> Iterator[T]:
 
 def _batch(read: Callable[[], tuple[Rows, Faults]], path: Path, model: str, problem_ids: pa.Array) -> Batch:
     rows, faults = read()
-    rows = _flat(_without_nulls(rows, path, faults))
-    rows = _without_nulls(rows, path, faults)
+    rows = _flat(_whole(rows, path, faults))
+    rows = _whole(rows, path, faults)
     numbers = rows.numbers
 
     def place(row: int) -> str:
@@ -98,16 +98,24 @@ def _batch(read: Callable[[], tuple[Rows, Faults]], path: Path, model: str, prob
     return Batch(problem, rows.completions, indexes, models, place, faults)
 
 
-def _without_nulls(rows: Rows, path: Path, faults: Faults) -> Rows:
-    if not rows.ids.null_count + rows.completions.null_count:
+def _whole(rows: Rows, path: Path, faults: Faults) -> Rows:
+    """The rows that are no faults."""
+    indexes = rows.indexes.fill_null(0).to_numpy()
+    is_whole = rows.ids.is_valid().to_numpy(False) & rows.completions.is_valid().to_numpy(False)
+    is_whole &= (indexes >= INDEXES.start) & (indexes < INDEXES.stop)
+    if is_whole.all():
         return rows
-    is_whole = pc.and_(rows.ids.is_valid(), rows.completions.is_valid())
-    whole = is_whole.to_numpy(zero_copy_only=False)
-    for row in np.flatnonzero(~whole).tolist():
-        what = "completion" if rows.ids[row].is_valid else "problem_id"
-        faults.add(f"{path}:{rows.numbers[row]}: found no {what}.")
-    ids, completions, indexes, models = (column.filter(is_whole) for column in rows[:4])
-    return Rows(ids, completions, indexes, models, np.asarray(rows.numbers)[whole])
+    for row in np.flatnonzero(~is_whole).tolist():
+        faults.add(f"{path}:{rows.numbers[row]}: {_fault(rows, row)}")
+    ids, completions, found, models = (column.filter(pa.array(is_whole)) for column in rows[:4])
+    return Rows(ids, completions, found, models, np.asarray(rows.numbers)[is_whole])
+
+
+def _fault(rows: Rows, row: int) -> str:
+    for name, column in (("problem_id", rows.ids), ("completion", rows.completions)):
+        if not column[row].is_valid:
+            return f"found no {name}."
+    return f"sample_index is {rows.indexes[row]}, expected a whole number from 0."
 
 
 def _flat(rows: Rows) -> Rows:

@@ -11,12 +11,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.json
 
 from qrft.errors import DataError
 from qrft.files import line_blocks
-from qrft.samples.rows import Faults, Rows
+from qrft.samples.rows import INDEXES, Faults, Rows
 from qrft.samples.spellings import Names, find_names
 
 _BOM = b"\xef\xbb\xbf"
@@ -94,11 +93,9 @@ def _parse_block(block: bytes, layout: _Layout) -> pa.Table | None:
     try:
         table = pa.json.read_json(pa.BufferReader(block), whole, options)
         table.validate(full=True)
+        return table
     except pa.ArrowException:
         return None
-    name = layout.names.sample_index
-    is_odd = name and pc.any(pc.or_(pc.less(table[name], 0), pc.greater_equal(table[name], 2**31))).as_py()
-    return None if is_odd else table
 
 
 # ------------------------------------------------------------------------------------------------- line by line ----
@@ -111,8 +108,10 @@ def _parse_lines(block: bytes, layout: _Layout | None, path: Path, first_line: i
     for number, line in enumerate(block.split(b"\n"), first_line):
         if line.strip():
             try:
-                rows.append(_row(_object(line), layout))
-                numbers.append(number)
+                row = _object(line)
+                if layout:  # else no line of the block holds an object
+                    rows.append(_row(row, layout))
+                    numbers.append(number)
             except ValueError as error:
                 faults.add(f"{path}:{number}: {error}")
     texts = pa.large_string()
@@ -132,10 +131,8 @@ def _object(line: bytes) -> dict[str, Any]:
     return row
 
 
-def _row(row: dict[str, Any], layout: _Layout | None) -> tuple[str | None, Any, int | None, str | None]:
+def _row(row: dict[str, Any], layout: _Layout) -> tuple[str | None, Any, int | None, str | None]:
     """The row's four fields. Raises ValueError for a value that is missing or of a wrong type."""
-    if layout is None:
-        raise AssertionError("a file's first object makes its layout")
     names, values = layout.names, [row.get(name) if name else None for name in layout.names]
     if values[0] is None or values[1] is None:
         raise ValueError(f"found no {'problem_id' if values[0] is None else 'completion'}.")
@@ -156,9 +153,9 @@ def _id(value: Any, name: str) -> str | None:
 
 
 def _index(value: Any) -> int | None:
-    if value is None or (type(value) is int and 0 <= value < 2**31):
-        return value
-    raise ValueError(f"sample_index is {_shown(value)}, expected a whole number from 0.")
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value not in INDEXES):
+        raise ValueError(f"sample_index is {_shown(value)}, expected a whole number from 0.")
+    return value
 
 
 def _text(value: Any, name: str) -> str | None:

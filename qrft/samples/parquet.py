@@ -15,7 +15,8 @@ from qrft.files import read_errors
 from qrft.samples.rows import Faults, Rows
 from qrft.samples.spellings import Names, find_names
 
-BATCH_ROWS = 16_384  # about as much text as a block of JSONL
+BATCH_ROWS = 16_384  # some MB of text, as in a block of JSONL
+BATCH_LISTS = 256  # of up to hundreds of texts
 
 
 def read(path: Path) -> Iterator[tuple[Callable[[], tuple[Rows, Faults]], int]]:
@@ -25,7 +26,8 @@ def read(path: Path) -> Iterator[tuple[Callable[[], tuple[Rows, Faults]], int]]:
         _check(file.schema_arrow, names, path)
         num_rows, row, size = file.metadata.num_rows, 0, path.stat().st_size
         wanted = [name for name in names if name]
-        for batch in file.iter_batches(BATCH_ROWS, columns=wanted, use_threads=False):
+        is_list = _is_list(file.schema_arrow.field(names.completion).type)
+        for batch in file.iter_batches(BATCH_LISTS if is_list else BATCH_ROWS, columns=wanted, use_threads=False):
             yield partial(_rows, batch, names, row + 1), size * (row + len(batch)) // num_rows
             row += len(batch)
 
@@ -65,30 +67,43 @@ def _rows(batch: pa.RecordBatch, names: Names, first: int) -> tuple[Rows, Faults
     ids, completions = batch[names.problem_id], batch[names.completion]
     nothing = pa.nulls(len(batch))
     rows = Rows(
-        ids.cast(pa.int64()) if pa.types.is_integer(ids.type) else _texts(ids),
+        _texts(ids),
         _lists(completions) if _is_list(completions.type) else _texts(completions),
-        (batch[names.sample_index] if names.sample_index else nothing).cast(pa.int64()),
+        (batch[names.sample_index] if names.sample_index else nothing).cast(pa.int64(), safe=False),
         _texts(batch[names.model] if names.model else nothing),
         range(first, first + len(batch)),
     )
     return rows, Faults()
 
 
-def _lists(column: pa.Array) -> pa.Array:
-    """As lists with 32-bit offsets, of texts."""
-    lists = column.cast(pa.list_(column.type.value_type))
-    texts = _texts(lists.values)
-    return pa.ListArray.from_arrays(lists.offsets, texts, mask=lists.is_null() if lists.null_count else None)
-
-
 def _texts(column: pa.Array) -> pa.Array:
-    """As large_string in valid UTF-8: a byte that is no part of it becomes U+FFFD, as everywhere in Python."""
-    if pa.types.is_dictionary(column.type):
-        column = column.dictionary_decode()
+    """As large_string in valid UTF-8: a byte that is no part of it becomes U+FFFD."""
+    column = column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
+    texts = _cast(column, pa.large_string())
+    if texts is None:
+        texts = pa.array([_decoded(text) for text in column.cast(pa.large_binary()).to_pylist()], pa.large_string())
+    return texts
+
+
+def _lists(column: pa.Array) -> pa.Array:
+    """As `_texts`, in lists."""
+    kind = pa.list_(pa.large_string())
+    lists = _cast(column, kind)
+    if lists is None:
+        found = column.cast(pa.list_(pa.large_binary())).to_pylist()
+        lists = pa.array([texts if texts is None else [_decoded(text) for text in texts] for texts in found], kind)
+    return lists
+
+
+def _cast(column: pa.Array, kind: Any) -> pa.Array | None:
+    """None for invalid UTF-8. Arrow trusts columns of strings, so they are checked too."""
     try:
-        texts = column.cast(pa.large_string())
+        texts = column.cast(kind)
         texts.validate(full=True)
         return texts
-    except pa.ArrowException:
-        raw = column.cast(pa.large_binary()).to_pylist()
-        return pa.array([text if text is None else text.decode(errors="replace") for text in raw], pa.large_string())
+    except pa.ArrowInvalid:
+        return None
+
+
+def _decoded(text: bytes | None) -> str | None:
+    return None if text is None else text.decode(errors="replace")

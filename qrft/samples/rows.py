@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 SHOWN_FAULTS = 5
+INDEXES = range(2**31)  # what a sample_index may be: the tables hold 32 bits
 
 
 @dataclass
@@ -30,7 +31,7 @@ class Faults:
 
 
 class Rows(NamedTuple):
-    """What a reader found, row-aligned. A null is a fault of that row."""
+    """What a reader found, row-aligned. A null id or completion, or an index out of INDEXES, is a fault of that row."""
 
     ids: pa.Array  # int64 or large_string
     completions: pa.Array  # large_string, or lists of them: the samples of one problem
