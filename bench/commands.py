@@ -9,6 +9,7 @@ SAMPLES: as many samples of GSM8K's training problems as are to be measured, wit
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import subprocess
@@ -47,7 +48,9 @@ def main() -> None:
 
 def measure(options: argparse.Namespace, folder: Path) -> Iterator[tuple[str, Any]]:
     parquet = folder / "samples.parquet"
-    pq.write_table(pa.json.read_json(options.samples), parquet)
+    with pa.json.open_json(options.samples) as reader, pq.ParquetWriter(parquet, reader.schema) as writer:
+        for batch in reader:  # a table of all would count as memory of the processes that are measured
+            writer.write_batch(batch)
     for name, samples in (("JSONL", options.samples), ("Parquet", parquet)):
         for command, output in (("curate", "training.jsonl"), ("grade", "graded.parquet")):
             yield f"{command} {name}", best(options, command, samples, options.problems, folder / output)
@@ -61,15 +64,21 @@ def grown(options: argparse.Namespace, num_rows: int, folder: Path) -> tuple[Pat
     """The samples and their problems again and again, each copy with ids of its own, cut at `num_rows`."""
     samples, problems = folder / "grown.jsonl", folder / "problems.jsonl"
     texts = options.problems.read_bytes().splitlines(keepends=True)
-    rows = [json.loads(line) for line in options.samples.open(encoding="utf-8")]
-    copies = -(-num_rows // len(rows))
-    problems.write_bytes(b"".join(texts * copies))
     with samples.open("w", encoding="utf-8") as file:
-        for number in range(num_rows):
-            copy, place = divmod(number, len(rows))
-            row = rows[place] | {"problem_id": rows[place]["problem_id"] + copy * len(texts)}
+        for copy, line in itertools.islice(repeated(options.samples), num_rows):
+            row = json.loads(line)
+            row["problem_id"] += copy * len(texts)
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
+    problems.write_bytes(b"".join(texts * (copy + 1)))
     return samples, problems
+
+
+def repeated(path: Path) -> Iterator[tuple[int, str]]:
+    """Its lines without end, each with how often it came before."""
+    for copy in itertools.count():
+        with path.open(encoding="utf-8") as file:
+            for line in file:
+                yield copy, line
 
 
 def best(options: argparse.Namespace, command: str, samples: Path, problems: Path, output: Path) -> dict[str, Any]:

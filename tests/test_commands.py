@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import collections
+import inspect
 import json
 import os
 import random
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
@@ -191,27 +193,65 @@ def many_samples(num: int = 3000) -> list[dict[str, Any]]:
     return rows
 
 
-def test_curate_decides_as_the_core_does_on_the_whole_table(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However the rows are cut into blocks and parts, and whether they went through the disk."""
+@dataclass
+class Made:
+    """Made problems and samples in files, and what the core says of the whole table at once."""
+
+    texts: list[str]
+    problems: list[int]
+    golds: list[str]
+
+    def expected(self, **options: Any) -> list[tuple[str, str]]:
+        graded = core.grade(self.texts, [gold.rpartition("#### ")[2] for gold in self.golds])
+        rows = core.curate(self.texts, self.problems, graded, gold_texts=self.golds, **options)
+        assert len(rows) > 100
+        return [(f"p{problem}", self.texts[i]) for problem, i in sorted((self.problems[i], i) for i in rows.tolist())]
+
+    def found(self, *words: str) -> list[tuple[str, str]]:
+        qrft("curate", "r.jsonl", "--problems", "q.jsonl", "-o", "t.jsonl", "--threads", "2", *words)
+        return [(row["problem_id"], row["completion"]) for row in lines("t.jsonl") if row["source"] != "gold"]
+
+
+@pytest.fixture
+def made(folder: Path) -> Made:
+    golds = [f"<<{i % 8}+0={i % 8}>> #### {i % 8}" for i in range(100)]
     rows = many_samples()
-    problems = [{"id": f"p{i}", "question": "?", "answer": f"<<{i % 8}+0={i % 8}>> #### {i % 8}"} for i in range(100)]
-    write("q.jsonl", problems)
+    write("q.jsonl", [{"id": f"p{i}", "question": "?", "answer": gold} for i, gold in enumerate(golds)])
     write("r.jsonl", rows)
-    texts, ids = [row["response"] for row in rows], [row["id"] for row in rows]
-    golds = {row["id"]: row["answer"] for row in problems}
-    graded = core.grade(texts, [golds[name].rpartition("#### ")[2] for name in ids])
-    expected = core.curate(texts, ids, graded, gold_texts=[golds[name] for name in ids])
-    assert len(expected) > 100
-    wanted = sorted((int(ids[i][1:]), int(i)) for i in expected)
-    for budget, block_bytes in ((1 << 30, 1 << 22), (1 << 30, 1000), (0, 1 << 22), (20_000, 5000)):
-        monkeypatch.setattr(spool, "BUDGET_BYTES", budget)
-        monkeypatch.setattr("qrft.files.BLOCK_BYTES", block_bytes)
-        qrft("curate", "r.jsonl", "--problems", "q.jsonl", "-o", "t.jsonl", "--threads", "2")
-        sampled = [(row["problem_id"], row["completion"]) for row in lines("t.jsonl") if row["source"] != "gold"]
-        assert sampled == [(f"p{problem}", texts[i]) for problem, i in wanted]
-        firsts = {row["problem_id"]: row["source"] for row in reversed(lines("t.jsonl"))}
-        assert set(firsts.values()) == {"gold"}
+    problems = [int(row["id"][1:]) for row in rows]
+    return Made([row["response"] for row in rows], problems, [golds[problem] for problem in problems])
+
+
+@pytest.mark.parametrize("budget", [1 << 30, 20_000, 0])
+@pytest.mark.parametrize("block_bytes", [1 << 22, 1000])
+def test_curate_decides_as_the_core_does_on_the_whole_table(
+    made: Made, budget: int, block_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However the rows are cut into blocks and parts, and whether they went through the disk."""
+    monkeypatch.setattr(spool, "BUDGET_BYTES", budget)
+    monkeypatch.setattr("qrft.files.BLOCK_BYTES", block_bytes)
+    assert made.found() == made.expected()
+    firsts = {row["problem_id"]: row["source"] for row in reversed(lines("t.jsonl"))}
+    assert set(firsts.values()) == {"gold"}
     assert sorted(path.name for path in Path().iterdir()) == [f"{name}.jsonl" for name in "pqrst"]
+
+
+HAS_OPTIONS = "max_per_problem" in inspect.signature(core.curate).parameters
+
+
+@pytest.mark.parametrize(
+    ("words", "options"),
+    [
+        (["--keep", "first"], {"keep": "first"}),
+        (["--keep", "shortest"], {"keep": "shortest"}),
+        (["--keep", "longest", "--max-per-problem", "1"], {"keep": "longest", "max_per_problem": 1}),
+        (["--no-dedup"], {"dedup": False}),
+    ],
+)
+def test_options_of_selection_reach_the_core(made: Made, words: list[str], options: dict[str, Any]) -> None:
+    if options != {"keep": "first"} and not HAS_OPTIONS:
+        pytest.skip("core.curate has no max_per_problem, dedup, shortest and longest yet")
+    assert made.found(*words) == made.expected(**options)
 
 
 def test_samples_of_several_files_and_forms_are_pooled() -> None:

@@ -197,7 +197,7 @@ def readable(line: bytes) -> tuple[str, str]:
     return str(int(row["problem_id"])), row["completion"].encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(st.lists(st.sampled_from(GOOD + BAD + BLANK), max_size=12), st.booleans(), st.integers(1, 400))
 def test_what_stands_around_a_line_changes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lines: list[bytes], ends: bool, block_bytes: int
