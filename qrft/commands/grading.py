@@ -81,8 +81,9 @@ class Problems:
         return len(self.ids)
 
     def gold(self, problem: npt.NDArray[np.int32]) -> pa.DictionaryArray:
-        """Each row's gold answer."""
-        return pa.DictionaryArray.from_arrays(pa.array(problem), self.answers)
+        """Each row's gold answer. Only those of the rows are in the dictionary: the core reads all of it."""
+        rows = pa.array(problem).dictionary_encode()
+        return pa.DictionaryArray.from_arrays(rows.indices, self.answers.take(rows.dictionary))
 
 
 class Graded(NamedTuple):

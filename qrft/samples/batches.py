@@ -47,11 +47,12 @@ class Unit(NamedTuple):
 def units(paths: Sequence[Path], problem_ids: pa.Array) -> Iterator[Unit]:
     """The pieces of all files in order. Raises DataError for a file that is missing, empty or of another kind."""
     names, before = default_models(paths), 0
+    known = {problem_id: row for row, problem_id in enumerate(problem_ids.to_pylist())}
     for path in paths:
         num_units = 0
         for rows, position in (parquet if is_parquet(path) else jsonl).read(path):
             num_units += 1
-            yield Unit(partial(_batch, rows, path, names[path], problem_ids), before + position)
+            yield Unit(partial(_batch, rows, path, names[path], known), before + position)
         if num_units == 0:
             raise DataError(f"{path}: empty. Expected samples, one a row, with problem_id and completion.")
         before += path.stat().st_size
@@ -83,7 +84,7 @@ def ahead(tasks: Iterable[Callable[[], T]], num_threads: int) -> Iterator[T]:
 # ------------------------------------------------------------------------------------------------ rows to batch ----
 
 
-def _batch(read: Callable[[], tuple[Rows, Faults]], path: Path, model: str, problem_ids: pa.Array) -> Batch:
+def _batch(read: Callable[[], tuple[Rows, Faults]], path: Path, model: str, known: dict[str, int]) -> Batch:
     rows, faults = read()
     rows = _flat(_whole(rows, path, faults))
     rows = _whole(rows, path, faults)
@@ -93,7 +94,7 @@ def _batch(read: Callable[[], tuple[Rows, Faults]], path: Path, model: str, prob
         return f"{path}:{int(numbers[row])}"
 
     indexes = rows.indexes.fill_null(-1).to_numpy()
-    problem = _problems(rows.ids, problem_ids, place)
+    problem = _problems(rows.ids, known, place)
     models = rows.models.fill_null(model).dictionary_encode()
     return Batch(problem, rows.completions, indexes, models, place, faults)
 
@@ -128,21 +129,22 @@ def _flat(rows: Rows) -> Rows:
     return Rows(rows.ids.take(row), rows.completions.flatten(), nothing, rows.models.take(row), numbers)
 
 
-def _problems(ids: pa.Array, problem_ids: pa.Array, place: Callable[[int], str]) -> npt.NDArray[np.int32]:
-    found = pc.index_in(ids.cast(pa.large_string()), value_set=problem_ids)
-    if found.null_count:
-        row = int(np.flatnonzero(found.is_null().to_numpy(zero_copy_only=False))[0])
-        raise DataError(_unknown(str(ids[row].as_py()), place(row), problem_ids))
-    numbers: npt.NDArray[np.int32] = found.to_numpy()
-    return numbers
+def _problems(ids: pa.Array, known: dict[str, int], place: Callable[[int], str]) -> npt.NDArray[np.int32]:
+    """The ids' rows among the problems. A batch has few different ones, so it costs the same however many are known."""
+    encoded = ids.dictionary_encode()
+    codes, names = encoded.indices.to_numpy(), [str(name) for name in encoded.dictionary.to_pylist()]
+    rows: npt.NDArray[np.int32] = np.array([known.get(name, -1) for name in names], np.int32)[codes]
+    if (rows < 0).any():
+        row = int(np.flatnonzero(rows < 0)[0])
+        raise DataError(_unknown(names[codes[row]], place(row), list(known)))
+    return rows
 
 
-def _unknown(problem_id: str, place: str, problem_ids: pa.Array) -> str:
-    first, last = problem_ids[0].as_py(), problem_ids[len(problem_ids) - 1].as_py()
-    have = f"{len(problem_ids):,} problems with the ids {first} to {last}"
+def _unknown(problem_id: str, place: str, known: Sequence[str]) -> str:
+    have = f"{len(known):,} problems with the ids {known[0]} to {known[-1]}"
     way_out = "Give the PROBLEMS that these samples are of"
-    if problem_id == str(len(problem_ids)):
+    if problem_id == str(len(known)):
         way_out += "; did you count from 1? Row numbers count from 0"
-    elif problem_id.isdecimal() and len(problem_id) < 18 and int(problem_id) < len(problem_ids):
+    elif problem_id.isdecimal() and len(problem_id) < 18 and int(problem_id) < len(known):
         way_out += "; did you mean the row number? It counts only where PROBLEMS has no ids"
     return f"{place}: problem_id {problem_id[:60]!r} is unknown: there are {have}. {way_out}."

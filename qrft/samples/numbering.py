@@ -49,8 +49,8 @@ class Numbering:
 
     def _count(self, pairs: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """How many rows of the same pair came before each."""
-        needed = len(self.models) * len(self._problem_ids)
-        self._counts = np.concatenate([self._counts, np.zeros(needed - len(self._counts), np.int64)])
+        if lacking := len(self.models) * len(self._problem_ids) - len(self._counts):
+            self._counts = np.concatenate([self._counts, np.zeros(lacking, np.int64)])
         order = np.argsort(pairs, kind="stable")
         groups, starts, sizes = np.unique(pairs[order], return_index=True, return_counts=True)
         ranks = np.empty(len(pairs), np.int64)
