@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,59 @@ OUTPUT_DIR = click.option(
     show_default=True,
     help="Where the run folders and the store lie.",
 )
+FILE = click.Path(path_type=Path)
+
+
+def numbers(context: click.Context, option: click.Parameter, value: str | None) -> list[int] | None:
+    """Whole numbers above 0 with commas between them; none for an empty text."""
+    words = [word.strip() for word in (value or "").split(",") if word.strip()]
+    if not all(word.isdecimal() and int(word) > 0 for word in words):
+        raise click.BadParameter(f"{value!r} is not whole numbers above 0 with commas between them, such as 1,4,16.")
+    return None if value is None else [int(word) for word in words]
+
+
+def samples_command(function: Callable[..., None]) -> Callable[..., None]:
+    """The arguments of the commands that work on anyone's samples. The choices are those of core.Rules."""
+    for add in reversed(
+        (
+            click.argument("samples", nargs=-1, required=True, type=FILE),
+            click.option("--problems", required=True, help="A file (JSONL, Parquet) or a name, such as gsm8k/test."),
+            click.option(
+                "--mode",
+                type=click.Choice(["default", "paper"]),
+                default="default",
+                show_default=True,
+                help="paper: decide as the paper's own script does, without the four options that follow.",
+            ),
+            click.option(
+                "--answer-format",
+                type=click.Choice(["gsm8k", "boxed", "answer-is", "last-number", "auto"]),
+                default="gsm8k",
+                show_default=True,
+                help="Where the answer stands.",
+            ),
+            click.option("--marker", help="The text after which the answer stands."),
+            click.option(
+                "--equations",
+                type=click.Choice(["marked", "anywhere"]),
+                default="marked",
+                show_default=True,
+                help="Check those between << and >>, or those in running text too.",
+            ),
+            click.option(
+                "--order",
+                type=click.Choice(["exact", "commutative"]),
+                default="exact",
+                show_default=True,
+                help="Whether swapped operands of + and * make another path.",
+            ),
+            click.option("--threads", type=click.IntRange(1), help="How many to use. [default: all cores]"),
+            click.option("--strict", is_flag=True, help="A malformed row is an error, and not skipped."),
+            click.option("--json", "as_json", is_flag=True, help="Print the figures as one JSON object."),
+        )
+    ):
+        function = add(function)
+    return function
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -97,6 +151,80 @@ def pretrain(recipe: str, overrides: tuple[str, ...], out: Path) -> None:
     from qrft import run as runs
 
     runs.pretrain(recipe, overrides, out, console.Terminal())
+
+
+@main.command()
+@samples_command
+@click.option("--output", "-o", type=FILE, required=True, help="The file to write: .parquet.")
+@command
+def grade(output: Path, as_json: bool, **settings: Any) -> None:
+    """A verdict for each of the SAMPLES: its answer, whether it is right, its equations."""
+    from qrft.commands import grade as work
+
+    _show(as_json, settings, lambda task: work.run(task, output))
+
+
+@main.command()
+@samples_command
+@click.option("--output", "-o", type=FILE, required=True, help="The file to write: .jsonl or .parquet.")
+@click.option(
+    "--keep",
+    type=click.Choice(["farthest", "first", "shortest", "longest"]),
+    default="farthest",
+    show_default=True,
+    help="Which of the paths with the same equations is kept.",
+)
+@click.option("--max-per-problem", type=click.IntRange(1), help="Keep at most so many paths of a problem.")
+@click.option("--no-dedup", is_flag=True, help="Keep every right path, those with the same equations too.")
+@click.option("--no-gold", is_flag=True, help="Leave the gold solutions out.")
+@command
+def curate(
+    output: Path, keep: str, max_per_problem: int | None, no_dedup: bool, no_gold: bool, as_json: bool, **settings: Any
+) -> None:
+    """Make a training set of SAMPLES: the gold solutions, and the right and distinct paths."""
+    from qrft.commands import curate as work
+
+    selection = work.Selection(keep, max_per_problem, not no_dedup, not no_gold)
+    _show(as_json, settings, lambda task: work.run(task, output, selection))
+
+
+@main.command()
+@samples_command
+@click.option("--maj", callback=numbers, metavar="K,...", help="Vote of K samples. [default: powers of 2, and all]")
+@click.option("--pass", "passes", callback=numbers, metavar="K,...", help="Any of K samples. [default: as for --maj]")
+@command
+def evaluate(maj: list[int] | None, passes: list[int] | None, as_json: bool, **settings: Any) -> None:
+    """Say how often SAMPLES are right: one alone (maj1@1), by a vote of K (maj@K), any of K (pass@K)."""
+    from qrft.commands import evaluate as work
+
+    _show(as_json, settings, lambda task: work.run(task, maj, passes))
+
+
+def _show(as_json: bool, settings: dict[str, Any], work: Callable[[Any], dict[str, Any]]) -> None:
+    """Does the work of a command on samples, with a bar on stderr, and shows its facts on stdout."""
+    from qrft.commands.grading import task
+
+    with _bar() as progress:
+        facts = work(task(**settings, progress=progress, warn=lambda message: click.echo(message, err=True)))
+    if as_json:
+        click.echo(json.dumps(facts))
+    else:
+        from qrft import console
+
+        console.Terminal().facts(facts)
+
+
+@contextmanager
+def _bar() -> Iterator[Callable[[int, int, str], None]]:
+    if not sys.stderr.isatty():
+        yield lambda done, total, note: None
+        return
+    from rich.console import Console
+
+    from qrft.console import Terminal
+
+    with Terminal(Console(stderr=True, highlight=False)).bar("MB read") as progress:
+        yield lambda done, total, note: progress(done // 10**6, total // 10**6, note)
 
 
 @main.command()

@@ -50,6 +50,21 @@ class Terminal:
             task = bar.add_task(name, total=None, note="")
             yield lambda done, total, note: bar.update(task, completed=done, total=total, note=note)
 
+    def facts(self, facts: Mapping[str, Any]) -> None:
+        """What `grade`, `curate` and `evaluate` found: counts, means, statuses, and shares with their intervals."""
+        table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+        table.add_column(style="bold")
+        table.add_column(justify="right")
+        for name, value in facts.items():
+            words = name.removeprefix("num_").replace("_", " ")
+            if not isinstance(value, Mapping):
+                table.add_row(words, f"{value:,}" if isinstance(value, int) else f"{value:.3f}")
+            elif "low" in value:
+                table.add_row(name, f"{value['value']:.1%}", f"95% interval {value['low']:.1%} to {value['high']:.1%}")
+            else:
+                table.add_row(words, "", ", ".join(f"{status} {count:,}" for status, count in value.items()))
+        self.console.print(table)
+
     def result(self, summary: Mapping[str, Any], run_dir: Path) -> None:
         """The table at the end of a run."""
         table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))

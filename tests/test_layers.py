@@ -12,9 +12,9 @@ import pytest
 ROOT = Path(__file__).parents[1] / "qrft"
 LAYERS = [
     {"errors", "schema"},
-    {"recipe", "yaml_lines", "recipe_faults", "store", "prompts", "core", "models"},
-    {"problems", "sampling", "training", "gguf", "stats", "report"},
-    {"stages"},
+    {"recipe", "yaml_lines", "recipe_faults", "store", "files", "prompts", "core", "models"},
+    {"problems", "samples", "sampling", "training", "gguf", "stats", "report"},
+    {"stages", "commands"},
     {"pipeline"},
     {"console", "run"},
     {"cli", "__main__"},

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import collections
 import itertools
 import math
 
+import numpy as np
 import pytest
 
-from qrft.stats import expected_distinct, mcnemar, mean, wilson
+from qrft.stats import expected_distinct, interval, majority_at_k, mcnemar, mean, pass_at_k, wilson
 
 
 @pytest.mark.parametrize(("successes", "trials"), [(0, 10), (1, 10), (5, 10), (10, 10), (658, 1000), (0, 1), (1, 1)])
@@ -62,3 +64,47 @@ def test_expected_distinct_against_brute_force(counts: list[int]) -> None:
 def test_mean() -> None:
     assert mean(iter([1, 2, 6])) == 3.0
     assert mean([]) == 0.0
+
+
+def choices(answers: list[int], k: int) -> list[tuple[int, ...]]:
+    return list(itertools.combinations(answers, k))
+
+
+@pytest.mark.parametrize("k", [1, 2, 3, 6])
+def test_pass_at_k_against_brute_force(k: int) -> None:
+    correct = np.arange(7)
+    expected = [np.mean([any(chosen) for chosen in choices([1] * c + [0] * (6 - c), k)]) for c in correct]
+    assert pass_at_k(correct, np.full(7, 6), k) == pytest.approx(expected)
+
+
+def test_pass_at_k_of_many_samples() -> None:
+    assert pass_at_k(np.array([1]), np.array([100_000]), 50_000) == pytest.approx([0.5])
+
+
+# 1 is the right answer, 0 no answer at all.
+VOTED = ("1122300", "1234567", "0000000", "1111111", "2222222", "1000000", "1112223")
+VOTES = [[int(answer) for answer in votes] for votes in VOTED]
+
+
+def share_of_votes(chosen: tuple[int, ...]) -> float:
+    votes = collections.Counter(answer for answer in chosen if answer)
+    top = [answer for answer, count in votes.items() if count == max(votes.values())]
+    return (1 in top) / len(top) if top else 0.0
+
+
+@pytest.mark.parametrize("k", [1, 2, 3, 4, 5, 6, 7])
+def test_majority_at_k_against_brute_force(k: int) -> None:
+    correct = np.array([answers.count(1) for answers in VOTES])
+    voted = [[answers.count(i) for i in range(2, 8) if i in answers] for answers in VOTES]
+    others, num_others = np.concatenate(voted).astype(int), np.array([len(votes) for votes in voted])
+    found = majority_at_k(correct, others, num_others, np.full(len(VOTES), 7), k)
+    expected = [np.mean([share_of_votes(chosen) for chosen in choices(answers, k)]) for answers in VOTES]
+    assert found == pytest.approx(expected, abs=1e-12 if k in (1, 7) else 0.015)
+    assert (majority_at_k(correct, others, num_others, np.full(len(VOTES), 7), k) == found).all()  # seeded
+
+
+def test_interval() -> None:
+    assert interval(np.array([1.0, 0.0, 1.0, 1.0])) == wilson(3, 4)
+    values = np.random.default_rng(1).beta(2, 3, 4000)
+    half = 1.96 * values.std() / math.sqrt(len(values))
+    assert interval(values) == pytest.approx((values.mean() - half, values.mean() + half), abs=half / 10)

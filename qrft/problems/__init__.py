@@ -1,15 +1,17 @@
-"""Problem sets: the built-in ones by name, and JSONL files of people's own."""
+"""Problem sets: the built-in ones by name, and files of people's own; `find` knows the published ones."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from qrft.errors import DataError
+from qrft.files import line_blocks, read_errors
 from qrft.problems import tiny_math
 from qrft.schema import PROBLEMS
 
@@ -28,38 +30,57 @@ def read_jsonl(path: Path, num_problems: int | None = None) -> pa.Table:
     `problem_id` (or `id`) names a problem; without it, its number among the rows, from 0. Raises DataError, with the
     file and the line, for what can't be read.
     """
+    return _table(((place, _parse(line, place)) for place, line in _lines(path)), path, num_problems)
+
+
+def read_parquet(path: Path) -> pa.Table:
+    """As `read_jsonl`, from Parquet: qrft's own problems.parquet too, whose worked solutions stand under `solution`."""
+    with read_errors(path):
+        table = pq.read_table(path)
+    keys = [name for name in ("problem_id", "id", "question", "answer", "solution") if name in table.column_names]
+    rows = [_with_solution(row) for row in table.select(keys).to_pylist()]
+    return _table(((f"{path}:{number}", row) for number, row in enumerate(rows, 1)), path, None)
+
+
+def _with_solution(row: dict[str, Any]) -> dict[str, Any]:
+    return {**row, "answer": row["solution"]} if MARKER in (row.get("solution") or "") else row
+
+
+def _table(found: Iterable[tuple[str, dict[str, Any]]], path: Path, num_problems: int | None) -> pa.Table:
+    """From rows, each with its place for people."""
     rows: list[dict[str, str]] = []
-    lines: dict[str, int] = {}
-    for number, line in _lines(path):
+    places: dict[str, str] = {}
+    for place, fields in found:
         if num_problems is not None and len(rows) == num_problems:
             break
-        place = f"{path}:{number}"
-        row = _row(_parse(line, place), str(len(rows)), place)
-        if row["problem_id"] in lines:
+        row = _row(fields, str(len(rows)), place)
+        if row["problem_id"] in places:
             raise DataError(
-                f"{place}: problem_id {row['problem_id'][:60]!r} was on line {lines[row['problem_id']]} already. "
+                f"{place}: problem_id {row['problem_id'][:60]!r} was on line {places[row['problem_id']]} already. "
                 "Each problem needs an id of its own; without any, the row number serves."
             )
-        lines[row["problem_id"]] = number
+        places[row["problem_id"]] = place.rpartition(":")[2]
         rows.append(row)
     if not rows:
         raise DataError(f'{path}: no problem in it. Expected a line a problem: {{"question": ..., "answer": ...}}.')
     return pa.Table.from_pylist(rows, schema=PROBLEMS)
 
 
-def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """The lines that are not blank, with their numbers from 1."""
-    try:
-        with path.open("rb") as file:
-            yield from ((number, line) for number, line in enumerate(file, 1) if line.strip())
-    except OSError as error:
-        raise DataError(f"{path.absolute()}: can't be read ({error.strerror}). Name a file that can be.") from error
+def _lines(path: Path) -> Iterator[tuple[str, bytes]]:
+    """The lines that are not blank, each with its place."""
+    number = 0
+    for block, _ in line_blocks(path.absolute()):
+        for line in block.removesuffix(b"\n").split(b"\n"):
+            number += 1
+            if line.strip():
+                yield f"{path}:{number}", line
 
 
 def _parse(line: bytes, place: str) -> dict[str, Any]:
     try:
         row = json.loads(line.decode("utf-8-sig"))
-        json.dumps(row, ensure_ascii=False).encode()  # JSON can spell what is no text: half a surrogate pair, "\\ud83d"
+        if b"\\ud" in line.lower():  # JSON can spell what is no text: half a surrogate pair, "\\ud83d"
+            json.dumps(row, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise DataError(
             f"{place}: not JSON in UTF-8 ({error}); found {line.decode(errors='replace').strip()[:60]!r}. "
@@ -73,7 +94,7 @@ def _parse(line: bytes, place: str) -> dict[str, Any]:
 def _row(row: dict[str, Any], default_id: str, place: str) -> dict[str, str]:
     question, solution = (_text(row, key, place) for key in ("question", "answer"))
     if MARKER not in solution:
-        solution = f"{MARKER} {solution}"
+        solution = solution if MARKER in solution else f"{MARKER} {solution}"
     answer = solution.rpartition(MARKER)[2].strip()
     if not answer:
         raise DataError(f"{place}: found nothing after {MARKER}, expected the answer. Correct or remove the line.")

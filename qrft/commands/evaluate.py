@@ -1,0 +1,113 @@
+"""`qrft evaluate`: how often samples are right: one alone, by a vote of K, or any of K."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from qrft import core, stats
+from qrft.commands.grading import Problems, Task, Totals, graded
+from qrft.errors import DataError
+from qrft.samples import Batch
+
+NO_VOTE = -1
+
+
+def run(task: Task, maj: Sequence[int] | None = None, passes: Sequence[int] | None = None) -> dict[str, Any]:
+    """The facts, with `maj1@1`, `maj@K` and `pass@K`, each a value with its 95% interval over all problems.
+
+    maj, passes: the K's; None: powers of two, and the number of samples that every problem has. Raises DataError
+    when a problem has some samples, but fewer than a K that was asked for.
+    """
+    problems = Problems(task)
+    totals = Totals(len(problems))
+    votes = _Votes(task, problems, totals)
+    fewest = int(votes.num_samples[votes.num_samples > 0].min())
+    default = _default_ks(fewest)
+    for k in (*(maj or ()), *(passes or ())):
+        votes.check(k)
+    values = {"maj1@1": votes.share()}
+    values |= {f"maj@{k}": votes.majority(k) for k in (default if maj is None else maj)}
+    values |= {f"pass@{k}": votes.passes(k) for k in (default if passes is None else passes)}
+    unsampled = int((votes.num_samples == 0).sum())
+    return totals.facts() | {"num_unsampled": unsampled} | {name: _metric(value) for name, value in values.items()}
+
+
+def _default_ks(fewest: int) -> list[int]:
+    powers = [2**i for i in range(1, fewest.bit_length())]
+    return sorted({*powers, fewest} - {1})
+
+
+def _metric(values: stats.Floats) -> dict[str, float]:
+    low, high = stats.interval(values)
+    return {"value": float(values.mean()), "low": low, "high": high}
+
+
+class _Votes:
+    """Per problem: its samples, the right ones, and how many gave each other answer."""
+
+    def __init__(self, task: Task, problems: Problems, totals: Totals) -> None:
+        self._problems = problems
+        problem, is_correct, answers = _read(task, problems, totals)
+        self.num_samples = np.bincount(problem, minlength=len(problems))
+        self.num_correct = np.bincount(problem[is_correct], minlength=len(problems))
+        self._is_sampled = self.num_samples > 0
+        wrong = ~is_correct & (answers != NO_VOTE)
+        pairs, self._others = np.unique(problem[wrong].astype(np.int64) << 32 | answers[wrong], return_counts=True)
+        self._num_others = np.bincount(pairs >> 32, minlength=len(problems))
+
+    def check(self, k: int) -> None:
+        short = np.flatnonzero(self._is_sampled & (self.num_samples < k))
+        if len(short):
+            name, found = self._problems.ids[int(short[0])].as_py(), self.num_samples[short[0]]
+            raise DataError(
+                f"K = {k}: problem_id {name!r} has {found} samples ({len(short):,} problems have too few). "
+                f"Ask for a K up to {self.num_samples[self._is_sampled].min()}, or give more samples."
+            )
+
+    def share(self) -> stats.Floats:
+        return self._over_all(self.num_correct[self._is_sampled] / self.num_samples[self._is_sampled])
+
+    def majority(self, k: int) -> stats.Floats:
+        rows = self._is_sampled
+        num_others, num_samples = self._num_others[rows], self.num_samples[rows]
+        won = stats.majority_at_k(self.num_correct[rows], self._others, num_others, num_samples, k)
+        return self._over_all(won)
+
+    def passes(self, k: int) -> stats.Floats:
+        return self._over_all(
+            stats.pass_at_k(self.num_correct[self._is_sampled], self.num_samples[self._is_sampled], k)
+        )
+
+    def _over_all(self, sampled: stats.Floats) -> stats.Floats:
+        """A problem without samples counts as wrong."""
+        values = np.zeros(len(self._problems))
+        values[self._is_sampled] = sampled
+        return values
+
+
+def _read(
+    task: Task, problems: Problems, totals: Totals
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.bool_], npt.NDArray[np.int32]]:
+    """Of each sample: its problem, whether it is right, and the number of its answer's value."""
+
+    def values(batch: Batch, grades: pa.Table) -> pa.DictionaryArray:
+        answers = core.extract_answers(batch.completion, rules=task.rules, num_threads=1)
+        is_read = grades["status"].combine_chunks().to_numpy(zero_copy_only=False) == "ok"
+        width = answers.values.dtype.itemsize
+        raw = pa.Array.from_buffers(pa.binary(width), len(is_read), [None, pa.py_buffer(answers.values)])
+        return pa.compute.if_else(pa.array(is_read), raw, None).dictionary_encode()
+
+    known: dict[bytes, int] = {}
+    columns: list[tuple[npt.NDArray[Any], ...]] = []
+    for part in graded(task, problems, totals, values):
+        numbers = [known.setdefault(value, len(known)) for value in part.extra.dictionary.to_pylist()]
+        codes = np.array([*numbers, NO_VOTE], np.int32)[part.extra.indices.fill_null(len(numbers)).to_numpy()]
+        is_correct = part.grades["is_correct"].to_numpy()
+        columns.append((part.batch.problem, is_correct, codes))
+    problem, is_correct, answers = (np.concatenate(column) for column in zip(*columns, strict=True))
+    return problem, is_correct, answers

@@ -1,0 +1,35 @@
+"""`qrft grade`: a verdict a sample."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from qrft.commands.grading import Graded, Problems, Task, Totals, graded
+from qrft.files import check_output, new_file
+from qrft.schema import GRADED
+
+WRITTEN = pa.schema(
+    [("problem_id", pa.string()), ("sample_index", pa.int32()), ("model", pa.string()), *GRADED],
+)
+
+
+def run(task: Task, output: Path) -> dict[str, Any]:
+    """Writes a row a sample, in the order of the files; a row that could not be read has none. Returns the facts."""
+    check_output(output, [".parquet"], [*task.samples, Path(task.problems)])
+    problems = Problems(task)
+    totals = Totals(len(problems))
+    with new_file(output) as path, pq.ParquetWriter(path, WRITTEN) as writer:
+        for part in graded(task, problems, totals):
+            writer.write_table(_rows(part, problems, totals))
+    return totals.facts()
+
+
+def _rows(part: Graded, problems: Problems, totals: Totals) -> pa.Table:
+    models = pa.DictionaryArray.from_arrays(pa.array(part.models), pa.array(totals.models, pa.string()))
+    ids = problems.ids.take(pa.array(part.batch.problem)).cast(pa.string())
+    columns = [ids, pa.array(part.sample_index), models.cast(pa.string()), *part.grades.columns]
+    return pa.table(columns, schema=WRITTEN)

@@ -1,0 +1,177 @@
+"""The stream that all three commands work on: graded batches, in the order of the files, and what they add up to."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from qrft import core
+from qrft.core.columns import threads as core_threads
+from qrft.core.grading import DEFAULT_RULES
+from qrft.errors import DataError, UsageError
+from qrft.problems.find import load
+from qrft.samples import Batch, Faults, Numbering, ahead, units
+
+Progress = Callable[[int, int, str], None]  # bytes read, bytes in all, a note
+
+
+@dataclass(frozen=True)
+class Task:
+    """What to grade, and how."""
+
+    samples: Sequence[Path]
+    problems: str  # a file or a name
+    rules: core.Rules = DEFAULT_RULES
+    num_threads: int = 1
+    strict: bool = False  # a malformed row is an error
+    progress: Progress = lambda done, total, note: None
+    warn: Callable[[str], None] = lambda message: None
+
+
+def task(
+    samples: Sequence[Path],
+    problems: str,
+    *,
+    threads: int | None = None,
+    strict: bool = False,
+    progress: Progress,
+    warn: Callable[[str], None],
+    **rules: Any,
+) -> Task:
+    """From the options of the command line. Raises UsageError for rules that exclude each other."""
+    try:
+        chosen = core.Rules(**rules)
+    except ValueError as error:
+        raise UsageError(f"{error}.") from None
+    num_threads = core_threads(threads)
+    return Task(list(samples), problems, chosen, num_threads, strict, progress, warn)
+
+
+class Problems:
+    """The table of problems, with what grading needs of it."""
+
+    def __init__(self, task: Task) -> None:
+        self.table = load(task.problems).combine_chunks()
+        self.ids = self._column("problem_id").cast(pa.large_string())
+        self.answers = self._column("answer")
+        self.solutions = self._column("solution")
+        self._warn(task)
+
+    def _warn(self, task: Task) -> None:
+        statuses = core.parse_numbers(self.answers, rules=task.rules, num_threads=1).statuses
+        unread = np.flatnonzero(pc.not_equal(statuses, "ok").to_numpy(zero_copy_only=False)).tolist()
+        if unread:
+            first = f"problem_id {self.ids[unread[0]].as_py()!r}: {self.answers[unread[0]].as_py()[:60]!r}"
+            task.warn(f"{len(unread):,} of {len(self):,} gold answers are no number, so nothing equals them ({first}).")
+
+    def _column(self, name: str) -> pa.Array:
+        column = self.table[name]
+        return column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def gold(self, problem: npt.NDArray[np.int32]) -> pa.DictionaryArray:
+        """Each row's gold answer. Only those of the rows are in the dictionary: the core reads all of it."""
+        rows = pa.array(problem).dictionary_encode()
+        return pa.DictionaryArray.from_arrays(rows.indices, self.answers.take(rows.dictionary))
+
+
+class Graded(NamedTuple):
+    """A batch and its verdicts, row-aligned."""
+
+    batch: Batch
+    grades: pa.Table  # schema.GRADED
+    extra: Any  # what the command asked for beside it
+    models: npt.NDArray[np.int32]  # numbers in Totals.models
+    sample_index: npt.NDArray[np.int32]
+
+
+@dataclass
+class Totals:
+    """What the samples add up to. Whole when `graded` has come to its end."""
+
+    num_problems: int
+    models: list[str] = field(default_factory=list)
+    num_samples: int = 0
+    num_correct: int = 0
+    num_equations_ok: int = 0
+    faults: Faults = field(default_factory=Faults)
+    answer_statuses: Counter[str] = field(default_factory=Counter)
+    equation_statuses: Counter[str] = field(default_factory=Counter)
+
+    def add(self, batch: Batch, grades: pa.Table) -> None:
+        self.faults.extend(batch.faults)
+        self.num_samples += grades.num_rows
+        self.num_correct += pc.sum(grades["is_correct"]).as_py() or 0
+        self.num_equations_ok += int(np.count_nonzero(is_eligible(grades)))
+        for counter, name in ((self.answer_statuses, "status"), (self.equation_statuses, "equations_status")):
+            counter.update({row["values"]: row["counts"] for row in pc.value_counts(grades[name]).to_pylist()})
+
+    def facts(self) -> dict[str, Any]:
+        """As `--json` prints them."""
+        return {
+            "num_samples": self.num_samples,
+            "num_answered": self.answer_statuses["ok"],
+            "num_correct": self.num_correct,
+            "num_equations_ok": self.num_equations_ok,
+            "num_problems": self.num_problems,
+            "num_malformed": self.faults.count,
+            "answer_statuses": dict(self.answer_statuses.most_common()),
+            "equation_statuses": dict(self.equation_statuses.most_common()),
+        }
+
+
+def is_eligible(grades: pa.Table) -> npt.NDArray[np.bool_]:
+    """Correct, and every equation right."""
+    both = pc.and_(grades["is_correct"], pc.equal(grades["equations_status"], "ok"))
+    flags: npt.NDArray[np.bool_] = both.to_numpy()
+    return flags
+
+
+def graded(
+    task: Task, problems: Problems, totals: Totals, also: Callable[[Batch, pa.Table], Any] | None = None
+) -> Iterator[Graded]:
+    """Every batch, graded in threads ahead of its use; `also` runs there too. Raises DataError for bad files."""
+    numbering, size = Numbering(problems.ids), sum(_size(path) for path in task.samples)
+    totals.models = numbering.models
+
+    def work(read: Callable[[], Batch], position: int) -> tuple[Batch, pa.Table, Any, int]:
+        batch = read()
+        grades = core.grade(batch.completion, problems.gold(batch.problem), rules=task.rules, num_threads=1)
+        return batch, grades, also(batch, grades) if also else None, position
+
+    tasks = (partial(work, unit.read, unit.position) for unit in units(task.samples, problems.ids))
+    for batch, grades, extra, position in ahead(tasks, task.num_threads):
+        if task.strict and batch.faults.count:
+            raise DataError(f"{batch.faults.first[0]} Correct or remove it, or leave --strict out to skip such rows.")
+        totals.add(batch, grades)
+        task.progress(position, size, f"{totals.num_samples:,} samples")
+        yield Graded(batch, grades, extra, *numbering.add(batch))
+    numbering.check()
+    _warn(task, totals.faults)
+    if not totals.num_samples:
+        raise DataError(f"{', '.join(map(str, task.samples))}: no sample in it. {''.join(totals.faults.first[:1])}")
+
+
+def _warn(task: Task, faults: Faults) -> None:
+    for message in faults.first:
+        task.warn(f"Skipped: {message}")
+    if faults.count > len(faults.first):
+        task.warn(f"Skipped: {faults.count - len(faults.first):,} more rows.")
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError as error:
+        raise DataError(f"{path}: can't be read ({error.strerror}). Name a file of samples.") from error

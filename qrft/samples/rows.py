@@ -1,0 +1,40 @@
+"""What a reader hands on: rows as they stand in the file, and those that could not be read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+SHOWN_FAULTS = 5
+INDEXES = range(2**31)  # what a sample_index may be: the tables hold 32 bits
+
+
+@dataclass
+class Faults:
+    """Rows that could not be read: how many, and what is wrong with the first ones."""
+
+    count: int = 0
+    first: list[str] = field(default_factory=list)
+
+    def add(self, message: str) -> None:
+        self.count += 1
+        if len(self.first) < SHOWN_FAULTS:
+            self.first.append(message)
+
+    def extend(self, other: Faults) -> None:
+        self.count += other.count
+        self.first.extend(other.first[: SHOWN_FAULTS - len(self.first)])
+
+
+class Rows(NamedTuple):
+    """What a reader found, row-aligned. A null id or completion, or an index out of INDEXES, is a fault of that row."""
+
+    ids: pa.Array  # int64 or large_string
+    completions: pa.Array  # large_string, or lists of them: the samples of one problem
+    indexes: pa.Array  # int64; null where there is none
+    models: pa.Array  # large_string; null where there is none
+    numbers: range | npt.NDArray[np.int64]  # the row's line (JSONL) or row (Parquet), from 1

@@ -1,0 +1,41 @@
+"""Under which names the columns of samples are found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from qrft.errors import DataError
+
+# The first that is there counts. "output" is the last: instruction data calls the gold answer so.
+PROBLEM_ID = ("problem_id", "question_id", "id", "idx")
+_TEXT = ("completion", "response", "generation", "prediction", "sample", "output")
+COMPLETION = tuple(name for text in _TEXT for name in (text, f"{text}s"))
+
+
+class Names(NamedTuple):
+    """What a file calls its columns; None for an optional one that it lacks."""
+
+    problem_id: str
+    completion: str
+    sample_index: str | None
+    model: str | None
+
+
+def find_names(there: Iterable[str], place: str) -> Names:
+    """Raises DataError when a file has no column of problems or none of completions."""
+    listed = list(there)
+    return Names(
+        _first(PROBLEM_ID, listed, place, "the problem"),
+        _first(COMPLETION, listed, place, "the completion"),
+        "sample_index" if "sample_index" in listed else None,
+        "model" if "model" in listed else None,
+    )
+
+
+def _first(spellings: Sequence[str], there: Sequence[str], place: str, what: str) -> str:
+    for name in spellings:
+        if name in there:
+            return name
+    found = ", ".join(there)[:200] or "(none)"
+    raise DataError(f"{place}: no column for {what}; found {found}. Expected one of {', '.join(spellings)}.")
