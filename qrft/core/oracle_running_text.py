@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 MAX_DEPTH = 64
 
-CURRENCY = "(?:\\$|€|£)"
+CURRENCY = "(?:\\$|€|£|¥)"
 SEPARATOR = r"(?:,\\!|\\!,|\\,|\{,\}|,)"
 NUMBER = rf"(?:(?:[1-9]\d{{0,2}}(?:{SEPARATOR}\d{{3}}(?!\d))+|\d+)(?:\.\d+)?|\.\d+)"
 TOKENS = {
