@@ -23,7 +23,8 @@ def run(inputs: Inputs, out: Path, config: Config, progress: Progress) -> Report
         [pa.DictionaryArray.from_arrays(chunk, problems["answer"].combine_chunks()) for chunk in place.chunks],
         pa.dictionary(pa.int32(), pa.string()),
     )
-    graded = core.grade(samples["completion"], gold, num_threads=config["num_threads"])
+    rules = core.Rules(**config["rules"])
+    graded = core.grade(samples["completion"], gold, rules=rules, num_threads=config["num_threads"])
     pq.write_table(graded, out / "graded.parquet")
     num_correct = pc.sum(graded["is_correct"]).as_py() or 0
     progress(graded.num_rows, graded.num_rows, f"{num_correct} correct")
