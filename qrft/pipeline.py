@@ -19,6 +19,7 @@ from types import ModuleType
 from typing import Any, Protocol
 
 from qrft import models, store
+from qrft.core import latex
 from qrft.recipe import BUILTIN_PROBLEMS, Recipe, dump, local_path
 from qrft.stages import curate, evaluate, export, grade, problems, report, sample, train
 from qrft.store import Store
@@ -75,6 +76,8 @@ def plan(recipe: Recipe, model: Path) -> list[Step]:
     greedy = {**sampling, "num_samples": 1, "temperature": 0.0, "top_p": 1.0, "top_k": 0, "seed": 0}
     greedy["max_new_tokens"] = recipe.evaluate.max_new_tokens
     rules = {"rules": recipe.grade.model_dump()}
+    # Once Math-Verify is there, expressions are judged that were not before.
+    grading = {**rules, "judges_expressions": recipe.grade.mode != "paper" and latex.is_available()}
 
     def training(stage: str, rows: Step) -> Step:
         config = recipe.train_config(stage).model_dump(exclude={"checkpoint_minutes"})  # type: ignore[arg-type]
@@ -89,7 +92,7 @@ def plan(recipe: Recipe, model: Path) -> list[Step]:
         answers = step(
             f"{name}/test-samples", "sample", config, model=base, base=base_gguf, problems=test_set, **adapter
         )
-        graded = step(f"{name}/test-graded", "grade", rules, samples=answers, problems=test_set)
+        graded = step(f"{name}/test-graded", "grade", grading, samples=answers, problems=test_set)
         return {name: answers, f"{name}-graded": graded}
 
     train_set = problem_set(step, recipe, "train")
@@ -104,7 +107,7 @@ def plan(recipe: Recipe, model: Path) -> list[Step]:
     samples = step(
         "round-1/samples", "sample", sampled, model=base, base=base_gguf, adapter=sft_gguf, problems=train_set
     )
-    graded = step("round-1/graded", "grade", rules, samples=samples, problems=train_set)
+    graded = step("round-1/graded", "grade", grading, samples=samples, problems=train_set)
     choice = {**recipe.curate.model_dump(), **rules}
     paths = step("round-1/training", "curate", choice, problems=train_set, samples=samples, graded=graded)
     rft = training("rft", paths)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from qrft import core, pipeline, schema
+from qrft.core import latex
 from qrft.models import BUILTIN
 from qrft.recipe import load
 from qrft.stages import curate, grade
 
+needs_math_verify = pytest.mark.skipif(not latex.is_available(), reason="pip install 'qrft[latex]'")
 TINY = Path(__file__).parents[1] / "recipes" / "tiny.yaml"
 GOLD = "6*7=<<6*7=42>>42\n#### 42"
 # Of the path 6+36 the second wording is the one farther from the other path's only text.
@@ -110,6 +113,39 @@ def test_an_answer_format_reaches_the_grades(inputs: dict[str, Path], tmp_path: 
         rules = core.Rules(answer_format=answer_format)  # type: ignore[arg-type]
         golds = ["42"] * len(COMPLETIONS)
         assert pq.read_table(tmp_path / "graded.parquet") == core.grade(COMPLETIONS, golds, rules=rules)
+
+
+@pytest.mark.parametrize("is_there", [False, pytest.param(True, marks=needs_math_verify)])
+def test_expressions_are_judged_where_math_verify_is(
+    inputs: dict[str, Path], tmp_path: Path, is_there: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not is_there:
+        monkeypatch.setitem(sys.modules, "math_verify", None)
+    samples = pq.read_table(inputs["samples"] / "samples.parquet").slice(0, 2)
+    texts = pa.array([r"\boxed{6\cdot7}", r"\boxed{x}"], pa.large_string())
+    place = samples.schema.get_field_index("completion")
+    pq.write_table(samples.set_column(place, "completion", texts), inputs["samples"] / "samples.parquet")
+    notes: list[str] = []
+    config = configs("grade.answer_format=boxed")["round-1/graded"]
+    report = grade.run(inputs, tmp_path, config, lambda done, total, note: notes.append(note))
+    statuses = pq.read_table(tmp_path / "graded.parquet")["status"].to_pylist()
+    if is_there:
+        assert statuses == ["latex_equal", "latex_different"] and report["num_correct"] == 1
+        assert notes == ["1 expressions compared", "2 expressions compared", "1 correct"]
+    else:
+        assert statuses == ["expression"] * 2 and report["num_correct"] == 0
+        assert notes == ["0 correct, 2 expressions not judged (pip install 'qrft[latex]')"]
+
+
+@needs_math_verify
+def test_math_verify_changes_the_plan_where_it_can_judge(monkeypatch: pytest.MonkeyPatch) -> None:
+    def grades(*overrides: str) -> list[str]:
+        steps = pipeline.plan(load(TINY, overrides), BUILTIN["tiny-base"])
+        return [step.digest for step in steps if step.stage == "grade"]
+
+    there = grades(), grades("grade.mode=paper")
+    monkeypatch.setitem(sys.modules, "math_verify", None)
+    assert not set(there[0]) & set(grades()) and there[1] == grades("grade.mode=paper")
 
 
 @pytest.mark.parametrize(
