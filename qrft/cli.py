@@ -231,7 +231,8 @@ def _bar() -> Iterator[Callable[[int, int, str], None]]:
     from qrft.console import Terminal
 
     with Terminal(Console(stderr=True, highlight=False)).bar("MB read") as progress:
-        yield lambda done, total, note: progress(done // 10**6, total // 10**6, note)
+        # Rounded up: what has a total of 0 counts as done.
+        yield lambda done, total, note: progress(-(-done // 10**6), -(-total // 10**6), note)
 
 
 @main.command()

@@ -3,7 +3,7 @@
     problems ─┬─► train (sft) ─► export ─► sample ─► grade ─► curate ─► train (rft) ─► export ─► evaluate ─► report
               └──────────────────────────────────────────────────────────────────────────────────▲
 
-`plan` is pure: it says which steps a recipe needs. `execute` runs what the store lacks.
+`plan` runs nothing: it says which steps a recipe needs. `execute` runs what the store lacks.
 """
 
 from __future__ import annotations

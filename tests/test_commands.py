@@ -138,6 +138,12 @@ def test_rules_reach_the_core() -> None:
         assert pq.read_table("g.parquet").select(schema.GRADED.names) == expected
 
 
+def test_a_marker_may_be_any_bytes() -> None:
+    pq.write_table(pa.table({"id": [0], "output": pa.array(["ä5"])}), "a.parquet")
+    facts = qrft("grade", "a.parquet", "--problems", "p.jsonl", "-o", "g.parquet", "--marker", os.fsdecode(b"\xa4"))
+    assert facts["num_correct"] == 1
+
+
 def test_the_choices_are_those_of_the_rules() -> None:
     offered = {option.name: option.type for option in cli.grade.params}
     for name, kind in (

@@ -167,16 +167,16 @@ def graded(
         task.progress(position, size, f"{totals.num_samples:,} samples{judging}")
 
     tasks = (partial(work, unit.read, unit.position) for unit in units(task.samples, problems.ids))
-    judges_expressions = task.judges_expressions
+    judges_expressions, done = task.judges_expressions, 0
     with latex.Judges(task.num_threads) as judges:
         for batch, grades, extra, position in ahead(tasks, task.num_threads):
             _check(task, batch.faults)
             if judges_expressions and (problems.has_expressions or latex.needs_judging(grades)):
                 columns = batch.completion, problems.gold(batch.problem), grades
-                grades = latex.resolve(*columns, judges, rules=task.rules, progress=partial(tell, position))
+                grades = latex.resolve(*columns, judges, rules=task.rules, progress=partial(tell, done))
                 extra = also(batch, grades)
             totals.add(batch, grades)
-            tell(position)
+            tell(done := position)
             yield Graded(batch, grades, extra, *numbering.add(batch))
     numbering.check()
     _warn(task, totals)
