@@ -15,21 +15,28 @@ import click
 from qrft.errors import QrftError
 
 
-def command(function: Callable[..., None]) -> Callable[..., None]:
-    """A QrftError ends the command with its message and its exit code, without a traceback."""
+def ends_with_a_message(stopped: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """A QrftError ends the command with its message and its exit code, without a traceback; Ctrl-C with `stopped`."""
 
-    @functools.wraps(function)
-    def wrapped(*args: Any, **kwargs: Any) -> None:
-        try:
-            function(*args, **kwargs)
-        except QrftError as error:
-            click.echo(f"Error: {error}", err=True)
-            sys.exit(error.exit_code)
-        except KeyboardInterrupt:
-            click.echo("\nStopped. What is finished is kept: run the same command again.", err=True)
-            sys.exit(130)
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(function)
+        def wrapped(*args: Any, **kwargs: Any) -> None:
+            try:
+                function(*args, **kwargs)
+            except QrftError as error:
+                click.echo(f"Error: {error}", err=True)
+                sys.exit(error.exit_code)
+            except KeyboardInterrupt:
+                click.echo(f"\nStopped. {stopped}", err=True)
+                sys.exit(130)
 
-    return wrapped
+        return wrapped
+
+    return decorate
+
+
+command = ends_with_a_message("What is finished is kept: run the same command again.")
+all_or_nothing = ends_with_a_message("Nothing was written.")
 
 
 OVERRIDES = click.option(
@@ -156,7 +163,7 @@ def pretrain(recipe: str, overrides: tuple[str, ...], out: Path) -> None:
 @main.command()
 @samples_command
 @click.option("--output", "-o", type=FILE, required=True, help="The file to write: .parquet.")
-@command
+@all_or_nothing
 def grade(output: Path, as_json: bool, **settings: Any) -> None:
     """A verdict for each of the SAMPLES: its answer, whether it is right, its equations."""
     from qrft.commands import grade as work
@@ -177,7 +184,7 @@ def grade(output: Path, as_json: bool, **settings: Any) -> None:
 @click.option("--max-per-problem", type=click.IntRange(1), help="Keep at most so many paths of a problem.")
 @click.option("--no-dedup", is_flag=True, help="Keep every right path, those with the same equations too.")
 @click.option("--no-gold", is_flag=True, help="Leave the gold solutions out.")
-@command
+@all_or_nothing
 def curate(
     output: Path, keep: str, max_per_problem: int | None, no_dedup: bool, no_gold: bool, as_json: bool, **settings: Any
 ) -> None:
@@ -192,7 +199,7 @@ def curate(
 @samples_command
 @click.option("--maj", callback=numbers, metavar="K,...", help="Vote of K samples. [default: powers of 2, and all]")
 @click.option("--pass", "passes", callback=numbers, metavar="K,...", help="Any of K samples. [default: as for --maj]")
-@command
+@all_or_nothing
 def evaluate(maj: list[int] | None, passes: list[int] | None, as_json: bool, **settings: Any) -> None:
     """Say how often SAMPLES are right: one alone (maj1@1), by a vote of K (maj@K), any of K (pass@K)."""
     from qrft.commands import evaluate as work
@@ -224,7 +231,8 @@ def _bar() -> Iterator[Callable[[int, int, str], None]]:
     from qrft.console import Terminal
 
     with Terminal(Console(stderr=True, highlight=False)).bar("MB read") as progress:
-        yield lambda done, total, note: progress(done // 10**6, total // 10**6, note)
+        # Rounded up: what has a total of 0 counts as done.
+        yield lambda done, total, note: progress(-(-done // 10**6), -(-total // 10**6), note)
 
 
 @main.command()

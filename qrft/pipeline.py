@@ -3,7 +3,7 @@
     problems ─┬─► train (sft) ─► export ─► sample ─► grade ─► curate ─► train (rft) ─► export ─► evaluate ─► report
               └──────────────────────────────────────────────────────────────────────────────────▲
 
-`plan` is pure: it says which steps a recipe needs. `execute` runs what the store lacks.
+`plan` runs nothing: it says which steps a recipe needs. `execute` runs what the store lacks.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from types import ModuleType
 from typing import Any, Protocol
 
 from qrft import models, store
+from qrft.core import latex
 from qrft.recipe import BUILTIN_PROBLEMS, Recipe, dump, local_path
 from qrft.stages import curate, evaluate, export, grade, problems, report, sample, train
 from qrft.store import Store
@@ -74,6 +75,9 @@ def plan(recipe: Recipe, model: Path) -> list[Step]:
     sampling = {**prompt, **recipe.sample.model_dump(), "seed": recipe.seed}
     greedy = {**sampling, "num_samples": 1, "temperature": 0.0, "top_p": 1.0, "top_k": 0, "seed": 0}
     greedy["max_new_tokens"] = recipe.evaluate.max_new_tokens
+    rules = {"rules": recipe.grade.model_dump()}
+    # Once Math-Verify is there, expressions are judged that were not before.
+    grading = {**rules, "judges_expressions": recipe.grade.mode != "paper" and latex.is_available()}
 
     def training(stage: str, rows: Step) -> Step:
         config = recipe.train_config(stage).model_dump(exclude={"checkpoint_minutes"})  # type: ignore[arg-type]
@@ -88,14 +92,14 @@ def plan(recipe: Recipe, model: Path) -> list[Step]:
         answers = step(
             f"{name}/test-samples", "sample", config, model=base, base=base_gguf, problems=test_set, **adapter
         )
-        graded = step(f"{name}/test-graded", "grade", {}, samples=answers, problems=test_set)
+        graded = step(f"{name}/test-graded", "grade", grading, samples=answers, problems=test_set)
         return {name: answers, f"{name}-graded": graded}
 
     train_set = problem_set(step, recipe, "train")
     test_set = problem_set(step, recipe, "test")
     base_gguf = step("base/gguf", "export", {**prompt, "quant": recipe.gguf.quant}, model=base, problems=test_set)
 
-    gold = step("sft/training", "curate", {"keep": recipe.curate.keep}, problems=train_set)
+    gold = step("sft/training", "curate", {}, problems=train_set)  # nothing to choose among
     sft = training("sft", gold)
     sft_gguf = exported("sft", sft)
 
@@ -103,10 +107,9 @@ def plan(recipe: Recipe, model: Path) -> list[Step]:
     samples = step(
         "round-1/samples", "sample", sampled, model=base, base=base_gguf, adapter=sft_gguf, problems=train_set
     )
-    graded = step("round-1/graded", "grade", {}, samples=samples, problems=train_set)
-    paths = step(
-        "round-1/training", "curate", {"keep": recipe.curate.keep}, problems=train_set, samples=samples, graded=graded
-    )
+    graded = step("round-1/graded", "grade", grading, samples=samples, problems=train_set)
+    choice = {**recipe.curate.model_dump(), **rules}
+    paths = step("round-1/training", "curate", choice, problems=train_set, samples=samples, graded=graded)
     rft = training("rft", paths)
     rft_gguf = exported("rft", rft)
 

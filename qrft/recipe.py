@@ -117,10 +117,45 @@ class Gguf(Section):
     quant: Literal["f32", "f16"] = Field(default="f16", description="How the base model's GGUF file holds its weights.")
 
 
-class Curate(Section):
-    keep: Literal["farthest", "first"] = Field(
-        default="farthest", description="Of equal solution paths keep the one least like the others, or the first."
+class Grade(Section):
+    """The fields of core.Rules; docs/semantics.md defines every value."""
+
+    mode: Literal["default", "paper"] = Field(
+        default="default", description="paper: decide as the paper's own script does; the other keys then stay out."
     )
+    answer_format: Literal["gsm8k", "boxed", "answer-is", "last-number", "auto"] = Field(
+        default="gsm8k", description="Where the answer stands in a solution."
+    )
+    marker: Annotated[str, Field(min_length=1)] | None = Field(
+        default=None, description="The text after which the answer stands, in place of answer_format; null: none."
+    )
+    equations: Literal["marked", "anywhere"] = Field(
+        default="marked", description="Check the equations between << and >>, or those in running text too."
+    )
+    order: Literal["exact", "commutative"] = Field(
+        default="exact", description="Whether swapped operands of + and * make another path, or the same one."
+    )
+
+    @field_validator("answer_format", "marker", "equations", "order")
+    @classmethod
+    def _paper_leaves_no_choice(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if info.data.get("mode") == "paper" and value != (default := cls.model_fields[str(info.field_name)].default):
+            raise _broken_rule(
+                f"found {value!r} with grade.mode paper, which decides everything as the paper does. "
+                f"Allowed: {default or 'null'}, or leave the key out"
+            )
+        return value
+
+
+class Curate(Section):
+    keep: Literal["farthest", "first", "shortest", "longest"] = Field(
+        default="farthest",
+        description="Of solution paths with the same equations keep the one least like the others, the first, ...",
+    )
+    max_per_problem: Count | None = Field(
+        default=None, description="Keep at most so many sampled paths of a problem; null keeps all."
+    )
+    dedup: bool = Field(default=True, description="Keep one path per list of equations; false keeps every right one.")
 
 
 class Evaluate(Section):
@@ -155,6 +190,7 @@ class Recipe(Section):
     rft: TrainOverrides = Field(default_factory=dict, description="Keys of train that differ for rft.")
     sample: Sample = Field(default_factory=Sample, description="How the fine-tuned model is sampled.")
     gguf: Gguf = Field(default_factory=Gguf, description="The base model's file for llama.cpp.")
+    grade: Grade = Field(default_factory=Grade, description="How solutions are judged.")
     curate: Curate = Field(default_factory=Curate, description="Which of the correct samples are kept.")
     evaluate: Evaluate = Field(default_factory=Evaluate, description="Greedy answers to the test problems.")
     num_threads: Count | None = Field(default=None, description="Processor threads; null takes all cores.")

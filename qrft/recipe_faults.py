@@ -102,7 +102,8 @@ def _allowed(rule: Schema) -> str:
         return f"a list of {_allowed(rule['items'])}, not empty"
     if rule["type"] == "string":
         longest = f", at most {rule['maxLength']} characters" if "maxLength" in rule else ""
-        return f"text of the form {rule['pattern']}{longest}" if "pattern" in rule else "text"
+        shortest = ", not empty" if rule.get("minLength") else ""
+        return f"text of the form {rule['pattern']}{longest}" if "pattern" in rule else f"text{shortest}"
     bounds = " and ".join(f"{sign} {rule[name]}" for name, sign in _BOUNDS.items() if name in rule)
     return f"{_KINDS[rule['type']]} {bounds}".rstrip()
 

@@ -276,10 +276,25 @@ ENDLESS = "9^{9^{9^9}}"
 def test_a_hang_costs_its_own_row_only() -> None:
     pairs = [(r"\sqrt{2}", r"\frac{2}{\sqrt{2}}"), (ENDLESS, "5"), ("x+1", "x+2"), (r"\sqrt{", "5"), ("10-3", "7")]
     expected = [True, "timeout", False, "error", True]
-    with ThreadPoolExecutor(1) as other_thread:
-        judged = other_thread.submit(latex.judge, pairs, timeout_seconds=2.0, num_workers=1)
-        assert judged.result() == expected
-    assert latex.judge([], num_workers=1) == []
+    told: list[int] = []
+    with latex.Judges(1, timeout_seconds=2.0) as judges, ThreadPoolExecutor(1) as other_thread:
+        assert other_thread.submit(judges.judge, pairs, told.append).result() == expected
+        assert told == [1, 2, 3, 4, 5]
+        assert judges.judge([*pairs, *pairs], told.append) == expected * 2 and len(told) == 5  # each pair once
+        assert judges.judge([]) == []
+
+
+@needs_math_verify
+def test_closing_does_not_wait_for_what_is_under_way() -> None:
+    with latex.Judges(2, timeout_seconds=600.0) as judges, ThreadPoolExecutor(1) as other_thread:
+        assert judges.judge([("x+1", "1+x")]) == [True]  # so a worker is there
+        waiting = other_thread.submit(judges.judge, [(ENDLESS, "5"), (ENDLESS, "6"), (ENDLESS, "7")])
+        time.sleep(0.5)
+        processes = [worker._process for worker in judges._workers if worker._process]
+        start = time.monotonic()
+        judges.__exit__()
+        assert processes and all(process.poll() is not None for process in processes)
+        assert time.monotonic() - start < 20 and waiting.exception() is not None
 
 
 @needs_math_verify
@@ -317,7 +332,8 @@ def test_resolve_judges_the_rows_with_an_expression() -> None:
     chunked = pa.concat_tables([graded[:4], graded[4:]])
     column = pa.chunked_array([pa.array(texts[:7]), pa.array(texts[7:])])
     dictionary = pa.array(golds).dictionary_encode()
-    resolved = latex.resolve(column, dictionary, chunked, rules=rules, timeout_seconds=5.0, num_workers=2)
+    with latex.Judges(2) as judges:
+        resolved = latex.resolve(column, dictionary, chunked, judges, rules=rules)
     assert resolved["status"].to_pylist() == after
     correct = [status == "latex_equal" or text == r"\boxed{5}" for text, status in zip(texts, after, strict=True)]
     assert resolved["is_correct"].to_pylist() == correct
@@ -327,6 +343,6 @@ def test_resolve_judges_the_rows_with_an_expression() -> None:
 
 
 def test_without_math_verify_the_message_says_what_to_do() -> None:
-    code = "import sys; sys.modules['math_verify'] = None; from qrft.core import latex; latex.judge([('x', 'y')])"
+    code = "import sys; sys.modules['math_verify'] = None; from qrft.core.latex import Judges; Judges(1).judge(['xy'])"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert "pip install 'qrft[latex]'" in result.stderr.splitlines()[-1]

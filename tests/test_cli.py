@@ -136,6 +136,16 @@ def test_stopping_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (done.exit_code, done.stderr) == (130, "\nStopped. What is finished is kept: run the same command again.\n")
 
 
+@pytest.mark.parametrize("words", [["grade", "-o", "g.parquet"], ["curate", "-o", "t.jsonl"], ["evaluate"]])
+def test_stopping_what_writes_all_or_nothing(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(f"qrft.commands.{words[0]}.run", stop)
+    done = CliRunner().invoke(main, [*words, "s.jsonl", "--problems", "p.jsonl"])
+    assert (done.exit_code, done.stderr) == (130, "\nStopped. Nothing was written.\n")
+
+
 # ---------------------------------------------------------------------------------------------------- faults of use: 2
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import inspect
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -22,7 +25,7 @@ from click.testing import CliRunner
 
 from qrft import cli, core, schema
 from qrft.commands import spool
-from qrft.core import grading
+from qrft.core import grading, latex
 from qrft.errors import DataError
 from qrft.problems.find import load
 
@@ -83,10 +86,10 @@ def fails(code: int, *words: str) -> str:
     return done.stderr.partition("Error: ")[2].strip()
 
 
-def python(code: str) -> subprocess.CompletedProcess[str]:
+def python(code: str, *words: str) -> subprocess.CompletedProcess[str]:
     """Runs in a Python of its own."""
     env = {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parents[1])}
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env)
+    return subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, env=env)
 
 
 def lines(path: str) -> list[dict[str, Any]]:
@@ -133,6 +136,12 @@ def test_rules_reach_the_core() -> None:
         texts, answers = [row["completion"] for row in SAMPLES], [gold(row["problem_id"]) for row in SAMPLES]
         expected = core.grade(texts, answers, rules=core.Rules(**given))  # type: ignore[arg-type]
         assert pq.read_table("g.parquet").select(schema.GRADED.names) == expected
+
+
+def test_a_marker_may_be_any_bytes() -> None:
+    pq.write_table(pa.table({"id": [0], "output": pa.array(["ä5"])}), "a.parquet")
+    facts = qrft("grade", "a.parquet", "--problems", "p.jsonl", "-o", "g.parquet", "--marker", os.fsdecode(b"\xa4"))
+    assert facts["num_correct"] == 1
 
 
 def test_the_choices_are_those_of_the_rules() -> None:
@@ -312,6 +321,101 @@ def test_more_votes_than_samples() -> None:
     assert "'0,5' is not whole numbers above 0" in fails(
         2, "evaluate", "s.jsonl", "--problems", "p.jsonl", "--pass", "0,5"
     )
+
+
+# ----------------------------------------------------------------------------------------------------- expressions ----
+
+needs_math_verify = pytest.mark.skipif(not latex.is_available(), reason="pip install 'qrft[latex]'")
+ENDLESS = r"\boxed{9^{9^{9^9}}}"
+HALF_ROOT = r"\frac{\sqrt{2}}{2}"
+EXPRESSIONS = [
+    (0, r"<<1+1=2>> \boxed{\frac{1}{\sqrt2}}", "latex_equal"),
+    (0, rf"\boxed{{{HALF_ROOT}}}", "latex_equal"),
+    (0, r"\boxed{\sqrt{2}}", "latex_different"),
+    (0, r"\boxed{ \sqrt{2} }", "latex_different"),
+    (0, r"\boxed{3}", "latex_different"),
+    (1, r"\boxed{2\cdot 21}", "latex_equal"),
+    (1, r"\boxed{42}", "ok"),
+    (1, r"\boxed{x+}", "latex_error"),
+    (1, "nothing", "no_marker"),
+]
+BOXED = ["--problems", "e.jsonl", "--answer-format", "boxed"]
+
+
+@pytest.fixture
+def expressions(folder: Path) -> None:
+    write("e.jsonl", [{"question": "sin 45?", "answer": HALF_ROOT}, {"question": "6 * 7?", "answer": "42"}])
+    write("x.jsonl", [{"id": problem, "output": text} for problem, text, _ in EXPRESSIONS])
+
+
+@needs_math_verify
+@pytest.mark.parametrize("block_bytes", [1 << 22, 60])
+def test_expressions_are_judged(expressions: None, block_bytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("qrft.files.BLOCK_BYTES", block_bytes)
+    facts = qrft("grade", "x.jsonl", *BOXED, "-o", "g.parquet")
+    table = pq.read_table("g.parquet")
+    expected = [status for *_, status in EXPRESSIONS]
+    assert table["status"].to_pylist() == expected
+    assert facts["answer_statuses"] == dict(collections.Counter(expected))
+    right = [status == "latex_equal" or text == r"\boxed{42}" for _, text, status in EXPRESSIONS]
+    assert table["is_correct"].to_pylist() == right
+    assert (facts["num_answered"], facts["num_correct"]) == (7, 4)
+
+    facts = qrft("curate", "x.jsonl", *BOXED, "-o", "t.jsonl", "--no-dedup")
+    assert [row["completion"] for row in lines("t.jsonl")] == [EXPRESSIONS[i][1] for i in (0, 1, 5, 6)]
+    assert facts["num_kept"] == facts["num_equations_ok"] == 4
+
+    # Votes of problem 0: two right, two the same wrong one, 3. Of 1: two right; what can't be compared does not vote.
+    facts = qrft("evaluate", "x.jsonl", *BOXED, "--maj", "4", "--pass", "1")
+    assert facts["pass@1"]["value"] == pytest.approx((2 / 5 + 2 / 4) / 2)
+    assert facts["maj@4"]["value"] == pytest.approx(((2 / 5 * 0 + 2 / 5 * 1 + 1 / 5 * 0.5) + 1) / 2, abs=0.02)
+
+
+def test_without_math_verify_expressions_are_counted_and_one_line_says_how_to_judge_them(expressions: None) -> None:
+    code = "import sys; sys.modules['math_verify'] = None; from qrft.cli import main; main(sys.argv[1:])"
+    words = ["grade", "x.jsonl", *BOXED, "-o", "g.parquet", "--json"]
+    done = python(code, *words)
+    facts = json.loads(done.stdout)
+    assert facts["answer_statuses"]["expression"] == 6 and (facts["num_answered"], facts["num_correct"]) == (2, 1)
+    assert done.stderr.splitlines() == [
+        "1 of 2 gold answers are no number, so nothing equals them (problem_id '0': '\\\\frac{\\\\sqrt{2}}{2}').",
+        "6 answers are expressions, which were not judged. "
+        "Comparing expressions needs Math-Verify: run `pip install 'qrft[latex]'`.",
+    ]
+
+
+def test_paper_mode_knows_no_expressions(expressions: None) -> None:
+    words = ["grade", "x.jsonl", "--problems", "e.jsonl", "--mode", "paper", "-o", "g.parquet", "--json"]
+    done = CliRunner().invoke(cli.main, words, catch_exceptions=False)
+    assert json.loads(done.stdout)["answer_statuses"] == {"no_marker": 9}
+    assert "Math-Verify" not in done.stderr
+
+
+@needs_math_verify
+@pytest.mark.parametrize("words", [["grade", "-o", "g.parquet"], ["curate", "-o", "t.jsonl"], ["evaluate"]])
+def test_ctrl_c_ends_it_at_once_with_all_its_processes(expressions: None, words: list[str]) -> None:
+    write("x.jsonl", [{"id": 0, "output": ENDLESS.replace("9", str(i))} for i in range(9, 99)])
+    before = sorted(Path().iterdir())
+    command = [sys.executable, "-m", "qrft", words[0], "x.jsonl", *BOXED, *words[1:], "--threads", "2"]
+    env = {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parents[1])}
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=env, start_new_session=True) as process:
+        while len(members(process.pid)) < 3:
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate()  # left alone, it would go on for minutes
+    assert process.returncode == 130 and told == "\nStopped. Nothing was written.\n"
+    assert members(process.pid) == [] and sorted(Path().iterdir()) == before
+
+
+def members(group: int) -> list[str]:
+    """The processes of a group."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            if int(stat.read_text().rpartition(")")[2].split()[2]) == group:
+                found.append(stat.parent.name)
+    return found
 
 
 # ----------------------------------------------------------------------------------------------------- for people ----

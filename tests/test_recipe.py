@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 from pathlib import Path
@@ -11,10 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qrft import models
+from qrft import core, models
 from qrft import recipe as recipes
+from qrft.core import grading, selection
 from qrft.errors import RecipeError
-from qrft.recipe import PretrainRecipe, Recipe, Train
+from qrft.recipe import Curate, Grade, PretrainRecipe, Recipe, Train
 
 BASE = """\
 name: tiny
@@ -73,6 +75,27 @@ def test_an_override_equal_to_the_default_still_overrides() -> None:
     recipe = load("train: {lora_r: 8}\nsft: {lora_r: 32}\n")
     assert recipe.train_config("sft").lora_r == 32
     assert recipe != load("train: {lora_r: 8}\n")
+
+
+def test_the_sections_offer_what_the_core_offers() -> None:
+    """The recipe names the choices itself: it is read without the core."""
+    for name, kind in (
+        ("mode", grading.Mode),
+        ("answer_format", grading.AnswerFormat),
+        ("equations", grading.EquationSource),
+        ("order", grading.KeyOrder),
+    ):
+        assert Grade.model_fields[name].annotation == kind
+    assert core.Rules(**Grade().model_dump()) == core.Rules()
+    assert Curate.model_fields["keep"].annotation == selection.Keep
+    defaults = {name: parameter.default for name, parameter in inspect.signature(core.curate).parameters.items()}
+    assert Curate().model_dump().items() <= defaults.items()
+
+
+def test_paper_mode_takes_the_defaults_that_a_dump_spells_out() -> None:
+    recipe = load("grade: {mode: paper}\n")
+    text = recipes.dump(recipe)
+    assert "order: exact" in text and load(text, base="") == recipe
 
 
 @pytest.mark.parametrize("written", ["1e-4", "1E-4", ".0001", "0.0001", "+1.0e-4", "!!float 1e-4"])
@@ -193,6 +216,21 @@ def test_unknown_value_of_an_enumeration() -> None:
         ("gguf: {quant: f61}", "gguf.quant: found the text 'f61'. Did you mean f16? Allowed: f32, f16"),
         ("gguf: {quant: 16}", "gguf.quant: found 16. Allowed: f32, f16"),
         ("gguf: {type: f16}", "gguf.type: unknown key. Allowed: quant"),
+        ("grade: {mode: papre}", "grade.mode: found the text 'papre'. Did you mean paper? Allowed: default, paper"),
+        ("grade: {marker: ''}", "grade.marker: found the text ''. Allowed: text, not empty, or null"),
+        ("grade: {format: boxed}", "grade.format: unknown key. "),
+        (
+            "grade: {order: commutative, mode: paper}",
+            "grade.order: found 'commutative' with grade.mode paper, which decides everything as the paper does. "
+            "Allowed: exact, or leave the key out",
+        ),
+        ("grade: {mode: paper, marker: 'answer:'}", "grade.marker: found 'answer:' with grade.mode paper, "),
+        (
+            "curate: {keep: nearest}",
+            "curate.keep: found the text 'nearest'. Did you mean farthest? Allowed: farthest, ",
+        ),
+        ("curate: {max_per_problem: 0}", "curate.max_per_problem: found 0. Allowed: a whole number >= 1, or null"),
+        ("curate: {dedup: no}", "curate.dedup: found the text 'no'. Allowed: true or false"),
         ("? [a]\n: 1", "?: unknown key"),
         ("seed: !!python/name:os.system x", "seed: found the tag !!python/name:os.system. Allowed: plain values"),
         ("seed: !!int x", "seed: 'x' can't be read as int"),

@@ -17,12 +17,19 @@ import pyarrow.parquet as pq
 import pytest
 
 from qrft import core
+from qrft.core import latex
+from qrft.core.grading import ANSWER_STATUSES, EQUATION_STATUSES
+from qrft.core.selection import VERDICTS
+from qrft.models import BUILTIN
+from qrft.pipeline import plan
 from qrft.problems import draw
 from qrft.problems.tiny_math import Story, stories, write_solution
-from qrft.report import browser, build, charts, explain, measures, svg
+from qrft.recipe import load
+from qrft.report import browser, build, charts, explain, measures, svg, words
 from qrft.schema import PROBLEMS, SAMPLES, TRAINING
 from qrft.stages.evaluate import evaluate
 
+TINY = Path(__file__).parents[1] / "recipes" / "tiny.yaml"
 HOSTILE = (
     "</script><script>alert(1)</script> <!-- <script> <img src=x onerror=alert(2)> \u2028 \u2029 ]]> "
     "{{ 7*7 }} &amp; \" ' <<3*4=12>>12\n#### 12"
@@ -60,9 +67,18 @@ class Made:
     """Artifacts of a whole run in a folder, graded by the real core."""
 
     def __init__(
-        self, folder: Path, num_train: int, num_test: int, num_samples: int, answerer: Answerer, **texts: str
+        self,
+        folder: Path,
+        num_train: int,
+        num_test: int,
+        num_samples: int,
+        answerer: Answerer,
+        changes: Sequence[str] = (),  # of the recipe, by --set
+        **texts: str,
     ) -> None:
         self.folder = folder
+        self.steps = {step.name: step for step in plan(load(TINY, changes), BUILTIN["tiny-base"])}
+        self.rules = core.Rules(**self.steps["round-1/graded"].config["rules"])
         self.inputs: dict[str, Path] = {}
         self.random = random.Random(0)
         self.train, train_stories = self.problems("train", num_train, **texts)
@@ -91,7 +107,7 @@ class Made:
         manifest = {
             "stage": step.split("/")[-1],
             "digest": "0123456789abcdef0123",
-            "config": {},
+            "config": dict(self.steps[step].config),
             "inputs": {},
             "seconds": 3.5 + 7.25 * len(self.inputs),
             "peak_memory_bytes": 3 << 28,
@@ -116,7 +132,7 @@ class Made:
         columns = [ids, ["sft"] * len(ids), [i % k for i in range(len(ids))], completions]
         columns += [["stop" if c else "length" for c in completions], [len(c) for c in completions], [-1.0] * len(ids)]
         samples = pa.table([pa.array(c, f.type) for c, f in zip(columns, SAMPLES, strict=True)], schema=SAMPLES)
-        graded = core.grade(samples["completion"], pa.array(gold))
+        graded = core.grade(samples["completion"], pa.array(gold), rules=self.rules)
         kind = "" if step == "round-1/" else "test-"
         pq.write_table(samples, self.artifact(f"{step}{kind}samples") / "samples.parquet")
         pq.write_table(graded, self.artifact(f"{step}{kind}graded") / "graded.parquet")
@@ -127,7 +143,9 @@ class Made:
         completions = [answerer(self.random, problem, story) for problem, story in pairs for _ in range(k)]
         samples, graded = self.sampled("round-1/", self.train, completions, k)
         gold = pa.array([problem["solution"] for problem, _ in pairs for _ in range(k)])
-        verdicts = core.verdicts(samples["completion"], samples["problem_id"], graded, gold_texts=gold)
+        config = self.steps["round-1/training"].config
+        options = {name: config[name] for name in ("keep", "max_per_problem", "dedup")} | {"rules": self.rules}
+        verdicts = core.verdicts(samples["completion"], samples["problem_id"], graded, gold_texts=gold, **options)
         out = self.artifact("round-1/training")
         pq.write_table(pa.table({"verdict": verdicts}), out / "verdicts.parquet")
         pq.write_table(TRAINING.empty_table(), out / "training.parquet")
@@ -240,7 +258,7 @@ def test_one_problem_and_one_sample(tmp_path: Path) -> None:
 
 def test_gold_answers_without_numbers_are_explained(tmp_path: Path) -> None:
     made = Made(tmp_path, 3, 3, 2, solve, answer="blue", solution="#### blue")
-    assert any("gold answer of 3 training problems is not a number" in line for line in made.summary()["explained"])
+    assert any("gold answer of 3 training problems can't be compared" in line for line in made.summary()["explained"])
     assert "the gold answer blue is not a number" in Page(made.html()).data
 
 
@@ -249,7 +267,7 @@ FACTS: dict[str, Any] = {
     "gain": 0.061, "p_value": 0.0003, "num_test": 1000, "num_train": 300, "num_samples": 9000,
     "samples_per_problem": 30,
     "num_correct": 5000, "num_correct_with_equations": 5000, "num_kept": 512, "paths_per_problem": 512 / 300,
-    "num_solved": 296, "num_cut_off": 0, "num_unusable_gold": 0,
+    "num_solved": 296, "num_cut_off": 0, "num_unusable_gold": 0, "dedup": True,
 }  # fmt: skip
 
 
@@ -272,7 +290,8 @@ def test_sentences_of_a_usual_run() -> None:
         ({"p_value": 1e-9}, "(p < 0.0001, exact"),
         ({"num_kept": 0}, "no correct sample holds a new path, so RFT trained on the gold solutions alone"),
         ({"num_correct": 0, "num_kept": 0}, "None of 9,000 samples had the right answer, so RFT trained on the gold"),
-        ({"num_correct_with_equations": 0}, "No correct sample writes its steps as <<equations>>"),
+        ({"dedup": False}, "RFT added 512 correct samples to 300 gold solutions"),
+        ({"num_correct_with_equations": 0}, "No correct sample writes its steps as equations"),
         ({"num_cut_off": 4500}, "50.0% of the samples were cut off at the token limit"),
     ],
 )
@@ -306,8 +325,65 @@ def test_browser_gives_every_path_with_its_reason(made: Made) -> None:
     assert reasons["kept"].startswith("kept: right answer")
     assert reasons["duplicate_of_gold"] == "dropped: same equations as the gold solution"
     assert any("dropped: equation " in path["why"] and path["why"].endswith(" is wrong") for path in paths)
-    assert any("no #### answer" in path["why"] for path in paths)
-    assert any("what follows #### is not a number: none" in path["why"] for path in paths)
+    assert any("dropped: no answer" in path["why"] for path in paths)
+    assert any("the answer is not a number: none" in path["why"] for path in paths)
+
+
+def unmarked(r: random.Random, problem: dict[str, str], story: Story) -> str:
+    """Steps in running text, some of them wrong; the answer is always right."""
+    text = write_solution(r.choice(story.paths)).replace("<<", "").replace(">>", " ;")
+    return text if r.random() < 0.7 else f"2 + 2 = 5\n{text}"
+
+
+def paths_of(made: Made) -> list[dict[str, Any]]:
+    return [path for problem in json.loads(Page(made.html()).data)["problems"] for path in problem["paths"]]
+
+
+def test_equations_in_running_text_are_explained(tmp_path: Path) -> None:
+    made = Made(tmp_path, 12, 4, 8, unmarked, ["grade.equations=anywhere"])
+    bad = [path for path in paths_of(made) if path["verdict"] == "bad_equation"]
+    assert bad and all(path["why"] == "dropped: equation 2 + 2 = 5 is wrong" for path in bad)
+    marked = Made(tmp_path / "marked", 12, 4, 8, unmarked)
+    assert not [path for path in paths_of(marked) if path["verdict"] == "bad_equation"]
+
+
+def rounded(r: random.Random, problem: dict[str, str], story: Story) -> str:
+    """Right by the default rules, wrong by the paper's."""
+    return f"<<1/3=0.33>> {write_solution(r.choice(story.paths))}"
+
+
+def test_a_run_in_paper_mode_is_explained_by_its_own_rules(tmp_path: Path) -> None:
+    made = Made(tmp_path, 6, 4, 4, rounded, ["grade.mode=paper"])
+    assert {path["why"] for path in paths_of(made)} == {"dropped: equation 1/3=0.33 is wrong"}
+    made = Made(tmp_path / "right", 12, 4, 8, solve, ["grade.mode=paper"])
+    paths = paths_of(made)
+    kept = [path["why"].partition(";")[0] for path in paths if path["verdict"] == "kept"]
+    assert set(kept) == {"kept: right answer, and every equation right"}
+    assert not [path for path in paths if path["verdict"] == "duplicate_of_gold"]
+    run = measures.Run(made.inputs)
+    assert 0 < len(run.path_counts(beside_gold=True)) < len(run.path_counts()) == made.summary()["num_kept"]
+
+
+def test_what_was_kept_without_dedup_is_not_called_dropped(tmp_path: Path) -> None:
+    made = Made(tmp_path, 12, 4, 8, solve, ["curate.dedup=false"])
+    paths = paths_of(made)
+    assert any(path["verdict"] == "kept" and path["count"] > 1 for path in paths)
+    assert not any("more with the same equations" in path["why"] for path in paths)
+    assert sum(path["count"] for path in paths if path["verdict"] == "kept") == made.summary()["num_kept"]
+
+
+def test_every_status_and_verdict_has_words() -> None:
+    assert set(words.ANSWERS) == {*ANSWER_STATUSES, *latex.STATUSES.values()}
+    assert set(words.EQUATIONS) == set(EQUATION_STATUSES)
+    assert set(words.EQUATION_TROUBLE) == set(EQUATION_STATUSES) - {"ok"}
+    assert set(words.VERDICTS) == set(browser.GROUPS) == set(VERDICTS)
+
+
+@pytest.mark.parametrize("status", [*ANSWER_STATUSES, *latex.STATUSES.values()])
+def test_every_wrong_answer_is_explained(status: str) -> None:
+    row = {"status": status, "completion": "#### 3", "answer_start": 5, "answer_end": 6, "finish_reason": "stop"}
+    said = browser.answer_trouble(row, "4", core.Rules())
+    assert said and (status in ("ok", "latex_different", "latex_equal")) == (said == "answer 3 is not 4")
 
 
 def test_won_and_lost_are_those_of_the_evaluation(made: Made) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -61,8 +61,9 @@ def run(task: Task, output: Path, selection: Selection) -> dict[str, Any]:
     totals = Totals(len(problems))
     curator = _Curator(task, problems, selection)
     with new_file(output) as path, Spool(output.parent, SPOOLED, len(problems)) as spool:
-        for part in graded(task, problems, totals, _eligible_rows):
-            spool.add(_spooled(part))
+        with closing(graded(task, problems, totals, _eligible_rows)) as parts:
+            for part in parts:
+                spool.add(_spooled(part))
         with _writer(path, output.suffix) as write:
             tasks = (partial(curator.training, whole, totals.models) for whole in spool.parts())
             for rows in ahead(tasks, task.num_threads):

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
+from contextlib import closing
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from qrft import core, stats
-from qrft.commands.grading import Problems, Task, Totals, graded
+from qrft.commands.grading import COMPARED, Problems, Task, Totals, graded
+from qrft.core import latex
+from qrft.core.columns import as_chunked
+from qrft.core.grading import VALUE_BYTES
 from qrft.errors import DataError
 from qrft.samples import Batch
 
 NO_VOTE = -1
+NO_VALUE = np.void(bytes(VALUE_BYTES))
 
 
 def run(task: Task, maj: Sequence[int] | None = None, passes: Sequence[int] | None = None) -> dict[str, Any]:
@@ -95,19 +103,26 @@ def _read(
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.bool_], npt.NDArray[np.int32]]:
     """Of each sample: its problem, whether it is right, and the number of its answer's value."""
 
-    def values(batch: Batch, grades: pa.Table) -> pa.DictionaryArray:
-        answers = core.extract_answers(batch.completion, rules=task.rules, num_threads=1)
-        is_read = grades["status"].combine_chunks().to_numpy(zero_copy_only=False) == "ok"
-        width = answers.values.dtype.itemsize
-        raw = pa.Array.from_buffers(pa.binary(width), len(is_read), [None, pa.py_buffer(answers.values)])
-        return pa.compute.if_else(pa.array(is_read), raw, None).dictionary_encode()
-
     known: dict[bytes, int] = {}
     columns: list[tuple[npt.NDArray[Any], ...]] = []
-    for part in graded(task, problems, totals, values):
-        numbers = [known.setdefault(value, len(known)) for value in part.extra.dictionary.to_pylist()]
-        codes = np.array([*numbers, NO_VOTE], np.int32)[part.extra.indices.fill_null(len(numbers)).to_numpy()]
-        is_correct = part.grades["is_correct"].to_numpy()
-        columns.append((part.batch.problem, is_correct, codes))
+    with closing(graded(task, problems, totals, partial(_values, task))) as parts:
+        for part in parts:
+            numbers = [known.setdefault(value, len(known)) for value in part.extra.dictionary.to_pylist()]
+            codes = np.array([*numbers, NO_VOTE], np.int32)[part.extra.indices.fill_null(len(numbers)).to_numpy()]
+            is_correct = part.grades["is_correct"].to_numpy()
+            columns.append((part.batch.problem, is_correct, codes))
     problem, is_correct, answers = (np.concatenate(column) for column in zip(*columns, strict=True))
     return problem, is_correct, answers
+
+
+def _values(task: Task, batch: Batch, grades: pa.Table) -> pa.DictionaryArray:
+    """What each sample votes for: the value of a number, else the text of an expression; null without a vote."""
+    answers = core.extract_answers(batch.completion, rules=task.rules, num_threads=1)
+    status = grades["status"].combine_chunks().to_numpy(zero_copy_only=False)
+    # Of expressions those that equal the gold one are right, however they are written. Only wrong ones need a text.
+    texts = np.flatnonzero((status == "latex_different") & (answers.values == NO_VALUE))
+    found = latex.spans(as_chunked(batch.completion), texts, answers.starts, answers.ends)
+    for row, text in zip(texts, found, strict=True):
+        answers.values[row] = np.void(hashlib.blake2b(text.encode(), digest_size=VALUE_BYTES).digest())
+    raw = pa.Array.from_buffers(pa.binary(VALUE_BYTES), len(status), [None, pa.py_buffer(answers.values)])
+    return pc.if_else(pa.array(np.isin(status, COMPARED)), raw, None).dictionary_encode()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,12 @@ def run(task: Task, output: Path) -> dict[str, Any]:
     check_output(output, [".parquet"], [*task.samples, Path(task.problems)])
     problems = Problems(task)
     totals = Totals(len(problems))
-    with new_file(output) as path, pq.ParquetWriter(path, WRITTEN) as writer:
-        for part in graded(task, problems, totals):
+    with (
+        closing(graded(task, problems, totals)) as parts,
+        new_file(output) as path,
+        pq.ParquetWriter(path, WRITTEN) as writer,
+    ):
+        for part in parts:
             writer.write_table(_rows(part, problems, totals))
     return totals.facts()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from qrft import core
+from qrft.core import latex
 from qrft.core.columns import threads as core_threads
 from qrft.core.grading import DEFAULT_RULES
 from qrft.errors import DataError, UsageError
@@ -22,6 +23,8 @@ from qrft.problems.find import load
 from qrft.samples import Batch, Faults, Numbering, ahead, units
 
 Progress = Callable[[int, int, str], None]  # bytes read, bytes in all, a note
+
+COMPARED = ("ok", "latex_equal", "latex_different")  # the statuses of answers that were compared with a gold one
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,10 @@ class Task:
     strict: bool = False  # a malformed row is an error
     progress: Progress = lambda done, total, note: None
     warn: Callable[[str], None] = lambda message: None
+
+    @property
+    def judges_expressions(self) -> bool:
+        return self.rules.mode != "paper" and latex.is_available()
 
 
 def task(
@@ -64,11 +71,13 @@ class Problems:
         self.ids = self._column("problem_id").cast(pa.large_string())
         self.answers = self._column("answer")
         self.solutions = self._column("solution")
-        self._warn(task)
+        self._read(task)
 
-    def _warn(self, task: Task) -> None:
+    def _read(self, task: Task) -> None:
         statuses = core.parse_numbers(self.answers, rules=task.rules, num_threads=1).statuses
-        unread = np.flatnonzero(pc.not_equal(statuses, "ok").to_numpy(zero_copy_only=False)).tolist()
+        self.has_expressions = "expression" in statuses.unique().to_pylist()
+        comparable = ["ok", "expression"] if task.judges_expressions else ["ok"]
+        unread = np.flatnonzero(~np.isin(statuses.to_numpy(zero_copy_only=False), comparable)).tolist()
         if unread:
             first = f"problem_id {self.ids[unread[0]].as_py()!r}: {self.answers[unread[0]].as_py()[:60]!r}"
             task.warn(f"{len(unread):,} of {len(self):,} gold answers are no number, so nothing equals them ({first}).")
@@ -121,7 +130,7 @@ class Totals:
         """As `--json` prints them."""
         return {
             "num_samples": self.num_samples,
-            "num_answered": self.answer_statuses["ok"],
+            "num_answered": sum(self.answer_statuses[status] for status in COMPARED),
             "num_correct": self.num_correct,
             "num_equations_ok": self.num_equations_ok,
             "num_problems": self.num_problems,
@@ -139,35 +148,55 @@ def is_eligible(grades: pa.Table) -> npt.NDArray[np.bool_]:
 
 
 def graded(
-    task: Task, problems: Problems, totals: Totals, also: Callable[[Batch, pa.Table], Any] | None = None
-) -> Iterator[Graded]:
-    """Every batch, graded in threads ahead of its use; `also` runs there too. Raises DataError for bad files."""
+    task: Task, problems: Problems, totals: Totals, also: Callable[[Batch, pa.Table], Any] = lambda batch, grades: None
+) -> Generator[Graded, None, None]:
+    """Every batch, graded in threads ahead of its use; mostly `also` runs there too. Raises DataError for bad files.
+
+    Close it, so that no process is left when its user fails.
+    """
     numbering, size = Numbering(problems.ids), sum(_size(path) for path in task.samples)
     totals.models = numbering.models
 
     def work(read: Callable[[], Batch], position: int) -> tuple[Batch, pa.Table, Any, int]:
         batch = read()
         grades = core.grade(batch.completion, problems.gold(batch.problem), rules=task.rules, num_threads=1)
-        return batch, grades, also(batch, grades) if also else None, position
+        return batch, grades, also(batch, grades), position
+
+    def tell(position: int, num_judged: int = 0) -> None:
+        judging = f", {num_judged:,} expressions compared" if num_judged else ""
+        task.progress(position, size, f"{totals.num_samples:,} samples{judging}")
 
     tasks = (partial(work, unit.read, unit.position) for unit in units(task.samples, problems.ids))
-    for batch, grades, extra, position in ahead(tasks, task.num_threads):
-        if task.strict and batch.faults.count:
-            raise DataError(f"{batch.faults.first[0]} Correct or remove it, or leave --strict out to skip such rows.")
-        totals.add(batch, grades)
-        task.progress(position, size, f"{totals.num_samples:,} samples")
-        yield Graded(batch, grades, extra, *numbering.add(batch))
+    judges_expressions, done = task.judges_expressions, 0
+    with latex.Judges(task.num_threads) as judges:
+        for batch, grades, extra, position in ahead(tasks, task.num_threads):
+            _check(task, batch.faults)
+            if judges_expressions and (problems.has_expressions or latex.needs_judging(grades)):
+                columns = batch.completion, problems.gold(batch.problem), grades
+                grades = latex.resolve(*columns, judges, rules=task.rules, progress=partial(tell, done))
+                extra = also(batch, grades)
+            totals.add(batch, grades)
+            tell(done := position)
+            yield Graded(batch, grades, extra, *numbering.add(batch))
     numbering.check()
-    _warn(task, totals.faults)
+    _warn(task, totals)
     if not totals.num_samples:
         raise DataError(f"{', '.join(map(str, task.samples))}: no sample in it. {''.join(totals.faults.first[:1])}")
 
 
-def _warn(task: Task, faults: Faults) -> None:
+def _check(task: Task, faults: Faults) -> None:
+    if task.strict and faults.count:
+        raise DataError(f"{faults.first[0]} Correct or remove it, or leave --strict out to skip such rows.")
+
+
+def _warn(task: Task, totals: Totals) -> None:
+    faults, num_expressions = totals.faults, totals.answer_statuses["expression"]
     for message in faults.first:
         task.warn(f"Skipped: {message}")
     if faults.count > len(faults.first):
         task.warn(f"Skipped: {faults.count - len(faults.first):,} more rows.")
+    if num_expressions and not task.judges_expressions:
+        task.warn(f"{num_expressions:,} answers are expressions, which were not judged. {latex.HOW_TO_INSTALL}")
 
 
 def _size(path: Path) -> int:

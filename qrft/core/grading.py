@@ -75,7 +75,8 @@ class _Options:
     """A qrft_options, with the marker's memory."""
 
     def __init__(self, rules: Rules) -> None:
-        self._marker = b"" if rules.marker is None else rules.marker.encode()
+        # A command line's bytes that are no UTF-8 are surrogates in Python's text.
+        self._marker = b"" if rules.marker is None else rules.marker.encode("utf-8", "surrogateescape")
         marker = ffi.from_buffer("uint8_t[]", self._marker)
         fields = {
             "paper_mode": rules.mode == "paper",

@@ -1,6 +1,9 @@
 """Answers that are expressions, judged by Math-Verify (the extra qrft[latex]) in processes that can be killed.
 
-`core.grade` never calls this. What it grades as "expression" stays so until `resolve` judges those rows.
+`core.grade` never calls this. What it grades as "expression" stays so until `resolve` judges those rows:
+
+    with Judges() as judges:
+        graded = resolve(completions, gold_answers, graded, judges)
 """
 
 from __future__ import annotations
@@ -13,11 +16,11 @@ import select
 import subprocess
 import sys
 import time
-from collections import deque
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from importlib.util import find_spec
 from pathlib import Path
+from queue import LifoQueue
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -27,6 +30,7 @@ import pyarrow.compute as pc
 
 from qrft.core.columns import Texts, as_bytes, as_chunked, same_length, threads
 from qrft.core.grading import DEFAULT_RULES, Rules, parse_numbers
+from qrft.errors import QrftError
 
 Outcome: TypeAlias = "bool | Literal['timeout', 'error']"
 
@@ -36,11 +40,18 @@ STATUSES: dict[Outcome, str] = {
     "timeout": "latex_timeout",
     "error": "latex_error",
 }
+HOW_TO_INSTALL = "Comparing expressions needs Math-Verify: run `pip install 'qrft[latex]'`."
+WAKE_SECONDS = 0.5  # Ctrl-C may not end a wait for another thread; it is seen after it
 START_SECONDS = 60.0  # importing sympy takes a second, on a busy machine with a slow disk ten
 
 
 def is_available() -> bool:
     return find_spec("math_verify") is not None
+
+
+def needs_judging(graded: pa.Table) -> bool:
+    """Whether an answer is an expression."""
+    return "expression" in pc.unique(graded["status"]).to_pylist()
 
 
 # ------------------------------------------------------------------------------------------------------ workers ----
@@ -52,9 +63,10 @@ class _Worker:
     def __init__(self, timeout_seconds: float) -> None:
         self._timeout = timeout_seconds
         self._process: subprocess.Popen[bytes] | None = None
+        self._is_stopped = False
 
     def judge(self, gold: str, answer: str) -> Outcome:
-        process = self._process = self._process or self._start()
+        process = self._process or self._start()
         assert process.stdin is not None
         try:
             process.stdin.write(json.dumps([gold, answer]).encode() + b"\n")
@@ -76,12 +88,14 @@ class _Worker:
             str(math.ceil(self._timeout)),
         ]
         pipe, nothing = subprocess.PIPE, subprocess.DEVNULL
-        process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=nothing)
+        process = self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=nothing)
+        if self._is_stopped:  # just now
+            process.kill()
         if _read_line(process, START_SECONDS) != b"ready\n":
-            _kill(process)
-            raise RuntimeError(
-                f"the process that compares expressions did not start within {START_SECONDS:.0f} seconds; "
-                f"run `{' '.join(command)}` to see why"
+            self.close()
+            raise QrftError(
+                f"The process that compares expressions did not start within {START_SECONDS:.0f} seconds; "
+                f"run `{' '.join(command)}` to see why."
             )
         return process
 
@@ -89,15 +103,17 @@ class _Worker:
         self.close()
         return outcome
 
+    def stop(self) -> None:
+        """From any thread and for good: what is under way ends at once."""
+        self._is_stopped = True
+        if process := self._process:
+            process.kill()
+
     def close(self) -> None:
         if self._process is not None:
-            _kill(self._process)
+            self._process.kill()
+            self._process.communicate()
         self._process = None
-
-
-def _kill(process: subprocess.Popen[bytes]) -> None:
-    process.kill()
-    process.communicate()
 
 
 def _read_line(process: subprocess.Popen[bytes], timeout_seconds: float) -> bytes | None:
@@ -115,41 +131,58 @@ def _read_line(process: subprocess.Popen[bytes], timeout_seconds: float) -> byte
     return line
 
 
-def judge(
-    pairs: Sequence[tuple[str, str]], *, timeout_seconds: float = 5.0, num_workers: int | None = None
-) -> list[Outcome]:
-    """Whether the two texts of each pair (gold, answer) are the same expression.
+class Judges:
+    """Worker processes that compare expressions, for as long as this is open; none is started before it is needed.
 
-    "timeout": it took longer, and the worker was killed; "error": it can't be read, or the worker crashed. Neither
-    changes the outcome of another pair. May be called from any thread.
+    "timeout": a pair took longer than `timeout_seconds`, and its worker was killed; "error": it can't be read, or the
+    worker crashed. Neither changes the outcome of another pair. Use as a context manager.
     """
-    if not is_available():
-        raise ImportError("Comparing expressions needs Math-Verify. Install it: run `pip install 'qrft[latex]'`.")
-    outcomes: list[Outcome] = ["error"] * len(pairs)
-    places = deque(range(len(pairs)))
 
-    def take() -> int | None:
-        try:
-            return places.popleft()
-        except IndexError:
-            return None
+    def __init__(self, num_workers: int | None = None, timeout_seconds: float = 5.0) -> None:
+        workers = [_Worker(timeout_seconds) for _ in range(threads(num_workers))]
+        self._workers = workers
+        self._idle: LifoQueue[_Worker] = LifoQueue()  # the last one that worked first: it is started already
+        for worker in workers:
+            self._idle.put(worker)
+        self._pool = ThreadPoolExecutor(len(workers))
+        self._known: dict[tuple[str, str], Outcome] = {}  # a pair takes longer to judge than to keep
 
-    def work() -> None:
-        worker = _Worker(timeout_seconds)
-        try:
-            while (place := take()) is not None:
-                outcomes[place] = worker.judge(*pairs[place])
-        finally:
+    def __enter__(self) -> Judges:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """At once, whatever is under way."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        for worker in self._workers:
+            worker.stop()
+        self._pool.shutdown()  # a thread uses its worker to the end
+        for worker in self._workers:
             worker.close()
 
-    num_threads = max(1, min(threads(num_workers), len(pairs)))
-    with ThreadPoolExecutor(num_threads) as pool:
+    def judge(
+        self, pairs: Sequence[tuple[str, str]], progress: Callable[[int], None] = lambda num_judged: None
+    ) -> list[Outcome]:
+        """Whether the two texts of each pair (gold, answer) are the same expression; equal pairs are judged once.
+
+        Raises ImportError without Math-Verify. `progress` gets the number of pairs that have been sent to a worker.
+        """
+        self._known.update((pair, True) for pair in pairs if pair[0] == pair[1])  # a text is itself
+        rest = list(dict.fromkeys(pair for pair in pairs if pair not in self._known))
+        if rest and not is_available():
+            raise ImportError(HOW_TO_INSTALL)
+        for number, future in enumerate([self._pool.submit(self._judge, pair) for pair in rest]):
+            while not future.done():
+                wait([future], WAKE_SECONDS)
+            self._known[rest[number]] = future.result()
+            progress(number + 1)
+        return [self._known[pair] for pair in pairs]
+
+    def _judge(self, pair: tuple[str, str]) -> Outcome:
+        worker = self._idle.get()
         try:
-            for future in [pool.submit(work) for _ in range(num_threads)]:
-                future.result()
+            return worker.judge(*pair)
         finally:
-            places.clear()  # after a failure or Ctrl-C, no thread begins another pair
-    return outcomes
+            self._idle.put(worker)
 
 
 # ---------------------------------------------------------------------------------------------------------- rows ----
@@ -163,31 +196,22 @@ def plain(answer: bytes) -> str:
     return DELIMITERS.sub(" ", answer.decode("utf-8", "replace")).strip(" \t\n\v\f\r*_`.")
 
 
-def _spans(
+def spans(
     texts: pa.ChunkedArray, rows: npt.NDArray[np.int64], starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]
 ) -> list[str]:
+    """The plain answers of some rows; starts and ends are those of all rows."""
     found = texts.take(pa.array(rows)).to_pylist()
     return [plain(as_bytes(text)[starts[row] : ends[row]]) for text, row in zip(found, rows, strict=True)]
-
-
-def _judge_once_each(pairs: list[tuple[str, str]], timeout_seconds: float, num_workers: int | None) -> list[Outcome]:
-    """Many samples of a problem give the same text, and a text is itself."""
-    outcomes: dict[tuple[str, str], Outcome] = {pair: True for pair in pairs if pair[0] == pair[1]}
-    rest = list(dict.fromkeys(pair for pair in pairs if pair not in outcomes))
-    if rest:
-        judged = judge(rest, timeout_seconds=timeout_seconds, num_workers=num_workers)
-        outcomes.update(zip(rest, judged, strict=True))
-    return [outcomes[pair] for pair in pairs]
 
 
 def resolve(
     completions: Texts,
     gold_answers: Texts,
     graded: pa.Table,
+    judges: Judges,
     *,
     rules: Rules = DEFAULT_RULES,
-    timeout_seconds: float = 5.0,
-    num_workers: int | None = None,
+    progress: Callable[[int], None] = lambda num_judged: None,
 ) -> pa.Table:
     """The table of `core.grade`, with its expressions judged.
 
@@ -200,9 +224,11 @@ def resolve(
     both_answered = pc.and_(pc.is_in(status, ANSWERED), pc.is_in(gold.statuses, ANSWERED))
     mask = pc.and_(both_answered, pc.or_(pc.equal(status, "expression"), pc.equal(gold.statuses, "expression")))
     rows = np.flatnonzero(mask)
+    if not len(rows):
+        return graded
     starts, ends = (graded[name].to_numpy() for name in ("answer_start", "answer_end"))
-    pairs = list(zip(_spans(golds, rows, gold.starts, gold.ends), _spans(texts, rows, starts, ends), strict=True))
-    outcomes = _judge_once_each(pairs, timeout_seconds, num_workers)
+    pairs = list(zip(spans(golds, rows, gold.starts, gold.ends), spans(texts, rows, starts, ends), strict=True))
+    outcomes = judges.judge(pairs, progress)
     replace = {
         "status": pa.array([STATUSES[outcome] for outcome in outcomes], pa.string()),
         "is_correct": pa.array([outcome is True for outcome in outcomes], pa.bool_()),

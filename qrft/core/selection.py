@@ -36,7 +36,7 @@ _KEEP = {
 }
 
 # Rows that C does not look at get the numbers after its own.
-_VERDICTS = ("kept", "duplicate", "duplicate_of_gold", "over_limit", "incorrect", "bad_equation")
+VERDICTS = ("kept", "duplicate", "duplicate_of_gold", "over_limit", "incorrect", "bad_equation")
 _INCORRECT, _BAD_EQUATION = 4, 5
 
 # What the comparisons of a problem may cost in the default mode (seconds); docs/semantics.md says how they count.
@@ -127,7 +127,7 @@ class _Choice:
 
 
 class _Chosen(NamedTuple):
-    """A number of _VERDICTS a row, and for chosen rows the first row with their key."""
+    """A number of VERDICTS a row, and for chosen rows the first row with their key."""
 
     codes: npt.NDArray[np.uint8]
     first_rows: npt.NDArray[np.int64]
@@ -189,7 +189,7 @@ def verdicts(
     """
     choice = _Choice(keep, max_per_problem, dedup, rules)
     codes = _curated(completions, problem_ids, graded, gold_texts, choice, num_threads).codes
-    return named(codes, _VERDICTS).cast(pa.string())
+    return named(codes, VERDICTS).cast(pa.string())
 
 
 def curate(

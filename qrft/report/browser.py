@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from markupsafe import Markup
 
-from qrft.core import oracle
+from qrft.core import Rules, oracle, oracle_paper
 from qrft.report.measures import Run
 from qrft.report.words import EQUATION_TROUBLE
 
@@ -26,6 +26,7 @@ Row = dict[str, Any]  # a sample with its grade and its verdict
 
 # The path that a verdict belongs to, in the order in which paths are shown.
 GROUPS = {"kept": 0, "over_limit": 0, "duplicate": 0, "duplicate_of_gold": 1, "bad_equation": 2, "incorrect": 3}
+SHOWN_FIRST = {"kept": 0, "over_limit": 1}  # within a path
 
 
 def script_json(value: Any) -> Markup:
@@ -54,22 +55,25 @@ def answer_of(row: Row) -> str:
     return found if len(found) <= 60 else found[:60] + "…"
 
 
-def bad_equations(completion: str) -> list[tuple[str, str]]:
+def bad_equations(completion: str, rules: Rules) -> list[tuple[str, str]]:
     """(text, status) of every equation that is not right."""
     data = completion.encode()
+    if rules.mode == "paper":
+        texts = [text.decode(errors="surrogateescape") for text in oracle_paper.find_equations(data)]
+        return [(text, "wrong") for text in texts if not oracle_paper.check_equation(text)]
     return [
         (data[e.start : e.end].decode(errors="replace"), e.status)
-        for e in oracle.find_equations(data)
+        for e in oracle.find_equations(data, rules.equations)
         if e.status != "ok"
     ]
 
 
-def trouble(row: Row) -> str:
+def trouble(row: Row, rules: Rules) -> str:
     """The first equation's trouble, such as "equation 3*4=13 is wrong"; empty when there is none."""
     if row["equations_status"] == "ok":
         return ""
-    for found, status in bad_equations(row["completion"]):
-        if status == "empty":
+    for found, status in bad_equations(row["completion"], rules):
+        if not found.strip():
             return "an equation is empty"
         shown = found.strip() if len(found) <= 80 else found[:80] + "…"
         return f"equation {shown} {EQUATION_TROUBLE.get(status, status)}"
@@ -77,29 +81,39 @@ def trouble(row: Row) -> str:
     return f"an equation {EQUATION_TROUBLE.get(row['equations_status'], row['equations_status'])}"
 
 
-def answer_trouble(row: Row, gold_answer: str) -> str:
+def is_number(gold_answer: str, rules: Rules) -> bool:
+    if rules.mode == "paper":
+        return oracle_paper.parse_number(gold_answer).status == "ok"
+    return oracle.parse_number(gold_answer, rules.answer_format, rules.marker).status == "ok"
+
+
+def answer_trouble(row: Row, gold_answer: str, rules: Rules) -> str:
     """Why the answer does not count."""
     status, answer = row["status"], answer_of(row)
     if status == "no_marker":
-        return "no #### answer" + (", cut off at the token limit" if row["finish_reason"] == "length" else "")
+        return "no answer" + (", cut off at the token limit" if row["finish_reason"] == "length" else "")
     if status == "not_a_number":
-        return f"what follows #### is not a number: {answer}" if answer else "nothing follows ####"
+        return f"the answer is not a number: {answer}" if answer else "nothing stands where the answer should"
     if status == "expression":
-        return f"answer {answer} is an expression, not a number"
+        return f"answer {answer} is an expression, which was not compared"
     if status == "too_big":
         return f"answer {answer} is too big to compare"
-    if oracle.parse_number(gold_answer).status != "ok":
+    if status == "latex_timeout":
+        return f"comparing answer {answer} with {gold_answer} took too long"
+    if status == "latex_error":
+        return f"answer {answer} can't be compared with {gold_answer}"
+    if status == "ok" and not is_number(gold_answer, rules):
         return f"the gold answer {gold_answer} is not a number to compare with"
     return f"answer {answer} is not {gold_answer}"
 
 
-def reason(rows: Sequence[Row], gold_answer: str) -> str:
+def reason(rows: Sequence[Row], gold_answer: str, run: Run) -> str:
     """Why the path of these samples was kept or dropped; the first stands for all."""
     verdict = rows[0]["verdict"]
     if verdict == "kept":
-        others = len(rows) - 1
+        others = sum(row["verdict"] != "kept" for row in rows)
         rest = f"; {others} more with the same equations {'was' if others == 1 else 'were'} dropped" if others else ""
-        return f"kept: right answer, every equation right, and other equations than the gold solution{rest}"
+        return f"kept: right answer, {why_kept(run)}{rest}"
     if verdict == "duplicate_of_gold":
         return "dropped: same equations as the gold solution"
     if verdict == "over_limit":
@@ -107,8 +121,15 @@ def reason(rows: Sequence[Row], gold_answer: str) -> str:
     if verdict == "duplicate":
         return "dropped: same equations as a kept path"
     if verdict == "bad_equation":
-        return f"dropped: {trouble(rows[0])}"
-    return "dropped: " + "; ".join(filter(None, [answer_trouble(rows[0], gold_answer), trouble(rows[0])]))
+        return f"dropped: {trouble(rows[0], run.rules)}"
+    troubles = [answer_trouble(rows[0], gold_answer, run.rules), trouble(rows[0], run.rules)]
+    return "dropped: " + "; ".join(filter(None, troubles))
+
+
+def why_kept(run: Run) -> str:
+    if run.rules.mode == "paper" or not run.dedup:  # the gold solution's path does not count as taken
+        return "and every equation right"
+    return "every equation right, and other equations than the gold solution"
 
 
 # ------------------------------------------------------------------------------------------------------ paths ----
@@ -127,25 +148,24 @@ def paths(rows: Iterable[Row]) -> list[list[Row]]:
     for row in rows:
         found.setdefault(path_of(row), []).append(row)
     for members in found.values():
-        members.sort(key=lambda row: row["verdict"] not in ("kept", "over_limit"))
+        members.sort(key=lambda row: SHOWN_FIRST.get(row["verdict"], len(SHOWN_FIRST)))
     return sorted(found.values(), key=lambda members: (path_of(members[0])[0], -len(members)))
 
 
-def path_entry(rows: Sequence[Row], gold_answer: str) -> dict[str, Any]:
+def path_entry(rows: Sequence[Row], gold_answer: str, run: Run) -> dict[str, Any]:
     shown = rows[0]["completion"]
     wordings = dict.fromkeys(row["completion"] for row in rows[1:] if row["completion"] != shown)
     return {
         "verdict": rows[0]["verdict"],
         "count": len(rows),
-        "why": reason(rows, gold_answer),
-        "text": cut(shown),
-        "bad": [found for found, _ in bad_equations(shown)] if rows[0]["equations_status"] != "ok" else [],
+        "why": reason(rows, gold_answer, run),
+        **marked(rows[0], run.rules),
         "wordings": [cut(wording) for wording in list(wordings)[:MAX_WORDINGS]],
         "num_wordings": len(wordings) + 1,
     }
 
 
-def problem_entry(problem: Row, rows: Sequence[Row]) -> dict[str, Any]:
+def problem_entry(problem: Row, rows: Sequence[Row], run: Run) -> dict[str, Any]:
     groups = paths(rows)
     return {
         "id": problem["problem_id"],
@@ -153,7 +173,7 @@ def problem_entry(problem: Row, rows: Sequence[Row]) -> dict[str, Any]:
         "gold": cut(problem["solution"]),
         "num_samples": len(rows),
         "num_correct": sum(bool(row["is_correct"]) for row in rows),
-        "paths": [path_entry(group, problem["answer"]) for group in groups[:MAX_PATHS]],
+        "paths": [path_entry(group, problem["answer"], run) for group in groups[:MAX_PATHS]],
         "num_paths": len(groups),
     }
 
@@ -167,7 +187,7 @@ def sampled(run: Run) -> list[dict[str, Any]]:
     whole = join(texts, run.graded).append_column("verdict", run.verdicts)
     rows = whole.filter(pc.is_in(texts["problem_id"], value_set=problems["problem_id"].combine_chunks())).to_pylist()
     by_problem = {name: list(members) for name, members in groupby(sorted(rows, key=_id), key=_id)}
-    return [problem_entry(problem, by_problem.get(problem["problem_id"], [])) for problem in problems.to_pylist()]
+    return [problem_entry(problem, by_problem.get(problem["problem_id"], []), run) for problem in problems.to_pylist()]
 
 
 def _id(row: Row) -> str:
@@ -192,8 +212,8 @@ def differences(run: Run) -> dict[str, Any]:
     won = [name for name in shared if rft[name]["is_correct"] and not sft[name]["is_correct"]]
     lost = [name for name in shared if sft[name]["is_correct"] and not rft[name]["is_correct"]]
     return {
-        "won": [difference_entry(problems[name], sft[name], rft[name]) for name in won[:MAX_DIFFERENCES]],
-        "lost": [difference_entry(problems[name], sft[name], rft[name]) for name in lost[:MAX_DIFFERENCES]],
+        "won": [difference_entry(problems[name], sft[name], rft[name], run.rules) for name in won[:MAX_DIFFERENCES]],
+        "lost": [difference_entry(problems[name], sft[name], rft[name], run.rules) for name in lost[:MAX_DIFFERENCES]],
         "num_won": len(won),
         "num_lost": len(lost),
     }
@@ -206,7 +226,7 @@ def greedy(run: Run, model: str) -> dict[str, Row]:
     return {row["problem_id"]: row for row in rows}
 
 
-def difference_entry(problem: Row, sft: Row, rft: Row) -> dict[str, Any]:
+def difference_entry(problem: Row, sft: Row, rft: Row, rules: Rules) -> dict[str, Any]:
     entry: dict[str, Any] = {
         "id": problem["problem_id"],
         "question": cut(problem["question"]),
@@ -215,18 +235,18 @@ def difference_entry(problem: Row, sft: Row, rft: Row) -> dict[str, Any]:
     for name, row in (("sft", sft), ("rft", rft)):
         entry[name] = {
             "is_correct": bool(row["is_correct"]),
-            "why": greedy_reason(row, problem["answer"]),
-            **marked(row),
+            "why": greedy_reason(row, problem["answer"], rules),
+            **marked(row, rules),
         }
     return entry
 
 
-def greedy_reason(row: Row, gold_answer: str) -> str:
-    verdict = f"right: {answer_of(row)}" if row["is_correct"] else f"wrong: {answer_trouble(row, gold_answer)}"
-    return "; ".join(filter(None, [verdict, trouble(row)]))
+def greedy_reason(row: Row, gold_answer: str, rules: Rules) -> str:
+    verdict = f"right: {answer_of(row)}" if row["is_correct"] else f"wrong: {answer_trouble(row, gold_answer, rules)}"
+    return "; ".join(filter(None, [verdict, trouble(row, rules)]))
 
 
-def marked(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A completion with the texts of its bad equations."""
-    bad = [found for found, _ in bad_equations(row["completion"])] if row["equations_status"] != "ok" else []
+def marked(row: Mapping[str, Any], rules: Rules) -> dict[str, Any]:
+    """A completion with the texts of its bad equations; the page marks those between << and >>."""
+    bad = [found for found, _ in bad_equations(row["completion"], rules)] if row["equations_status"] != "ok" else []
     return {"text": cut(row["completion"]), "bad": bad}

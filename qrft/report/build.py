@@ -10,6 +10,7 @@ from typing import Any
 
 import jinja2
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 import yaml
 from markupsafe import Markup
@@ -48,7 +49,8 @@ def sample_counts(run: Run) -> dict[str, Any]:
     num_train = run.problems.num_rows
     num_kept = count(pc.equal(run.verdicts, "kept"))
     with_equations = pc.and_(run.graded["is_correct"], pc.greater(run.graded["num_equations"], 0))
-    gold_statuses = core.parse_numbers(run.problems["answer"]).statuses
+    gold_statuses = core.parse_numbers(run.problems["answer"], rules=run.rules).statuses
+    usable = pa.array(["ok", "expression"] if run.judges_expressions else ["ok"])
     return {
         "num_train": num_train,
         "num_samples": run.samples.num_rows,
@@ -59,7 +61,8 @@ def sample_counts(run: Run) -> dict[str, Any]:
         "paths_per_problem": num_kept / max(num_train, 1),
         "num_solved": int(np.count_nonzero(run.correct_per_problem)),
         "num_cut_off": count(pc.equal(run.samples["finish_reason"], "length")),
-        "num_unusable_gold": count(pc.not_equal(gold_statuses, "ok")),
+        "num_unusable_gold": count(pc.invert(pc.is_in(gold_statuses, value_set=usable))),
+        "dedup": run.dedup,
     }
 
 
@@ -137,7 +140,7 @@ def content_hash(text: str) -> str:
 
 def pictures(run: Run, summary: Mapping[str, Any]) -> dict[str, Markup]:
     k, num_problems = run.samples_per_problem, max(run.problems.num_rows, 1)
-    beside, found = run.path_counts(("kept", "duplicate")), run.path_counts()
+    beside, found = run.path_counts(beside_gold=True), run.path_counts()
     return {
         "intervals": charts.intervals(summary),
         "paths": charts.distinct_paths(distinct_curve(beside, k, num_problems), distinct_curve(found, k, num_problems)),

@@ -56,7 +56,7 @@ def paths(facts: Mapping[str, Any]) -> Iterator[str]:
     elif facts["num_kept"] == 0:
         yield f"The right answer came {in_samples} for {solved}, but no correct sample holds a new path, {alone}."
     else:
-        added = plural(facts["num_kept"], "distinct correct path")
+        added = plural(facts["num_kept"], "distinct correct path" if facts["dedup"] else "correct sample")
         yield (
             f"RFT added {added} to {plural(num_train, 'gold solution')}: {facts['paths_per_problem']:.1f} a problem; "
             f"{solved} {'was' if num_train == 1 else 'were'} solved {in_samples}."
@@ -67,12 +67,12 @@ def hints(facts: Mapping[str, Any]) -> Iterator[str]:
     """What holds the result back, where something does."""
     if facts["num_correct"] and not facts["num_correct_with_equations"]:
         yield (
-            "No correct sample writes its steps as <<equations>>, so its path can't be told from others: "
-            "at most one a problem was kept."
+            "No correct sample writes its steps as equations, so its path can't be told from others"
+            + (": at most one a problem was kept." if facts["dedup"] else ".")
         )
     if facts["num_unusable_gold"]:
         yield (
-            f"The gold answer of {plural(facts['num_unusable_gold'], 'training problem')} is not a number, "
+            f"The gold answer of {plural(facts['num_unusable_gold'], 'training problem')} can't be compared, "
             "so no sample could be counted as correct there."
         )
     if facts["num_cut_off"] > MANY_CUT_OFF * facts["num_samples"]:

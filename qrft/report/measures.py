@@ -16,7 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from qrft import store
+from qrft import core, store
+from qrft.core.grading import equation_keys
 from qrft.stats import expected_distinct
 
 Ints: TypeAlias = npt.NDArray[np.int64]
@@ -65,6 +66,19 @@ class Run:
         return self.table("round-1/training", "verdicts.parquet")["verdict"]
 
     @cached_property
+    def rules(self) -> core.Rules:
+        """By which everything in the run was graded."""
+        return core.Rules(**self.manifests["round-1/graded"]["config"]["rules"])
+
+    @property
+    def judges_expressions(self) -> bool:
+        return bool(self.manifests["round-1/graded"]["config"]["judges_expressions"])
+
+    @property
+    def dedup(self) -> bool:
+        return bool(self.manifests["round-1/training"]["config"]["dedup"])
+
+    @cached_property
     def problem_codes(self) -> Ints:
         """The problem of each sample, as its row in `problems`."""
         codes = pc.index_in(self.samples["problem_id"], value_set=self.problems["problem_id"].combine_chunks())
@@ -83,10 +97,23 @@ class Run:
         counts: Ints = np.bincount(self.problem_codes[is_correct], minlength=self.problems.num_rows)
         return counts
 
-    def path_counts(self, verdicts: Sequence[str] = DISTINCT) -> list[int]:
-        """How many samples took each distinct correct path of each problem; the order says nothing."""
-        columns = {"problem": self.problem_codes, "key": self.graded["equation_key"], "verdict": self.verdicts}
-        rows = pa.table(columns).filter(pc.is_in(self.verdicts, value_set=pa.array(verdicts, self.verdicts.type)))
+    @cached_property
+    def is_gold_path(self) -> pa.ChunkedArray:
+        """Of each sample, whether it has the gold solution's equations."""
+        keys = equation_keys(self.problems["solution"], rules=self.rules)
+        gold = pa.array([key.tobytes() for key in keys], self.graded["equation_key"].type)
+        return pc.equal(self.graded["equation_key"], gold.take(pa.array(self.problem_codes)))
+
+    def path_counts(self, beside_gold: bool = False) -> list[int]:
+        """How many samples took each distinct correct path of each problem; the order says nothing.
+
+        beside_gold: without the gold solutions' paths.
+        """
+        columns = {"problem": self.problem_codes, "key": self.graded["equation_key"]}
+        counted = pc.is_in(self.verdicts, value_set=pa.array(DISTINCT, self.verdicts.type))
+        if beside_gold:
+            counted = pc.and_not(counted, self.is_gold_path)
+        rows = pa.table(columns).filter(counted)
         counts: list[int] = rows.group_by(["problem", "key"]).aggregate([([], "count_all")])["count_all"].to_pylist()
         return counts
 

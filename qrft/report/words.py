@@ -12,11 +12,15 @@ VERDICTS = {
 }
 
 ANSWERS = {
-    "ok": "a number after ####",
-    "no_marker": "no ####",
-    "not_a_number": "no number after ####",
+    "ok": "a number",
+    "no_marker": "no answer",
+    "not_a_number": "no number where the answer should stand",
     "too_big": "a number too big to compare",
-    "expression": "an expression after ####, not a number",
+    "expression": "an expression, not compared (pip install 'qrft[latex]')",
+    "latex_equal": "the same expression as the gold answer",
+    "latex_different": "another expression than the gold answer",
+    "latex_timeout": "an expression that took too long to compare",
+    "latex_error": "an expression that can't be read, or whose gold answer can't",
 }
 
 EQUATIONS = {

@@ -24,17 +24,17 @@ def run(inputs: Inputs, out: Path, config: Config, progress: Progress) -> Report
     if "samples" in inputs:
         samples = pq.read_table(inputs["samples"] / "samples.parquet")
         place = pc.index_in(samples["problem_id"], problems["problem_id"].combine_chunks())
-        verdicts = core.verdicts(
-            samples["completion"],
-            samples["problem_id"],
-            pq.read_table(inputs["graded"] / "graded.parquet"),
-            gold_texts=problems["solution"].take(place),
-            keep=config["keep"],
-            num_threads=config["num_threads"],
-        )
-        pq.write_table(pa.table({"verdict": verdicts}), out / "verdicts.parquet")
-        kept = pc.equal(verdicts, "kept")
-        rows.append(_sampled_rows(samples.filter(kept), problems["question"].take(place.filter(kept))))
+        columns = {
+            "completions": samples["completion"],
+            "problem_ids": samples["problem_id"],
+            "graded": pq.read_table(inputs["graded"] / "graded.parquet"),
+            "gold_texts": problems["solution"].take(place),
+        }
+        options = {name: config[name] for name in ("keep", "max_per_problem", "dedup", "num_threads")}
+        options["rules"] = core.Rules(**config["rules"])
+        pq.write_table(pa.table({"verdict": core.verdicts(**columns, **options)}), out / "verdicts.parquet")
+        kept = pa.array(core.curate(**columns, **options))
+        rows.append(_sampled_rows(samples.take(kept), problems["question"].take(place.take(kept))))
         num_kept = rows[-1].num_rows
     training = _by_problem(pa.concat_tables(rows), problems)
     pq.write_table(training, out / "training.parquet")
@@ -56,7 +56,7 @@ def _sampled_rows(samples: pa.Table, questions: pa.ChunkedArray) -> pa.Table:
 
 
 def _by_problem(rows: pa.Table, problems: pa.Table) -> pa.Table:
-    """Each problem's gold row first, then its paths in the order of the samples."""
+    """Each problem's gold row first, then its paths in the order in which they come here."""
     place = pc.index_in(rows["problem_id"], problems["problem_id"].combine_chunks())
     order = pc.sort_indices(
         rows.append_column("place", place).append_column("row", pa.array(range(rows.num_rows))),

@@ -1,4 +1,7 @@
-"""Grade samples in the C core: the answer against the gold answer, every equation, the key of the equation list."""
+"""Grade samples in the C core: the answer against the gold answer, every equation, the key of the equation list.
+
+Answers that are expressions go to Math-Verify where it is installed.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from qrft import core
+from qrft.core import latex
 from qrft.stages import Config, Inputs, Progress, Report
 
 VERSION = core.GRADER_VERSION
@@ -23,8 +27,37 @@ def run(inputs: Inputs, out: Path, config: Config, progress: Progress) -> Report
         [pa.DictionaryArray.from_arrays(chunk, problems["answer"].combine_chunks()) for chunk in place.chunks],
         pa.dictionary(pa.int32(), pa.string()),
     )
-    graded = core.grade(samples["completion"], gold, num_threads=config["num_threads"])
+    rules = core.Rules(**config["rules"])
+    graded = core.grade(samples["completion"], gold, rules=rules, num_threads=config["num_threads"])
+    if config["judges_expressions"]:
+        graded = _judged(samples["completion"], gold, graded, rules, config["num_threads"], progress)
     pq.write_table(graded, out / "graded.parquet")
     num_correct = pc.sum(graded["is_correct"]).as_py() or 0
-    progress(graded.num_rows, graded.num_rows, f"{num_correct} correct")
+    progress(graded.num_rows, graded.num_rows, f"{num_correct} correct{_hint(graded, config)}")
     return {"num_samples": graded.num_rows, "num_correct": num_correct}
+
+
+def _hint(graded: pa.Table, config: Config) -> str:
+    num_expressions = pc.sum(pc.equal(graded["status"], "expression")).as_py() or 0
+    if config["judges_expressions"] or not num_expressions:
+        return ""
+    return f", {num_expressions} expressions not judged (pip install 'qrft[latex]')"
+
+
+def _judged(
+    completions: pa.ChunkedArray,
+    gold: pa.ChunkedArray,
+    graded: pa.Table,
+    rules: core.Rules,
+    num_threads: int | None,
+    progress: Progress,
+) -> pa.Table:
+    with latex.Judges(num_threads) as judges:
+        return latex.resolve(
+            completions,
+            gold,
+            graded,
+            judges,
+            rules=rules,
+            progress=lambda num_judged: progress(0, graded.num_rows, f"{num_judged:,} expressions compared"),
+        )
