@@ -3,9 +3,9 @@
     python bench/tiny_gain.py [--out docs/results] [--runs runs]
 
 recipes/tiny.yaml with 48 epochs for both and more varied samples (SETTINGS), seeds 0, 1 and 2. Then the sweep that
-shows where more epochs stop helping, at seed 0: SFT for each number of epochs, and RFT for each on the samples of the SFT
-model of 48. Writes tiny-gain.json and tiny-gain.md. About 45 minutes on two cores; what is in the store of `--runs` is
-not done again.
+shows where more epochs stop helping, at seed 0: SFT for each number of epochs, and RFT for each on the samples of the
+SFT model of 48. Writes tiny-gain.json and tiny-gain.md. About 45 minutes on two cores; what is in the store of
+`--runs` is not done again.
 """
 
 from __future__ import annotations
