@@ -15,7 +15,7 @@ typedef struct {
     int depth;
     enum qrft_equation_status syntax;  /* QRFT_EQUATION_OK, _MALFORMED or _TOO_DEEP: the first fault */
     enum qrft_equation_status trouble; /* the first in arithmetic, else QRFT_EQUATION_OK */
-    int num_operations;                /* operators and brackets in this part; 0: the part is one number */
+    bool has_operation;                /* this part has an operator or a bracket, so it is not one number */
     qrft_literal literal;              /* the last one read */
     bool is_percent;                   /* and whether a % followed it */
 } parser;
@@ -87,7 +87,7 @@ static qrft_rational read_literal(parser *p) {
 
 /* What is inside a bracket or an exponent, one level deeper. */
 static qrft_rational read_inside(parser *p, qrft_rational (*read)(parser *)) {
-    p->num_operations++;
+    p->has_operation = true;
     if (p->depth == QRFT_MAX_DEPTH) {
         fault(p, QRFT_EQUATION_TOO_DEEP);
         return (qrft_rational){0, 1};
@@ -174,7 +174,7 @@ static qrft_rational read_product(parser *p) {
     qrft_rational value = read_factor(p);
     operation operate;
     while (p->syntax == QRFT_EQUATION_OK && (operate = take_product_operator(p))) {
-        p->num_operations++;
+        p->has_operation = true;
         value = compute(p, operate, value, read_factor(p));
     }
     return value;
@@ -184,14 +184,14 @@ static qrft_rational read_sum(parser *p) {
     qrft_rational value = read_product(p);
     operation operate;
     while (p->syntax == QRFT_EQUATION_OK && (operate = take_sum_operator(p))) {
-        p->num_operations++;
+        p->has_operation = true;
         value = compute(p, operate, value, read_product(p));
     }
     return value;
 }
 
 static qrft_rational read_part(parser *p) {
-    p->num_operations = 0;
+    p->has_operation = false;
     return read_sum(p);
 }
 
@@ -206,7 +206,7 @@ static bool tie_is_right(const parser *p, qrft_rational exact, qrft_rational err
 /* Whether the number just read is `exact`, rounded to the decimals that it shows. */
 static bool is_rounded(parser *p, qrft_rational exact, qrft_rational shown) {
     int64_t places = p->literal.places + (p->is_percent ? 2 : 0);
-    if (p->num_operations > 0 || p->literal.places == 0 || places > QRFT_MAX_PLACES) return false;
+    if (p->has_operation || p->literal.places == 0 || places > QRFT_MAX_PLACES) return false;
     qrft_rational error;
     if (!rational_subtract(exact, shown, &error)) {
         trouble(p, QRFT_EQUATION_OVERFLOW);
@@ -231,13 +231,13 @@ enum qrft_equation_status equation_check(const uint8_t *text, const uint8_t *end
     if (is_blank(text, end)) return QRFT_EQUATION_EMPTY;
     parser p = {.cursor = {text, end}};
     qrft_rational first = read_part(&p);
-    bool right = true;
-    int num_parts = 1;
-    for (; p.syntax == QRFT_EQUATION_OK && take_byte(&p, '='); num_parts++) {
+    bool right = true, is_compared = false;
+    while (p.syntax == QRFT_EQUATION_OK && take_byte(&p, '=')) {
+        is_compared = true;
         qrft_rational part = read_part(&p);
         right = part_agrees(&p, first, part) && right;
     }
-    if (num_parts < 2 || p.cursor.at < p.cursor.end) fault(&p, QRFT_EQUATION_MALFORMED);
+    if (!is_compared || p.cursor.at < p.cursor.end) fault(&p, QRFT_EQUATION_MALFORMED);
     if (p.syntax != QRFT_EQUATION_OK) return p.syntax;
     if (p.trouble != QRFT_EQUATION_OK) return p.trouble;
     return right ? QRFT_EQUATION_OK : QRFT_EQUATION_WRONG;

@@ -68,12 +68,12 @@ typedef struct {
     qrft_cursor cursor;
     const uint8_t *start;
     bool is_joined; /* to what stands before it */
-    int num_operators;
-    int num_equals;
+    bool has_equals;
+    int64_t num_operators;
     int depth;
     struct {
         const uint8_t *inside;
-        int num_operators; /* of the chain, before the bracket */
+        int64_t num_operators; /* of the chain, before the bracket */
     } open[QRFT_MAX_DEPTH];
 } chain;
 
@@ -82,7 +82,8 @@ static void begin_chain(chain *c, qrft_cursor text, bool is_joined) {
     c->cursor = text;
     c->start = text.at;
     c->is_joined = is_joined;
-    c->num_operators = c->num_equals = c->depth = 0;
+    c->has_equals = false;
+    c->num_operators = c->depth = 0;
 }
 
 static bool take(chain *c, int length) {
@@ -135,10 +136,10 @@ static void take_equals(chain *c) {
     if (c->depth > 0) {
         c->start = c->open[c->depth - 1].inside;
         c->num_operators -= c->open[c->depth - 1].num_operators;
-        c->num_equals = c->depth = 0;
+        c->depth = 0;
         c->is_joined = false;
     }
-    c->num_equals++;
+    c->has_equals = true;
 }
 
 /*
@@ -160,7 +161,7 @@ static const uint8_t *read_chain(chain *c, bond *last) {
         } else {
             c->cursor.at = end;
             *last = JOINS;
-            return c->depth == 0 && !c->is_joined && c->num_equals > 0 && c->num_operators > 0 ? end : NULL;
+            return c->depth == 0 && !c->is_joined && c->has_equals && c->num_operators > 0 ? end : NULL;
         }
         may_be_negative = !is_times; /* 2x - 3 is no product */
     }
