@@ -44,7 +44,7 @@ static const uint8_t *after_given(const solution *s, const uint8_t *at) {
 static const uint8_t *at_box(const solution *s, const uint8_t *at) {
     while (at < s->end && (at = memchr(at, '\\', (size_t)(s->end - at)))) {
         int name = command_length(at, s->end, "boxed fbox");
-        if (name && box_length(at, s->end)) return at;
+        if (name && box_content(at, s->end)) return at;
         if (name && literal_starts(skip_blanks(at + name, s->end), s->end)) return skip_blanks(at + name, s->end);
         at++;
     }
@@ -131,7 +131,7 @@ static const uint8_t *solution_end(const uint8_t *at, const uint8_t *end, bool s
  */
 static inline qrft_opening next_opening(const solution *s, marker_finder find, const uint8_t *at) {
     at = find(s, at);
-    return at ? opening_read(at, s->end, false) : (qrft_opening){0};
+    return at ? opening_read(s->text, at, s->end, false) : (qrft_opening){0};
 }
 
 /* The first opening of an answer, from this one on; from == NULL when there is none. */
@@ -154,7 +154,7 @@ static inline qrft_answer first_answer(const solution *s, marker_finder find) {
     const uint8_t *first = find(s, s->text);
     qrft_answer answer = NO_ANSWER;
     if (!first || read_alone(first, s->end, &answer)) return answer;
-    qrft_opening opening = find_opening(s, find, opening_read(first, s->end, false));
+    qrft_opening opening = find_opening(s, find, opening_read(s->text, first, s->end, false));
     return opening.from ? opening_answer(&opening, s->end) : answer_missing(first, s->end);
 }
 
@@ -166,7 +166,7 @@ static qrft_answer last_answer(const solution *s, marker_finder find) {
     if (!opening.from) return answer_missing(first.from, s->end);
     solution one = {s->text, solution_end(opening.from, s->end, true), s->options};
     qrft_opening last = {0};
-    for (opening = opening_read(opening.from, one.end, false); opening.from;
+    for (opening = opening_read(s->text, opening.from, one.end, false); opening.from;
          opening = next_opening(&one, find, opening.at)) {
         if (opening.kind != QRFT_NOTHING) last = opening;
     }
@@ -282,6 +282,6 @@ qrft_answer answer_read(const uint8_t *text, const uint8_t *end, const qrft_opti
     if (options->paper_mode) return paper_answer_read(text, end);
     while (text < end && is_space(*text)) text++;
     bool is_math = options->answer_format == QRFT_FORMAT_BOXED || options->answer_format == QRFT_FORMAT_AUTO;
-    qrft_opening opening = opening_read(text, end, is_math);
+    qrft_opening opening = opening_read(text, text, end, is_math);
     return opening.kind == QRFT_NOTHING ? answer_missing(text, end) : opening_answer(&opening, end);
 }
