@@ -6,6 +6,7 @@ import math
 import random
 import re
 import time
+from fractions import Fraction
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -52,6 +53,13 @@ def test_power_at_the_limit() -> None:
         inverse = f"{base}^-{exponent}=1/{base**exponent}".encode()
         over, under = (f"{base}^{sign}{exponent + 1}=1".encode() for sign in ("", "-"))
         assert statuses([fits, inverse, over, under]) == ["ok", "ok", "overflow", "overflow"]
+
+
+def test_sums_are_in_lowest_terms() -> None:
+    """Of denominators with and without a common divisor, small ones and such of more than 64 bits."""
+    numbers = [Fraction(n, d * scale) for n in (0, 1, 5, 9) for d in (1, 2, 3, 4, 6, 9) for scale in (1, 37**15)]
+    sums = [(a, sign, b, a + b if sign == "+" else a - b) for a in numbers for b in numbers for sign in "+-"]
+    assert statuses([f"({a}){sign}({b})=({total})".encode() for a, sign, b, total in sums]) == ["ok"] * len(sums)
 
 
 @pytest.mark.parametrize("unit", ["9**", "2^", "2^-", "2^(", "(2)^"])
