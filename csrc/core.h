@@ -8,6 +8,10 @@
 
 #include "qrft.h"
 
+#ifndef __SIZEOF_INT128__
+#error "The core computes in 128-bit integers: compile for a 64-bit processor, with GCC or Clang."
+#endif
+
 /* __extension__ because 128-bit integers are not in ISO C; GCC and Clang both have them. */
 __extension__ typedef __int128 i128;
 __extension__ typedef unsigned __int128 u128;

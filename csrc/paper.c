@@ -11,8 +11,12 @@
 
 #include "core.h"
 
-_Static_assert(FLT_EVAL_METHOD == 0,
-               "doubles must be computed as doubles: on 32-bit x86 compile with -msse2 -mfpmath=sse");
+/* 1 computes floats as doubles, and there are no floats here. */
+_Static_assert(FLT_EVAL_METHOD == 0 || FLT_EVAL_METHOD == 1, "doubles must be computed as doubles, not wider");
+
+#ifdef __FAST_MATH__
+#error "paper.c must round as IEEE 754 does: compile it without -ffast-math."
+#endif
 
 /* A decimal below 2^53 over at most 10^22 is one correctly rounded division of two exact doubles. */
 #define MAX_EXACT    ((int64_t)1 << 53)
