@@ -15,8 +15,7 @@ typedef const uint8_t *(*marker_finder)(const solution *s, const uint8_t *at);
 
 static const qrft_answer NO_ANSWER = {.status = QRFT_ANSWER_NO_MARKER};
 
-/* -------------------------------------------------------------------------------------------------- the markers ----
- */
+/* ------------------------------------------------------------------------------------------------- the markers ---- */
 
 /* A run of four or more #. */
 static const uint8_t *after_hashes(const solution *s, const uint8_t *at) {
@@ -123,7 +122,7 @@ static const uint8_t *solution_end(const uint8_t *at, const uint8_t *end, bool s
     return end;
 }
 
-/* ------------------------------------------------------------------------------------------- behind a marker ---- */
+/* --------------------------------------------------------------------------------------------- behind a marker ---- */
 
 /*
  * The opening behind the next marker, or from == NULL when there is none. The search for the one after it goes on
@@ -173,7 +172,7 @@ static qrft_answer last_answer(const solution *s, marker_finder find) {
     return last.from ? opening_answer(&last, one.end) : answer_missing(first.from, one.end);
 }
 
-/* ------------------------------------------------------------------------------------------------ last number ---- */
+/* ------------------------------------------------------------------------------------------------- last number ---- */
 
 static bool is_alphanumeric(uint8_t byte) {
     return is_letter(byte) || is_digit(byte);
@@ -242,7 +241,7 @@ static qrft_answer last_number(const solution *s) {
     return NO_ANSWER;
 }
 
-/* -------------------------------------------------------------------------------------------------- the whole ---- */
+/* --------------------------------------------------------------------------------------------------- the whole ---- */
 
 static qrft_answer find_in_format(const solution *s, int format) {
     switch (format) {
@@ -280,7 +279,7 @@ qrft_answer answer_find(const uint8_t *text, const uint8_t *end, const qrft_opti
 
 qrft_answer answer_read(const uint8_t *text, const uint8_t *end, const qrft_options *options) {
     if (options->paper_mode) return paper_answer_read(text, end);
-    while (text < end && is_space(*text)) text++;
+    text = skip_space(text, end);
     bool is_math = options->answer_format == QRFT_FORMAT_BOXED || options->answer_format == QRFT_FORMAT_AUTO;
     qrft_opening opening = opening_read(text, text, end, is_math);
     return opening.kind == QRFT_NOTHING ? answer_missing(text, end) : opening_answer(&opening, end);

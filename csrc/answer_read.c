@@ -9,7 +9,7 @@
 
 #include "answer.h"
 
-/* ---------------------------------------------------------------------------------------------------- LaTeX ---- */
+/* ------------------------------------------------------------------------------------------------------- LaTeX ---- */
 
 const uint8_t *box_content(const uint8_t *at, const uint8_t *end) {
     int name = command_length(at, end, "boxed fbox");
@@ -68,11 +68,6 @@ static int closer_length(const uint8_t *at, const uint8_t *end) {
     return has_byte(at, end, '\\') && (has_byte(at + 1, end, ')') || has_byte(at + 1, end, ']')) ? 2 : 0;
 }
 
-static const uint8_t *skip_space(const uint8_t *at, const uint8_t *end) {
-    while (at < end && is_space(*at)) at++;
-    return at;
-}
-
 /* White space and the no-break space; a line break only within math. */
 static const uint8_t *skip_gap(const uint8_t *at, const uint8_t *end, bool is_math) {
     const uint8_t *start;
@@ -83,8 +78,7 @@ static const uint8_t *skip_gap(const uint8_t *at, const uint8_t *end, bool is_ma
     return at;
 }
 
-/* -------------------------------------------------------------------------------------------------- the opening ----
- */
+/* ------------------------------------------------------------------------------------------------- the opening ---- */
 
 typedef struct {
     bool sign_seen;
@@ -142,8 +136,7 @@ static bool has_variable(const uint8_t *at, const uint8_t *end) {
     if (!has_letter(at, end) || has_letter(at + 1, end)) return false;
     at = skip_blanks(at + 1, end);
     if (at < end && *at != 0 && strchr("-+*/^=<>", *at)) return true;
-    return minus_length(at, end) || wide_sign_length(at, end, 0xC3, 0x97, 0) ||
-           wide_sign_length(at, end, 0xC3, 0xB7, 0);
+    return minus_length(at, end) || cross_length(at, end) || obelus_length(at, end);
 }
 
 static int bracket_length(const uint8_t *at, const uint8_t *end) {
@@ -177,8 +170,7 @@ qrft_opening opening_read(const uint8_t *text, const uint8_t *at, const uint8_t 
     return o;
 }
 
-/* ----------------------------------------------------------------------------------------------- what follows it ----
- */
+/* --------------------------------------------------------------------------------------------- what follows it ---- */
 
 /* The 2 of cm^2. */
 static const uint8_t *skip_unit_power(const uint8_t *at, const uint8_t *end) {
@@ -326,8 +318,7 @@ static qrft_answer expression(const qrft_opening *o, const uint8_t *end) {
     return trimmed(QRFT_ANSWER_EXPRESSION, start, end_of_line(o->at, end), true);
 }
 
-/* --------------------------------------------------------------------------------------------------- the answer ----
- */
+/* -------------------------------------------------------------------------------------------------- the answer ---- */
 
 qrft_answer opening_answer(const qrft_opening *o, const uint8_t *end) {
     if (o->kind == QRFT_EXPRESSION) return expression(o, end);

@@ -41,6 +41,21 @@ static inline bool has_byte(const uint8_t *at, const uint8_t *end, uint8_t byte)
     return at < end && *at == byte;
 }
 
+static inline const uint8_t *skip_space(const uint8_t *at, const uint8_t *end) {
+    while (at < end && is_space(*at)) at++;
+    return at;
+}
+
+/* Over what was found at the cursor, of a length that is 0 when there is nothing; returns whether there was. */
+static inline bool take(qrft_cursor *cursor, int length) {
+    cursor->at += length;
+    return length > 0;
+}
+
+static inline bool take_byte(qrft_cursor *cursor, uint8_t byte) {
+    return take(cursor, has_byte(cursor->at, cursor->end, byte));
+}
+
 /* Whether these bytes stand at `at`; third is 0 for a sign of two bytes. */
 static inline int wide_sign_length(const uint8_t *at, const uint8_t *end, uint8_t first, uint8_t second,
                                    uint8_t third) {
@@ -61,14 +76,22 @@ static inline int currency_length(const uint8_t *at, const uint8_t *end) {
     return wide_sign_length(at, end, 0xE2, 0x82, 0xAC); /* U+20AC, the euro */
 }
 
+static inline int cross_length(const uint8_t *at, const uint8_t *end) {
+    return wide_sign_length(at, end, 0xC3, 0x97, 0); /* U+00D7, the times sign */
+}
+
+static inline int obelus_length(const uint8_t *at, const uint8_t *end) {
+    return wide_sign_length(at, end, 0xC3, 0xB7, 0); /* U+00F7, the divide sign */
+}
+
 static inline int times_length(const uint8_t *at, const uint8_t *end) {
     if (has_byte(at, end, '*') || has_byte(at, end, 'x') || has_byte(at, end, 'X')) return 1;
-    return wide_sign_length(at, end, 0xC3, 0x97, 0); /* U+00D7 */
+    return cross_length(at, end);
 }
 
 static inline int divide_length(const uint8_t *at, const uint8_t *end) {
     if (has_byte(at, end, '/')) return has_byte(at + 1, end, '/') ? 2 : 1;
-    return wide_sign_length(at, end, 0xC3, 0xB7, 0); /* U+00F7 */
+    return obelus_length(at, end);
 }
 
 /* ------------------------------------------------------------------------------------------- exact arithmetic ---- */
@@ -139,8 +162,7 @@ qrft_answer answer_read(const uint8_t *text, const uint8_t *end, const qrft_opti
 /* Judges the text between << and >>. */
 enum qrft_equation_status equation_check(const uint8_t *text, const uint8_t *end);
 
-/* Where a plain equation, begun at `at`, ends with >>, and its status; NULL when it is not plain or not surely judged.
- */
+/* Where a plain equation, begun at `at`, ends with >>, and its status; NULL when it is not plain or not sure. */
 const uint8_t *equation_skip_plain(const uint8_t *at, const uint8_t *end, enum qrft_equation_status *status);
 
 /*

@@ -25,17 +25,8 @@ typedef bool (*operation)(qrft_rational a, qrft_rational b, qrft_rational *resul
 static qrft_rational read_sum(parser *p);
 static qrft_rational read_factor(parser *p);
 
-static void skip_space(parser *p) {
-    while (p->cursor.at < p->cursor.end && is_space(*p->cursor.at)) p->cursor.at++;
-}
-
-static bool take(parser *p, int length) {
-    p->cursor.at += length;
-    return length > 0;
-}
-
-static bool take_byte(parser *p, uint8_t byte) {
-    return take(p, has_byte(p->cursor.at, p->cursor.end, byte));
+static void skip(parser *p) {
+    p->cursor.at = skip_space(p->cursor.at, p->cursor.end);
 }
 
 static void fault(parser *p, enum qrft_equation_status status) {
@@ -80,7 +71,7 @@ static qrft_rational compute_power(parser *p, qrft_rational base, qrft_rational 
 static qrft_rational read_literal(parser *p) {
     p->literal = literal_read(p->cursor.at, p->cursor.end);
     p->cursor.at = p->literal.end;
-    if (p->literal.places == 0) take_byte(p, '.'); /* "5." is 5 */
+    if (p->literal.places == 0) take_byte(&p->cursor, '.'); /* "5." is 5 */
     if (p->literal.too_big) trouble(p, QRFT_EQUATION_OVERFLOW);
     return p->literal.too_big ? (qrft_rational){0, 1} : p->literal.value;
 }
@@ -100,12 +91,12 @@ static qrft_rational read_inside(parser *p, qrft_rational (*read)(parser *)) {
 
 static qrft_rational read_brackets(parser *p) {
     qrft_rational value = read_inside(p, read_sum);
-    if (!take_byte(p, ')')) fault(p, QRFT_EQUATION_MALFORMED);
+    if (!take_byte(&p->cursor, ')')) fault(p, QRFT_EQUATION_MALFORMED);
     return value;
 }
 
 static qrft_rational read_operand(parser *p) {
-    if (take_byte(p, '(')) return read_brackets(p);
+    if (take_byte(&p->cursor, '(')) return read_brackets(p);
     if (literal_starts(p->cursor.at, p->cursor.end)) return read_literal(p);
     fault(p, QRFT_EQUATION_MALFORMED);
     return (qrft_rational){0, 1};
@@ -115,13 +106,13 @@ static qrft_rational read_operand(parser *p) {
 static bool read_prefixes(parser *p) {
     bool negative = false, currency_seen = false;
     for (;;) {
-        skip_space(p);
+        skip(p);
         if (has_digit(p->cursor.at, p->cursor.end)) return negative; /* nearly always */
-        if (take(p, minus_length(p->cursor.at, p->cursor.end))) {
+        if (take(&p->cursor, minus_length(p->cursor.at, p->cursor.end))) {
             negative = !negative;
-        } else if (take_byte(p, '+')) {
+        } else if (take_byte(&p->cursor, '+')) {
             continue;
-        } else if (!currency_seen && take(p, currency_length(p->cursor.at, p->cursor.end))) {
+        } else if (!currency_seen && take(&p->cursor, currency_length(p->cursor.at, p->cursor.end))) {
             currency_seen = true;
         } else {
             return negative;
@@ -131,20 +122,21 @@ static bool read_prefixes(parser *p) {
 
 static qrft_rational read_primary(parser *p) {
     qrft_rational value = read_operand(p);
-    skip_space(p);
-    p->is_percent = take_byte(p, '%');
+    skip(p);
+    p->is_percent = take_byte(&p->cursor, '%');
     if (p->is_percent) {
         value = compute(p, rational_divide, value, (qrft_rational){100, 1});
     } else {
-        take(p, currency_length(p->cursor.at, p->cursor.end));
+        take(&p->cursor, currency_length(p->cursor.at, p->cursor.end));
     }
-    skip_space(p);
+    skip(p);
     return value;
 }
 
 static bool take_power_operator(parser *p) {
-    if (has_byte(p->cursor.at, p->cursor.end, '*')) return take(p, has_byte(p->cursor.at + 1, p->cursor.end, '*') * 2);
-    return take_byte(p, '^');
+    if (has_byte(p->cursor.at, p->cursor.end, '*'))
+        return take(&p->cursor, has_byte(p->cursor.at + 1, p->cursor.end, '*') * 2);
+    return take_byte(&p->cursor, '^');
 }
 
 /* A power binds more tightly than the sign before it, and from the right: -2^3^2 is -(2^(3^2)). */
@@ -159,14 +151,14 @@ static qrft_rational read_factor(parser *p) {
 }
 
 static operation take_product_operator(parser *p) {
-    if (take(p, times_length(p->cursor.at, p->cursor.end))) return rational_multiply;
-    if (take(p, divide_length(p->cursor.at, p->cursor.end))) return rational_divide;
+    if (take(&p->cursor, times_length(p->cursor.at, p->cursor.end))) return rational_multiply;
+    if (take(&p->cursor, divide_length(p->cursor.at, p->cursor.end))) return rational_divide;
     return NULL;
 }
 
 static operation take_sum_operator(parser *p) {
-    if (take_byte(p, '+')) return rational_add;
-    if (take(p, minus_length(p->cursor.at, p->cursor.end))) return rational_subtract;
+    if (take_byte(&p->cursor, '+')) return rational_add;
+    if (take(&p->cursor, minus_length(p->cursor.at, p->cursor.end))) return rational_subtract;
     return NULL;
 }
 
@@ -222,17 +214,12 @@ static bool part_agrees(parser *p, qrft_rational first, qrft_rational part) {
     return !is_sound(p) || rational_equal(first, part) || is_rounded(p, first, part);
 }
 
-static bool is_blank(const uint8_t *at, const uint8_t *end) {
-    while (at < end && is_space(*at)) at++;
-    return at == end;
-}
-
 enum qrft_equation_status equation_check(const uint8_t *text, const uint8_t *end) {
-    if (is_blank(text, end)) return QRFT_EQUATION_EMPTY;
+    if (skip_space(text, end) == end) return QRFT_EQUATION_EMPTY;
     parser p = {.cursor = {text, end}};
     qrft_rational first = read_part(&p);
     bool right = true, is_compared = false;
-    while (p.syntax == QRFT_EQUATION_OK && take_byte(&p, '=')) {
+    while (p.syntax == QRFT_EQUATION_OK && take_byte(&p.cursor, '=')) {
         is_compared = true;
         qrft_rational part = read_part(&p);
         right = part_agrees(&p, first, part) && right;

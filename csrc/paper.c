@@ -108,8 +108,7 @@ qrft_answer paper_answer_find(const uint8_t *text, const uint8_t *end) {
 }
 
 qrft_answer paper_answer_read(const uint8_t *text, const uint8_t *end) {
-    while (text < end && is_space(*text)) text++;
-    return answer_at(text, end);
+    return answer_at(skip_space(text, end), end);
 }
 
 /* ----------------------------------------------------------------------------------------------- Python values ---- */
@@ -278,7 +277,7 @@ static value right_value(const uint8_t *at, const uint8_t *end) {
     const uint8_t *byte = at;
     while (byte < end && is_float_byte(*byte)) byte++;
     if (byte < end) return FAILS;
-    while (at < end && is_space(*at)) at++;
+    at = skip_space(at, end);
     while (at < end && is_space(end[-1])) end--;
     bool negative = has_byte(at, end, '-');
     if (negative || has_byte(at, end, '+')) at++;

@@ -7,10 +7,10 @@
 #include "core.h"
 
 /* The sum and the difference of two such numbers fit in 64 bits. */
-#define SMALL ((i128)1 << 62)
+#define SMALL_INTEGER ((i128)1 << 62)
 
 static bool is_small_integer(qrft_rational a) {
-    return a.d == 1 && a.n > -SMALL && a.n < SMALL;
+    return a.d == 1 && a.n > -SMALL_INTEGER && a.n < SMALL_INTEGER;
 }
 
 static bool fits(u128 value) {

@@ -11,22 +11,22 @@
 
 /* ------------------------------------------------------------------------------------------------------ signs ---- */
 
-static bool is_blank(uint8_t byte) {
+static bool is_ascii_blank(uint8_t byte) {
     return byte == ' ' || byte == '\t';
 }
 
-static bool is_letter(uint8_t byte) {
+static bool is_word_byte(uint8_t byte) {
     return ((byte | 32) >= 'a' && (byte | 32) <= 'z') || byte == '_';
 }
 
-static const uint8_t *skip_blanks(const uint8_t *at, const uint8_t *end) {
-    while (at < end && is_blank(*at)) at++;
+static const uint8_t *skip_ascii_blanks(const uint8_t *at, const uint8_t *end) {
+    while (at < end && is_ascii_blank(*at)) at++;
     return at;
 }
 
 static bool operand_starts(const uint8_t *at, const uint8_t *end) {
     int currency = currency_length(at, end);
-    if (currency) at = skip_blanks(at + currency, end);
+    if (currency) at = skip_ascii_blanks(at + currency, end);
     return has_byte(at, end, '(') || literal_starts(at, end);
 }
 
@@ -37,21 +37,21 @@ static int bold_length(const uint8_t *at, const uint8_t *end) {
 /* The length of the operator at `at`. ** is taken for bold type, and x multiplies only before a number. */
 static int operator_length(const uint8_t *at, const uint8_t *end) {
     if (bold_length(at, end)) return 0;
-    if (has_byte(at, end, 'x') || has_byte(at, end, 'X')) return operand_starts(skip_blanks(at + 1, end), end);
+    if (has_byte(at, end, 'x') || has_byte(at, end, 'X')) return operand_starts(skip_ascii_blanks(at + 1, end), end);
     if (has_byte(at, end, '+') || has_byte(at, end, '^')) return 1;
     int length = minus_length(at, end);
     if (!length) length = times_length(at, end);
     return length ? length : divide_length(at, end);
 }
 
-static const uint8_t *skip_letters(const uint8_t *at, const uint8_t *end) {
-    while (at < end && is_letter(*at)) at++;
+static const uint8_t *skip_word(const uint8_t *at, const uint8_t *end) {
+    while (at < end && is_word_byte(*at)) at++;
     return at;
 }
 
 /* The length of what may be an operator too, and joins as one: a LaTeX command, such as \times, or a dash, U+2013. */
 static int unread_operator_length(const uint8_t *at, const uint8_t *end) {
-    bool is_command = has_byte(at, end, '\\') && at + 1 < end && is_letter(at[1]);
+    bool is_command = has_byte(at, end, '\\') && at + 1 < end && is_word_byte(at[1]);
     return is_command ? 2 : wide_sign_length(at, end, 0xE2, 0x80, 0x93);
 }
 
@@ -86,23 +86,18 @@ static void begin_chain(chain *c, qrft_cursor text, bool is_joined) {
     c->num_operators = c->depth = 0;
 }
 
-static bool take(chain *c, int length) {
-    c->cursor.at += length;
-    return length > 0;
-}
-
 static void skip(chain *c) {
-    c->cursor.at = skip_blanks(c->cursor.at, c->cursor.end);
+    c->cursor.at = skip_ascii_blanks(c->cursor.at, c->cursor.end);
 }
 
 /* An operand with the brackets that open before it. False when there is none; the bond tells what came last. */
 static bool read_operand(chain *c, bool may_be_negative, bond *last) {
     for (;; may_be_negative = true) {
         skip(c);
-        if (may_be_negative && take(c, minus_length(c->cursor.at, c->cursor.end))) *last = JOINS;
+        if (may_be_negative && take(&c->cursor, minus_length(c->cursor.at, c->cursor.end))) *last = JOINS;
         skip(c);
         if (!operand_starts(c->cursor.at, c->cursor.end)) return false;
-        take(c, currency_length(c->cursor.at, c->cursor.end));
+        take(&c->cursor, currency_length(c->cursor.at, c->cursor.end));
         skip(c);
         if (!has_byte(c->cursor.at, c->cursor.end, '(')) break;
         if (c->depth == QRFT_MAX_DEPTH) return false;
@@ -116,8 +111,8 @@ static bool read_operand(chain *c, bool may_be_negative, bond *last) {
 }
 
 static void take_suffix(chain *c) {
-    if (take(c, has_byte(c->cursor.at, c->cursor.end, '%'))) return;
-    if (!operand_starts(c->cursor.at, c->cursor.end)) take(c, currency_length(c->cursor.at, c->cursor.end));
+    if (take_byte(&c->cursor, '%')) return;
+    if (!operand_starts(c->cursor.at, c->cursor.end)) take(&c->cursor, currency_length(c->cursor.at, c->cursor.end));
 }
 
 /* Signs after an operand and the brackets that close; returns where the operand ends. */
@@ -126,7 +121,7 @@ static const uint8_t *close_operand(chain *c) {
         take_suffix(c);
         const uint8_t *end = c->cursor.at;
         skip(c);
-        if (c->depth == 0 || !take(c, has_byte(c->cursor.at, c->cursor.end, ')'))) return end;
+        if (c->depth == 0 || !take_byte(&c->cursor, ')')) return end;
         c->depth--;
     }
 }
@@ -152,10 +147,10 @@ static const uint8_t *read_chain(chain *c, bond *last) {
         if (!read_operand(c, may_be_negative, last)) return NULL;
         const uint8_t *end = close_operand(c);
         bool is_times = has_byte(c->cursor.at, c->cursor.end, 'x') || has_byte(c->cursor.at, c->cursor.end, 'X');
-        if (take(c, has_byte(c->cursor.at, c->cursor.end, '='))) {
+        if (take_byte(&c->cursor, '=')) {
             take_equals(c);
             *last = FREE;
-        } else if (take(c, operator_length(c->cursor.at, c->cursor.end))) {
+        } else if (take(&c->cursor, operator_length(c->cursor.at, c->cursor.end))) {
             c->num_operators++;
             *last = JOINS;
         } else {
@@ -169,9 +164,9 @@ static const uint8_t *read_chain(chain *c, bond *last) {
 
 /* Whether what follows an operand joins it: 2 of 1 + 1 = 2 + y, of 1 + 1 = 2,5, and of 1 + 1 = 2 <<1+1=2>>. */
 static bool is_joined_after(const uint8_t *at, const uint8_t *end, bool mark_follows) {
-    if (at < end && (*at == '(' || is_letter(*at))) return true; /* 2(3), 2y */
+    if (at < end && (*at == '(' || is_word_byte(*at))) return true; /* 2(3), 2y */
     if (at < end && (*at == '.' || *at == ',' || *at == ':') && literal_starts(at + 1, end)) return true;
-    at = skip_blanks(at, end);
+    at = skip_ascii_blanks(at, end);
     if (at == end) return mark_follows;
     return literal_starts(at, end) || operator_length(at, end) > 0 || unread_operator_length(at, end) > 0;
 }
@@ -194,7 +189,7 @@ static void add_equation(const collector *c, const uint8_t *at, const uint8_t *e
 
 /* The beginning of an item: the first thing of its line, and a blank after it. */
 static bool is_bullet(const uint8_t *at, const uint8_t *end) {
-    return (*at == '-' || *at == '*' || *at == '+') && at + 1 < end && is_blank(at[1]);
+    return (*at == '-' || *at == '*' || *at == '+') && at + 1 < end && is_ascii_blank(at[1]);
 }
 
 /* Over what begins no operand; returns the bond to what follows. */
@@ -206,13 +201,13 @@ static bond pass_over(qrft_cursor *text, bool is_first_of_line, bond before) {
         text->at = at + length;
         return is_first_of_line && is_bullet(at, end) ? FREE : JOINS;
     }
-    if (is_letter(*at)) {
-        text->at = skip_letters(at, end);
+    if (is_word_byte(*at)) {
+        text->at = skip_word(at, end);
         return TOUCHES;
     }
     length = unread_operator_length(at, end);
     if (length > 0) {
-        text->at = skip_letters(at + length, end);
+        text->at = skip_word(at + length, end);
         return JOINS;
     }
     if (bold_length(at, end)) text->at = at + 2;
@@ -225,14 +220,14 @@ static void read_stretch(const collector *to, qrft_cursor text, bool is_first_of
     const uint8_t *end = text.end;
     bond before = FREE;
     while (text.at < end) {
-        if (is_letter(*text.at) && (*text.at | 32) != 'x') { /* most of any text: the short way of pass_over */
-            text.at = skip_letters(text.at, end);
+        if (is_word_byte(*text.at) && (*text.at | 32) != 'x') { /* most of any text: the short way of pass_over */
+            text.at = skip_word(text.at, end);
             before = TOUCHES;
             is_first_of_line = false;
             continue;
         }
         if (is_space(*text.at)) {
-            bool is_line = !is_blank(*text.at++);
+            bool is_line = !is_ascii_blank(*text.at++);
             is_first_of_line |= is_line;
             if (is_line || before == TOUCHES) before = FREE;
             continue;
