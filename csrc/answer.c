@@ -133,8 +133,8 @@ static inline qrft_opening next_opening(const solution *s, marker_finder find, c
     return at ? opening_read(s->text, at, s->end, false) : (qrft_opening){0};
 }
 
-/* The first opening of an answer, from this one on; from == NULL when there is none. */
-static inline qrft_opening find_opening(const solution *s, marker_finder find, qrft_opening opening) {
+/* Over openings of no answer, from this one on; from == NULL when no other comes. */
+static inline qrft_opening skip_unanswered(const solution *s, marker_finder find, qrft_opening opening) {
     while (opening.from && opening.kind == QRFT_NOTHING) opening = next_opening(s, find, opening.at);
     return opening;
 }
@@ -153,7 +153,7 @@ static inline qrft_answer first_answer(const solution *s, marker_finder find) {
     const uint8_t *first = find(s, s->text);
     qrft_answer answer = NO_ANSWER;
     if (!first || read_alone(first, s->end, &answer)) return answer;
-    qrft_opening opening = find_opening(s, find, opening_read(s->text, first, s->end, false));
+    qrft_opening opening = skip_unanswered(s, find, opening_read(s->text, first, s->end, false));
     return opening.from ? opening_answer(&opening, s->end) : answer_missing(first, s->end);
 }
 
@@ -161,7 +161,7 @@ static inline qrft_answer first_answer(const solution *s, marker_finder find) {
 static qrft_answer last_answer(const solution *s, marker_finder find) {
     qrft_opening first = next_opening(s, find, s->text);
     if (!first.from) return NO_ANSWER;
-    qrft_opening opening = find_opening(s, find, first);
+    qrft_opening opening = skip_unanswered(s, find, first);
     if (!opening.from) return answer_missing(first.from, s->end);
     solution one = {s->text, solution_end(opening.from, s->end, true), s->options};
     qrft_opening last = {0};

@@ -198,16 +198,21 @@ typedef struct {
     qrft_hash hash;
 } qrft_equations;
 
-static inline void equations_note(qrft_equations *list, enum qrft_equation_status status) {
-    if (list->status == QRFT_EQUATION_OK) list->status = status;
-    if (list->count < INT32_MAX) list->count++;
-}
-
 void equations_check(qrft_equations *list, const uint8_t *text, const uint8_t *end, const qrft_options *options);
 
-/* Adds to an empty list, with equations from running text or with a key without operand order. */
-void equations_check_by_rule(qrft_equations *list, const uint8_t *text, const uint8_t *end,
-                             const qrft_options *options);
+/* Adds one, judged already, with the key that the options ask for. */
+void equations_add(qrft_equations *list, const uint8_t *at, const uint8_t *end, enum qrft_equation_status status,
+                   const qrft_options *options);
+
+/*
+ * Adds the equations of a stretch of running text, which lies before, between or after the marked ones.
+ * is_first_of_line: its beginning is that of a line; mark_follows: a marked equation stands directly after it.
+ */
+void running_text_check(qrft_equations *list, qrft_cursor stretch, bool is_first_of_line, bool mark_follows,
+                        const qrft_options *options);
+
+/* The first << at or after `at`, or the end. */
+const uint8_t *find_opening(const uint8_t *at, const uint8_t *end);
 
 /* Mode "paper". The value of an answer is a double: its bits as n, and -2^127, which no exact value has, as d. */
 qrft_answer paper_answer_find(const uint8_t *text, const uint8_t *end);

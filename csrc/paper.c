@@ -322,17 +322,10 @@ static void hash_text(qrft_equations *list, const uint8_t *at, const uint8_t *en
     }
 }
 
-static const uint8_t *find_opening(const uint8_t *at, const uint8_t *end) {
-    for (; end - at >= 2 && (at = memchr(at, '<', (size_t)(end - at - 1))); at++) {
-        if (at[1] == '<') return at;
-    }
-    return NULL;
-}
-
 /* The matches of <<([^>]*)>>: from a << to the first > after it, if that is followed by another. */
 void paper_equations_check(qrft_equations *list, const uint8_t *text, const uint8_t *end) {
     const uint8_t *opening = find_opening(text, end);
-    while (opening) {
+    while (opening < end) {
         const uint8_t *closing = find_byte(opening + 2, end, '>');
         if (end - closing < 2) break;
         if (closing[1] == '>') {

@@ -1,12 +1,10 @@
 /*
- * Equations by other rules than the default's: in running text too, or with a key that leaves operand order out.
+ * Equations in running text, such as 12 + 5 = 17.
  *
- * Running text is read once, from left to right, without going back. A *chain* is numbers joined by operators, brackets
+ * It is read once, from left to right, without going back. A *chain* is numbers joined by operators, brackets
  * and =, as in 2 * (3 + 4) = 14. It is an equation when it has an operator and a =, ends after a number, and nothing
  * joins it to what stands before or after: 3x + 12 + 5 = 20 holds no equation, since + joins 12 to what is not read.
  */
-#include <string.h>
-
 #include "core.h"
 
 /* ------------------------------------------------------------------------------------------------------ signs ---- */
@@ -173,20 +171,6 @@ static bool is_joined_after(const uint8_t *at, const uint8_t *end, bool mark_fol
 
 /* -------------------------------------------------------------------------------------------------- a stretch ---- */
 
-typedef struct {
-    qrft_equations *list;
-    const qrft_options *options;
-} collector;
-
-static void add_equation(const collector *c, const uint8_t *at, const uint8_t *end, enum qrft_equation_status status) {
-    equations_note(c->list, status);
-    if (c->options->key_order == QRFT_ORDER_COMMUTATIVE) {
-        hash_sorted_equation(&c->list->hash, at, end, status);
-    } else {
-        hash_equation(&c->list->hash, at, end);
-    }
-}
-
 /* The beginning of an item: the first thing of its line, and a blank after it. */
 static bool is_bullet(const uint8_t *at, const uint8_t *end) {
     return (*at == '-' || *at == '*' || *at == '+') && at + 1 < end && is_ascii_blank(at[1]);
@@ -215,8 +199,8 @@ static bond pass_over(qrft_cursor *text, bool is_first_of_line, bond before) {
     return before == JOINS && (*at == '.' || *at == ',' || *at == ':') ? TOUCHES : FREE;
 }
 
-/* The equations of a stretch of running text: the whole text, or what lies before, between and after the marks. */
-static void read_stretch(const collector *to, qrft_cursor text, bool is_first_of_line, bool mark_follows) {
+void running_text_check(qrft_equations *list, qrft_cursor text, bool is_first_of_line, bool mark_follows,
+                        const qrft_options *options) {
     const uint8_t *end = text.end;
     bond before = FREE;
     while (text.at < end) {
@@ -238,51 +222,11 @@ static void read_stretch(const collector *to, qrft_cursor text, bool is_first_of
             const uint8_t *stop = read_chain(&c, &before);
             text.at = c.cursor.at;
             if (stop && !is_joined_after(stop, end, mark_follows)) {
-                add_equation(to, c.start, stop, equation_check(c.start, stop));
+                equations_add(list, c.start, stop, equation_check(c.start, stop), options);
             }
         } else {
             before = pass_over(&text, is_first_of_line, before);
         }
         is_first_of_line = false;
-    }
-}
-
-/* ------------------------------------------------------------------------------------------------- whole texts ---- */
-
-/* The first two equal bytes, both one of `marks`, at or after `at`; or the end. */
-static const uint8_t *find_mark(const uint8_t *at, const uint8_t *end, const char *marks) {
-    for (; end - at >= 2; at++) {
-        if ((*at == marks[0] || *at == marks[1]) && at[1] == *at) return at;
-    }
-    return end;
-}
-
-/* Judges and adds the equation opened before `start`; returns where the text goes on, or the next opening. */
-static const uint8_t *read_marked(const collector *to, const uint8_t *start, const uint8_t *end) {
-    enum qrft_equation_status status;
-    const uint8_t *mark = equation_skip_plain(start, end, &status);
-    if (!mark) {
-        mark = find_mark(start, end, "<>");
-        if (mark == end || *mark == '<') {
-            equations_note(to->list, QRFT_EQUATION_UNCLOSED);
-            return mark;
-        }
-        status = equation_check(start, mark);
-    }
-    add_equation(to, start, mark, status);
-    return mark + 2;
-}
-
-void equations_check_by_rule(qrft_equations *list, const uint8_t *text, const uint8_t *end,
-                             const qrft_options *options) {
-    collector to = {list, options};
-    const uint8_t *at = text;
-    for (;;) {
-        const uint8_t *opening = find_mark(at, end, "<<");
-        if (options->equation_source == QRFT_EQUATIONS_ANYWHERE) {
-            read_stretch(&to, (qrft_cursor){at, opening}, at == text, opening < end);
-        }
-        if (opening == end) return;
-        at = read_marked(&to, opening + 2, end);
     }
 }
