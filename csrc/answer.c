@@ -15,8 +15,7 @@ typedef const uint8_t *(*marker_finder)(const solution *s, const uint8_t *at);
 
 static const qrft_answer NO_ANSWER = {.status = QRFT_ANSWER_NO_MARKER};
 
-/* -------------------------------------------------------------------------------------------------- the markers ----
- */
+/* ------------------------------------------------------------------------------------------------- the markers ---- */
 
 /* A run of four or more #. */
 static const uint8_t *after_hashes(const solution *s, const uint8_t *at) {
@@ -44,7 +43,7 @@ static const uint8_t *after_given(const solution *s, const uint8_t *at) {
 static const uint8_t *at_box(const solution *s, const uint8_t *at) {
     while (at < s->end && (at = memchr(at, '\\', (size_t)(s->end - at)))) {
         int name = command_length(at, s->end, "boxed fbox");
-        if (name && box_length(at, s->end)) return at;
+        if (name && box_content(at, s->end)) return at;
         if (name && literal_starts(skip_blanks(at + name, s->end), s->end)) return skip_blanks(at + name, s->end);
         at++;
     }
@@ -123,7 +122,7 @@ static const uint8_t *solution_end(const uint8_t *at, const uint8_t *end, bool s
     return end;
 }
 
-/* ------------------------------------------------------------------------------------------- behind a marker ---- */
+/* --------------------------------------------------------------------------------------------- behind a marker ---- */
 
 /*
  * The opening behind the next marker, or from == NULL when there is none. The search for the one after it goes on
@@ -131,11 +130,11 @@ static const uint8_t *solution_end(const uint8_t *at, const uint8_t *end, bool s
  */
 static inline qrft_opening next_opening(const solution *s, marker_finder find, const uint8_t *at) {
     at = find(s, at);
-    return at ? opening_read(at, s->end, false) : (qrft_opening){0};
+    return at ? opening_read(s->text, at, s->end, false) : (qrft_opening){0};
 }
 
-/* The first opening of an answer, from this one on; from == NULL when there is none. */
-static inline qrft_opening find_opening(const solution *s, marker_finder find, qrft_opening opening) {
+/* Over openings of no answer, from this one on; from == NULL when no other comes. */
+static inline qrft_opening skip_unanswered(const solution *s, marker_finder find, qrft_opening opening) {
     while (opening.from && opening.kind == QRFT_NOTHING) opening = next_opening(s, find, opening.at);
     return opening;
 }
@@ -154,7 +153,7 @@ static inline qrft_answer first_answer(const solution *s, marker_finder find) {
     const uint8_t *first = find(s, s->text);
     qrft_answer answer = NO_ANSWER;
     if (!first || read_alone(first, s->end, &answer)) return answer;
-    qrft_opening opening = find_opening(s, find, opening_read(first, s->end, false));
+    qrft_opening opening = skip_unanswered(s, find, opening_read(s->text, first, s->end, false));
     return opening.from ? opening_answer(&opening, s->end) : answer_missing(first, s->end);
 }
 
@@ -162,18 +161,18 @@ static inline qrft_answer first_answer(const solution *s, marker_finder find) {
 static qrft_answer last_answer(const solution *s, marker_finder find) {
     qrft_opening first = next_opening(s, find, s->text);
     if (!first.from) return NO_ANSWER;
-    qrft_opening opening = find_opening(s, find, first);
+    qrft_opening opening = skip_unanswered(s, find, first);
     if (!opening.from) return answer_missing(first.from, s->end);
     solution one = {s->text, solution_end(opening.from, s->end, true), s->options};
     qrft_opening last = {0};
-    for (opening = opening_read(opening.from, one.end, false); opening.from;
+    for (opening = opening_read(s->text, opening.from, one.end, false); opening.from;
          opening = next_opening(&one, find, opening.at)) {
         if (opening.kind != QRFT_NOTHING) last = opening;
     }
     return last.from ? opening_answer(&last, one.end) : answer_missing(first.from, one.end);
 }
 
-/* ------------------------------------------------------------------------------------------------ last number ---- */
+/* ------------------------------------------------------------------------------------------------- last number ---- */
 
 static bool is_alphanumeric(uint8_t byte) {
     return is_letter(byte) || is_digit(byte);
@@ -242,7 +241,7 @@ static qrft_answer last_number(const solution *s) {
     return NO_ANSWER;
 }
 
-/* -------------------------------------------------------------------------------------------------- the whole ---- */
+/* --------------------------------------------------------------------------------------------------- the whole ---- */
 
 static qrft_answer find_in_format(const solution *s, int format) {
     switch (format) {
@@ -280,8 +279,8 @@ qrft_answer answer_find(const uint8_t *text, const uint8_t *end, const qrft_opti
 
 qrft_answer answer_read(const uint8_t *text, const uint8_t *end, const qrft_options *options) {
     if (options->paper_mode) return paper_answer_read(text, end);
-    while (text < end && is_space(*text)) text++;
+    text = skip_space(text, end);
     bool is_math = options->answer_format == QRFT_FORMAT_BOXED || options->answer_format == QRFT_FORMAT_AUTO;
-    qrft_opening opening = opening_read(text, end, is_math);
+    qrft_opening opening = opening_read(text, text, end, is_math);
     return opening.kind == QRFT_NOTHING ? answer_missing(text, end) : opening_answer(&opening, end);
 }

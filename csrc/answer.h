@@ -41,7 +41,9 @@ static inline int answer_currency_length(const uint8_t *at, const uint8_t *end) 
 
 /* The length of the LaTeX command at `at`, if it is one of `names`, which spaces separate; else 0. */
 int command_length(const uint8_t *at, const uint8_t *end, const char *names);
-int box_length(const uint8_t *at, const uint8_t *end); /* \boxed{ or \fbox{, blanks before the brace allowed */
+
+/* Where the content of the \boxed{ or \fbox{ at `at` begins, or NULL; blanks before the brace are allowed. */
+const uint8_t *box_content(const uint8_t *at, const uint8_t *end);
 
 /* ---------------------------------------------------------------------------------------------------- numbers ---- */
 
@@ -72,8 +74,8 @@ typedef struct {
     int64_t num_marks; /* marks of Markdown */
 } qrft_opening;
 
-/* Looks for an answer at `at`. is_math: LaTeX math stands there, even if nothing opens it. */
-qrft_opening opening_read(const uint8_t *at, const uint8_t *end, bool is_math);
+/* Looks for an answer at `at` in the text. is_math: LaTeX math stands there, even if nothing opens it. */
+qrft_opening opening_read(const uint8_t *text, const uint8_t *at, const uint8_t *end, bool is_math);
 
 /* Reads the answer that an opening of a kind other than QRFT_NOTHING found. */
 qrft_answer opening_answer(const qrft_opening *opening, const uint8_t *end);

@@ -9,13 +9,13 @@
 
 #include "answer.h"
 
-/* ---------------------------------------------------------------------------------------------------- LaTeX ---- */
+/* ------------------------------------------------------------------------------------------------------- LaTeX ---- */
 
-int box_length(const uint8_t *at, const uint8_t *end) {
+const uint8_t *box_content(const uint8_t *at, const uint8_t *end) {
     int name = command_length(at, end, "boxed fbox");
-    if (name == 0) return 0;
+    if (name == 0) return NULL;
     const uint8_t *brace = skip_blanks(at + name, end);
-    return has_byte(brace, end, '{') ? (int)(brace + 1 - at) : 0;
+    return has_byte(brace, end, '{') ? brace + 1 : NULL;
 }
 
 /* \text{ and its like, whose content is words. */
@@ -39,8 +39,13 @@ static int degree_length(const uint8_t *at, const uint8_t *end) {
     return has_byte(at + 2 + name, end, '}') ? 3 + name : 0;
 }
 
-/* Whether the $ at `at` opens math: another closes it on this line, as Pandoc tells math from money. */
-static bool dollar_opens_math(const uint8_t *at, const uint8_t *end) {
+/*
+ * Whether the $ at `at` opens math: another closes it on this line, as Pandoc tells math from money. Never after a
+ * backslash, where a reading begins only if the caller's marker ends in one: the $ that one search takes for escaped
+ * would each begin another over the same bytes.
+ */
+static bool dollar_opens_math(const uint8_t *text, const uint8_t *at, const uint8_t *end) {
+    if (at > text && at[-1] == '\\') return false;
     for (const uint8_t *close = at + 1; close < end && *close != '\n'; close++) {
         if (*close == '\\') {
             close++;
@@ -52,20 +57,15 @@ static bool dollar_opens_math(const uint8_t *at, const uint8_t *end) {
     return false;
 }
 
-static int math_length(const uint8_t *at, const uint8_t *end) {
+static int math_length(const uint8_t *text, const uint8_t *at, const uint8_t *end) {
     if (has_byte(at, end, '\\')) return has_byte(at + 1, end, '(') || has_byte(at + 1, end, '[') ? 2 : 0;
     if (!has_byte(at, end, '$')) return 0;
-    return has_byte(at + 1, end, '$') ? 2 : dollar_opens_math(at, end);
+    return has_byte(at + 1, end, '$') ? 2 : dollar_opens_math(text, at, end);
 }
 
 static int closer_length(const uint8_t *at, const uint8_t *end) {
     if (has_byte(at, end, '}') || has_byte(at, end, '$')) return 1;
     return has_byte(at, end, '\\') && (has_byte(at + 1, end, ')') || has_byte(at + 1, end, ']')) ? 2 : 0;
-}
-
-static const uint8_t *skip_space(const uint8_t *at, const uint8_t *end) {
-    while (at < end && is_space(*at)) at++;
-    return at;
 }
 
 /* White space and the no-break space; a line break only within math. */
@@ -78,34 +78,32 @@ static const uint8_t *skip_gap(const uint8_t *at, const uint8_t *end, bool is_ma
     return at;
 }
 
-/* -------------------------------------------------------------------------------------------------- the opening ----
- */
+/* ------------------------------------------------------------------------------------------------- the opening ---- */
 
 typedef struct {
     bool sign_seen;
     bool currency_seen;
 } prefixes;
 
-static void open_box(qrft_opening *o, int length) {
-    o->box = o->at + length;
+static void open_box(qrft_opening *o, const uint8_t *content) {
+    o->box = o->at = content;
     o->is_math = true;
     o->num_open = 1; /* what stands around a box does not matter */
     o->expression_start = o->number_start;
 }
 
 /* Over one thing that may stand before an answer; false when there is none. */
-static bool skip_prefix(qrft_opening *o, const uint8_t *end, prefixes *seen) {
-    const uint8_t *at = o->at;
+static bool skip_prefix(qrft_opening *o, const uint8_t *text, const uint8_t *end, prefixes *seen) {
+    const uint8_t *at = o->at, *content;
     int length;
     if (!seen->sign_seen && (length = sign_length(at, end))) {
         seen->sign_seen = true;
         o->is_negative = *at != '+';
         if (!o->number_start) o->number_start = at;
-    } else if ((length = box_length(at, end))) {
-        open_box(o, length);
-        o->at += length;
+    } else if ((content = box_content(at, end))) {
+        open_box(o, content);
         return true;
-    } else if ((length = math_length(at, end))) {
+    } else if ((length = math_length(text, at, end))) {
         o->is_math = true;
         o->has_math = true;
         o->num_open++;
@@ -126,11 +124,11 @@ static bool skip_prefix(qrft_opening *o, const uint8_t *end, prefixes *seen) {
     return true;
 }
 
-static void skip_prefixes(qrft_opening *o, const uint8_t *end) {
+static void skip_prefixes(qrft_opening *o, const uint8_t *text, const uint8_t *end) {
     prefixes seen = {false, false};
     do {
         o->at = skip_gap(o->at, end, o->is_math);
-    } while (!has_digit(o->at, end) && skip_prefix(o, end, &seen));
+    } while (!has_digit(o->at, end) && skip_prefix(o, text, end, &seen));
 }
 
 /* "x + 1", "y =": a letter alone, and an operator. */
@@ -138,8 +136,7 @@ static bool has_variable(const uint8_t *at, const uint8_t *end) {
     if (!has_letter(at, end) || has_letter(at + 1, end)) return false;
     at = skip_blanks(at + 1, end);
     if (at < end && *at != 0 && strchr("-+*/^=<>", *at)) return true;
-    return minus_length(at, end) || wide_sign_length(at, end, 0xC3, 0x97, 0) ||
-           wide_sign_length(at, end, 0xC3, 0xB7, 0);
+    return minus_length(at, end) || cross_length(at, end) || obelus_length(at, end);
 }
 
 static int bracket_length(const uint8_t *at, const uint8_t *end) {
@@ -162,9 +159,9 @@ static bool expression_starts(const uint8_t *at, const uint8_t *end) {
     return literal_starts(at, end) || (has_letter(at, end) && has_byte(skip_blanks(at + 1, end), end, ','));
 }
 
-qrft_opening opening_read(const uint8_t *at, const uint8_t *end, bool is_math) {
+qrft_opening opening_read(const uint8_t *text, const uint8_t *at, const uint8_t *end, bool is_math) {
     qrft_opening o = {.from = at, .at = at, .is_math = is_math};
-    skip_prefixes(&o, end);
+    skip_prefixes(&o, text, end);
     if (number_starts(o.at, end)) {
         o.kind = QRFT_NUMBER;
     } else if (o.is_math ? o.at < end && !closer_length(o.at, end) : expression_starts(o.at, end)) {
@@ -173,8 +170,7 @@ qrft_opening opening_read(const uint8_t *at, const uint8_t *end, bool is_math) {
     return o;
 }
 
-/* ----------------------------------------------------------------------------------------------- what follows it ----
- */
+/* --------------------------------------------------------------------------------------------- what follows it ---- */
 
 /* The 2 of cm^2. */
 static const uint8_t *skip_unit_power(const uint8_t *at, const uint8_t *end) {
@@ -309,9 +305,9 @@ static qrft_answer trimmed(enum qrft_answer_status status, const uint8_t *start,
 }
 
 qrft_answer answer_missing(const uint8_t *at, const uint8_t *end) {
-    int box = box_length(at, end);
-    at += box;
-    return trimmed(QRFT_ANSWER_NOT_A_NUMBER, at, box ? end_of_box(at, end) : end_of_line(at, end), false);
+    const uint8_t *content = box_content(at, end);
+    if (content) return trimmed(QRFT_ANSWER_NOT_A_NUMBER, content, end_of_box(content, end), false);
+    return trimmed(QRFT_ANSWER_NOT_A_NUMBER, at, end_of_line(at, end), false);
 }
 
 static qrft_answer expression(const qrft_opening *o, const uint8_t *end) {
@@ -322,8 +318,7 @@ static qrft_answer expression(const qrft_opening *o, const uint8_t *end) {
     return trimmed(QRFT_ANSWER_EXPRESSION, start, end_of_line(o->at, end), true);
 }
 
-/* --------------------------------------------------------------------------------------------------- the answer ----
- */
+/* -------------------------------------------------------------------------------------------------- the answer ---- */
 
 qrft_answer opening_answer(const qrft_opening *o, const uint8_t *end) {
     if (o->kind == QRFT_EXPRESSION) return expression(o, end);

@@ -8,6 +8,10 @@
 
 #include "qrft.h"
 
+#ifndef __SIZEOF_INT128__
+#error "The core computes in 128-bit integers: compile for a 64-bit processor, with GCC or Clang."
+#endif
+
 /* __extension__ because 128-bit integers are not in ISO C; GCC and Clang both have them. */
 __extension__ typedef __int128 i128;
 __extension__ typedef unsigned __int128 u128;
@@ -37,6 +41,21 @@ static inline bool has_byte(const uint8_t *at, const uint8_t *end, uint8_t byte)
     return at < end && *at == byte;
 }
 
+static inline const uint8_t *skip_space(const uint8_t *at, const uint8_t *end) {
+    while (at < end && is_space(*at)) at++;
+    return at;
+}
+
+/* Over what was found at the cursor, of a length that is 0 when there is nothing; returns whether there was. */
+static inline bool take(qrft_cursor *cursor, int length) {
+    cursor->at += length;
+    return length > 0;
+}
+
+static inline bool take_byte(qrft_cursor *cursor, uint8_t byte) {
+    return take(cursor, has_byte(cursor->at, cursor->end, byte));
+}
+
 /* Whether these bytes stand at `at`; third is 0 for a sign of two bytes. */
 static inline int wide_sign_length(const uint8_t *at, const uint8_t *end, uint8_t first, uint8_t second,
                                    uint8_t third) {
@@ -57,14 +76,22 @@ static inline int currency_length(const uint8_t *at, const uint8_t *end) {
     return wide_sign_length(at, end, 0xE2, 0x82, 0xAC); /* U+20AC, the euro */
 }
 
+static inline int cross_length(const uint8_t *at, const uint8_t *end) {
+    return wide_sign_length(at, end, 0xC3, 0x97, 0); /* U+00D7, the times sign */
+}
+
+static inline int obelus_length(const uint8_t *at, const uint8_t *end) {
+    return wide_sign_length(at, end, 0xC3, 0xB7, 0); /* U+00F7, the divide sign */
+}
+
 static inline int times_length(const uint8_t *at, const uint8_t *end) {
     if (has_byte(at, end, '*') || has_byte(at, end, 'x') || has_byte(at, end, 'X')) return 1;
-    return wide_sign_length(at, end, 0xC3, 0x97, 0); /* U+00D7 */
+    return cross_length(at, end);
 }
 
 static inline int divide_length(const uint8_t *at, const uint8_t *end) {
     if (has_byte(at, end, '/')) return has_byte(at + 1, end, '/') ? 2 : 1;
-    return wide_sign_length(at, end, 0xC3, 0xB7, 0); /* U+00F7 */
+    return obelus_length(at, end);
 }
 
 /* ------------------------------------------------------------------------------------------- exact arithmetic ---- */
@@ -135,8 +162,7 @@ qrft_answer answer_read(const uint8_t *text, const uint8_t *end, const qrft_opti
 /* Judges the text between << and >>. */
 enum qrft_equation_status equation_check(const uint8_t *text, const uint8_t *end);
 
-/* Where a plain equation, begun at `at`, ends with >>, and its status; NULL when it is not plain or not surely judged.
- */
+/* Where a plain equation, begun at `at`, ends with >>, and its status; NULL when it is not plain or not sure. */
 const uint8_t *equation_skip_plain(const uint8_t *at, const uint8_t *end, enum qrft_equation_status *status);
 
 /*
@@ -172,16 +198,21 @@ typedef struct {
     qrft_hash hash;
 } qrft_equations;
 
-static inline void equations_note(qrft_equations *list, enum qrft_equation_status status) {
-    if (list->status == QRFT_EQUATION_OK) list->status = status;
-    if (list->count < INT32_MAX) list->count++;
-}
-
 void equations_check(qrft_equations *list, const uint8_t *text, const uint8_t *end, const qrft_options *options);
 
-/* Adds to an empty list, with equations from running text or with a key without operand order. */
-void equations_check_by_rule(qrft_equations *list, const uint8_t *text, const uint8_t *end,
-                             const qrft_options *options);
+/* Adds one, judged already, with the key that the options ask for. */
+void equations_add(qrft_equations *list, const uint8_t *at, const uint8_t *end, enum qrft_equation_status status,
+                   const qrft_options *options);
+
+/*
+ * Adds the equations of a stretch of running text, which lies before, between or after the marked ones.
+ * is_first_of_line: its beginning is that of a line; mark_follows: a marked equation stands directly after it.
+ */
+void running_text_check(qrft_equations *list, qrft_cursor stretch, bool is_first_of_line, bool mark_follows,
+                        const qrft_options *options);
+
+/* The first << at or after `at`, or the end. */
+const uint8_t *find_opening(const uint8_t *at, const uint8_t *end);
 
 /* Mode "paper". The value of an answer is a double: its bits as n, and -2^127, which no exact value has, as d. */
 qrft_answer paper_answer_find(const uint8_t *text, const uint8_t *end);

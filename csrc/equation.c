@@ -15,7 +15,7 @@ typedef struct {
     int depth;
     enum qrft_equation_status syntax;  /* QRFT_EQUATION_OK, _MALFORMED or _TOO_DEEP: the first fault */
     enum qrft_equation_status trouble; /* the first in arithmetic, else QRFT_EQUATION_OK */
-    int num_operations;                /* operators and brackets in this part; 0: the part is one number */
+    bool has_operation;                /* this part has an operator or a bracket, so it is not one number */
     qrft_literal literal;              /* the last one read */
     bool is_percent;                   /* and whether a % followed it */
 } parser;
@@ -25,17 +25,8 @@ typedef bool (*operation)(qrft_rational a, qrft_rational b, qrft_rational *resul
 static qrft_rational read_sum(parser *p);
 static qrft_rational read_factor(parser *p);
 
-static void skip_space(parser *p) {
-    while (p->cursor.at < p->cursor.end && is_space(*p->cursor.at)) p->cursor.at++;
-}
-
-static bool take(parser *p, int length) {
-    p->cursor.at += length;
-    return length > 0;
-}
-
-static bool take_byte(parser *p, uint8_t byte) {
-    return take(p, has_byte(p->cursor.at, p->cursor.end, byte));
+static void skip(parser *p) {
+    p->cursor.at = skip_space(p->cursor.at, p->cursor.end);
 }
 
 static void fault(parser *p, enum qrft_equation_status status) {
@@ -80,14 +71,14 @@ static qrft_rational compute_power(parser *p, qrft_rational base, qrft_rational 
 static qrft_rational read_literal(parser *p) {
     p->literal = literal_read(p->cursor.at, p->cursor.end);
     p->cursor.at = p->literal.end;
-    if (p->literal.places == 0) take_byte(p, '.'); /* "5." is 5 */
+    if (p->literal.places == 0) take_byte(&p->cursor, '.'); /* "5." is 5 */
     if (p->literal.too_big) trouble(p, QRFT_EQUATION_OVERFLOW);
     return p->literal.too_big ? (qrft_rational){0, 1} : p->literal.value;
 }
 
 /* What is inside a bracket or an exponent, one level deeper. */
 static qrft_rational read_inside(parser *p, qrft_rational (*read)(parser *)) {
-    p->num_operations++;
+    p->has_operation = true;
     if (p->depth == QRFT_MAX_DEPTH) {
         fault(p, QRFT_EQUATION_TOO_DEEP);
         return (qrft_rational){0, 1};
@@ -100,12 +91,12 @@ static qrft_rational read_inside(parser *p, qrft_rational (*read)(parser *)) {
 
 static qrft_rational read_brackets(parser *p) {
     qrft_rational value = read_inside(p, read_sum);
-    if (!take_byte(p, ')')) fault(p, QRFT_EQUATION_MALFORMED);
+    if (!take_byte(&p->cursor, ')')) fault(p, QRFT_EQUATION_MALFORMED);
     return value;
 }
 
 static qrft_rational read_operand(parser *p) {
-    if (take_byte(p, '(')) return read_brackets(p);
+    if (take_byte(&p->cursor, '(')) return read_brackets(p);
     if (literal_starts(p->cursor.at, p->cursor.end)) return read_literal(p);
     fault(p, QRFT_EQUATION_MALFORMED);
     return (qrft_rational){0, 1};
@@ -115,13 +106,13 @@ static qrft_rational read_operand(parser *p) {
 static bool read_prefixes(parser *p) {
     bool negative = false, currency_seen = false;
     for (;;) {
-        skip_space(p);
+        skip(p);
         if (has_digit(p->cursor.at, p->cursor.end)) return negative; /* nearly always */
-        if (take(p, minus_length(p->cursor.at, p->cursor.end))) {
+        if (take(&p->cursor, minus_length(p->cursor.at, p->cursor.end))) {
             negative = !negative;
-        } else if (take_byte(p, '+')) {
+        } else if (take_byte(&p->cursor, '+')) {
             continue;
-        } else if (!currency_seen && take(p, currency_length(p->cursor.at, p->cursor.end))) {
+        } else if (!currency_seen && take(&p->cursor, currency_length(p->cursor.at, p->cursor.end))) {
             currency_seen = true;
         } else {
             return negative;
@@ -131,20 +122,21 @@ static bool read_prefixes(parser *p) {
 
 static qrft_rational read_primary(parser *p) {
     qrft_rational value = read_operand(p);
-    skip_space(p);
-    p->is_percent = take_byte(p, '%');
+    skip(p);
+    p->is_percent = take_byte(&p->cursor, '%');
     if (p->is_percent) {
         value = compute(p, rational_divide, value, (qrft_rational){100, 1});
     } else {
-        take(p, currency_length(p->cursor.at, p->cursor.end));
+        take(&p->cursor, currency_length(p->cursor.at, p->cursor.end));
     }
-    skip_space(p);
+    skip(p);
     return value;
 }
 
 static bool take_power_operator(parser *p) {
-    if (has_byte(p->cursor.at, p->cursor.end, '*')) return take(p, has_byte(p->cursor.at + 1, p->cursor.end, '*') * 2);
-    return take_byte(p, '^');
+    if (has_byte(p->cursor.at, p->cursor.end, '*'))
+        return take(&p->cursor, has_byte(p->cursor.at + 1, p->cursor.end, '*') * 2);
+    return take_byte(&p->cursor, '^');
 }
 
 /* A power binds more tightly than the sign before it, and from the right: -2^3^2 is -(2^(3^2)). */
@@ -159,14 +151,14 @@ static qrft_rational read_factor(parser *p) {
 }
 
 static operation take_product_operator(parser *p) {
-    if (take(p, times_length(p->cursor.at, p->cursor.end))) return rational_multiply;
-    if (take(p, divide_length(p->cursor.at, p->cursor.end))) return rational_divide;
+    if (take(&p->cursor, times_length(p->cursor.at, p->cursor.end))) return rational_multiply;
+    if (take(&p->cursor, divide_length(p->cursor.at, p->cursor.end))) return rational_divide;
     return NULL;
 }
 
 static operation take_sum_operator(parser *p) {
-    if (take_byte(p, '+')) return rational_add;
-    if (take(p, minus_length(p->cursor.at, p->cursor.end))) return rational_subtract;
+    if (take_byte(&p->cursor, '+')) return rational_add;
+    if (take(&p->cursor, minus_length(p->cursor.at, p->cursor.end))) return rational_subtract;
     return NULL;
 }
 
@@ -174,7 +166,7 @@ static qrft_rational read_product(parser *p) {
     qrft_rational value = read_factor(p);
     operation operate;
     while (p->syntax == QRFT_EQUATION_OK && (operate = take_product_operator(p))) {
-        p->num_operations++;
+        p->has_operation = true;
         value = compute(p, operate, value, read_factor(p));
     }
     return value;
@@ -184,14 +176,14 @@ static qrft_rational read_sum(parser *p) {
     qrft_rational value = read_product(p);
     operation operate;
     while (p->syntax == QRFT_EQUATION_OK && (operate = take_sum_operator(p))) {
-        p->num_operations++;
+        p->has_operation = true;
         value = compute(p, operate, value, read_product(p));
     }
     return value;
 }
 
 static qrft_rational read_part(parser *p) {
-    p->num_operations = 0;
+    p->has_operation = false;
     return read_sum(p);
 }
 
@@ -206,7 +198,7 @@ static bool tie_is_right(const parser *p, qrft_rational exact, qrft_rational err
 /* Whether the number just read is `exact`, rounded to the decimals that it shows. */
 static bool is_rounded(parser *p, qrft_rational exact, qrft_rational shown) {
     int64_t places = p->literal.places + (p->is_percent ? 2 : 0);
-    if (p->num_operations > 0 || p->literal.places == 0 || places > QRFT_MAX_PLACES) return false;
+    if (p->has_operation || p->literal.places == 0 || places > QRFT_MAX_PLACES) return false;
     qrft_rational error;
     if (!rational_subtract(exact, shown, &error)) {
         trouble(p, QRFT_EQUATION_OVERFLOW);
@@ -222,22 +214,17 @@ static bool part_agrees(parser *p, qrft_rational first, qrft_rational part) {
     return !is_sound(p) || rational_equal(first, part) || is_rounded(p, first, part);
 }
 
-static bool is_blank(const uint8_t *at, const uint8_t *end) {
-    while (at < end && is_space(*at)) at++;
-    return at == end;
-}
-
 enum qrft_equation_status equation_check(const uint8_t *text, const uint8_t *end) {
-    if (is_blank(text, end)) return QRFT_EQUATION_EMPTY;
+    if (skip_space(text, end) == end) return QRFT_EQUATION_EMPTY;
     parser p = {.cursor = {text, end}};
     qrft_rational first = read_part(&p);
-    bool right = true;
-    int num_parts = 1;
-    for (; p.syntax == QRFT_EQUATION_OK && take_byte(&p, '='); num_parts++) {
+    bool right = true, is_compared = false;
+    while (p.syntax == QRFT_EQUATION_OK && take_byte(&p.cursor, '=')) {
+        is_compared = true;
         qrft_rational part = read_part(&p);
         right = part_agrees(&p, first, part) && right;
     }
-    if (num_parts < 2 || p.cursor.at < p.cursor.end) fault(&p, QRFT_EQUATION_MALFORMED);
+    if (!is_compared || p.cursor.at < p.cursor.end) fault(&p, QRFT_EQUATION_MALFORMED);
     if (p.syntax != QRFT_EQUATION_OK) return p.syntax;
     if (p.trouble != QRFT_EQUATION_OK) return p.trouble;
     return right ? QRFT_EQUATION_OK : QRFT_EQUATION_WRONG;

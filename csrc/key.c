@@ -31,15 +31,6 @@ static uint16_t place(const sorter *s) {
     return (uint16_t)(s->cursor.at - s->text);
 }
 
-static bool take(sorter *s, int length) {
-    s->cursor.at += length;
-    return length > 0;
-}
-
-static bool take_byte(sorter *s, uint8_t byte) {
-    return take(s, has_byte(s->cursor.at, s->cursor.end, byte));
-}
-
 /* ---------------------------------------------------------------------------------------------------- sorting ---- */
 
 static bool is_after(const sorter *s, span a, span b) {
@@ -82,18 +73,18 @@ static void arrange(sorter *s, int first) {
 static void read_sum(sorter *s);
 
 static void read_factor(sorter *s) {
-    while (take(s, minus_length(s->cursor.at, s->cursor.end)) || take_byte(s, '+') ||
-           take(s, currency_length(s->cursor.at, s->cursor.end)))
+    while (take(&s->cursor, minus_length(s->cursor.at, s->cursor.end)) || take_byte(&s->cursor, '+') ||
+           take(&s->cursor, currency_length(s->cursor.at, s->cursor.end)))
         continue;
-    if (take_byte(s, '(')) {
+    if (take_byte(&s->cursor, '(')) {
         read_sum(s);
-        take_byte(s, ')');
+        take_byte(&s->cursor, ')');
     }
     if (literal_starts(s->cursor.at, s->cursor.end)) s->cursor.at = literal_read(s->cursor.at, s->cursor.end).end;
-    take_byte(s, '.'); /* of "5." */
-    if (!take_byte(s, '%')) take(s, currency_length(s->cursor.at, s->cursor.end));
+    take_byte(&s->cursor, '.'); /* of "5." */
+    if (!take_byte(&s->cursor, '%')) take(&s->cursor, currency_length(s->cursor.at, s->cursor.end));
     bool is_power = has_byte(s->cursor.at, s->cursor.end, '*') && has_byte(s->cursor.at + 1, s->cursor.end, '*');
-    if (take(s, is_power * 2) || take_byte(s, '^')) read_factor(s);
+    if (take(&s->cursor, is_power * 2) || take_byte(&s->cursor, '^')) read_factor(s);
 }
 
 static void push(sorter *s, uint16_t start) {
@@ -107,8 +98,8 @@ static void read_product(sorter *s) {
         uint16_t start = place(s);
         read_factor(s);
         if (multiplies) push(s, start);
-        multiplies = take(s, times_length(s->cursor.at, s->cursor.end));
-        if (!multiplies && !take(s, divide_length(s->cursor.at, s->cursor.end))) break;
+        multiplies = take(&s->cursor, times_length(s->cursor.at, s->cursor.end));
+        if (!multiplies && !take(&s->cursor, divide_length(s->cursor.at, s->cursor.end))) break;
     }
     arrange(s, first);
 }
@@ -120,8 +111,8 @@ static void read_sum(sorter *s) {
         uint16_t start = place(s);
         read_product(s);
         if (adds) push(s, start);
-        adds = take_byte(s, '+');
-        if (!adds && !take(s, minus_length(s->cursor.at, s->cursor.end))) break;
+        adds = take_byte(&s->cursor, '+');
+        if (!adds && !take(&s->cursor, minus_length(s->cursor.at, s->cursor.end))) break;
     }
     arrange(s, first);
 }
@@ -145,6 +136,6 @@ void hash_sorted_equation(qrft_hash *hash, const uint8_t *at, const uint8_t *end
     s.cursor = (qrft_cursor){s.text, s.text + length};
     s.num_operands = 0;
     do read_sum(&s);
-    while (take_byte(&s, '='));
+    while (take_byte(&s.cursor, '='));
     hash_equation(hash, s.text, s.text + length);
 }

@@ -14,7 +14,7 @@ typedef struct {
 #define LIMIT ((u128)1 << 127)
 
 /* Ten times as much and a digit still fit in 64 bits. */
-#define SMALL ((u128)1 << 60)
+#define SMALL_MANTISSA ((u128)1 << 60)
 
 u128 power_of_ten(int exponent) {
     u128 power = 1;
@@ -24,7 +24,7 @@ u128 power_of_ten(int exponent) {
 
 /* mantissa = mantissa * 10^shift + digit, or too_big. */
 static void append(accumulator *number, int64_t shift, uint8_t digit) {
-    if (shift == 1 && number->mantissa < SMALL && !number->too_big) { /* nearly always, and much cheaper */
+    if (shift == 1 && number->mantissa < SMALL_MANTISSA && !number->too_big) { /* nearly always, and much cheaper */
         number->mantissa = (uint64_t)number->mantissa * 10 + digit - '0';
         return;
     }

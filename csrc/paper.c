@@ -11,8 +11,12 @@
 
 #include "core.h"
 
-_Static_assert(FLT_EVAL_METHOD == 0,
-               "doubles must be computed as doubles: on 32-bit x86 compile with -msse2 -mfpmath=sse");
+/* 1 computes floats as doubles, and there are no floats here. */
+_Static_assert(FLT_EVAL_METHOD == 0 || FLT_EVAL_METHOD == 1, "doubles must be computed as doubles, not wider");
+
+#ifdef __FAST_MATH__
+#error "paper.c must round as IEEE 754 does: compile it without -ffast-math."
+#endif
 
 /* A decimal below 2^53 over at most 10^22 is one correctly rounded division of two exact doubles. */
 #define MAX_EXACT    ((int64_t)1 << 53)
@@ -104,8 +108,7 @@ qrft_answer paper_answer_find(const uint8_t *text, const uint8_t *end) {
 }
 
 qrft_answer paper_answer_read(const uint8_t *text, const uint8_t *end) {
-    while (text < end && is_space(*text)) text++;
-    return answer_at(text, end);
+    return answer_at(skip_space(text, end), end);
 }
 
 /* ----------------------------------------------------------------------------------------------- Python values ---- */
@@ -274,7 +277,7 @@ static value right_value(const uint8_t *at, const uint8_t *end) {
     const uint8_t *byte = at;
     while (byte < end && is_float_byte(*byte)) byte++;
     if (byte < end) return FAILS;
-    while (at < end && is_space(*at)) at++;
+    at = skip_space(at, end);
     while (at < end && is_space(end[-1])) end--;
     bool negative = has_byte(at, end, '-');
     if (negative || has_byte(at, end, '+')) at++;
@@ -319,17 +322,10 @@ static void hash_text(qrft_equations *list, const uint8_t *at, const uint8_t *en
     }
 }
 
-static const uint8_t *find_opening(const uint8_t *at, const uint8_t *end) {
-    for (; end - at >= 2 && (at = memchr(at, '<', (size_t)(end - at - 1))); at++) {
-        if (at[1] == '<') return at;
-    }
-    return NULL;
-}
-
 /* The matches of <<([^>]*)>>: from a << to the first > after it, if that is followed by another. */
 void paper_equations_check(qrft_equations *list, const uint8_t *text, const uint8_t *end) {
     const uint8_t *opening = find_opening(text, end);
-    while (opening) {
+    while (opening < end) {
         const uint8_t *closing = find_byte(opening + 2, end, '>');
         if (end - closing < 2) break;
         if (closing[1] == '>') {

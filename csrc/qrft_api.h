@@ -98,7 +98,8 @@ typedef struct {
 /*
  * Where each text's answer lies and what it is worth. Each pointer has room for num_texts entries.
  * The span is in bytes of the text, and -1, -1 for QRFT_ANSWER_NO_MARKER. For QRFT_ANSWER_NOT_A_NUMBER it is what
- * stands there instead: the rest of the line, or the content of the box.
+ * stands there instead: the rest of the line, or the content of the box; in paper_mode the run of digits, points and
+ * commas, with its minus.
  */
 typedef struct {
     int64_t *starts;
@@ -115,7 +116,10 @@ int qrft_numbers_parse(const qrft_texts *texts, const qrft_options *options, int
 
 /* ------------------------------------------------------------------------------------------------ equations ---- */
 
-/* Also the status of a text: its first equation's trouble in text order, or QRFT_EQUATION_OK. */
+/*
+ * Also the status of a text: its first equation's trouble in text order, or QRFT_EQUATION_OK. In paper_mode a wrong
+ * equation comes before the undecided ones.
+ */
 enum qrft_equation_status {
     QRFT_EQUATION_OK,
     QRFT_EQUATION_WRONG,            /* the sides differ */

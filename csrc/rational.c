@@ -7,10 +7,10 @@
 #include "core.h"
 
 /* The sum and the difference of two such numbers fit in 64 bits. */
-#define SMALL ((i128)1 << 62)
+#define SMALL_INTEGER ((i128)1 << 62)
 
 static bool is_small_integer(qrft_rational a) {
-    return a.d == 1 && a.n > -SMALL && a.n < SMALL;
+    return a.d == 1 && a.n > -SMALL_INTEGER && a.n < SMALL_INTEGER;
 }
 
 static bool fits(u128 value) {
@@ -68,7 +68,7 @@ static bool add_signed(u128 a, bool a_negative, u128 b, bool b_negative, i128 *s
 }
 
 static bool add_general(qrft_rational a, qrft_rational b, qrft_rational *result) {
-    u128 common = gcd((u128)a.d, (u128)b.d);
+    u128 common = a.d == 1 || b.d == 1 ? 1 : gcd((u128)a.d, (u128)b.d);
     u128 a_scale = (u128)b.d / common;
     u128 b_scale = (u128)a.d / common;
     u128 left, right, d;
@@ -76,6 +76,10 @@ static bool add_general(qrft_rational a, qrft_rational b, qrft_rational *result)
     if (!multiply((u128)a.d, a_scale, &d)) return false;
     i128 sum;
     if (!add_signed(left, a.n < 0, right, b.n < 0, &sum)) return false;
+    if (common == 1) { /* then the sum is in lowest terms too */
+        *result = (qrft_rational){sum, (i128)d};
+        return true;
+    }
     *result = rational_make(magnitude(sum), d);
     if (sum < 0) result->n = -result->n;
     return true;

@@ -1,32 +1,30 @@
 /*
- * Equations by other rules than the default's: in running text too, or with a key that leaves operand order out.
+ * Equations in running text, such as 12 + 5 = 17.
  *
- * Running text is read once, from left to right, without going back. A *chain* is numbers joined by operators, brackets
+ * It is read once, from left to right, without going back. A *chain* is numbers joined by operators, brackets
  * and =, as in 2 * (3 + 4) = 14. It is an equation when it has an operator and a =, ends after a number, and nothing
  * joins it to what stands before or after: 3x + 12 + 5 = 20 holds no equation, since + joins 12 to what is not read.
  */
-#include <string.h>
-
 #include "core.h"
 
 /* ------------------------------------------------------------------------------------------------------ signs ---- */
 
-static bool is_blank(uint8_t byte) {
+static bool is_ascii_blank(uint8_t byte) {
     return byte == ' ' || byte == '\t';
 }
 
-static bool is_letter(uint8_t byte) {
+static bool is_word_byte(uint8_t byte) {
     return ((byte | 32) >= 'a' && (byte | 32) <= 'z') || byte == '_';
 }
 
-static const uint8_t *skip_blanks(const uint8_t *at, const uint8_t *end) {
-    while (at < end && is_blank(*at)) at++;
+static const uint8_t *skip_ascii_blanks(const uint8_t *at, const uint8_t *end) {
+    while (at < end && is_ascii_blank(*at)) at++;
     return at;
 }
 
 static bool operand_starts(const uint8_t *at, const uint8_t *end) {
     int currency = currency_length(at, end);
-    if (currency) at = skip_blanks(at + currency, end);
+    if (currency) at = skip_ascii_blanks(at + currency, end);
     return has_byte(at, end, '(') || literal_starts(at, end);
 }
 
@@ -37,21 +35,21 @@ static int bold_length(const uint8_t *at, const uint8_t *end) {
 /* The length of the operator at `at`. ** is taken for bold type, and x multiplies only before a number. */
 static int operator_length(const uint8_t *at, const uint8_t *end) {
     if (bold_length(at, end)) return 0;
-    if (has_byte(at, end, 'x') || has_byte(at, end, 'X')) return operand_starts(skip_blanks(at + 1, end), end);
+    if (has_byte(at, end, 'x') || has_byte(at, end, 'X')) return operand_starts(skip_ascii_blanks(at + 1, end), end);
     if (has_byte(at, end, '+') || has_byte(at, end, '^')) return 1;
     int length = minus_length(at, end);
     if (!length) length = times_length(at, end);
     return length ? length : divide_length(at, end);
 }
 
-static const uint8_t *skip_letters(const uint8_t *at, const uint8_t *end) {
-    while (at < end && is_letter(*at)) at++;
+static const uint8_t *skip_word(const uint8_t *at, const uint8_t *end) {
+    while (at < end && is_word_byte(*at)) at++;
     return at;
 }
 
 /* The length of what may be an operator too, and joins as one: a LaTeX command, such as \times, or a dash, U+2013. */
 static int unread_operator_length(const uint8_t *at, const uint8_t *end) {
-    bool is_command = has_byte(at, end, '\\') && at + 1 < end && is_letter(at[1]);
+    bool is_command = has_byte(at, end, '\\') && at + 1 < end && is_word_byte(at[1]);
     return is_command ? 2 : wide_sign_length(at, end, 0xE2, 0x80, 0x93);
 }
 
@@ -68,12 +66,12 @@ typedef struct {
     qrft_cursor cursor;
     const uint8_t *start;
     bool is_joined; /* to what stands before it */
-    int num_operators;
-    int num_equals;
+    bool has_equals;
+    int64_t num_operators;
     int depth;
     struct {
         const uint8_t *inside;
-        int num_operators; /* of the chain, before the bracket */
+        int64_t num_operators; /* of the chain, before the bracket */
     } open[QRFT_MAX_DEPTH];
 } chain;
 
@@ -82,26 +80,22 @@ static void begin_chain(chain *c, qrft_cursor text, bool is_joined) {
     c->cursor = text;
     c->start = text.at;
     c->is_joined = is_joined;
-    c->num_operators = c->num_equals = c->depth = 0;
-}
-
-static bool take(chain *c, int length) {
-    c->cursor.at += length;
-    return length > 0;
+    c->has_equals = false;
+    c->num_operators = c->depth = 0;
 }
 
 static void skip(chain *c) {
-    c->cursor.at = skip_blanks(c->cursor.at, c->cursor.end);
+    c->cursor.at = skip_ascii_blanks(c->cursor.at, c->cursor.end);
 }
 
 /* An operand with the brackets that open before it. False when there is none; the bond tells what came last. */
 static bool read_operand(chain *c, bool may_be_negative, bond *last) {
     for (;; may_be_negative = true) {
         skip(c);
-        if (may_be_negative && take(c, minus_length(c->cursor.at, c->cursor.end))) *last = JOINS;
+        if (may_be_negative && take(&c->cursor, minus_length(c->cursor.at, c->cursor.end))) *last = JOINS;
         skip(c);
         if (!operand_starts(c->cursor.at, c->cursor.end)) return false;
-        take(c, currency_length(c->cursor.at, c->cursor.end));
+        take(&c->cursor, currency_length(c->cursor.at, c->cursor.end));
         skip(c);
         if (!has_byte(c->cursor.at, c->cursor.end, '(')) break;
         if (c->depth == QRFT_MAX_DEPTH) return false;
@@ -115,8 +109,8 @@ static bool read_operand(chain *c, bool may_be_negative, bond *last) {
 }
 
 static void take_suffix(chain *c) {
-    if (take(c, has_byte(c->cursor.at, c->cursor.end, '%'))) return;
-    if (!operand_starts(c->cursor.at, c->cursor.end)) take(c, currency_length(c->cursor.at, c->cursor.end));
+    if (take_byte(&c->cursor, '%')) return;
+    if (!operand_starts(c->cursor.at, c->cursor.end)) take(&c->cursor, currency_length(c->cursor.at, c->cursor.end));
 }
 
 /* Signs after an operand and the brackets that close; returns where the operand ends. */
@@ -125,7 +119,7 @@ static const uint8_t *close_operand(chain *c) {
         take_suffix(c);
         const uint8_t *end = c->cursor.at;
         skip(c);
-        if (c->depth == 0 || !take(c, has_byte(c->cursor.at, c->cursor.end, ')'))) return end;
+        if (c->depth == 0 || !take_byte(&c->cursor, ')')) return end;
         c->depth--;
     }
 }
@@ -135,10 +129,10 @@ static void take_equals(chain *c) {
     if (c->depth > 0) {
         c->start = c->open[c->depth - 1].inside;
         c->num_operators -= c->open[c->depth - 1].num_operators;
-        c->num_equals = c->depth = 0;
+        c->depth = 0;
         c->is_joined = false;
     }
-    c->num_equals++;
+    c->has_equals = true;
 }
 
 /*
@@ -151,16 +145,16 @@ static const uint8_t *read_chain(chain *c, bond *last) {
         if (!read_operand(c, may_be_negative, last)) return NULL;
         const uint8_t *end = close_operand(c);
         bool is_times = has_byte(c->cursor.at, c->cursor.end, 'x') || has_byte(c->cursor.at, c->cursor.end, 'X');
-        if (take(c, has_byte(c->cursor.at, c->cursor.end, '='))) {
+        if (take_byte(&c->cursor, '=')) {
             take_equals(c);
             *last = FREE;
-        } else if (take(c, operator_length(c->cursor.at, c->cursor.end))) {
+        } else if (take(&c->cursor, operator_length(c->cursor.at, c->cursor.end))) {
             c->num_operators++;
             *last = JOINS;
         } else {
             c->cursor.at = end;
             *last = JOINS;
-            return c->depth == 0 && !c->is_joined && c->num_equals > 0 && c->num_operators > 0 ? end : NULL;
+            return c->depth == 0 && !c->is_joined && c->has_equals && c->num_operators > 0 ? end : NULL;
         }
         may_be_negative = !is_times; /* 2x - 3 is no product */
     }
@@ -168,32 +162,18 @@ static const uint8_t *read_chain(chain *c, bond *last) {
 
 /* Whether what follows an operand joins it: 2 of 1 + 1 = 2 + y, of 1 + 1 = 2,5, and of 1 + 1 = 2 <<1+1=2>>. */
 static bool is_joined_after(const uint8_t *at, const uint8_t *end, bool mark_follows) {
-    if (at < end && (*at == '(' || is_letter(*at))) return true; /* 2(3), 2y */
+    if (at < end && (*at == '(' || is_word_byte(*at))) return true; /* 2(3), 2y */
     if (at < end && (*at == '.' || *at == ',' || *at == ':') && literal_starts(at + 1, end)) return true;
-    at = skip_blanks(at, end);
+    at = skip_ascii_blanks(at, end);
     if (at == end) return mark_follows;
     return literal_starts(at, end) || operator_length(at, end) > 0 || unread_operator_length(at, end) > 0;
 }
 
 /* -------------------------------------------------------------------------------------------------- a stretch ---- */
 
-typedef struct {
-    qrft_equations *list;
-    const qrft_options *options;
-} collector;
-
-static void add_equation(const collector *c, const uint8_t *at, const uint8_t *end, enum qrft_equation_status status) {
-    equations_note(c->list, status);
-    if (c->options->key_order == QRFT_ORDER_COMMUTATIVE) {
-        hash_sorted_equation(&c->list->hash, at, end, status);
-    } else {
-        hash_equation(&c->list->hash, at, end);
-    }
-}
-
 /* The beginning of an item: the first thing of its line, and a blank after it. */
 static bool is_bullet(const uint8_t *at, const uint8_t *end) {
-    return (*at == '-' || *at == '*' || *at == '+') && at + 1 < end && is_blank(at[1]);
+    return (*at == '-' || *at == '*' || *at == '+') && at + 1 < end && is_ascii_blank(at[1]);
 }
 
 /* Over what begins no operand; returns the bond to what follows. */
@@ -205,13 +185,13 @@ static bond pass_over(qrft_cursor *text, bool is_first_of_line, bond before) {
         text->at = at + length;
         return is_first_of_line && is_bullet(at, end) ? FREE : JOINS;
     }
-    if (is_letter(*at)) {
-        text->at = skip_letters(at, end);
+    if (is_word_byte(*at)) {
+        text->at = skip_word(at, end);
         return TOUCHES;
     }
     length = unread_operator_length(at, end);
     if (length > 0) {
-        text->at = skip_letters(at + length, end);
+        text->at = skip_word(at + length, end);
         return JOINS;
     }
     if (bold_length(at, end)) text->at = at + 2;
@@ -219,19 +199,19 @@ static bond pass_over(qrft_cursor *text, bool is_first_of_line, bond before) {
     return before == JOINS && (*at == '.' || *at == ',' || *at == ':') ? TOUCHES : FREE;
 }
 
-/* The equations of a stretch of running text: the whole text, or what lies before, between and after the marks. */
-static void read_stretch(const collector *to, qrft_cursor text, bool is_first_of_line, bool mark_follows) {
+void running_text_check(qrft_equations *list, qrft_cursor text, bool is_first_of_line, bool mark_follows,
+                        const qrft_options *options) {
     const uint8_t *end = text.end;
     bond before = FREE;
     while (text.at < end) {
-        if (is_letter(*text.at) && (*text.at | 32) != 'x') { /* most of any text: the short way of pass_over */
-            text.at = skip_letters(text.at, end);
+        if (is_word_byte(*text.at) && (*text.at | 32) != 'x') { /* most of any text: the short way of pass_over */
+            text.at = skip_word(text.at, end);
             before = TOUCHES;
             is_first_of_line = false;
             continue;
         }
         if (is_space(*text.at)) {
-            bool is_line = !is_blank(*text.at++);
+            bool is_line = !is_ascii_blank(*text.at++);
             is_first_of_line |= is_line;
             if (is_line || before == TOUCHES) before = FREE;
             continue;
@@ -242,51 +222,11 @@ static void read_stretch(const collector *to, qrft_cursor text, bool is_first_of
             const uint8_t *stop = read_chain(&c, &before);
             text.at = c.cursor.at;
             if (stop && !is_joined_after(stop, end, mark_follows)) {
-                add_equation(to, c.start, stop, equation_check(c.start, stop));
+                equations_add(list, c.start, stop, equation_check(c.start, stop), options);
             }
         } else {
             before = pass_over(&text, is_first_of_line, before);
         }
         is_first_of_line = false;
-    }
-}
-
-/* ------------------------------------------------------------------------------------------------- whole texts ---- */
-
-/* The first two equal bytes, both one of `marks`, at or after `at`; or the end. */
-static const uint8_t *find_mark(const uint8_t *at, const uint8_t *end, const char *marks) {
-    for (; end - at >= 2; at++) {
-        if ((*at == marks[0] || *at == marks[1]) && at[1] == *at) return at;
-    }
-    return end;
-}
-
-/* Judges and adds the equation opened before `start`; returns where the text goes on, or the next opening. */
-static const uint8_t *read_marked(const collector *to, const uint8_t *start, const uint8_t *end) {
-    enum qrft_equation_status status;
-    const uint8_t *mark = equation_skip_plain(start, end, &status);
-    if (!mark) {
-        mark = find_mark(start, end, "<>");
-        if (mark == end || *mark == '<') {
-            equations_note(to->list, QRFT_EQUATION_UNCLOSED);
-            return mark;
-        }
-        status = equation_check(start, mark);
-    }
-    add_equation(to, start, mark, status);
-    return mark + 2;
-}
-
-void equations_check_by_rule(qrft_equations *list, const uint8_t *text, const uint8_t *end,
-                             const qrft_options *options) {
-    collector to = {list, options};
-    const uint8_t *at = text;
-    for (;;) {
-        const uint8_t *opening = find_mark(at, end, "<<");
-        if (options->equation_source == QRFT_EQUATIONS_ANYWHERE) {
-            read_stretch(&to, (qrft_cursor){at, opening}, at == text, opening < end);
-        }
-        if (opening == end) return;
-        at = read_marked(&to, opening + 2, end);
     }
 }

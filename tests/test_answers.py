@@ -22,9 +22,8 @@ from qrft.core import latex, oracle
 
 DATA = Path(os.environ.get("QRFT_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
 FORMATS = ["gsm8k", "boxed", "answer-is", "last-number", "auto"]
-RULES = [core.Rules(answer_format=name) for name in FORMATS] + [  # type: ignore[arg-type]
-    core.Rules(marker=marker) for marker in ("=>", " ", "$", "-", "answer", "**", "\\boxed{", "(", "1", "a a", "é")
-]
+CALLERS = ["=>", " ", "$", "-", "answer", "**", "\\boxed{", "(", "1", "a a", "é", "\\"]
+RULES = [core.Rules(answer_format=name) for name in FORMATS] + [core.Rules(marker=marker) for marker in CALLERS]  # type: ignore[arg-type]
 
 # ---------------------------------------------------------------------------------------------------- strategies ----
 
@@ -246,7 +245,7 @@ UNITS += [
     " ",
     "é",
 ]
-UNITS += ["^{", "\\text{", "\xa0"]
+UNITS += ["\\$", "^{", "\\text{", "\xa0"]
 
 
 def seconds(rules: core.Rules, text: bytes) -> float:

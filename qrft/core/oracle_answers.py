@@ -65,7 +65,7 @@ class Opening:
 
 SIGN_HERE, CURRENCY_HERE, TEXT_HERE = pattern(SIGN), pattern(CURRENCY), pattern(TEXT)
 BOX_HERE = pattern(rf"\\(?-i: boxed | fbox ) {BLANKS} \{{")
-MATH_HERE = pattern(r"\$\$ | \\[(\[] | \$(?= (?: \\[^\n] | [^$\\\n] )* (?<![ \t]) \$ (?!\d) )")
+MATH_HERE = pattern(r"\$\$ | \\[(\[] | (?<!\\) \$(?= (?: \\[^\n] | [^$\\\n] )* (?<![ \t]) \$ (?!\d) )")
 BRACE_HERE, MARK_HERE = pattern(r"\{"), pattern(r"[*_`]")
 GAP = pattern(r"(?: [ \t\n\v\f\r] | \xc2\xa0 )*")
 
