@@ -1,4 +1,4 @@
-/* Memory that grows and is used again, and the numbering of code points. */
+/* Memory that is used again, and the numbering of code points. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,8 +15,8 @@ void *buffer_reserve(qrft_buffer *buffer, size_t count, size_t item_size) {
     if (buffer->memory && needed <= buffer->capacity) return buffer->memory;
     buffer_free(buffer);
     size_t capacity;
-    if (__builtin_add_overflow(needed, needed / 2 + ALIGNMENT, &capacity)) return NULL;
-    capacity -= capacity % ALIGNMENT;
+    if (__builtin_add_overflow(needed, ALIGNMENT, &capacity)) return NULL;
+    capacity -= capacity % ALIGNMENT; /* never 0 */
     buffer->memory = aligned_alloc(ALIGNMENT, capacity);
     buffer->capacity = buffer->memory ? capacity : 0;
     return buffer->memory;
@@ -33,6 +33,8 @@ void buffer_free(qrft_buffer *buffer) {
 
 /* Beyond the last code point: bytes that are no part of valid UTF-8. */
 #define INVALID_BYTE 0x110000u
+
+_Static_assert(INVALID_BYTE + 0xFF == QRFT_MAX_PAGES * QRFT_PAGE - 1, "every point has a page");
 
 static bool continues(const uint8_t *at, int count) {
     for (int i = 1; i <= count; i++) {
@@ -62,11 +64,7 @@ static uint32_t read_code_point(qrft_cursor *text) {
 
 /* --------------------------------------------------------------------------------------------------- alphabet ---- */
 
-/* A slot of the table; point 0 is ASCII and never looked up, so it marks a free one. */
-typedef struct {
-    uint32_t point;
-    uint32_t symbol;
-} slot;
+#define PAGE_BYTES (QRFT_PAGE * sizeof(uint32_t))
 
 int64_t count_wide_bytes(qrft_cursor text) {
     int64_t count = 0;
@@ -75,29 +73,36 @@ int64_t count_wide_bytes(qrft_cursor text) {
 }
 
 bool alphabet_begin(qrft_alphabet *alphabet, int64_t num_wide_bytes) {
-    /* A code point beyond ASCII costs two bytes or, invalid, one of 128: the table stays at most half full. */
-    size_t most = (size_t)num_wide_bytes / 2 + 128;
-    size_t num_slots = 256;
-    while (num_slots < 2 * most && num_slots < ((size_t)1 << 22)) num_slots *= 2; /* 1.1 million points exist */
-    slot *slots = buffer_reserve(&alphabet->slots, num_slots, sizeof *slots);
-    if (!slots) return false;
-    memset(slots, 0, num_slots * sizeof *slots);
-    alphabet->num_slots = num_slots;
+    if (alphabet->num_pages > 0) memset(alphabet->pages_of, 0, sizeof alphabet->pages_of);
+    alphabet->num_pages = 0;
     alphabet->num_symbols = NUM_ASCII;
-    return true;
+    if (num_wide_bytes == 0) return true;
+    /* A code point beyond ASCII costs two bytes or, invalid, one; those are all on one page. */
+    size_t most = (size_t)num_wide_bytes / 2 + 1;
+    if (most > QRFT_MAX_PAGES) most = QRFT_MAX_PAGES;
+    return buffer_reserve(&alphabet->pages, most, PAGE_BYTES) != NULL;
 }
 
 void alphabet_free(qrft_alphabet *alphabet) {
-    buffer_free(&alphabet->slots);
+    buffer_free(&alphabet->pages);
+}
+
+/* The page of the code point, an empty one if it is new. */
+static uint32_t *page_at(qrft_alphabet *alphabet, uint32_t point) {
+    uint16_t *number = &alphabet->pages_of[point / QRFT_PAGE];
+    uint32_t *pages = alphabet->pages.memory;
+    if (*number == 0) {
+        memset(pages + (size_t)alphabet->num_pages * QRFT_PAGE, 0, PAGE_BYTES);
+        *number = ++alphabet->num_pages;
+    }
+    return pages + (size_t)(*number - 1) * QRFT_PAGE;
 }
 
 static uint32_t symbol_of(qrft_alphabet *alphabet, uint32_t point) {
     if (point < NUM_ASCII) return point;
-    slot *slots = alphabet->slots.memory;
-    size_t index = (point * 0x9E3779B1u) & (alphabet->num_slots - 1);
-    while (slots[index].point != 0 && slots[index].point != point) index = (index + 1) & (alphabet->num_slots - 1);
-    if (slots[index].point == 0) slots[index] = (slot){point, alphabet->num_symbols++};
-    return slots[index].symbol;
+    uint32_t *symbol = page_at(alphabet, point) + point % QRFT_PAGE;
+    if (*symbol == 0) *symbol = alphabet->num_symbols++;
+    return *symbol;
 }
 
 int64_t alphabet_encode(qrft_alphabet *alphabet, qrft_cursor text, uint32_t *symbols) {

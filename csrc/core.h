@@ -245,7 +245,10 @@ int parallel_run(qrft_work work, void *context, int64_t num_items, int64_t grain
 
 /* ------------------------------------------------------------------------------------------------------ paths ---- */
 
-/* Memory that is used again from group to group and only grows. */
+/*
+ * Memory that is used again from group to group and only grows, to exactly what is asked: nothing is copied then, so a
+ * group that needs more pays for no more than its own.
+ */
 typedef struct {
     void *memory;
     size_t capacity;
@@ -261,10 +264,18 @@ typedef struct {
     int64_t length;
 } qrft_path;
 
+/*
+ * Code points come in pages, so that only those of the scripts in use are cleared for each group. 256 is a balance: a
+ * table of the pages of 8.5 KiB, and 1 KiB a page. The last page is for bytes that are no part of valid UTF-8.
+ */
+#define QRFT_PAGE      256
+#define QRFT_MAX_PAGES (0x110000 / QRFT_PAGE + 1)
+
 /* Gives code points their numbers: ASCII its own, the others 128, 129 ... in the order in which they come. */
 typedef struct {
-    qrft_buffer slots;
-    size_t num_slots; /* a power of two, or 0 */
+    qrft_buffer pages;                 /* [page][code point % QRFT_PAGE]: the number, 0 where there is none yet */
+    uint16_t pages_of[QRFT_MAX_PAGES]; /* [code point / QRFT_PAGE]: its page, counted from 1; 0 where there is none */
+    uint16_t num_pages;
     uint32_t num_symbols;
 } qrft_alphabet;
 

@@ -49,11 +49,20 @@ static bool reserve_group(curator *c, size_t num_rows) {
     return true;
 }
 
-/* The number of the key's entry, a new one if need be. Keys are hashes already: their first bytes are the place. */
+/* All 16 bytes count, wherever the keys differ: a caller's keys need not be hashes. The factor is 2^64 / golden ratio.
+ */
+static uint64_t place_of(const uint8_t *key) {
+    const uint64_t factor = 0x9E3779B97F4A7C15u;
+    uint64_t halves[2];
+    memcpy(halves, key, sizeof halves);
+    uint64_t place = halves[0] * factor ^ halves[1];
+    place = (place ^ place >> 32) * factor;
+    return place ^ place >> 32;
+}
+
+/* The number of the key's entry, a new one if need be. */
 static int64_t entry_of(curator *c, const uint8_t *key) {
-    uint64_t place;
-    memcpy(&place, key, sizeof place);
-    for (;; place++) {
+    for (uint64_t place = place_of(key);; place++) {
         int64_t *slot = &c->table[place & (c->table_size - 1)];
         if (*slot < 0) {
             c->entries[c->num_entries] = (qrft_entry){.key = key};

@@ -24,7 +24,7 @@ typedef struct {
     qrft_lanes lanes;    /* the texts of the block: members next .. end - 1 and some before them */
     int64_t next, end;   /* the member being played; the end of its block */
     int64_t num_present; /* the entries whose first member has come */
-    int64_t kept_length; /* of their kept paths together */
+    int64_t kept_length; /* of their kept paths together, as counted_length has it */
     int64_t num_cells;   /* spent */
     int64_t *between;    /* [entry][entry]: the distances between the kept paths */
     int64_t *to_block;   /* [entry][lane]: from the kept path to the block's texts; too large where above ... */
@@ -37,15 +37,20 @@ static bool same_path(qrft_path a, qrft_path b) {
 
 /* ----------------------------------------------------------------------------------------------------- budget ---- */
 
+/* A comparison with a short text takes as long as with one that fills a word. */
+static int64_t counted_length(qrft_path path) {
+    return path.length > 64 ? path.length : 64;
+}
+
 /* What it costs to play the member; false when it is beyond 64 bits. */
 static bool cost_of(const replay *r, const qrft_member *m, int64_t *cells) {
-    int64_t own = m->entry < r->num_present ? r->group->entries[m->entry].kept->path.length : 0;
-    return !__builtin_mul_overflow(m->path.length + own, r->kept_length - own, cells);
+    int64_t own = m->entry < r->num_present ? counted_length(r->group->entries[m->entry].kept->path) : 0;
+    return !__builtin_mul_overflow(counted_length(m->path) + own, r->kept_length - own, cells);
 }
 
 static bool can_afford(const replay *r, const qrft_member *m, int64_t *spent) {
     int64_t cells;
-    if (r->group->max_cells == 0) return true;
+    if (r->group->max_cells <= 0) return true;
     if (!cost_of(r, m, &cells) || cells > r->group->max_cells - *spent) return false;
     *spent += cells;
     return true;
@@ -99,9 +104,9 @@ static void keep(replay *r, const qrft_member *m) {
     if (m->entry == r->num_present) {
         r->num_present++;
     } else {
-        r->kept_length -= own->kept->path.length;
+        r->kept_length -= counted_length(own->kept->path);
     }
-    r->kept_length += m->path.length;
+    r->kept_length += counted_length(m->path);
     own->kept = m;
     for (int64_t k = 0; k < r->num_present; k++) {
         int64_t distance = k == m->entry ? 0 : r->to_block[k * QRFT_LANES + m->lane];
@@ -202,10 +207,10 @@ static void play_one_by_one(replay *r) {
         if (!can_afford(r, m, &r->num_cells)) return;
         if (m->entry == r->num_present) {
             r->num_present++;
-            r->kept_length += m->path.length;
+            r->kept_length += counted_length(m->path);
         } else if (!same_path(m->path, own->kept->path) &&
                    distances_sum(r, m->path, m->entry) > distances_sum(r, own->kept->path, m->entry)) {
-            r->kept_length += m->path.length - own->kept->path.length;
+            r->kept_length += counted_length(m->path) - counted_length(own->kept->path);
             own->kept = m;
         }
     }

@@ -66,7 +66,7 @@ typedef struct {
      * marker whose first byte is rare in it, and O(n * marker_length) at worst.
      */
     const uint8_t *marker;
-    int64_t marker_length; /* in bytes */
+    int64_t marker_length; /* in bytes; negative counts as 0 */
 } qrft_options;
 
 /* -------------------------------------------------------------------------------------------------- answers ---- */
@@ -167,7 +167,10 @@ int qrft_texts_grade(const qrft_texts *texts, const qrft_answers *gold, const in
 
 /* --------------------------------------------------------------------------------------------------- curate ---- */
 
-/* Which of a group's eligible rows with equal keys is kept. Of equally good ones the first. */
+/*
+ * Which of a group's eligible rows with equal keys is kept. Of equally good ones the first. An unknown number counts as
+ * QRFT_KEEP_FIRST. The texts' bytes are read for QRFT_KEEP_FARTHEST only, their offsets also for the two after it.
+ */
 enum qrft_keep {
     QRFT_KEEP_FIRST,    /* the first */
     QRFT_KEEP_FARTHEST, /* the paper's rule: a later one replaces it if it lies farther from the other kept paths */
@@ -184,14 +187,15 @@ enum qrft_verdict {
 };
 
 typedef struct {
-    int keep;
-    int64_t max_per_group; /* the first so many of the chosen rows are kept; 0: all */
-    int64_t max_cells;     /* for QRFT_KEEP_FARTHEST: see qrft_paths_curate; 0: no limit */
+    int keep;              /* enum qrft_keep */
+    int64_t max_per_group; /* the first so many of the chosen rows are kept; 0 or negative: all */
+    int64_t max_cells;     /* for QRFT_KEEP_FARTHEST: see qrft_paths_curate; 0 or negative: no limit */
 } qrft_selection;
 
 /*
  * Rows by problem. Group g holds the rows order[group_offsets[g]] ... order[group_offsets[g + 1] - 1], in the
- * order in which the samples count; a row is in one group at most.
+ * order in which the samples count; a row is in one group at most. group_offsets holds num_groups + 1 offsets that do
+ * not decrease.
  */
 typedef struct {
     const int64_t *order;
@@ -206,18 +210,25 @@ typedef struct {
  * written for chosen rows: the first row with i's key, or i itself when keys are not read. NULL: not wanted.
  *
  * A group costs time linear in its rows, and with QRFT_KEEP_FARTHEST in the bytes of its eligible texts, plus its
- * comparisons. A row costs (its length + that of the row kept for its key, if there is one) * (sum of the lengths of
- * the rows kept for other keys) cells, in code points. From the first row on that would bring its group over max_cells,
- * nothing is replaced any more. 2^40 cells take about 5 seconds with AVX-512, and up to 90 in a group of more than
- * 2,896 keys or of texts that need more than 64 MiB of masks. Memory, a thread: 4 bytes for each byte of the eligible
- * texts of the largest group, about 100 a row, and at most 130 MiB for comparing.
+ * comparisons and the clearing of the memory for them that it is the first to need. Keys from qrft_texts_grade are
+ * hashes; chosen ones can cost up to rows * keys.
+ *
+ * A row costs (its length + that of the row kept for its key, if there is one) * (sum of the lengths of the rows kept
+ * for other keys) cells, in code points, each length counted as at least 64. From the first row on that would bring its
+ * group over max_cells, nothing is replaced any more. 2^40 cells take about 5 seconds with AVX-512, up to 25 when the
+ * texts are shorter than 200 code points, and up to 90 in a group of more than 2,896 keys or of texts that need more
+ * than 64 MiB of masks.
+ *
+ * Memory, a thread: about 100 bytes a row of the largest group; with QRFT_KEEP_FARTHEST also 5 for each byte of its
+ * eligible texts, and at most 150 MiB for comparing.
  */
 int qrft_paths_curate(const qrft_texts *texts, const qrft_groups *groups, const uint8_t *eligible, const uint8_t *keys,
                       const qrft_selection *selection, int num_threads, uint8_t *verdicts, int64_t *first_rows);
 
 /*
  * The Levenshtein distance between two texts, in Unicode code points; a byte that is no part of valid UTF-8 counts
- * as a code point of its own. Takes up to a_length * b_length / 64 steps of about 4 ns, and 5 bytes of memory for
- * each byte. -1 when there is no memory.
+ * as a code point of its own. Takes up to (shorter / 64 + 1) * longer steps of about 4 ns, where these are the two
+ * lengths, and reads both texts; 5 bytes of memory for each byte, and up to 14 MB more for characters beyond ASCII. -1
+ * when there is no memory.
  */
 int64_t qrft_texts_distance(const uint8_t *a, int64_t a_length, const uint8_t *b, int64_t b_length);

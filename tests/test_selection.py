@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
+import time
+from collections.abc import Callable
 from typing import Any, get_args
 
 import pyarrow as pa
@@ -58,6 +61,38 @@ def test_distance_at_band_edges(a_size: int, b_size: int) -> None:
 def test_distance_of_long_texts() -> None:
     assert core.distance("é" * 100_000 + "b", "é" * 100_000) == 1
     assert core.distance("a" * 100_000, "ba") == 99_999
+
+
+def test_every_character_is_its_own() -> None:
+    """All code points but the surrogates, and the bytes that are no part of valid UTF-8."""
+    points = [*range(0xD800), *range(0xE000, 0x110000)]
+    every = "".join(map(chr, points)).encode() + bytes(range(0x80, 0x100))
+    assert core.distance(every, b"") == len(points) + 128
+    for first in (0x80, 0x7FF, 0x800, 0xD7FF, 0xE000, 0xFFFF, 0x10000, 0x10FF80, 0x10FFFF):
+        assert core.distance(every, chr(first)) == len(points) + 127
+        assert core.distance(chr(first), chr(first) + "a") == 1
+        assert core.distance(chr(first), b"\x80") == 1
+
+
+def seconds(work: Callable[[], object]) -> float:
+    def once() -> float:
+        start = time.process_time()
+        work()
+        return time.process_time() - start
+
+    return min(once() for _ in range(3))
+
+
+def test_distance_of_chosen_characters() -> None:
+    """Such as would share their places in a hash table; and few of each page of the numbering."""
+    chosen = sorted(range(0x10000, 0x110000), key=lambda point: point * 0x9E3779B1 % 2**19)[:60_000]
+    spread = [0x10000 + i * 16 for i in range(60_000)]
+    for points in (chosen, spread):
+        text, plain = ("".join(map(chr, some)) for some in (points, range(0x10000, 0x10000 + 60_000)))
+        assert core.distance(text, "") == 60_000
+        assert seconds(lambda text=text: core.distance(text, "")) < 0.02 + 10 * seconds(
+            lambda plain=plain: core.distance(plain, "")
+        )
 
 
 # -------------------------------------------------------------------------------------------- C against the twin ----
@@ -136,7 +171,7 @@ def test_choice_among_short_texts(rows: list[Row]) -> None:
 
 
 @QUICK
-@given(st.lists(st.tuples(TEXT, st.integers(0, 5)), min_size=1, max_size=25), st.integers(1, 20_000))
+@given(st.lists(st.tuples(TEXT, st.integers(0, 5)), min_size=1, max_size=25), st.integers(1, 400_000))
 def test_bound_of_the_work(rows: list[Row], max_cells: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(selection, "MAX_CELLS", max_cells)
@@ -148,6 +183,16 @@ def test_bound_of_the_work_can_be_reached() -> None:
     """Of a million code points: in the default mode the long samples are not compared."""
     rows = [(b"short", 0), (b"a" * 800_000, 1), (b"b" * 900_000, 2), (b"c" * 900_001, 1), *[(b"other", 0)] * 7]
     assert check_rows(rows)[:4] == ["kept", "kept", "kept", "duplicate"]
+
+
+def test_bound_of_short_texts() -> None:
+    """They count as 64: two rows with new keys cost 64 * 64 and 64 * 128, the last one 128 * 128 for its two sums."""
+    rows = [(b"a", 0), (b"", 1), (b"bc", 2), (b"bcd", 2)]
+    needed = 64 * 64 + 64 * 128 + 128 * 128
+    for max_cells, expected in [(needed - 1, ["kept", "duplicate"]), (needed, ["duplicate", "kept"])]:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(selection, "MAX_CELLS", max_cells)
+            assert check_rows(rows, max_cells=max_cells)[2:] == expected
 
 
 @pytest.mark.parametrize("alphabet", [range(0x61, 0x7B), range(0x4E00, 0x4E00 + 9000)], ids=["latin", "thousands"])
@@ -168,6 +213,28 @@ def test_many_keys() -> None:
     rows = [(b"%d" % number, number) for number in range(3_000)]
     found = core.verdicts([text for text, _ in rows] + [b"0" * 9], [0] * 3_001, graded_rows([*rows, (b"0" * 9, 7)]))
     assert found.to_pylist() == ["kept"] * 7 + ["duplicate"] + ["kept"] * 2_993
+
+
+def test_keys_that_share_their_beginning_or_end() -> None:
+    num_rows = 40_000
+    graded = graded_rows([(b"", 0)] * num_rows)
+    column = graded.schema.get_field_index("equation_key")
+
+    def time_of(keys: list[bytes]) -> float:
+        table = graded.set_column(column, "equation_key", pa.array(keys, pa.binary(16)))
+        assert len(core.curate([""] * num_rows, [0] * num_rows, table, keep="first")) == num_rows
+        return seconds(lambda: core.curate([""] * num_rows, [0] * num_rows, table, keep="first"))
+
+    numbers = [number.to_bytes(8) for number in range(num_rows)]
+    hashed = time_of([hashlib.md5(number).digest() for number in numbers])
+    for keys in (
+        [b"the same" + number for number in numbers],
+        [b"the same" + number[::-1] for number in numbers],
+        [number + b"the same" for number in numbers],
+        [number[::-1] + b"the same" for number in numbers],
+        [number + number for number in numbers],
+    ):
+        assert time_of(keys) < 0.02 + 10 * hashed
 
 
 def test_the_papers_rule() -> None:
@@ -270,6 +337,26 @@ def test_verdicts(keep: selection.Keep, gold: bytes | None) -> None:
     kept = core.curate(texts, ids, graded, gold_texts=golds, keep=keep)
     assert kept.tolist() == [i for i, verdict in enumerate(found) if verdict == "kept"]
     assert keep == "first" or found != core.verdicts(texts, ids, graded, gold_texts=golds, keep="first").to_pylist()
+
+
+def test_problems_in_many_scripts() -> None:
+    """Characters are numbered anew for each problem, in memory that the thread uses again."""
+    rng = random.Random(9)
+    scripts = [b"ab", bytes(range(0x80, 0x88)), *("".join(map(chr, rng.choices(range(0xD800), k=6))) for _ in range(9))]
+    scripts += ["".join(map(chr, rng.choices(range(0x10000, 0x110000), k=9))) for _ in range(9)]
+    rows = []
+    for problem in range(60):
+        script = rng.choice(scripts)
+        letters = [script[i : i + 1] for i in range(len(script))]
+        rows += [
+            (problem, oracle.as_bytes(type(script)().join(rng.choices(letters, k=rng.randrange(9)))), rng.randrange(3))
+            for _ in range(12)
+        ]
+    texts, graded = [text for _, text, _ in rows], graded_rows([(text, key) for _, text, key in rows])
+    found = core.verdicts(texts, [problem for problem, _, _ in rows], graded, num_threads=1).to_pylist()
+    for first in range(0, len(rows), 12):
+        keys = [key_bytes(key) for _, _, key in rows[first : first + 12]]
+        assert found[first : first + 12] == oracle.curate(texts[first : first + 12], keys)
 
 
 def test_curate_any_column() -> None:

@@ -156,7 +156,55 @@ static void test_known(void) {
     assert(out.equations[0] == QRFT_EQUATION_DIVISION_BY_ZERO && !out.correct[0]);
     assert(qrft_texts_distance((const uint8_t *)"kitten", 6, (const uint8_t *)"sitting", 7) == 3);
     assert(strcmp(qrft_equation_status_name(QRFT_EQUATION_TOO_DEEP), "too_deep") == 0);
+    qrft_options no_marker = {.answer_format = QRFT_FORMAT_MARKER, .marker = (const uint8_t *)"A", .marker_length = -1};
+    int64_t offsets[2] = {0, 2};
+    qrft_texts texts = {(const uint8_t *)"A3", NULL, offsets, 1};
+    qrft_answers answers = answers_of(&out);
+    assert(qrft_answers_extract(&texts, &no_marker, 1, &answers) == QRFT_DONE);
+    assert(out.statuses[0] == QRFT_ANSWER_NO_MARKER);
     assert(qrft_answer_status_name(99) == NULL && qrft_equation_status_name(-1) == NULL);
+}
+
+/* A row, then three with another key, chosen with these numbers; `kept` has a 1 for each row kept. */
+static void check_choice(qrft_selection selection, const char *kept) {
+    static const char text[] = "dabbccc"; /* d, a, bb, ccc */
+    static const int64_t offsets[] = {0, 1, 2, 4, 7}, order[] = {0, 1, 2, 3}, group_offsets[] = {0, 4};
+    static const uint8_t eligible[] = {1, 1, 1, 1};
+    uint8_t keys[4 * 16] = {0}, verdicts[4];
+    keys[0] = 1;
+    qrft_texts texts = {(const uint8_t *)text, NULL, offsets, 4};
+    qrft_groups groups = {order, group_offsets, NULL, 1};
+    if (selection.keep != QRFT_KEEP_FARTHEST) texts.bytes = NULL;
+    assert(qrft_paths_curate(&texts, &groups, eligible, keys, &selection, 1, verdicts, NULL) == QRFT_DONE);
+    for (int i = 0; i < 4; i++) assert((verdicts[i] == QRFT_VERDICT_KEPT) == (kept[i] == '1'));
+}
+
+static void test_choices(void) {
+    check_choice((qrft_selection){QRFT_KEEP_FIRST, 0, 0}, "1100");
+    check_choice((qrft_selection){99, 0, 0}, "1100");
+    check_choice((qrft_selection){-1, 0, 0}, "1100");
+    check_choice((qrft_selection){QRFT_KEEP_SHORTEST, 1, 0}, "1000");
+    check_choice((qrft_selection){QRFT_KEEP_LONGEST, -1, 0}, "1001");
+    check_choice((qrft_selection){QRFT_KEEP_ALL, INT64_MIN, 0}, "1111");
+    check_choice((qrft_selection){QRFT_KEEP_FARTHEST, 0, 1}, "1100");
+    check_choice((qrft_selection){QRFT_KEEP_FARTHEST, 0, INT64_MAX}, "1001");
+    check_choice((qrft_selection){QRFT_KEEP_FARTHEST, 0, INT64_MIN}, "1001");
+}
+
+/* The header's figures hold because a buffer takes what is asked, rounded up, and not more when it grows. */
+static void test_memory(void) {
+    static const size_t SIZES[] = {0, 1, 64, 1000, 999, 2000, 100000};
+    qrft_buffer buffer = {0};
+    size_t largest = 0;
+    for (size_t i = 0; i < sizeof SIZES / sizeof *SIZES; i++) {
+        uint8_t *memory = buffer_reserve(&buffer, SIZES[i], 1);
+        largest = SIZES[i] > largest ? SIZES[i] : largest;
+        assert(memory && (uintptr_t)memory % 64 == 0);
+        assert(buffer.capacity >= largest && buffer.capacity <= largest + 64);
+        memset(memory, 1, buffer.capacity);
+    }
+    assert(!buffer_reserve(&buffer, SIZE_MAX, 1) && !buffer_reserve(&buffer, SIZE_MAX / 2, 3));
+    buffer_free(&buffer);
 }
 
 /* One text a column: its block ends where the text ends. */
@@ -302,6 +350,8 @@ static void test_lanes(void) {
 
 int main(void) {
     test_known();
+    test_choices();
+    test_memory();
     test_made();
     test_long();
     test_lanes();

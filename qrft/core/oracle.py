@@ -177,9 +177,14 @@ def choose(
 
 def num_cells_of(completions: Sequence[bytes], row: int, kept: dict[bytes, int], key: bytes) -> int:
     """What the row costs: the sizes of the tables of distances for both sums."""
-    lengths = {other_key: len(code_points(completions[other])) for other_key, other in kept.items()}
+    lengths = {other_key: counted_length(completions[other]) for other_key, other in kept.items()}
     own = lengths.pop(key, 0)
-    return (len(code_points(completions[row])) + own) * sum(lengths.values())
+    return (counted_length(completions[row]) + own) * sum(lengths.values())
+
+
+def counted_length(text: bytes) -> int:
+    """A comparison with a short text takes as long as with one of 64."""
+    return max(64, len(code_points(text)))
 
 
 def is_better(completions: Sequence[bytes], row: int, kept: dict[bytes, int], key: bytes, keep: str) -> bool:
