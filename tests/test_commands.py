@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import collections
 import contextlib
-import inspect
 import json
 import os
 import random
@@ -245,9 +244,6 @@ def test_curate_decides_as_the_core_does_on_the_whole_table(
     assert sorted(path.name for path in Path().iterdir()) == [f"{name}.jsonl" for name in "pqrst"]
 
 
-HAS_OPTIONS = "max_per_problem" in inspect.signature(core.curate).parameters
-
-
 @pytest.mark.parametrize(
     ("words", "options"),
     [
@@ -258,8 +254,6 @@ HAS_OPTIONS = "max_per_problem" in inspect.signature(core.curate).parameters
     ],
 )
 def test_options_of_selection_reach_the_core(made: Made, words: list[str], options: dict[str, Any]) -> None:
-    if options != {"keep": "first"} and not HAS_OPTIONS:
-        pytest.skip("core.curate has no max_per_problem, dedup, shortest and longest yet")
     assert made.found(*words) == made.expected(**options)
 
 

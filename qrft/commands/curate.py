@@ -50,8 +50,7 @@ class Selection:
     gold: bool = True  # write the worked solutions too, and keep no path with the equations of its problem's one
 
     def options(self) -> dict[str, Any]:
-        limit = {} if self.max_per_problem is None else {"max_per_problem": self.max_per_problem}
-        return {"keep": self.keep, **limit, **({} if self.dedup else {"dedup": False})}
+        return {"keep": self.keep, "max_per_problem": self.max_per_problem, "dedup": self.dedup}
 
 
 def run(task: Task, output: Path, selection: Selection) -> dict[str, Any]:

@@ -4,16 +4,18 @@
 """
 
 from qrft.core.grading import GRADER_VERSION, Answers, Rules, extract_answers, grade, parse_numbers
-from qrft.core.selection import curate, distance, verdicts
+from qrft.core.selection import Selected, curate, distance, select, verdicts
 
 __all__ = [
     "GRADER_VERSION",
     "Answers",
     "Rules",
+    "Selected",
     "curate",
     "distance",
     "extract_answers",
     "grade",
     "parse_numbers",
+    "select",
     "verdicts",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias, TypedDict, Unpack
 
 import numpy as np
 import numpy.typing as npt
@@ -39,7 +39,7 @@ _KEEP = {
 VERDICTS = ("kept", "duplicate", "duplicate_of_gold", "over_limit", "incorrect", "bad_equation")
 _INCORRECT, _BAD_EQUATION = 4, 5
 
-# What the comparisons of a problem may cost in the default mode (seconds); docs/semantics.md says how they count.
+# Cells that the comparisons of a problem may cost in the default mode; docs/semantics.md says how they count.
 MAX_CELLS = 1 << 40
 
 
@@ -149,23 +149,26 @@ def _choose(
     return _Chosen(codes, first_rows)
 
 
-def _curated(
-    completions: Texts,
-    problem_ids: Any,
-    graded: pa.Table,
-    gold: Texts | None,
-    choice: _Choice,
-    num_threads: int | None,
-) -> _Chosen:
-    texts = as_chunked(completions)
-    same_length(len(texts), problem_ids=problem_ids, graded=graded)
-    if gold is not None:
-        same_length(len(texts), gold_texts=gold)
-    groups = _Groups(problem_ids, gold if choice.reads_gold else None, choice.rules, num_threads)
-    return _choose(texts, groups, graded, choice, num_threads)
+class Options(TypedDict, total=False):
+    """What `select`, `verdicts` and `curate` take besides the columns; see `select`."""
+
+    gold_texts: Texts | None
+    keep: Keep
+    max_per_problem: int | None
+    dedup: bool
+    rules: Rules
+    num_threads: int | None
 
 
-def verdicts(
+class Selected(NamedTuple):
+    """A name of VERDICTS a row, and the kept rows: ascending, but in mode "paper" in the order in which their equation
+    lists came first, as the paper's script writes them."""
+
+    verdicts: pa.StringArray
+    kept: npt.NDArray[np.int64]
+
+
+def select(
     completions: Texts,
     problem_ids: Any,
     graded: pa.Table,
@@ -176,9 +179,8 @@ def verdicts(
     dedup: bool = True,
     rules: Rules = DEFAULT_RULES,
     num_threads: int | None = None,
-) -> pa.StringArray:
-    """Why each row is kept or not: one of "kept", "duplicate", "duplicate_of_gold", "over_limit", "incorrect" and
-    "bad_equation".
+) -> Selected:
+    """Why each row is kept or not, and which are: correct, every equation right, one a problem and equation list.
 
     All columns are row-aligned; `graded` comes from `grade` with the same `rules`. The rows of a problem may lie
     anywhere, and count in the order of the table. `gold_texts` holds the gold solution of the row's problem (the first
@@ -188,30 +190,26 @@ def verdicts(
     and dedup=False chooses every correct row with right equations; docs/semantics.md, "Selecting paths".
     """
     choice = _Choice(keep, max_per_problem, dedup, rules)
-    codes = _curated(completions, problem_ids, graded, gold_texts, choice, num_threads).codes
-    return named(codes, VERDICTS).cast(pa.string())
+    texts = as_chunked(completions)
+    same_length(len(texts), problem_ids=problem_ids, graded=graded)
+    if gold_texts is not None:
+        same_length(len(texts), gold_texts=gold_texts)
+    groups = _Groups(problem_ids, gold_texts if choice.reads_gold else None, rules, num_threads)
+    codes, first_rows = _choose(texts, groups, graded, choice, num_threads)
+    kept = np.flatnonzero(codes == lib.QRFT_VERDICT_KEPT).astype(np.int64)
+    if rules.mode == "paper":
+        kept = kept[np.argsort(first_rows[kept])]
+    return Selected(named(codes, VERDICTS).cast(pa.string()), kept)
 
 
-def curate(
-    completions: Texts,
-    problem_ids: Any,
-    graded: pa.Table,
-    *,
-    gold_texts: Texts | None = None,
-    keep: Keep = "farthest",
-    max_per_problem: int | None = None,
-    dedup: bool = True,
-    rules: Rules = DEFAULT_RULES,
-    num_threads: int | None = None,
-) -> npt.NDArray[np.int64]:
-    """The kept rows: correct, every equation right, one a problem and equation list. See `verdicts`.
+def verdicts(completions: Texts, problem_ids: Any, graded: pa.Table, **options: Unpack[Options]) -> pa.StringArray:
+    """The verdicts of `select`."""
+    return select(completions, problem_ids, graded, **options).verdicts
 
-    Ascending; in mode "paper" in the order in which their equation lists came first, as the paper's script writes them.
-    """
-    choice = _Choice(keep, max_per_problem, dedup, rules)
-    chosen = _curated(completions, problem_ids, graded, gold_texts, choice, num_threads)
-    kept = np.flatnonzero(chosen.codes == lib.QRFT_VERDICT_KEPT).astype(np.int64)
-    return kept if rules.mode != "paper" else kept[np.argsort(chosen.first_rows[kept])]
+
+def curate(completions: Texts, problem_ids: Any, graded: pa.Table, **options: Unpack[Options]) -> npt.NDArray[np.int64]:
+    """The kept rows of `select`."""
+    return select(completions, problem_ids, graded, **options).kept
 
 
 def distance(a: str | bytes, b: str | bytes) -> int:

@@ -32,8 +32,9 @@ def run(inputs: Inputs, out: Path, config: Config, progress: Progress) -> Report
         }
         options = {name: config[name] for name in ("keep", "max_per_problem", "dedup", "num_threads")}
         options["rules"] = core.Rules(**config["rules"])
-        pq.write_table(pa.table({"verdict": core.verdicts(**columns, **options)}), out / "verdicts.parquet")
-        kept = pa.array(core.curate(**columns, **options))
+        selected = core.select(**columns, **options)
+        pq.write_table(pa.table({"verdict": selected.verdicts}), out / "verdicts.parquet")
+        kept = pa.array(selected.kept)
         rows.append(_sampled_rows(samples.take(kept), problems["question"].take(place.take(kept))))
         num_kept = rows[-1].num_rows
     training = _by_problem(pa.concat_tables(rows), problems)
