@@ -88,7 +88,7 @@ def test_the_sections_offer_what_the_core_offers() -> None:
         assert Grade.model_fields[name].annotation == kind
     assert core.Rules(**Grade().model_dump()) == core.Rules()
     assert Curate.model_fields["keep"].annotation == selection.Keep
-    defaults = {name: parameter.default for name, parameter in inspect.signature(core.curate).parameters.items()}
+    defaults = {name: parameter.default for name, parameter in inspect.signature(core.select).parameters.items()}
     assert Curate().model_dump().items() <= defaults.items()
 
 
