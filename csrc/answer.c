@@ -139,13 +139,17 @@ static inline qrft_opening skip_unanswered(const solution *s, marker_finder find
     return opening;
 }
 
-/* A literal alone on the rest of the line, which nearly every answer is: the short way to the same result. */
+/* Of so many digits a whole number fits in 63 bits. */
+#define MAX_SHORT_DIGITS 18
+
+/* Digits alone on the rest of the line, which nearly every answer is: the short way to the same result. */
 static bool read_alone(const uint8_t *at, const uint8_t *end, qrft_answer *answer) {
     at = skip_blanks(at, end);
-    if (!has_digit(at, end)) return false;
-    qrft_literal literal = literal_read(at, end);
-    if (literal.end < end && *literal.end != '\n') return false;
-    *answer = (qrft_answer){at, literal.end, literal.too_big ? QRFT_ANSWER_TOO_BIG : QRFT_ANSWER_OK, literal.value};
+    const uint8_t *stop = at;
+    uint64_t whole = 0; /* it may wrap; then it goes unused */
+    for (; has_digit(stop, end); stop++) whole = whole * 10 + (uint64_t)(*stop - '0');
+    if (stop == at || stop - at > MAX_SHORT_DIGITS || (stop < end && *stop != '\n')) return false;
+    *answer = (qrft_answer){at, stop, QRFT_ANSWER_OK, {(i128)whole, 1}};
     return true;
 }
 

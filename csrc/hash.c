@@ -14,15 +14,24 @@ static uint64_t rotate(uint64_t value, int bits) {
     return (value << bits) | (value >> (64 - bits));
 }
 
-/* Byte by byte, so that the key does not depend on the machine's byte order; compilers make one load of it. */
-static uint64_t read64(const uint8_t *bytes) {
-    uint64_t value = 0;
-    for (int i = 7; i >= 0; i--) value = value << 8 | bytes[i];
+/* Little-endian whatever the machine is, so that keys are the same everywhere. */
+static uint64_t little_endian(uint64_t value) {
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+    return __builtin_bswap64(value);
+#else
     return value;
+#endif
+}
+
+static uint64_t read64(const uint8_t *bytes) {
+    uint64_t value;
+    memcpy(&value, bytes, sizeof value);
+    return little_endian(value);
 }
 
 static void write64(uint8_t *bytes, uint64_t value) {
-    for (int i = 0; i < 8; i++) bytes[i] = (uint8_t)(value >> (8 * i));
+    value = little_endian(value);
+    memcpy(bytes, &value, sizeof value);
 }
 
 static uint64_t mix_first(uint64_t k1) {
@@ -43,20 +52,27 @@ void hash_begin(qrft_hash *hash) {
     hash->h1 = hash->h2 = hash->mixed = hash->filled = 0;
 }
 
-static void mix_block(qrft_hash *hash, const uint8_t *block) {
-    hash->h1 ^= mix_first(read64(block));
-    hash->h1 = (rotate(hash->h1, 27) + hash->h2) * 5 + 0x52DCE729;
-    hash->h2 ^= mix_second(read64(block + 8));
-    hash->h2 = (rotate(hash->h2, 31) + hash->h1) * 5 + 0x38495AB5;
+/* Mixes the whole blocks that are pending; returns how many bytes they were. */
+static size_t mix_blocks(qrft_hash *hash) {
+    size_t whole = hash->filled - hash->filled % 16;
+    uint64_t h1 = hash->h1, h2 = hash->h2;
+    for (size_t at = 0; at < whole; at += 16) {
+        h1 ^= mix_first(read64(hash->pending + at));
+        h1 = (rotate(h1, 27) + h2) * 5 + 0x52DCE729;
+        h2 ^= mix_second(read64(hash->pending + at + 8));
+        h2 = (rotate(h2, 31) + h1) * 5 + 0x38495AB5;
+    }
+    hash->h1 = h1;
+    hash->h2 = h2;
+    return whole;
 }
 
-/* Mixes the whole blocks that are pending and moves the rest, up to 15 bytes, to the front. */
+/* Mixes what it can and moves the rest, up to 15 bytes, to the front. */
 static void mix_pending(qrft_hash *hash) {
-    size_t whole = hash->filled - hash->filled % 16;
-    for (size_t at = 0; at < whole; at += 16) mix_block(hash, hash->pending + at);
-    memmove(hash->pending, hash->pending + whole, hash->filled - whole);
+    size_t whole = mix_blocks(hash);
     hash->filled -= whole;
     hash->mixed += whole;
+    memmove(hash->pending, hash->pending + whole, hash->filled);
 }
 
 static void add_byte(qrft_hash *hash, uint8_t byte) {
@@ -91,11 +107,11 @@ void hash_plain_equation(qrft_hash *hash, const uint8_t *at, const uint8_t *end,
 
 void hash_end(qrft_hash *hash, uint8_t key[16]) {
     uint64_t length = hash->mixed + hash->filled;
-    mix_pending(hash);
-    memset(hash->pending + hash->filled, 0,
-           16); /* zero bytes mix to nothing, as the absent bytes of the published switch do */
-    uint64_t h2 = hash->h2 ^ mix_second(read64(hash->pending + 8));
-    uint64_t h1 = hash->h1 ^ mix_first(read64(hash->pending));
+    const uint8_t *rest = hash->pending + mix_blocks(hash);
+    /* Zero bytes mix to nothing, as the absent bytes of the published switch do. */
+    memset(hash->pending + hash->filled, 0, 16);
+    uint64_t h2 = hash->h2 ^ mix_second(read64(rest + 8));
+    uint64_t h1 = hash->h1 ^ mix_first(read64(rest));
     h1 ^= length;
     h2 ^= length;
     h1 += h2;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import time
 import warnings
@@ -91,9 +92,19 @@ def python_value(code: str) -> object:
             return None
 
 
+OTHER_CODE = (ast.BoolOp, ast.IfExp, ast.Compare, ast.Subscript, ast.Call, ast.Attribute, ast.Lambda)
+
+
+def is_other_code(code: str) -> bool:
+    """Whether it is more than arithmetic and yet may have a number for its value, as `1 or 'x'` has."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return any(isinstance(node, OTHER_CODE) for node in ast.walk(ast.parse(code.lstrip(" \t"), mode="eval")))
+
+
 def passes_in_python(code: str, right: str) -> bool:
     value = python_value(code)
-    if type(value) not in (int, float, complex):  # other code: the stated difference
+    if type(value) not in (int, float, complex) or is_other_code(code):  # the stated difference
         return False
     try:
         return abs(float(value) - float(right)) < 1e-3  # type: ignore[arg-type]
