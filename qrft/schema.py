@@ -19,7 +19,7 @@ SAMPLES = pa.schema(
         ("model", pa.string()),
         ("sample_index", pa.int32()),  # 0 .. num_samples-1 within its problem and model
         ("completion", pa.large_string()),
-        ("finish_reason", pa.string()),  # "stop" (end of text) or "length"
+        ("finish_reason", pa.string()),  # "stop" (end of text), "stop_text" or "length"
         ("num_tokens", pa.int32()),  # generated tokens, the end-of-text token included
         ("logprob", pa.float32()),  # sum of the natural-log probabilities at temperature 1 of the picked tokens
     ]

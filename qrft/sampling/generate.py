@@ -169,8 +169,9 @@ def _start_samples(run: _Run) -> None:
 
 def _occupy(run: _Run, slot: int, prompt: _Prompt) -> None:
     share(run.context, prompt.sequence, slot)
-    run.owner[slot] = (prompt.request.problem_id, prompt.next_sample)
-    run.key[slot] = sample_key(run.params.seed, prompt.request.problem_id, prompt.next_sample)
+    sample = prompt.request.first_sample + prompt.next_sample
+    run.owner[slot] = (prompt.request.problem_id, sample)
+    run.key[slot] = sample_key(run.params.seed, prompt.request.problem_id, sample)
     run.position[slot] = len(prompt.request.prompt_ids) - 1  # the first pick moves it past the prompt
     run.count[slot] = 0
     run.logprob[slot] = 0.0

@@ -23,7 +23,7 @@ from qrft.sampling.messages import EngineOptions
 
 _WARNING, _CONTINUED = 3, 5  # of enum ggml_log_level
 _MAX_SEQUENCES = 256  # LLAMA_MAX_SEQ
-_CACHE_TYPES = {"f32": 0, "f16": 1}  # ggml_type
+_CACHE_TYPES = {"f32": 0, "f16": 1, "q8_0": 8}  # ggml_type
 _UBATCH = 512
 _TINY = 20_000_000  # parameters
 _SHARED = 4  # samples

@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import astuple, dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
-FinishReason = Literal["stop", "length"]
-CacheType = Literal["f16", "f32"]
+# By the end-of-text token, by one of `SamplingParams.stop`, by `max_new_tokens`.
+FinishReason = Literal["stop", "stop_text", "length"]
+CacheType = Literal["f16", "f32", "q8_0"]
 
 
 @dataclass(frozen=True)
 class Request:
-    """A prompt, as the HF tokenizer's token ids, of which `num_samples` samples are wanted: indices 0 .. k-1."""
+    """A prompt of which `num_samples` samples are wanted, with the indices from `first_sample` on.
+
+    `prompt_ids`: the HF tokenizer's token ids; `prompt`: their text, for samplers that send texts.
+    """
 
     problem_id: str
     prompt_ids: list[int]
     num_samples: int = 1
+    first_sample: int = 0
+    prompt: str = ""
 
 
 @dataclass(frozen=True)
 class SamplingParams:
-    """How tokens are picked, in transformers' order: temperature, then top_k, then top_p.
+    """How tokens are picked, in transformers' order: temperature, then top_k, then top_p, then min_p.
 
-    Temperature 0 is greedy; top_k 0 and top_p 1 are off.
+    Temperature 0 is greedy; top_k 0, top_p 1 and min_p 0 are off. `stop`: texts that end a completion where they begin.
     """
 
     temperature: float = 0.7
@@ -30,13 +37,17 @@ class SamplingParams:
     top_k: int = 0
     max_new_tokens: int = 256
     seed: int = 0
+    min_p: float = 0.0
+    stop: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Completion:
-    """A sample. `token_ids` ends with the end-of-text token when `finish_reason` is "stop".
+    """A sample. `token_ids` ends with the end-of-text token when `finish_reason` is "stop", and with the token that
+    completes the stop text when it is "stop_text". `num_tokens` counts them, or is what a server that sends texts says.
 
-    `logprob`: sum of the natural-log probabilities of its tokens at temperature 1, without top_k and top_p.
+    `logprob`: sum of the natural-log probabilities of its tokens at temperature 1, without top_k, top_p and min_p; NaN
+    when the sampler can't say. `text`: the completion before the stop text; None where the tokenizer has to make it.
     """
 
     problem_id: str
@@ -44,6 +55,12 @@ class Completion:
     token_ids: list[int]
     finish_reason: FinishReason
     logprob: float
+    text: str | None = None
+    num_tokens: int = -1
+
+    def __post_init__(self) -> None:
+        if self.num_tokens < 0:
+            object.__setattr__(self, "num_tokens", len(self.token_ids))
 
 
 @dataclass
@@ -58,6 +75,21 @@ class Stats:
 
     def __add__(self, other: Stats) -> Stats:
         return Stats(*(left + right for left, right in zip(astuple(self), astuple(other), strict=True)))
+
+
+class Sampler(Protocol):
+    """What llama.cpp, transformers and a server have in common. `stats`: of the latest `generate`, kept up to date."""
+
+    @property
+    def stats(self) -> Stats: ...
+
+    def generate(
+        self, requests: Iterable[Request], params: SamplingParams, eos_ids: Sequence[int]
+    ) -> Iterator[Completion]:
+        """Yields every sample of every request, in the order in which they end. Raises SamplerError."""
+        ...
+
+    def close(self) -> None: ...
 
 
 @dataclass(frozen=True)
