@@ -15,7 +15,7 @@ from qrft.core.native import ffi, lib
 from qrft.core.undecided import settle_answers, settle_grades
 from qrft.schema import GRADED
 
-GRADER_VERSION = 2
+GRADER_VERSION = 3
 """Raised whenever docs/semantics.md changes a result; it enters the digests of the stages that grade."""
 
 KEY_BYTES = 16

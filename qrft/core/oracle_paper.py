@@ -91,7 +91,9 @@ def power(base: Number, exponent: Number) -> Number:
 def shift_left(value: int, places: int) -> int:
     if value and places > MAX_BITS:
         raise NotArithmetic
-    return value << (places if value else min(places, 1))
+    if not value and isinstance(places, int):
+        places = min(places, 1)
+    return value << places
 
 
 BINARY: dict[type[ast.operator], Callable[..., Number]] = {
