@@ -113,10 +113,10 @@ def prompt(model: Model, index: int) -> list[int]:
 class Ours:
     """Tokens a second of wall time, prompts and messages included; `details`: of the latest run."""
 
-    def __init__(self, model: Model, k: int, threads: int) -> None:
+    def __init__(self, model: Model, k: int, threads: int, **settings: Any) -> None:
         self.model, self.k = model, k
         self.sampler: LlamaProcess | LlamaPool = open_sampler(
-            model.base, model.adapter_gguf, n_threads=threads, n_seq_max=k
+            model.base, model.adapter_gguf, n_threads=threads, **settings
         )
         self.details: dict[str, float] = {}
 
@@ -143,10 +143,15 @@ def ceiling(program: Path, model: Model, k: int, threads: int, unified: bool, fl
 
 
 def create_completion(model: Model, threads: int) -> Callable[[], float]:
+    import llama_cpp
     from llama_cpp import Llama
 
+    defaults = llama_cpp.llama_model_default_params
+    if batched_bench.has_amx():
+        llama_cpp.llama_model_default_params = lambda: _without_repacking(defaults())
     adapter = str(model.adapter_gguf) if model.adapter_gguf else None
     llama = Llama(str(model.base), lora_path=adapter, n_ctx=512, n_threads=threads, verbose=False)
+    llama_cpp.llama_model_default_params = defaults
 
     def measure() -> float:
         count, start = 0, time.perf_counter()
@@ -163,6 +168,11 @@ def create_completion(model: Model, threads: int) -> Callable[[], float]:
         return count / (time.perf_counter() - start)
 
     return measure
+
+
+def _without_repacking(params: Any) -> Any:
+    params.use_extra_bufts = False
+    return params
 
 
 def transformers_generate(model: Model, threads: int, dtype: str) -> Callable[[], float]:
@@ -198,7 +208,11 @@ def transformers_generate(model: Model, threads: int, dtype: str) -> Callable[[]
 
 def sides(model: Model, k: int, options: argparse.Namespace, program: Path) -> dict[str, Callable[[], float]]:
     threads = options.threads
-    found: dict[str, Callable[[], float]] = {"qrft": Ours(model, k, threads)}
+    found: dict[str, Callable[[], float]] = {
+        "qrft unified": Ours(model, k, threads, n_seq_max=k, kv_unified=True),
+        "qrft split": Ours(model, k, threads, n_seq_max=k, kv_unified=False),
+        "qrft, its own choice": Ours(model, k, threads),
+    }
     for unified, flash in itertools.product((True, False), (True, False)):
         name = f"batched-bench {'unified' if unified else 'split'} flash {'on' if flash else 'off'}"
         found[name] = ceiling(program, model, k, threads, unified, flash)
@@ -218,24 +232,27 @@ def measure(model: Model, k: int, options: argparse.Namespace, program: Path) ->
             speed = run()
             if round_:
                 speeds[name].append(speed)
-    ours = running["qrft"]
-    assert isinstance(ours, Ours)
-    ours.sampler.close()
     medians = {name: statistics.median(found) for name, found in speeds.items()}
-    return {"model": model.name, "k": k, "tokens_per_second": medians, "all": speeds, **ours.details} | ratios(
-        model.name, medians
-    )
+    shares = {name: run.details for name, run in running.items() if isinstance(run, Ours)}
+    for run in running.values():
+        if isinstance(run, Ours):
+            run.sampler.close()
+    against = ratios(model.name, medians)
+    return {"model": model.name, "k": k, "tokens_per_second": medians, "shares": shares, "against": against} | {
+        "all": speeds
+    }
 
 
 def ratios(model: str, medians: dict[str, float]) -> dict[str, Any]:
-    """Our speed in terms of the best of each side, with what the issue asks for."""
+    """The better of our two caches, with k sequences, in terms of the best of each side; and what is to be reached."""
     found: dict[str, Any] = {}
+    ours = max(medians["qrft unified"], medians["qrft split"])
     for side, bars in BARS.items():
         best = max((speed for name, speed in medians.items() if name.startswith(side)), default=0.0)
         if best:
-            ratio = medians["qrft"] / best
+            ratio = ours / best
             found[side] = {"ratio": round(ratio, 3), "bar": bars[model], "reached": ratio >= bars[model]}
-    return {"against": found}
+    return found
 
 
 def main() -> None:
