@@ -9,17 +9,19 @@ import sys
 import textwrap
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from distribution import chi_square, exact
 from models import VOCAB, make_adapter, make_model
 
 from qrft.errors import SamplerError
 from qrft.gguf.adapter import export_adapter
 from qrft.gguf.base import export_base
 from qrft.sampling.messages import Completion, Request, SamplingParams
-from qrft.sampling.picking import Scratch, pick
 from qrft.sampling.pool import LlamaPool, open_sampler
 from qrft.sampling.process import LlamaProcess
 from qrft.sampling.streams import sample_key, uniforms
@@ -69,77 +71,6 @@ def test_streams_never_change() -> None:
     assert sample_key(3, "gsm8k-17", 2) == 6449616041950487353 and found == pytest.approx(0.7846394449324049, abs=1e-15)
 
 
-# ------------------------------------------------------------------------------------------------- picking
-
-
-def exact(logits: np.ndarray, params: SamplingParams) -> np.ndarray:
-    """The probabilities by transformers' own processors."""
-    import torch
-    from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
-
-    scores = torch.tensor(logits[None], dtype=torch.float64)
-    ids = torch.zeros((1, 1), dtype=torch.long)
-    scores = TemperatureLogitsWarper(params.temperature)(ids, scores)
-    if params.top_k:
-        scores = TopKLogitsWarper(params.top_k)(ids, scores)
-    if params.top_p < 1:
-        scores = TopPLogitsWarper(params.top_p)(ids, scores)
-    return torch.softmax(scores, -1)[0].numpy()
-
-
-@pytest.mark.parametrize(
-    "params",
-    [
-        SamplingParams(temperature=1.0),
-        SamplingParams(temperature=0.7),
-        SamplingParams(temperature=1.3, top_k=20),
-        SamplingParams(temperature=0.9, top_p=0.8),
-        SamplingParams(temperature=0.9, top_p=0.9, top_k=40),
-    ],
-    ids=str,
-)
-def test_picks_follow_the_exact_distribution(params: SamplingParams) -> None:
-    rows, rounds = 1000, 100
-    logits = np.random.default_rng(0).normal(0, 2, VOCAB).astype(np.float32)
-    block = np.broadcast_to(logits, (rows, VOCAB))
-    scratch = Scratch(rows, VOCAB)
-    keys = np.array([sample_key(0, "p", row) for row in range(rows)], np.uint64)
-    counts = np.zeros(VOCAB)
-    for position in range(rounds):
-        tokens, logprobs = pick(block, uniforms(keys, np.full(rows, position)), params, scratch)
-        counts += np.bincount(tokens, minlength=VOCAB)
-    expected = exact(logits, params) * rows * rounds
-    assert (counts[expected == 0] == 0).all()  # exactly the tokens that transformers keeps
-    assert chi_square(counts, expected) < 6
-    off = exact(logits, SamplingParams(params.temperature * 1.02, params.top_p, params.top_k)) * rows * rounds
-    assert chi_square(counts, off) > chi_square(counts, expected)
-    all_logprobs = logits - np.log(np.exp(logits.astype(np.float64)).sum())
-    assert np.allclose(logprobs, all_logprobs[tokens], atol=1e-5)  # at temperature 1, whatever the filters
-
-
-def chi_square(counts: np.ndarray, expected: np.ndarray) -> float:
-    """Standard deviations above what chance gives, over the tokens with 5 picks or more expected."""
-    seen = expected >= 5
-    statistic = ((counts - expected)[seen] ** 2 / expected[seen]).sum()
-    return float((statistic - seen.sum()) / np.sqrt(2 * seen.sum()))
-
-
-def test_greedy_and_edges_of_picking() -> None:
-    logits = np.array([[0, 5, 5, -1], [9, 0, 0, 0]], np.float32)
-    ends = np.array([0.0, 1 - 2**-53])
-    tokens, _ = pick(logits, ends, SamplingParams(temperature=0), Scratch(2, 4))
-    assert tokens.tolist() == [1, 0]  # the first of equals, as transformers
-    for params in (SamplingParams(temperature=1), SamplingParams(temperature=0.5, top_k=1)):
-        tokens, _ = pick(logits[::-1], ends, params, Scratch(2, 4))
-        assert tokens[0] == 0 and tokens[1] in (1, 2, 3)
-    peaked = np.full((1, 130), -200.0, np.float32)
-    peaked[0, 100] = 0
-    for uniform in (0.0, 0.5, 1 - 2**-53):
-        assert pick(peaked, np.array([uniform]), SamplingParams(temperature=1), Scratch(1, 130))[0] == [100]
-    with pytest.raises(SamplerError, match="not finite"):
-        pick(np.full((1, 4), np.nan, np.float32), ends[:1], SamplingParams(), Scratch(1, 4))
-
-
 # ---------------------------------------------------------------------------------------------- the sampler
 
 
@@ -171,7 +102,7 @@ def test_samples_of_a_prompt_follow_its_distribution(process: LlamaProcess) -> N
     request = Request("p", REQUESTS[0].prompt_ids, 3000)
     params = SamplingParams(temperature=0.8, max_new_tokens=1)
     counts = np.bincount([s.token_ids[0] for s in sample(process, [request], params).values()], minlength=VOCAB)
-    assert chi_square(counts, exact(logits, params) * 3000) < 6
+    assert chi_square(counts, exact(logits, params)) < 4
 
 
 def test_the_same_call_gives_the_same_samples_in_the_same_order(
@@ -245,6 +176,89 @@ def test_a_pool_gives_the_same_samples(process: LlamaProcess, files: tuple[Path,
         assert isinstance(single, LlamaProcess)
 
 
+def test_stop_texts_end_a_sample_at_once(process: LlamaProcess, files: tuple[Path, Path]) -> None:
+    """Also where a stop text lies across tokens; and what comes before it stays as it was."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(files[0].parent / "model")
+    without = sample(process, REQUESTS)
+    texts = {key: tokenizer.decode(found.token_ids, skip_special_tokens=True) for key, found in without.items()}
+    stop = (next(text for text in texts.values() if len(text) > 8)[3:6], "\u20ac", "a", " 1")
+    stopped = sample(process, REQUESTS, replace(PARAMS, stop=stop))
+    assert process.stats.num_stop_text == sum(c.finish_reason == "stop_text" for c in stopped.values()) > 5
+    assert sum(c.finish_reason != "stop_text" for c in stopped.values()) > 0
+    for key, found in stopped.items():
+        ids = without[key].token_ids
+        ends = [i for i in range(len(ids)) if any(text in decoded(tokenizer, ids[: i + 1]) for text in stop)]
+        assert found.token_ids == (ids[: ends[0] + 1] if ends else ids)
+        assert (found.finish_reason == "stop_text") == bool(ends)
+    with pytest.raises(SamplerError, match="empty text"):
+        sample(process, REQUESTS, replace(PARAMS, stop=("",)))
+
+
+def decoded(tokenizer: Any, ids: list[int]) -> str:
+    return str(tokenizer.decode(ids, skip_special_tokens=True))
+
+
+def test_a_base_without_a_vocabulary_refuses_stop_texts(tmp_path: Path) -> None:
+    model = make_model(tmp_path / "model")
+    (model / "tokenizer.json").unlink()
+    export_base(model, tmp_path / "base.gguf")
+    with LlamaProcess(tmp_path / "base.gguf", n_threads=1) as process:
+        with pytest.raises(SamplerError, match=r"base.gguf holds no vocabulary.*Leave the stop texts out"):
+            sample(process, REQUESTS, replace(PARAMS, stop=("a",)))
+        assert len(sample(process, REQUESTS[:1])) == 5
+
+
+@pytest.mark.parametrize("kv_unified", [True, False])
+def test_a_shared_beginning_is_decoded_once(files: tuple[Path, Path], kv_unified: bool) -> None:
+    shared = [0, *range(5, 100)]
+    requests = [Request(f"p{i}", [*shared, *range(100 + i, 103 + 2 * i)], 3) for i in range(20)]
+    settings: dict[str, Any] = {"n_threads": 1, "n_seq_max": 8, "cache_type": "f32", "kv_unified": kv_unified}
+    with LlamaProcess(*files, **settings) as process:
+        together = sample(process, requests)
+        own = sum(len(request.prompt_ids) - len(shared) for request in requests)
+        assert own + len(shared) - 1 <= process.stats.num_prompt_tokens <= own + len(shared)
+        apart: Samples = {}
+        for request in requests:
+            apart.update(sample(process, [request]))
+    assert same_tokens(apart, together) >= 0.97
+
+
+@pytest.mark.parametrize("n_ctx", [60, 150, 200, 700])
+def test_a_context_that_runs_full_parks_samples(process: LlamaProcess, files: tuple[Path, Path], n_ctx: int) -> None:
+    """Room for one sample alone, for a few, for all."""
+    roomy = sample(process, REQUESTS)
+    with LlamaProcess(*files, n_threads=1, n_seq_max=8, cache_type="f32", kv_unified=True, n_ctx=n_ctx) as tight:
+        found = sample(tight, REQUESTS)
+        assert (tight.stats.num_parked > 0) == (n_ctx < 700)
+        assert tight.stats.num_live == 0
+        if n_ctx < 240:
+            with pytest.raises(SamplerError, match=r"of 240 tokens is needed.*room for \d+ .n_ctx"):
+                sample(tight, [Request("p", [0] * 140, 4)], SamplingParams(max_new_tokens=100))
+    assert found.keys() == roomy.keys() and same_tokens(found, roomy) >= 0.97
+    for key in roomy:
+        assert found[key].token_ids != roomy[key].token_ids or found[key].logprob == pytest.approx(roomy[key].logprob)
+
+
+def test_later_samples_continue_the_earlier(process: LlamaProcess) -> None:
+    whole = sample(process, REQUESTS)
+    later = sample(process, [replace(request, first_sample=3, num_samples=2) for request in REQUESTS])
+    assert later.keys() == {key for key in whole if key[1] >= 3}
+    assert same_tokens(later, whole) >= 0.97
+
+
+def test_stats_while_it_runs(process: LlamaProcess) -> None:
+    many = [Request(request.problem_id, request.prompt_ids, 100) for request in REQUESTS]
+    live = []
+    for _ in process.generate(many, PARAMS, [1]):
+        live.append(process.stats.num_live)
+    assert max(live) == 8
+    stats = process.stats
+    assert stats.num_stop + stats.num_length == 900 and stats.num_live == stats.num_parked == stats.num_stop_text == 0
+    assert stats.num_prompt_tokens == sum(len(request.prompt_ids) for request in REQUESTS)
+
+
 def test_nothing_to_do(process: LlamaProcess) -> None:
     assert sample(process, []) == {} and sample(process, [Request("p", [0], 0)]) == {}
 
@@ -291,6 +305,15 @@ def test_a_killed_worker_is_one_error(files: tuple[Path, Path]) -> None:
             sample(process, REQUESTS)
     with pytest.raises(SamplerError, match="closed"):
         sample(process, REQUESTS)
+
+
+def test_a_hanging_worker_is_one_error(files: tuple[Path, Path]) -> None:
+    with LlamaProcess(*files, n_threads=1, hang_seconds=1.0) as process:
+        iterator = process.generate([Request("p", [0, 5, 6], 100_000)], PARAMS, [1])
+        next(iterator)
+        os.kill(process._process.pid, signal.SIGSTOP)
+        with pytest.raises(SamplerError, match=r"made no step for 1 s and was ended. Finished samples are kept"):
+            list(iterator)
 
 
 def test_an_abort_inside_the_worker_shows_its_log(files: tuple[Path, Path]) -> None:
