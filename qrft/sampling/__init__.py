@@ -8,4 +8,8 @@ generate    the loop that keeps a context full
 worker      the process in which the last two run
 process     LlamaProcess: generate and logits
 pool        open_sampler: one such process, or for a tiny model one a core
+torch_sampler  TransformersSampler: any model that transformers loads
+server      ServerSampler: an OpenAI-compatible server
+checks      settings that all of them refuse; where a stop text begins
+open        any of the three by name
 """

@@ -12,17 +12,10 @@ from numpy.typing import NDArray
 from qrft.core.columns import pointer
 from qrft.core.native import ffi, lib
 from qrft.errors import SamplerError
+from qrft.sampling.checks import check_params
 from qrft.sampling.messages import SamplingParams
 
 Logits = NDArray[np.float32]
-
-
-def check(params: SamplingParams) -> None:
-    """Raises SamplerError when tokens can't be picked so."""
-    if not (params.temperature >= 0 and 0 < params.top_p <= 1 and params.top_k >= 0 and 0 <= params.min_p <= 1):
-        raise SamplerError(
-            f"{params}: expected temperature >= 0, 0 < top_p <= 1, top_k >= 0, 0 <= min_p <= 1. Correct the recipe."
-        )
 
 
 class Picker:
@@ -32,7 +25,7 @@ class Picker:
     """
 
     def __init__(self, params: SamplingParams, max_rows: int, num_vocab: int, num_threads: int = 1) -> None:
-        check(params)
+        check_params(params)
         self._num_threads = num_threads
         self._keys = np.zeros(max_rows, np.uint64)
         self._positions = np.zeros(max_rows, np.int64)
@@ -92,7 +85,7 @@ class Picker:
 
 def kept_tokens(logits: NDArray[np.float32], params: SamplingParams) -> NDArray[np.bool_]:
     """Which tokens of one row (vocabulary,) the filters keep. Raises SamplerError as Picker does."""
-    check(params)
+    check_params(params)
     logits = np.ascontiguousarray(logits, np.float32)
     kept = np.zeros(len(logits), np.bool_)
     scratch = np.empty(lib.qrft_tokens_scratch(len(logits), 1), np.uint8)
