@@ -29,8 +29,8 @@ from qrft.sampling.llama_cpp import (
     share,
 )
 from qrft.sampling.messages import Completion, FinishReason, Request, SamplingParams, Stats
-from qrft.sampling.picking import Scratch, pick
-from qrft.sampling.streams import sample_key, uniforms
+from qrft.sampling.picking import Picker, check
+from qrft.sampling.streams import sample_key
 
 _BATCH = 2048  # tokens in a step: all slots and what fits of the prompts ahead
 
@@ -98,7 +98,7 @@ class _Run:
         self.count = np.zeros(live, np.int64)  # tokens picked
         self.logprob = np.zeros(live, np.float64)
         self.output = np.zeros((live, params.max_new_tokens), np.int32)
-        self.scratch = Scratch(live, context.n_vocab)
+        self.picker = Picker(params, live, context.n_vocab)
         self.finished: list[Completion] = []
 
     def is_unfinished(self) -> bool:
@@ -130,10 +130,9 @@ def _shape(engine: Engine, requests: list[Request], params: SamplingParams) -> t
 
 
 def _check(engine: Engine, requests: list[Request], params: SamplingParams) -> None:
-    if params.max_new_tokens < 1 or params.temperature < 0 or not 0 < params.top_p <= 1 or params.top_k < 0:
-        raise SamplerError(
-            f"{params}: expected max_new_tokens >= 1, temperature >= 0, 0 < top_p <= 1, top_k >= 0. Correct the recipe."
-        )
+    check(params)
+    if params.max_new_tokens < 1:
+        raise SamplerError(f"{params}: expected max_new_tokens >= 1. Correct the recipe.")
     limit = min(engine.options.n_ctx_seq or engine.n_ctx_train, engine.n_ctx_train)
     for request in requests:
         name = f"the prompt of problem {request.problem_id!r}"
@@ -160,7 +159,7 @@ def _start_samples(run: _Run) -> None:
         for slot in slots:
             _occupy(run, slot, prompt)
         assert prompt.logits is not None
-        _accept(run, np.array(slots), np.broadcast_to(prompt.logits, (len(slots), run.context.n_vocab)))
+        _accept(run, np.array(slots), prompt.logits, np.zeros(len(slots), np.int32))
         if prompt.num_waiting == 0:
             run.prompts.popleft()
             empty(run.context, prompt.sequence)
@@ -205,7 +204,7 @@ def _step(run: _Run) -> None:
     stats.decode_seconds += time.perf_counter() - before
     stats.num_steps += 1
     for row, prompt in enumerate(completed, start=num_live):
-        prompt.logits = logits[row].copy()
+        prompt.logits = logits[row : row + 1].copy()
     if num_live:
         _accept(run, slots, logits[:num_live])
 
@@ -233,10 +232,12 @@ def _add_prompts(run: _Run, num_tokens: int) -> tuple[int, list[_Prompt]]:
     return num_tokens, completed
 
 
-def _accept(run: _Run, slots: NDArray[np.int64], logits: NDArray[np.float32]) -> None:
-    """Picks the next token of each slot, and ends the samples that are done."""
+def _accept(
+    run: _Run, slots: NDArray[np.int64], logits: NDArray[np.float32], rows: NDArray[np.int32] | None = None
+) -> None:
+    """Picks the next token of each slot, from its row of logits, and ends the samples that are done."""
     before = time.perf_counter()
-    tokens, logprobs = pick(logits, uniforms(run.key[slots], run.count[slots]), run.params, run.scratch)
+    tokens, logprobs = run.picker.pick(logits, run.key[slots], run.count[slots], rows)
     run.stats.pick_seconds += time.perf_counter() - before
     run.stats.num_tokens += len(slots)
     run.output[slots, run.count[slots]] = tokens
