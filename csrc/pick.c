@@ -20,42 +20,60 @@ static int64_t smaller(int64_t a, int64_t b) {
     return a < b ? a : b;
 }
 
+#define MAX_BLOCKS 256
+
+/* The weights of candidates by blocks, so that a pick looks into one of them only. */
+typedef struct {
+    int64_t block_size;
+    int64_t num_blocks;
+    int64_t top_block; /* the first one with the highest logit */
+    float top;         /* the highest logit */
+    double total;
+    double total_at_1;       /* the same at temperature 1, when asked for */
+    double sums[MAX_BLOCKS]; /* by block; the weight of a token of the highest logit is 1 */
+} block_sums;
+
+/* As if all blocks had been weighed relative to the highest logit. Returns the total. */
+static double scale_down(double *sums, const pick_kernels *kernels, const float *references, int64_t num_blocks,
+                         float top, float scale) {
+    float factors[MAX_BLOCKS];
+    double total = 0;
+    kernels->powers(references, num_blocks, top, scale, factors);
+    for (int64_t i = 0; i < num_blocks; i++) total += sums[i] *= (double)factors[i];
+    return total;
+}
+
 /*
- * Each block is weighed relative to the highest logit so far, so that a row is read from memory once; the blocks
- * before the highest are scaled down afterwards. -FLT_MAX because -inf minus -inf is no number.
+ * Weighs by a scale, and at temperature 1 too unless total_at_1 is known already. Each block is weighed relative to the
+ * highest logit so far, so that a row is read from memory once. -FLT_MAX because -inf minus -inf is no number.
  */
-void pick_sum(pick_sums *sums, const pick_rule *rule, pick_candidates row, bool is_row) {
-    const pick_kernels *kernels = rule->kernels;
+static void sum_blocks(block_sums *sums, const pick_kernels *kernels, pick_candidates row, float scale, bool wants_1) {
     const float lowest = -0x1.fffffep127f;
-    float references[PICK_MAX_BLOCKS], factors[PICK_MAX_BLOCKS], factors_at_1[PICK_MAX_BLOCKS];
-    double sums_at_1[PICK_MAX_BLOCKS];
-    int64_t size = (row.count / PICK_MAX_BLOCKS + MIN_BLOCK) / MIN_BLOCK * MIN_BLOCK;
-    bool is_at_1 = rule->scale == (float)LOG2_E || rule->temperature == 0;
-    float top = -INFINITY, last_top = top;
-    int64_t block = 0;
-    for (int64_t at = 0; at < row.count; at += size, block++) {
-        const float *logits = row.logits + at;
-        int64_t count = smaller(size, row.count - at);
-        top = kernels->highest(logits, count, top);
-        if (block == 0 || top > last_top) sums->top_block = block;
-        last_top = top;
-        references[block] = top > lowest ? top : lowest;
-        sums->sums[block] = kernels->weigh(logits, count, references[block], rule->scale);
-        if (is_row) {
-            sums_at_1[block] =
-                is_at_1 ? sums->sums[block] : kernels->weigh(logits, count, references[block], (float)LOG2_E);
-        }
-    }
-    kernels->powers(references, block, top, rule->scale, factors);
-    sums->total = sums->total_at_1 = 0;
-    for (int64_t i = 0; i < block; i++) sums->total += sums->sums[i] *= (double)factors[i];
-    if (is_row) {
-        kernels->powers(references, block, top, (float)LOG2_E, factors_at_1);
-        for (int64_t i = 0; i < block; i++) sums->total_at_1 += sums_at_1[i] * (double)factors_at_1[i];
-    }
+    float references[MAX_BLOCKS], top = -INFINITY;
+    double sums_at_1[MAX_BLOCKS];
+    int64_t size = (row.count / MAX_BLOCKS + MIN_BLOCK) / MIN_BLOCK * MIN_BLOCK, block = 0;
+    bool weighs_1 = wants_1 && scale != (float)LOG2_E;
     sums->block_size = size;
+    sums->top_block = 0;
+    do { /* a row has a logit, so it has a block */
+        const float *logits = row.logits + block * size;
+        int64_t count = smaller(size, row.count - block * size);
+        float highest = kernels->highest(logits, count, top);
+        if (highest > top) sums->top_block = block;
+        top = highest;
+        references[block] = top > lowest ? top : lowest;
+        sums->sums[block] = kernels->weigh(logits, count, references[block], scale);
+        if (weighs_1) sums_at_1[block] = kernels->weigh(logits, count, references[block], (float)LOG2_E);
+    } while (++block * size < row.count);
     sums->num_blocks = block;
     sums->top = top;
+    sums->total = scale_down(sums->sums, kernels, references, block, top, scale);
+    if (!wants_1) return;
+    sums->total_at_1 = weighs_1 ? scale_down(sums_at_1, kernels, references, block, top, (float)LOG2_E) : sums->total;
+}
+
+static void sum_row(block_sums *sums, const pick_rule *rule, pick_candidates row) {
+    sum_blocks(sums, rule->kernels, row, pick_needs_total(rule) ? rule->scale : (float)LOG2_E, true);
 }
 
 /* --------------------------------------------------------------------------------------------------- choice ---- */
@@ -70,14 +88,15 @@ static double uniform(uint64_t key, int64_t position) {
 }
 
 /* The first of the most likely. */
-static int64_t likeliest(const float *logits, const pick_sums *sums) {
+static int64_t likeliest(const float *logits, const block_sums *sums) {
     int64_t at = sums->top_block * sums->block_size;
     while (logits[at] != sums->top) at++;
     return at;
 }
 
-/* The candidate in which `target` falls. A rounding at a block's end may miss all: then it is the last with a weight. */
-static int64_t choose(const pick_rule *rule, pick_candidates row, const pick_sums *sums, double target) {
+/* The candidate in which `target` falls. A rounding at a block's end may miss all: then it is the last with a weight.
+ */
+static int64_t choose(const pick_rule *rule, pick_candidates row, const block_sums *sums, double target) {
     double before = 0;
     int64_t block = 0, found = -1;
     while (block < sums->num_blocks - 1 && before + sums->sums[block] <= target) before += sums->sums[block++];
@@ -120,22 +139,23 @@ static pick_rule make_rule(const qrft_picking *picking, enum lanes_kind kind) {
 }
 
 static pick_scratch scratch_at(void *scratch, int64_t num_vocab, int64_t thread) {
-    float *at = (float *)scratch + thread * 3 * num_vocab;
-    return (pick_scratch){at, (int32_t *)(void *)(at + num_vocab), at + 2 * num_vocab};
+    char *at = (char *)scratch + thread * num_vocab * PICK_SCRATCH_BYTES;
+    int64_t size = num_vocab * (int64_t)sizeof(float);
+    return (pick_scratch){(void *)at, (void *)(at + size), (void *)(at + 2 * size), (void *)(at + 3 * size)};
 }
 
-static bool is_finite(const pick_sums *sums) {
+static bool is_finite(const block_sums *sums) {
     return isfinite(sums->top) && !isnan(sums->total_at_1);
 }
 
-static int64_t pick_token(const pick_job *job, int64_t index, const float *logits, pick_sums *sums) {
+static int64_t pick_token(const pick_job *job, int64_t index, const float *logits, block_sums *sums) {
     const pick_rule *rule = &job->rule;
     pick_candidates row = {logits, NULL, job->logits->num_vocab};
     if (rule->temperature <= 0) return likeliest(logits, sums);
     if (pick_has_filters(rule)) {
         pick_scratch scratch = scratch_at(job->scratch, row.count, index / job->grain);
         row = pick_filter(rule, row, sums->top, sums->total, scratch);
-        pick_sum(sums, rule, row, false);
+        sum_blocks(sums, rule->kernels, row, rule->scale, false);
     }
     double number = uniform(job->streams->keys[index], job->streams->positions[index]);
     int64_t chosen = choose(rule, row, sums, number * sums->total);
@@ -147,8 +167,8 @@ static bool pick_rows(void *context, int64_t first, int64_t last) {
     int64_t num_vocab = job->logits->num_vocab;
     for (int64_t i = first; i < last; i++) {
         const float *logits = job->logits->values + (job->logits->rows ? job->logits->rows[i] : i) * num_vocab;
-        pick_sums sums;
-        pick_sum(&sums, &job->rule, (pick_candidates){logits, NULL, num_vocab}, true);
+        block_sums sums;
+        sum_row(&sums, &job->rule, (pick_candidates){logits, NULL, num_vocab});
         job->tokens[i] = -1;
         job->logprobs[i] = NAN;
         if (!is_finite(&sums)) continue;
@@ -174,7 +194,7 @@ int tokens_pick(enum lanes_kind kind, const qrft_logits *logits, const qrft_pick
 }
 
 int64_t qrft_tokens_scratch(int64_t num_vocab, int num_threads) {
-    return 3 * (int64_t)sizeof(float) * num_vocab * (num_threads < 1 ? 1 : num_threads);
+    return PICK_SCRATCH_BYTES * num_vocab * (num_threads < 1 ? 1 : num_threads);
 }
 
 int qrft_tokens_pick(const qrft_logits *logits, const qrft_picking *picking, const qrft_streams *streams,
@@ -186,8 +206,8 @@ int qrft_tokens_keep(const float *values, int64_t num_vocab, const qrft_picking 
                      uint8_t *kept) {
     pick_rule rule = make_rule(picking, lanes_best());
     pick_candidates row = {values, NULL, num_vocab};
-    pick_sums sums;
-    pick_sum(&sums, &rule, row, true);
+    block_sums sums;
+    sum_row(&sums, &rule, row);
     if (!is_finite(&sums)) return QRFT_NOT_FINITE;
     memset(kept, rule.temperature > 0 && !pick_has_filters(&rule), (size_t)num_vocab);
     if (rule.temperature <= 0) kept[likeliest(values, &sums)] = 1;

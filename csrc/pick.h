@@ -22,8 +22,14 @@ typedef struct {
     double (*weigh)(const float *logits, int64_t count, float reference, float scale);
     /* These powers themselves. */
     void (*powers)(const float *logits, int64_t count, float reference, float scale, float *powers);
+    /* Writes the highest logits of groups that together are all; returns how many. */
+    int64_t (*tops)(const float *logits, int64_t count, float *tops);
     /* Writes the logits that are at least `lowest`, in order, and where they stand; returns how many. */
     int64_t (*collect)(const float *logits, int64_t count, float lowest, float *values, int32_t *tokens);
+    /* The sum of the weights of those logits. */
+    double (*weight_from)(const float *logits, const float *weights, int64_t count, float lowest);
+    /* Leaves only the logits in [lowest, end), in order, and their words of 32 bits in `beside`; returns how many. */
+    int64_t (*narrow)(float *logits, void *beside, int64_t count, float lowest, float end);
 } pick_kernels;
 
 const pick_kernels *pick_kernels_of(enum lanes_kind kind);
@@ -51,32 +57,27 @@ typedef struct {
 typedef struct {
     float *logits;
     int32_t *tokens;
+    float *values;
     float *weights;
 } pick_scratch;
 
-/* What the rule's filters keep of a row. top: its highest logit; total: its sum of weights at the rule's temperature. */
+#define PICK_SCRATCH_BYTES 16 /* a token */
+
+/*
+ * What the rule's filters keep of a row. top: its highest logit; total: its sum of weights at the rule's temperature,
+ * read where pick_needs_total.
+ */
 pick_candidates pick_filter(const pick_rule *rule, pick_candidates row, float top, double total, pick_scratch scratch);
 
 static inline bool pick_has_filters(const pick_rule *rule) {
     return rule->temperature > 0 && (rule->top_k > 0 || rule->top_p < 1 || rule->min_p > 0);
 }
 
-/* ----------------------------------------------------------------------------------------------------- sums ---- */
+static inline bool pick_needs_total(const pick_rule *rule) {
+    return !pick_has_filters(rule) || (rule->top_p < 1 && rule->top_k == 0);
+}
 
-#define PICK_MAX_BLOCKS 256
-
-/* The weights of candidates by blocks, so that a pick looks into one of them only. */
-typedef struct {
-    int64_t block_size;
-    int64_t num_blocks;
-    int64_t top_block;            /* the first one with the highest logit */
-    float top;                    /* the highest logit */
-    double total;                 /* of the weights */
-    double total_at_1;            /* the same at temperature 1; set when asked for */
-    double sums[PICK_MAX_BLOCKS]; /* of a block's weights, 1 for a token of the highest logit */
-} pick_sums;
-
-void pick_sum(pick_sums *sums, const pick_rule *rule, pick_candidates row, bool is_row);
+/* ------------------------------------------------------------------------------------------------------ rows ---- */
 
 /* As qrft_tokens_pick, with vectors of a kind. */
 int tokens_pick(enum lanes_kind kind, const qrft_logits *logits, const qrft_picking *picking,

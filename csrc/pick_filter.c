@@ -1,7 +1,6 @@
 /*
- * top_k, top_p and min_p without sorting. Each is a cut through the logits in their order of size, and weights never
- * fall as logits rise, so a cut is found by radix: sums by 256 ranges of logits, then by 256 ranges of the one in which
- * the cut lies, until it is a single logit.
+ * top_k, top_p and min_p without sorting. Each is a cut through the logits in their order of size. It is found by
+ * halving: the weights above the middle tell in which half it lies, and only that half is looked at again.
  *
  * transformers cuts after the division by the temperature, which makes equal what lay a rounding apart. So a cut is
  * always at the lowest logit whose quotient is the one wanted.
@@ -53,24 +52,49 @@ static float lowest_scaled(float temperature, double bound) {
     return float_of((uint32_t)high);
 }
 
-/* ----------------------------------------------------------------------------------------------------- cuts ---- */
+/* ----------------------------------------------------------------------------------------------------- edge ---- */
 
-/* Kept is a logit of at least `sure`, and one of at least `lowest` at or after the place `first_tie`. */
+/* The logit at which the weights, from the highest logit down, reach a target; the weights above it. */
 typedef struct {
-    float lowest;
-    float sure;
-    int64_t first_tie;
-} pick_cut;
+    float logit;
+    double above;
+} pick_edge;
 
-static pick_candidates keep(pick_candidates all, pick_cut cut, pick_scratch scratch) {
-    int64_t used = 0;
-    for (int64_t i = 0; i < all.count; i++) {
-        float logit = all.logits[i];
-        scratch.logits[used] = logit;
-        scratch.tokens[used] = all.tokens[i];
-        used += (logit >= cut.sure) | ((logit >= cut.lowest) & (i >= cut.first_tie));
+/* Between two logits, the higher one itself when nothing is. Every fourth step halves the floats, not the distance. */
+static float middle(float low, float high, int step) {
+    uint32_t low_rank = rank_of(low), high_rank = rank_of(high);
+    float value =
+        step % 4 == 3 || low == -INFINITY ? float_of(low_rank + (high_rank - low_rank) / 2) : low / 2 + high / 2;
+    return value > low && value < high ? value : high;
+}
+
+#define FEW 16 /* candidates are one group of lanes: the highest is the next to try */
+
+/*
+ * Halves the logits around the edge until it is found, and consumes both arrays. All logits are at least `low`. False
+ * when even all weights together do not reach the target.
+ */
+static bool find_edge(const pick_kernels *kernels, float *logits, float *weights, int64_t count, float low,
+                      double target, pick_edge *edge) {
+    double above = 0;
+    bool is_found = false;
+    for (int step = 0; count > 0; step++) {
+        float top = kernels->highest(logits, count, -INFINITY);
+        float pivot = count <= FEW ? top : middle(low, top, step);
+        double weight = kernels->weight_from(logits, weights, count, pivot);
+        bool is_reached = above + weight >= target;
+        if (pivot == top) *edge = (pick_edge){top, above};
+        if (pivot == top && is_reached) return true;
+        is_found |= is_reached;
+        if (is_reached) {
+            low = pivot;
+            count = kernels->narrow(logits, weights, count, low, INFINITY);
+        } else {
+            above += weight;
+            count = kernels->narrow(logits, weights, count, -INFINITY, pivot);
+        }
     }
-    return (pick_candidates){scratch.logits, scratch.tokens, used};
+    return is_found; /* and sums in another order fell short by a rounding: the edge is the last one tried */
 }
 
 static pick_candidates collect(const pick_rule *rule, pick_candidates row, float lowest, pick_scratch scratch) {
@@ -78,80 +102,30 @@ static pick_candidates collect(const pick_rule *rule, pick_candidates row, float
     return (pick_candidates){scratch.logits, scratch.tokens, count};
 }
 
-#define NUM_RANGES 256
+/* ----------------------------------------------------------------------------------------------------- top_k ---- */
 
-/* The logit at which the weights from the highest down reach the target, and the weights above it. */
-typedef struct {
-    float logit;
-    double above;
-} pick_edge;
-
-static uint32_t range_of(const float *logits, int64_t count, uint32_t *base) {
-    uint32_t last = 0;
-    *base = UINT32_MAX;
-    for (int64_t i = 0; i < count; i++) {
-        uint32_t rank = rank_of(logits[i]);
-        if (rank < *base) *base = rank;
-        if (rank > last) last = rank;
-    }
-    return last - *base;
-}
-
-/* weights NULL: 1 each. False when even all of them do not reach the target. */
-static bool find_edge(const float *logits, const float *weights, int64_t count, double target, pick_edge *edge) {
-    uint32_t base, width = range_of(logits, count, &base);
-    double above = 0;
-    for (bool is_first = true;; is_first = false) {
-        int shift = 0;
-        while (width >> shift >= NUM_RANGES) shift++;
-        double sums[NUM_RANGES] = {0}, above_it = 0;
-        for (int64_t i = 0; i < count; i++) {
-            uint32_t offset = rank_of(logits[i]) - base;
-            if (offset <= width) sums[offset >> shift] += weights ? (double)weights[i] : 1.0;
-        }
-        int64_t found = -1;
-        for (int64_t range = width >> shift; range >= 0 && (found < 0 || above < target); range--) {
-            if (sums[range] <= 0) continue;
-            found = range;
-            above_it = above;
-            above += sums[range];
-        }
-        if (is_first && above < target) return false;
-        above = above_it;
-        base += (uint32_t)found << shift;
-        width = (1u << shift) - 1;
-        if (shift > 0) continue;
-        *edge = (pick_edge){float_of(base), above};
-        return true;
-    }
-}
-
-/* ---------------------------------------------------------------------------------------------------- top_k ---- */
-
-#define GROUP 64
-
-/* At least top_k logits reach this: as many groups have a highest one that does. */
-static float bound_of_top_k(const pick_rule *rule, pick_candidates row, float *highest) {
-    int64_t num_groups = (row.count + GROUP - 1) / GROUP;
+/* The logit number top_k, or -inf. Consumes the logits, which are at least `low`. */
+static float find_kth(const pick_rule *rule, float *logits, float *weights, int64_t count, float low) {
     pick_edge edge;
-    for (int64_t group = 0, at = 0; group < num_groups; group++, at += GROUP) {
-        highest[group] = rule->kernels->highest(row.logits + at, row.count - at < GROUP ? row.count - at : GROUP,
-                                                -INFINITY);
-    }
-    return find_edge(highest, NULL, num_groups, (double)rule->top_k, &edge) ? edge.logit : -INFINITY;
+    for (int64_t i = 0; i < count; i++) weights[i] = 1;
+    bool is_found = find_edge(rule->kernels, logits, weights, count, low, (double)rule->top_k, &edge);
+    return is_found ? edge.logit : -INFINITY;
 }
 
-static pick_candidates keep_top_k(const pick_rule *rule, pick_candidates row, pick_scratch scratch) {
-    float bound = bound_of_top_k(rule, row, scratch.weights);
-    pick_edge edge = {-INFINITY, 0};
-    pick_candidates found =
-        collect(rule, row, lowest_scaled(rule->temperature, (double)(bound / rule->temperature)), scratch);
-    find_edge(found.logits, NULL, found.count, (double)rule->top_k, &edge);
-    float lowest = lowest_scaled(rule->temperature, (double)(edge.logit / rule->temperature));
-    return keep(found, (pick_cut){lowest, lowest, 0}, scratch);
+/*
+ * The lowest logit that top_k keeps. When top_k groups have a highest logit from a bound on, so have top_k tokens; and
+ * only the few tokens from there on are looked at.
+ */
+static float cut_top_k(const pick_rule *rule, pick_candidates row, pick_scratch scratch) {
+    if (rule->top_k == 0 || rule->top_k >= row.count) return -INFINITY;
+    int64_t num_tops = rule->kernels->tops(row.logits, row.count, scratch.values);
+    float bound = find_kth(rule, scratch.values, scratch.weights, num_tops, -INFINITY);
+    pick_candidates all = collect(rule, row, bound, scratch);
+    float kth = find_kth(rule, scratch.logits, scratch.weights, all.count, bound);
+    return lowest_scaled(rule->temperature, (double)(kth / rule->temperature));
 }
 
-/* ---------------------------------------------------------------------------------------------------- top_p ---- */
+/* ----------------------------------------------------------------------------------------------------- top_p ---- */
 
 /*
  * All tokens below this together have less than half of 1 - top_p: none is kept. The rest of the bound makes up for
@@ -162,64 +136,66 @@ static float bound_of_top_p(const pick_rule *rule, int64_t count, float top, dou
     return clamped((double)top + log2(weight) / (double)rule->scale - fabs((double)top) * 1e-6);
 }
 
-/* Of the tokens in [cut.lowest, cut.sure), all equally likely, the last are kept: so many that the target is reached. */
-static void cut_ties(pick_cut *cut, pick_candidates all, const float *weights, pick_edge edge, double target) {
-    double each = 0;
-    int64_t num_ties = 0;
+/* How many of the logits lie in [lowest, end). */
+static int64_t count_between(pick_candidates all, float lowest, float end) {
+    int64_t count = 0;
+    for (int64_t i = 0; i < all.count; i++) count += (all.logits[i] >= lowest) & (all.logits[i] < end);
+    return count;
+}
+
+/* Without the first `excess` of the logits below `end`. */
+static pick_candidates drop_below(pick_candidates all, float end, int64_t excess, pick_scratch scratch) {
+    int64_t used = 0;
     for (int64_t i = 0; i < all.count; i++) {
-        if (!(all.logits[i] >= cut->lowest && all.logits[i] < cut->sure)) continue;
-        num_ties++;
-        each = (double)weights[i];
-        if (all.logits[i] > edge.logit) edge.above -= each;
+        bool is_excess = excess > 0 && all.logits[i] < end;
+        scratch.logits[used] = all.logits[i];
+        scratch.tokens[used] = all.tokens[i];
+        used += !is_excess;
+        excess -= is_excess;
     }
-    double wanted = ceil((target - edge.above) / each);
-    if (num_ties == 0 || wanted >= (double)num_ties) return;
-    int64_t at = all.count;
-    for (int64_t left = wanted > 1 ? (int64_t)wanted : 1; left > 0;) {
-        at--;
-        left -= all.logits[at] >= cut->lowest && all.logits[at] < cut->sure;
-    }
-    cut->first_tie = at;
+    return (pick_candidates){scratch.logits, scratch.tokens, used};
 }
 
-static pick_cut cut_top_p(const pick_rule *rule, pick_candidates all, float top, double total, float *weights) {
-    pick_cut cut = {-INFINITY, -INFINITY, 0};
+/* Of the equally likely tokens on the edge, only the last are kept: as many as it takes to reach the target. */
+static pick_candidates cut_edge(const pick_rule *rule, pick_candidates all, pick_edge edge, float top, double target,
+                                pick_scratch scratch) {
+    float each, scaled = edge.logit / rule->temperature;
+    float lowest = lowest_scaled(rule->temperature, (double)scaled);
+    float end = lowest_scaled(rule->temperature, (double)nextafterf(scaled, INFINITY));
+    rule->kernels->powers(&edge.logit, 1, top, rule->scale, &each);
+    all.count = rule->kernels->narrow(scratch.logits, scratch.tokens, all.count, lowest, INFINITY);
+    int64_t num_ties = count_between(all, lowest, end);
+    edge.above -= (double)each * (double)count_between(all, nextafterf(edge.logit, INFINITY), end);
+    double wanted = fmax(ceil((target - edge.above) / (double)each), 1);
+    return wanted < (double)num_ties ? drop_below(all, end, num_ties - (int64_t)wanted, scratch) : all;
+}
+
+/* The most likely of the tokens from `lowest` on, until their sum reaches top_p of the total. */
+static pick_candidates keep_top_p(const pick_rule *rule, pick_candidates row, float lowest, float top, double total,
+                                  pick_scratch scratch) {
+    const pick_kernels *kernels = rule->kernels;
+    pick_candidates all = collect(rule, row, lowest, scratch);
     pick_edge edge;
-    rule->kernels->powers(all.logits, all.count, top, rule->scale, weights);
-    if (rule->top_k > 0) {
-        total = 0;
-        for (int64_t i = 0; i < all.count; i++) total += (double)weights[i];
-    }
-    if (!find_edge(all.logits, weights, all.count, rule->top_p * total, &edge)) return cut;
-    float scaled = edge.logit / rule->temperature;
-    cut.lowest = lowest_scaled(rule->temperature, (double)scaled);
-    cut.sure = lowest_scaled(rule->temperature, (double)nextafterf(scaled, INFINITY));
-    cut_ties(&cut, all, weights, edge, rule->top_p * total);
-    return cut;
+    memcpy(scratch.values, all.logits, (size_t)all.count * sizeof *scratch.values);
+    kernels->powers(all.logits, all.count, top, rule->scale, scratch.weights);
+    if (rule->top_k > 0) total = kernels->weight_from(all.logits, scratch.weights, all.count, -INFINITY);
+    double target = rule->top_p * total;
+    if (!find_edge(kernels, scratch.values, scratch.weights, all.count, lowest, target, &edge)) return all;
+    return cut_edge(rule, all, edge, top, target, scratch);
 }
 
-/* ---------------------------------------------------------------------------------------------------- min_p ---- */
+/* ----------------------------------------------------------------------------------------------------- filter ---- */
 
-static float bound_of_min_p(const pick_rule *rule, float top) {
+static float cut_min_p(const pick_rule *rule, float top) {
     if (rule->min_p <= 0) return -INFINITY;
     return lowest_scaled(rule->temperature, (double)(top / rule->temperature) + log(rule->min_p));
 }
 
-/* ---------------------------------------------------------------------------------------------------- filter ---- */
-
-pick_candidates pick_filter(const pick_rule *rule, pick_candidates row, float top, double total,
-                            pick_scratch scratch) {
-    float bound = bound_of_min_p(rule, top), lowest = bound;
-    pick_cut cut = {lowest, lowest, 0};
-    pick_candidates found;
-    if (rule->top_k > 0) {
-        found = keep_top_k(rule, row, scratch);
-    } else {
-        if (rule->top_p < 1) lowest = fmaxf(lowest, bound_of_top_p(rule, row.count, top, total));
-        found = collect(rule, row, lowest, scratch);
-    }
-    if (rule->top_p < 1) cut = cut_top_p(rule, found, top, total, scratch.weights);
-    cut.lowest = fmaxf(cut.lowest, bound);
-    cut.sure = fmaxf(cut.sure, bound);
-    return keep(found, cut, scratch);
+pick_candidates pick_filter(const pick_rule *rule, pick_candidates row, float top, double total, pick_scratch scratch) {
+    float lowest = cut_top_k(rule, row, scratch), likely = cut_min_p(rule, top);
+    if (rule->top_p >= 1) return collect(rule, row, fmaxf(lowest, likely), scratch);
+    if (rule->top_k == 0) lowest = bound_of_top_p(rule, row.count, top, total);
+    pick_candidates found = keep_top_p(rule, row, lowest, top, total, scratch);
+    found.count = rule->kernels->narrow(scratch.logits, scratch.tokens, found.count, likely, INFINITY);
+    return found;
 }

@@ -79,7 +79,7 @@ class Picker:
             raise ValueError(f"expected C-contiguous float32 logits (n, {num_vocab}), found {logits.shape}")
         if count > len(self._keys) or (rows is None and count > len(logits)):
             raise ValueError(f"{count} rows to pick; {len(logits)} rows of logits, room for {len(self._keys)}")
-        if rows is not None and count and not (0 <= rows.min() and rows.max() < len(logits)):
+        if rows is not None and count and not (rows.min() >= 0 and rows.max() < len(logits)):
             raise ValueError(f"expected rows below {len(logits)}, found {rows.min()} to {rows.max()}")
 
 
