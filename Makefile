@@ -32,7 +32,7 @@ FUZZ_SECONDS ?= 600
 fuzz:
 	cmake -S . -B build/fuzz -DQRFT_FUZZ=ON -DQRFT_SANITIZE=ON -DQRFT_WERROR=ON -DCMAKE_C_COMPILER=clang
 	cmake --build build/fuzz
-	set -e; cd build/fuzz; for name in fuzz_grade fuzz_equation fuzz_select; do \
+	set -e; cd build/fuzz; for name in fuzz_grade fuzz_equation fuzz_pick fuzz_select; do \
 	  mkdir -p corpus/$$name; \
 	  ./$$name -max_total_time=$(FUZZ_SECONDS) -timeout=10 -max_len=4096 corpus/$$name; \
 	done

@@ -28,7 +28,8 @@ typedef struct {
 /* What the functions return. */
 enum {
     QRFT_DONE = 0,
-    QRFT_NO_MEMORY = 1 /* outputs are then undefined, and nothing is leaked */
+    QRFT_NO_MEMORY = 1, /* outputs are then undefined, and nothing is leaked */
+    QRFT_NOT_FINITE = 2 /* qrft_tokens_pick only */
 };
 
 /* -------------------------------------------------------------------------------------------------- options ---- */
@@ -232,3 +233,53 @@ int qrft_paths_curate(const qrft_texts *texts, const qrft_groups *groups, const 
  * when there is no memory.
  */
 int64_t qrft_texts_distance(const uint8_t *a, int64_t a_length, const uint8_t *b, int64_t b_length);
+
+/* ----------------------------------------------------------------------------------------------------- pick ---- */
+
+/*
+ * Rows of num_vocab logits each: row i is values[rows[i] * num_vocab] and those after it; rows NULL: row i is the i-th.
+ * num_vocab is 1 to INT32_MAX. -inf stands for a token that can't be picked.
+ */
+typedef struct {
+    const float *values;
+    const int32_t *rows;
+    int64_t num_rows;
+    int64_t num_vocab;
+} qrft_logits;
+
+/* How tokens are picked. The filters apply in this order, with the meaning that transformers' processors give them. */
+typedef struct {
+    double temperature; /* 0, less or NaN: the most likely token, of equals the first; the filters are not read */
+    int64_t top_k;      /* only the top_k most likely, and all that equal the last of them; 0 or less: off */
+    double top_p;       /* only the most likely whose sum reaches top_p; of equals the last; 1, more or NaN: off */
+    double min_p;       /* only those at least min_p times as likely as the most likely one; 0, less or NaN: off */
+} qrft_picking;
+
+/* Row i is decided by number positions[i] of the stream keys[i], as qrft/sampling/streams.py makes them. */
+typedef struct {
+    const uint64_t *keys;
+    const int64_t *positions;
+} qrft_streams;
+
+/* The bytes of scratch that qrft_tokens_pick needs. */
+int64_t qrft_tokens_scratch(int64_t num_vocab, int num_threads);
+
+/*
+ * Picks a token of each row: tokens[i], and in logprobs[i] its natural-log probability at temperature 1 without
+ * filters. The logits stay as they are. Returns QRFT_DONE, or QRFT_NOT_FINITE when a row holds a NaN or +inf, or
+ * nothing but -inf: its token is then -1 and its logprob NaN, the other rows are as ever.
+ *
+ * A row's token depends on its logits, its number and the picking only. All sums are made in an order that does
+ * not depend on the processor, from IEEE operations that round one by one: every machine picks the same tokens.
+ *
+ * scratch: qrft_tokens_scratch bytes, aligned to 4; it may be NULL without filters or at temperature 0. A row costs
+ * about three passes; top_p and top_k up to ten more where most tokens are candidates. num_threads below 1 counts as 1.
+ */
+int qrft_tokens_pick(const qrft_logits *logits, const qrft_picking *picking, const qrft_streams *streams,
+                     int num_threads, void *scratch, int32_t *tokens, double *logprobs);
+
+/*
+ * Writes kept[i] = 1 for the tokens of one row that the filters keep, 0 for the others; values of -inf have no chance
+ * even where kept. scratch as above, never NULL. Returns as qrft_tokens_pick; kept is then left alone.
+ */
+int qrft_tokens_keep(const float *values, int64_t num_vocab, const qrft_picking *picking, void *scratch, uint8_t *kept);

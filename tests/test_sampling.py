@@ -15,13 +15,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from distribution import chi_square, exact
 from models import VOCAB, make_adapter, make_model
 
 from qrft.errors import SamplerError
 from qrft.gguf.adapter import export_adapter
 from qrft.gguf.base import export_base
 from qrft.sampling.messages import Completion, Request, SamplingParams
-from qrft.sampling.picking import Scratch, pick
 from qrft.sampling.pool import LlamaPool, open_sampler
 from qrft.sampling.process import LlamaProcess
 from qrft.sampling.streams import sample_key, uniforms
@@ -71,77 +71,6 @@ def test_streams_never_change() -> None:
     assert sample_key(3, "gsm8k-17", 2) == 6449616041950487353 and found == pytest.approx(0.7846394449324049, abs=1e-15)
 
 
-# ------------------------------------------------------------------------------------------------- picking
-
-
-def exact(logits: np.ndarray, params: SamplingParams) -> np.ndarray:
-    """The probabilities by transformers' own processors."""
-    import torch
-    from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
-
-    scores = torch.tensor(logits[None], dtype=torch.float64)
-    ids = torch.zeros((1, 1), dtype=torch.long)
-    scores = TemperatureLogitsWarper(params.temperature)(ids, scores)
-    if params.top_k:
-        scores = TopKLogitsWarper(params.top_k)(ids, scores)
-    if params.top_p < 1:
-        scores = TopPLogitsWarper(params.top_p)(ids, scores)
-    return torch.softmax(scores, -1)[0].numpy()
-
-
-@pytest.mark.parametrize(
-    "params",
-    [
-        SamplingParams(temperature=1.0),
-        SamplingParams(temperature=0.7),
-        SamplingParams(temperature=1.3, top_k=20),
-        SamplingParams(temperature=0.9, top_p=0.8),
-        SamplingParams(temperature=0.9, top_p=0.9, top_k=40),
-    ],
-    ids=str,
-)
-def test_picks_follow_the_exact_distribution(params: SamplingParams) -> None:
-    rows, rounds = 1000, 100
-    logits = np.random.default_rng(0).normal(0, 2, VOCAB).astype(np.float32)
-    block = np.broadcast_to(logits, (rows, VOCAB))
-    scratch = Scratch(rows, VOCAB)
-    keys = np.array([sample_key(0, "p", row) for row in range(rows)], np.uint64)
-    counts = np.zeros(VOCAB)
-    for position in range(rounds):
-        tokens, logprobs = pick(block, uniforms(keys, np.full(rows, position)), params, scratch)
-        counts += np.bincount(tokens, minlength=VOCAB)
-    expected = exact(logits, params) * rows * rounds
-    assert (counts[expected == 0] == 0).all()  # exactly the tokens that transformers keeps
-    assert chi_square(counts, expected) < 6
-    off = exact(logits, SamplingParams(params.temperature * 1.02, params.top_p, params.top_k)) * rows * rounds
-    assert chi_square(counts, off) > chi_square(counts, expected)
-    all_logprobs = logits - np.log(np.exp(logits.astype(np.float64)).sum())
-    assert np.allclose(logprobs, all_logprobs[tokens], atol=1e-5)  # at temperature 1, whatever the filters
-
-
-def chi_square(counts: np.ndarray, expected: np.ndarray) -> float:
-    """Standard deviations above what chance gives, over the tokens with 5 picks or more expected."""
-    seen = expected >= 5
-    statistic = ((counts - expected)[seen] ** 2 / expected[seen]).sum()
-    return float((statistic - seen.sum()) / np.sqrt(2 * seen.sum()))
-
-
-def test_greedy_and_edges_of_picking() -> None:
-    logits = np.array([[0, 5, 5, -1], [9, 0, 0, 0]], np.float32)
-    ends = np.array([0.0, 1 - 2**-53])
-    tokens, _ = pick(logits, ends, SamplingParams(temperature=0), Scratch(2, 4))
-    assert tokens.tolist() == [1, 0]  # the first of equals, as transformers
-    for params in (SamplingParams(temperature=1), SamplingParams(temperature=0.5, top_k=1)):
-        tokens, _ = pick(logits[::-1], ends, params, Scratch(2, 4))
-        assert tokens[0] == 0 and tokens[1] in (1, 2, 3)
-    peaked = np.full((1, 130), -200.0, np.float32)
-    peaked[0, 100] = 0
-    for uniform in (0.0, 0.5, 1 - 2**-53):
-        assert pick(peaked, np.array([uniform]), SamplingParams(temperature=1), Scratch(1, 130))[0] == [100]
-    with pytest.raises(SamplerError, match="not finite"):
-        pick(np.full((1, 4), np.nan, np.float32), ends[:1], SamplingParams(), Scratch(1, 4))
-
-
 # ---------------------------------------------------------------------------------------------- the sampler
 
 
@@ -173,7 +102,7 @@ def test_samples_of_a_prompt_follow_its_distribution(process: LlamaProcess) -> N
     request = Request("p", REQUESTS[0].prompt_ids, 3000)
     params = SamplingParams(temperature=0.8, max_new_tokens=1)
     counts = np.bincount([s.token_ids[0] for s in sample(process, [request], params).values()], minlength=VOCAB)
-    assert chi_square(counts, exact(logits, params) * 3000) < 6
+    assert chi_square(counts, exact(logits, params)) < 4
 
 
 def test_the_same_call_gives_the_same_samples_in_the_same_order(

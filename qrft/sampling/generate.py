@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 from qrft.errors import SamplerError
 from qrft.sampling.llama_cpp import UBATCH, Context, Engine, decode, empty, open_context, share, token_pieces
 from qrft.sampling.messages import Completion, FinishReason, Request, SamplingParams, Stats
-from qrft.sampling.picking import Scratch, pick
+from qrft.sampling.picking import Picker
 from qrft.sampling.sizing import shape_for, shared_prefix
 from qrft.sampling.stop_texts import StopTexts
-from qrft.sampling.streams import sample_key, uniforms
+from qrft.sampling.streams import sample_key
 
 _ALWAYS = sys.maxsize  # cells of a cache in which every sequence has its own part
 
@@ -73,7 +73,7 @@ class _Prompt:
     sequence: int = -1
     num_decoded: int = 0
     num_live: int = 0  # samples that share its cells
-    logits: NDArray[np.float32] | None = None  # of its last token
+    logits: NDArray[np.float32] | None = None  # (1, vocabulary), of its last token
 
     @property
     def num_waiting(self) -> int:
@@ -121,7 +121,7 @@ class _Run:
         self.count = np.zeros(live, np.int64)  # tokens picked
         self.logprob = np.zeros(live, np.float64)
         self.output = np.zeros((live, params.max_new_tokens), np.int32)
-        self.scratch = Scratch(live, context.n_vocab)
+        self.picker = Picker(params, live, context.n_vocab)
         self.finished: list[Completion] = []
 
     def is_unfinished(self) -> bool:
@@ -168,7 +168,7 @@ def _start_samples(run: _Run) -> None:
         for slot in slots:
             _occupy(run, slot, prompt)
         run.slots = np.union1d(run.slots, slots)
-        _accept(run, np.array(slots), np.broadcast_to(logits, (num, run.context.n_vocab)))
+        _accept(run, np.array(slots), logits, np.zeros(num, np.int32))
         if prompt.num_waiting == 0:
             run.prompts.popleft()
             _release(run, prompt)
@@ -291,7 +291,7 @@ def _step(run: _Run) -> None:
         prompt.num_decoded += length
         run.stats.num_prompt_tokens += length
         if prompt.num_decoded == len(prompt.ids):
-            prompt.logits = logits[row].copy()
+            prompt.logits = logits[row : row + 1].copy()
             row += 1
     if num_live:
         _accept(run, slots, logits[:num_live])
@@ -331,11 +331,13 @@ def _decode(run: _Run, num_tokens: int) -> NDArray[np.float32] | None:
     return logits
 
 
-def _accept(run: _Run, slots: NDArray[np.int64], logits: NDArray[np.float32]) -> None:
-    """Picks the next token of each slot, and ends the samples that are done."""
+def _accept(
+    run: _Run, slots: NDArray[np.int64], logits: NDArray[np.float32], rows: NDArray[np.int32] | None = None
+) -> None:
+    """Picks the next token of each slot, from its row of logits, and ends the samples that are done."""
     before = time.perf_counter()
     count = run.count[slots]
-    tokens, logprobs = pick(logits, uniforms(run.key[slots], count), run.params, run.scratch)
+    tokens, logprobs = run.picker.pick(logits, run.key[slots], count, rows)
     run.stats.pick_seconds += time.perf_counter() - before
     run.stats.num_tokens += len(slots)
     run.output[slots, count] = tokens

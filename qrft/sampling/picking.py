@@ -1,7 +1,7 @@
-"""Picks a token for each row of a block of logits.
+"""Picks a token for each row of a block of logits, in C (`csrc/pick.c`).
 
-By inverse CDF: one random number a row, found in two levels, first among the sums of blocks of tokens, then inside the
-block. So the only work over the whole vocabulary is the softmax itself.
+By inverse CDF: the row's random number is a share of its sum of weights, and the token in whose weight it falls is
+picked. The filters are transformers' own, in its order; `docs/sampling.md` says how exactly.
 """
 
 from __future__ import annotations
@@ -9,78 +9,95 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from qrft.core.columns import pointer
+from qrft.core.native import ffi, lib
 from qrft.errors import SamplerError
 from qrft.sampling.messages import SamplingParams
-
-_BLOCK = 64  # tokens; a sum of 64 floats keeps float32's precision, and 64 doubles are one short cumsum
 
 Logits = NDArray[np.float32]
 
 
-class Scratch:
-    """Buffers for up to `num_rows` rows, kept because fresh megabytes each step cost page faults."""
-
-    def __init__(self, num_rows: int, num_vocab: int) -> None:
-        padded = -(-num_vocab // _BLOCK) * _BLOCK
-        self.shifted = np.empty((num_rows, num_vocab), np.float32)
-        self.weights = np.zeros((num_rows, padded), np.float32)  # the padding stays 0
-
-
-def pick(
-    logits: Logits, uniforms: NDArray[np.float64], params: SamplingParams, scratch: Scratch
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Picks by `uniforms` (n,) from `logits` (n, vocabulary), which stay as they are.
-
-    Returns the tokens (n,) and their natural-log probabilities (n,) at temperature 1. Raises SamplerError when the
-    logits are not finite.
-    """
-    rows, num_vocab = logits.shape
-    shifted, weights = scratch.shifted[:rows], scratch.weights[:rows]
-    best = logits.argmax(axis=1)
-    index = np.arange(rows)
-    highest = logits[index, best]
-    if not np.isfinite(highest).all():
+def check(params: SamplingParams) -> None:
+    """Raises SamplerError when tokens can't be picked so."""
+    if not (params.temperature >= 0 and 0 < params.top_p <= 1 and params.top_k >= 0 and 0 <= params.min_p <= 1):
         raise SamplerError(
-            "llama.cpp returned logits that are not finite. The model's weights are broken, or overflow in f16: "
-            "export the base with dtype f32 and run the parity check."
+            f"{params}: expected temperature >= 0, 0 < top_p <= 1, top_k >= 0, 0 <= min_p <= 1. Correct the recipe."
         )
-    np.subtract(logits, highest[:, None], out=shifted)
-    exponentials = np.exp(shifted, out=weights[:, :num_vocab])
-    log_total = np.log(exponentials.sum(axis=1))  # float32, summed pairwise
-    if params.temperature > 0:
-        if params.temperature != 1:
-            np.multiply(shifted, np.float32(1 / params.temperature), out=exponentials)
-            np.exp(exponentials, out=exponentials)
-        _keep_likely(weights, params)
-        tokens = _invert(weights, uniforms)
-        # A rounding at the very end of a row can land on a token of no weight: one pick in 2^50.
-        tokens = np.where(weights[index, tokens] > 0, tokens, best)
-    else:
-        tokens = best
-    return tokens, (shifted[index, tokens] - log_total).astype(np.float64)
 
 
-def _invert(weights: Logits, uniforms: NDArray[np.float64]) -> NDArray[np.int64]:
-    rows = np.arange(len(weights))
-    blocks = weights.reshape(len(weights), -1, _BLOCK)
-    sums = blocks.sum(axis=2).cumsum(axis=1, dtype=np.float64)
-    target = uniforms * sums[:, -1]
-    block = np.minimum((sums <= target[:, None]).sum(axis=1), sums.shape[1] - 1)
-    before = np.where(block > 0, sums[rows, block - 1], 0.0)
-    inside = blocks[rows, block].cumsum(axis=1, dtype=np.float64)
-    item = np.minimum((inside <= (target - before)[:, None]).sum(axis=1), _BLOCK - 1)
-    return np.asarray(block * _BLOCK + item)
+class Picker:
+    """Picks for up to `max_rows` rows at a time, with one call to C and no new array: its results are views.
+
+    `num_threads`: rows are split over so many. Raises SamplerError when the params can't be.
+    """
+
+    def __init__(self, params: SamplingParams, max_rows: int, num_vocab: int, num_threads: int = 1) -> None:
+        check(params)
+        self._num_threads = num_threads
+        self._keys = np.zeros(max_rows, np.uint64)
+        self._positions = np.zeros(max_rows, np.int64)
+        self._rows = np.zeros(max_rows, np.int32)
+        self._tokens = np.zeros(max_rows, np.int32)
+        self._logprobs = np.zeros(max_rows, np.float64)
+        self._scratch = np.empty(lib.qrft_tokens_scratch(num_vocab, num_threads), np.uint8)
+        streams = [pointer(self._keys, "uint64_t *"), pointer(self._positions, "int64_t *")]
+        self._streams = ffi.new("qrft_streams *", streams)
+        self._picking = ffi.new("qrft_picking *", [params.temperature, params.top_k, params.top_p, params.min_p])
+        self._logits = ffi.new("qrft_logits *", {"num_vocab": num_vocab})
+        self._some_rows = pointer(self._rows, "int32_t *")
+        self._out = (
+            pointer(self._scratch, "void *"),
+            pointer(self._tokens, "int32_t *"),
+            pointer(self._logprobs, "double *"),
+        )
+
+    def pick(
+        self,
+        logits: Logits,
+        keys: NDArray[np.uint64],
+        positions: NDArray[np.integer],
+        rows: NDArray[np.integer] | None = None,
+    ) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+        """Picks the tokens number `positions` (n,) of the streams `keys` (n,) from `logits` (n, vocabulary).
+
+        `rows` (n,): pick i is from logits[rows[i]]. Returns views, overwritten by the next call: the tokens (n,), and
+        their natural-log probabilities (n,) at temperature 1 without filters. Raises SamplerError when logits are NaN,
+        +inf, or -inf for all tokens.
+        """
+        count = len(keys)
+        self._check_shapes(logits, count, rows)
+        self._keys[:count] = keys
+        self._positions[:count] = positions
+        if rows is not None:
+            self._rows[:count] = rows
+        self._logits.values = ffi.cast("float *", logits.ctypes.data)
+        self._logits.rows = ffi.NULL if rows is None else self._some_rows
+        self._logits.num_rows = count
+        if lib.qrft_tokens_pick(self._logits, self._picking, self._streams, self._num_threads, *self._out):
+            raise SamplerError(
+                "the model returned logits that are not finite. Its weights are broken, or overflow in f16: "
+                "export the base with dtype f32 and run the parity check."
+            )
+        return self._tokens[:count], self._logprobs[:count]
+
+    def _check_shapes(self, logits: Logits, count: int, rows: NDArray[np.integer] | None) -> None:
+        num_vocab = self._logits.num_vocab
+        if logits.dtype != np.float32 or not logits.flags.c_contiguous or logits.shape[1:] != (num_vocab,):
+            raise ValueError(f"expected C-contiguous float32 logits (n, {num_vocab}), found {logits.shape}")
+        if count > len(self._keys) or (rows is None and count > len(logits)):
+            raise ValueError(f"{count} rows to pick; {len(logits)} rows of logits, room for {len(self._keys)}")
+        if rows is not None and count and not (rows.min() >= 0 and rows.max() < len(logits)):
+            raise ValueError(f"expected rows below {len(logits)}, found {rows.min()} to {rows.max()}")
 
 
-def _keep_likely(weights: Logits, params: SamplingParams) -> None:
-    """Sets the weights that top_k and top_p drop to 0, as transformers' processors do: ties with the k-th stay."""
-    if 0 < params.top_k < weights.shape[1]:
-        kth = np.partition(weights, -params.top_k, axis=1)[:, -params.top_k]
-        weights[weights < kth[:, None]] = 0
-    if params.top_p < 1:
-        order = np.argsort(-weights, axis=1, kind="stable")
-        sorted_weights = np.take_along_axis(weights, order, axis=1)
-        cumulative = sorted_weights.cumsum(axis=1, dtype=np.float64)
-        # A token stays while those before it hold less than top_p: so the first always stays.
-        sorted_weights[cumulative - sorted_weights >= params.top_p * cumulative[:, -1:]] = 0
-        np.put_along_axis(weights, order, sorted_weights, axis=1)
+def kept_tokens(logits: NDArray[np.float32], params: SamplingParams) -> NDArray[np.bool_]:
+    """Which tokens of one row (vocabulary,) the filters keep. Raises SamplerError as Picker does."""
+    check(params)
+    logits = np.ascontiguousarray(logits, np.float32)
+    kept = np.zeros(len(logits), np.bool_)
+    scratch = np.empty(lib.qrft_tokens_scratch(len(logits), 1), np.uint8)
+    picking = ffi.new("qrft_picking *", [params.temperature, params.top_k, params.top_p, params.min_p])
+    values, out = pointer(logits, "float *"), pointer(kept, "uint8_t *")
+    if lib.qrft_tokens_keep(values, len(logits), picking, pointer(scratch, "void *"), out):
+        raise SamplerError("the logits are not finite: NaN, +inf, or -inf for all tokens.")
+    return kept

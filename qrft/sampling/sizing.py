@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import llama_cpp.llama_cpp as lib
 
 from qrft.errors import SamplerError
-from qrft.sampling import memory
+from qrft.sampling import memory, picking
 from qrft.sampling.llama_cpp import CELL_PADDING, MAX_SEQUENCES, Engine, Shape, check_tokens
 from qrft.sampling.messages import Request, SamplingParams
 
@@ -98,10 +98,9 @@ def _padded(n_ctx_seq: int) -> int:
 
 
 def _check(engine: Engine, requests: Sequence[Request], params: SamplingParams) -> None:
-    if params.max_new_tokens < 1 or params.temperature < 0 or not 0 < params.top_p <= 1 or params.top_k < 0:
-        raise SamplerError(
-            f"{params}: expected max_new_tokens >= 1, temperature >= 0, 0 < top_p <= 1, top_k >= 0. Correct the recipe."
-        )
+    picking.check(params)
+    if params.max_new_tokens < 1:
+        raise SamplerError(f"{params}: expected max_new_tokens >= 1. Correct the recipe.")
     if not all(params.stop):
         raise SamplerError(f"stop {params.stop!r} holds an empty text, which every text contains. Leave it out.")
     limit = min(engine.options.n_ctx_seq or engine.n_ctx_train, engine.n_ctx_train)

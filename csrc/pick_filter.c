@@ -1,0 +1,201 @@
+/*
+ * top_k, top_p and min_p without sorting. Each is a cut through the logits in their order of size. It is found by
+ * halving: the weights above the middle tell in which half it lies, and only that half is looked at again.
+ *
+ * transformers cuts after the division by the temperature, which makes equal what lay a rounding apart. So a cut is
+ * always at the lowest logit whose quotient is the one wanted.
+ */
+#include <math.h>
+#include <string.h>
+
+#include "pick.h"
+
+/* --------------------------------------------------------------------------------------------------- floats ---- */
+
+/* Floats as integers in the same order; -0 directly before 0. */
+static uint32_t rank_of(float value) {
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    return bits ^ ((bits >> 31) ? UINT32_MAX : 0x80000000u);
+}
+
+static float float_of(uint32_t rank) {
+    uint32_t bits = rank ^ ((rank >> 31) ? 0x80000000u : UINT32_MAX);
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+static float clamped(double value) {
+    const double most = 0x1.fffffep127;
+    return (float)fmin(fmax(value, -most), most);
+}
+
+/* The lowest float whose quotient by the temperature is at least `bound`; +inf when there is none. */
+static float lowest_scaled(float temperature, double bound) {
+    const int64_t first = rank_of(-INFINITY), last = rank_of(INFINITY);
+    int64_t step = 1, high = rank_of(clamped(bound * (double)temperature)), low = high;
+#define REACHES(rank) ((double)(float_of((uint32_t)(rank)) / temperature) >= bound)
+    while (high < last && !REACHES(high)) high += step, step *= 2;
+    if (high > last) high = last;
+    for (step = 1; low >= first && REACHES(low); step *= 2) low -= step;
+    if (low < first) low = first - 1;
+    while (low + 1 < high) { /* low does not reach the bound, high does or is the last */
+        int64_t middle = low + (high - low) / 2;
+        if (REACHES(middle)) {
+            high = middle;
+        } else {
+            low = middle;
+        }
+    }
+#undef REACHES
+    return float_of((uint32_t)high);
+}
+
+/* ----------------------------------------------------------------------------------------------------- edge ---- */
+
+/* The logit at which the weights, from the highest logit down, reach a target; the weights above it. */
+typedef struct {
+    float logit;
+    double above;
+} pick_edge;
+
+/* Between two logits, the higher one itself when nothing is. Every fourth step halves the floats, not the distance. */
+static float middle(float low, float high, int step) {
+    uint32_t low_rank = rank_of(low), high_rank = rank_of(high);
+    float value =
+        step % 4 == 3 || low == -INFINITY ? float_of(low_rank + (high_rank - low_rank) / 2) : low / 2 + high / 2;
+    return value > low && value < high ? value : high;
+}
+
+#define FEW 16 /* candidates are one group of lanes: the highest is the next to try */
+
+/*
+ * Halves the logits around the edge until it is found, and consumes both arrays. All logits are at least `low`. False
+ * when even all weights together do not reach the target.
+ */
+static bool find_edge(const pick_kernels *kernels, float *logits, float *weights, int64_t count, float low,
+                      double target, pick_edge *edge) {
+    double above = 0;
+    bool is_found = false;
+    for (int step = 0; count > 0; step++) {
+        float top = kernels->highest(logits, count, -INFINITY);
+        float pivot = count <= FEW ? top : middle(low, top, step);
+        double weight = kernels->weight_from(logits, weights, count, pivot);
+        bool is_reached = above + weight >= target;
+        if (pivot == top) *edge = (pick_edge){top, above};
+        if (pivot == top && is_reached) return true;
+        is_found |= is_reached;
+        if (is_reached) {
+            low = pivot;
+            count = kernels->narrow(logits, weights, count, low, INFINITY);
+        } else {
+            above += weight;
+            count = kernels->narrow(logits, weights, count, -INFINITY, pivot);
+        }
+    }
+    return is_found; /* and sums in another order fell short by a rounding: the edge is the last one tried */
+}
+
+static pick_candidates collect(const pick_rule *rule, pick_candidates row, float lowest, pick_scratch scratch) {
+    int64_t count = rule->kernels->collect(row.logits, row.count, lowest, scratch.logits, scratch.tokens);
+    return (pick_candidates){scratch.logits, scratch.tokens, count};
+}
+
+/* ----------------------------------------------------------------------------------------------------- top_k ---- */
+
+/* The logit number top_k, or -inf. Consumes the logits, which are at least `low`. */
+static float find_kth(const pick_rule *rule, float *logits, float *weights, int64_t count, float low) {
+    pick_edge edge;
+    for (int64_t i = 0; i < count; i++) weights[i] = 1;
+    bool is_found = find_edge(rule->kernels, logits, weights, count, low, (double)rule->top_k, &edge);
+    return is_found ? edge.logit : -INFINITY;
+}
+
+/*
+ * The lowest logit that top_k keeps. When top_k groups have a highest logit from a bound on, so have top_k tokens; and
+ * only the few tokens from there on are looked at.
+ */
+static float cut_top_k(const pick_rule *rule, pick_candidates row, pick_scratch scratch) {
+    if (rule->top_k == 0 || rule->top_k >= row.count) return -INFINITY;
+    int64_t num_tops = rule->kernels->tops(row.logits, row.count, scratch.values);
+    float bound = find_kth(rule, scratch.values, scratch.weights, num_tops, -INFINITY);
+    pick_candidates all = collect(rule, row, bound, scratch);
+    float kth = find_kth(rule, scratch.logits, scratch.weights, all.count, bound);
+    return lowest_scaled(rule->temperature, (double)(kth / rule->temperature));
+}
+
+/* ----------------------------------------------------------------------------------------------------- top_p ---- */
+
+/*
+ * All tokens below this together have less than half of 1 - top_p: none is kept. The rest of the bound makes up for
+ * roundings.
+ */
+static float bound_of_top_p(const pick_rule *rule, int64_t count, float top, double total) {
+    double weight = (1 - rule->top_p) * total / (double)count / 2;
+    return clamped((double)top + log2(weight) / (double)rule->scale - fabs((double)top) * 1e-6);
+}
+
+/* How many of the logits lie in [lowest, end). */
+static int64_t count_between(pick_candidates all, float lowest, float end) {
+    int64_t count = 0;
+    for (int64_t i = 0; i < all.count; i++) count += (all.logits[i] >= lowest) & (all.logits[i] < end);
+    return count;
+}
+
+/* Without the first `excess` of the logits below `end`. */
+static pick_candidates drop_below(pick_candidates all, float end, int64_t excess, pick_scratch scratch) {
+    int64_t used = 0;
+    for (int64_t i = 0; i < all.count; i++) {
+        bool is_excess = excess > 0 && all.logits[i] < end;
+        scratch.logits[used] = all.logits[i];
+        scratch.tokens[used] = all.tokens[i];
+        used += !is_excess;
+        excess -= is_excess;
+    }
+    return (pick_candidates){scratch.logits, scratch.tokens, used};
+}
+
+/* Of the equally likely tokens on the edge, only the last are kept: as many as it takes to reach the target. */
+static pick_candidates cut_edge(const pick_rule *rule, pick_candidates all, pick_edge edge, float top, double target,
+                                pick_scratch scratch) {
+    float each, scaled = edge.logit / rule->temperature;
+    float lowest = lowest_scaled(rule->temperature, (double)scaled);
+    float end = lowest_scaled(rule->temperature, (double)nextafterf(scaled, INFINITY));
+    rule->kernels->powers(&edge.logit, 1, top, rule->scale, &each);
+    all.count = rule->kernels->narrow(scratch.logits, scratch.tokens, all.count, lowest, INFINITY);
+    int64_t num_ties = count_between(all, lowest, end);
+    edge.above -= (double)each * (double)count_between(all, nextafterf(edge.logit, INFINITY), end);
+    double wanted = fmax(ceil((target - edge.above) / (double)each), 1);
+    return wanted < (double)num_ties ? drop_below(all, end, num_ties - (int64_t)wanted, scratch) : all;
+}
+
+/* The most likely of the tokens from `lowest` on, until their sum reaches top_p of the total. */
+static pick_candidates keep_top_p(const pick_rule *rule, pick_candidates row, float lowest, float top, double total,
+                                  pick_scratch scratch) {
+    const pick_kernels *kernels = rule->kernels;
+    pick_candidates all = collect(rule, row, lowest, scratch);
+    pick_edge edge;
+    memcpy(scratch.values, all.logits, (size_t)all.count * sizeof *scratch.values);
+    kernels->powers(all.logits, all.count, top, rule->scale, scratch.weights);
+    if (rule->top_k > 0) total = kernels->weight_from(all.logits, scratch.weights, all.count, -INFINITY);
+    double target = rule->top_p * total;
+    if (!find_edge(kernels, scratch.values, scratch.weights, all.count, lowest, target, &edge)) return all;
+    return cut_edge(rule, all, edge, top, target, scratch);
+}
+
+/* ----------------------------------------------------------------------------------------------------- filter ---- */
+
+static float cut_min_p(const pick_rule *rule, float top) {
+    if (rule->min_p <= 0) return -INFINITY;
+    return lowest_scaled(rule->temperature, (double)(top / rule->temperature) + log(rule->min_p));
+}
+
+pick_candidates pick_filter(const pick_rule *rule, pick_candidates row, float top, double total, pick_scratch scratch) {
+    float lowest = cut_top_k(rule, row, scratch), likely = cut_min_p(rule, top);
+    if (rule->top_p >= 1) return collect(rule, row, fmaxf(lowest, likely), scratch);
+    if (rule->top_k == 0) lowest = bound_of_top_p(rule, row.count, top, total);
+    pick_candidates found = keep_top_p(rule, row, lowest, top, total, scratch);
+    found.count = rule->kernels->narrow(scratch.logits, scratch.tokens, found.count, likely, INFINITY);
+    return found;
+}
