@@ -133,7 +133,7 @@ def test_neighbours_and_shared_prompts_change_nothing(process: LlamaProcess, fil
     for request in REQUESTS[:3]:
         alone.update(sample(process, [request]))
     assert same_tokens(alone, together) >= 0.97
-    for settings in ({"n_seq_max": 1}, {"n_seq_max": 7, "kv_unified": False}):
+    for settings in ({"n_seq_max": 1}, {"n_seq_max": 7, "kv_unified": False}, {"n_seq_max": 64}):
         with LlamaProcess(*files, n_threads=1, cache_type="f32", **settings) as other:
             assert same_tokens(sample(other, REQUESTS), together) >= 0.97, settings
 
@@ -239,6 +239,13 @@ def test_a_context_that_runs_full_parks_samples(process: LlamaProcess, files: tu
     assert found.keys() == roomy.keys() and same_tokens(found, roomy) >= 0.97
     for key in roomy:
         assert found[key].token_ids != roomy[key].token_ids or found[key].logprob == pytest.approx(roomy[key].logprob)
+
+
+def test_less_memory_means_fewer_sequences_in_a_cache_of_parts(process: LlamaProcess, files: tuple[Path, Path]) -> None:
+    with LlamaProcess(*files, n_threads=1, n_seq_max=8, cache_type="f32", kv_unified=False, n_ctx=5 * 256) as tight:
+        live = [tight.stats.num_live for _ in tight.generate(REQUESTS, replace(PARAMS, max_new_tokens=100), [])]
+        assert len(live) == 45 and max(live) <= 2
+        assert same_tokens(sample(tight, REQUESTS), sample(process, REQUESTS)) >= 0.97
 
 
 def test_later_samples_continue_the_earlier(process: LlamaProcess) -> None:

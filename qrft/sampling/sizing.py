@@ -32,8 +32,8 @@ def shape_for(engine: Engine, requests: Sequence[Request], params: SamplingParam
     unified = prefers_unified(engine, live, longest, params.max_new_tokens, fewest)
     cells = memory.cells_that_fit(engine)
     if not unified:
-        # Each sequence has its own part of the cache, and as many again may hold prompts.
-        live = max(1, min(live, cells // (2 * _padded(n_ctx_seq)) or 1))
+        # Each sequence has its own part of the cache; as many again may hold prompts, and one what they share.
+        live = max(1, min(live, (cells // _padded(n_ctx_seq) - 1) // 2))
     holders = min(live, live // fewest + 2)  # enough to refill every slot, and one prompt ahead
     prefix = shared_prefix(requests)
     n_seq = live + holders + (prefix > 0)
