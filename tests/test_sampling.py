@@ -133,7 +133,7 @@ def test_neighbours_and_shared_prompts_change_nothing(process: LlamaProcess, fil
     for request in REQUESTS[:3]:
         alone.update(sample(process, [request]))
     assert same_tokens(alone, together) >= 0.97
-    for settings in ({"n_seq_max": 1}, {"n_seq_max": 7, "kv_unified": False}):
+    for settings in ({"n_seq_max": 1}, {"n_seq_max": 7, "kv_unified": False}, {"n_seq_max": 64}):
         with LlamaProcess(*files, n_threads=1, cache_type="f32", **settings) as other:
             assert same_tokens(sample(other, REQUESTS), together) >= 0.97, settings
 
@@ -241,6 +241,13 @@ def test_a_context_that_runs_full_parks_samples(process: LlamaProcess, files: tu
         assert found[key].token_ids != roomy[key].token_ids or found[key].logprob == pytest.approx(roomy[key].logprob)
 
 
+def test_less_memory_means_fewer_sequences_in_a_cache_of_parts(process: LlamaProcess, files: tuple[Path, Path]) -> None:
+    with LlamaProcess(*files, n_threads=1, n_seq_max=8, cache_type="f32", kv_unified=False, n_ctx=5 * 256) as tight:
+        live = [tight.stats.num_live for _ in tight.generate(REQUESTS, replace(PARAMS, max_new_tokens=100), [])]
+        assert len(live) == 45 and max(live) <= 2
+        assert same_tokens(sample(tight, REQUESTS), sample(process, REQUESTS)) >= 0.97
+
+
 def test_later_samples_continue_the_earlier(process: LlamaProcess) -> None:
     whole = sample(process, REQUESTS)
     later = sample(process, [replace(request, first_sample=3, num_samples=2) for request in REQUESTS])
@@ -292,6 +299,58 @@ def test_files_that_can_not_be_loaded(files: tuple[Path, Path], tmp_path: Path) 
     export_base(make_model(tmp_path / "model"), tmp_path / "other.gguf")
     with pytest.raises(SamplerError, match=r"(?s)lora.gguf: llama.cpp can't use it as an adapter of .*other.gguf"):
         LlamaProcess(tmp_path / "other.gguf", files[1])
+
+
+def test_a_model_larger_than_the_memory_is_not_loaded(tmp_path: Path) -> None:
+    with (tmp_path / "huge.gguf").open("wb") as file:
+        file.truncate(2**43)  # a hole: takes no room on the disk
+    expected = r"huge.gguf needs 8192.00 GiB.*GiB of memory are free .*[Uu]se a smaller quantisation"
+    with pytest.raises(SamplerError, match=expected):
+        LlamaProcess(tmp_path / "huge.gguf")
+
+
+def test_a_model_of_another_kind(files: tuple[Path, Path], tmp_path: Path) -> None:
+    data = files[0].read_bytes()
+    assert data.count(b"qwen3") > 1
+    (tmp_path / "other.gguf").write_bytes(data.replace(b"qwen3", b"qwenX"))
+    with pytest.raises(SamplerError, match=r"(?s)other.gguf: llama.cpp can't load.*unknown model architecture"):
+        LlamaProcess(tmp_path / "other.gguf")
+
+
+def test_a_small_cache_gives_nearly_the_same(process: LlamaProcess, files: tuple[Path, Path]) -> None:
+    greedy = replace(PARAMS, temperature=0.0, max_new_tokens=1)
+    with LlamaProcess(*files, n_threads=1, n_seq_max=8, cache_type="q8_0") as small:
+        found, expected = sample(small, REQUESTS, greedy), sample(process, REQUESTS, greedy)
+        assert same_tokens(found, expected) >= 0.6  # random weights: logits lie close together
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["llama-tied", "mistral", "qwen2-tied", "qwen3"])
+@pytest.mark.parametrize("with_adapter", [False, True])
+def test_greedy_text_is_transformers_own(kind: str, with_adapter: bool, tmp_path: Path) -> None:
+    """300 prompts: at least 99%, the rest where two tokens are equally likely but for rounding."""
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    model = make_model(tmp_path / "model", kind)
+    export_base(model, tmp_path / "base.gguf")
+    network: Any = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32).eval()
+    if with_adapter:
+        adapter = make_adapter(tmp_path / "adapter", model)
+        export_adapter(adapter, model, tmp_path / "lora.gguf")
+        network = PeftModel.from_pretrained(network, adapter).eval()
+    rng = np.random.default_rng(0)
+    requests = [Request(f"p{i}", [0, *rng.integers(2, VOCAB, 20).tolist()]) for i in range(300)]
+    lora = tmp_path / "lora.gguf" if with_adapter else None
+    with LlamaProcess(tmp_path / "base.gguf", lora, n_threads=1, cache_type="f32") as process:
+        found = sample(process, requests, SamplingParams(temperature=0, max_new_tokens=20))
+    with torch.no_grad():  # prompts of one length: no padding is involved
+        ids = torch.tensor([request.prompt_ids for request in requests])
+        settings = {"do_sample": False, "eos_token_id": 1, "pad_token_id": 1, "attention_mask": torch.ones_like(ids)}
+        out = network.generate(ids, max_new_tokens=20, **settings)[:, 21:].tolist()
+    same = [row[: len(found[f"p{i}", 0].token_ids)] == found[f"p{i}", 0].token_ids for i, row in enumerate(out)]
+    assert np.mean(same) >= 0.99
 
 
 def test_a_killed_worker_is_one_error(files: tuple[Path, Path]) -> None:

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qrft.errors import SamplerError
+from qrft.sampling import memory
 from qrft.sampling.messages import EngineOptions
 
 _WARNING, _CONTINUED = 3, 5  # of enum ggml_log_level
@@ -70,13 +71,22 @@ class Context:
 
 
 def load(options: EngineOptions) -> Engine:
-    """Loads a base model and, if given, a LoRA adapter. Raises SamplerError when llama.cpp can't."""
+    """Loads a base model and, if given, a LoRA adapter.
+
+    Raises SamplerError when they can't fit in memory, before anything is loaded, and when llama.cpp can't use them.
+    """
     lib.llama_backend_init()
+    memory.check_fits(options)
     params = lib.llama_model_default_params()
     params.use_extra_bufts = not _has_amx()
     model = lib.llama_model_load_from_file(os.fsencode(options.base_gguf), params)
     if not model:
         raise SamplerError(f"{options.base_gguf}: llama.cpp can't load it as a model. Export the base again.")
+    if lib.llama_model_has_encoder(model) or lib.llama_model_is_recurrent(model) or lib.llama_model_is_diffusion(model):
+        raise SamplerError(
+            f"{options.base_gguf}: {_description(model)} is no plain decoder, whose cache samples can share. "
+            "Use a Llama, Mistral, Qwen2 or Qwen3 model."
+        )
     adapter = None
     if options.adapter_gguf is not None:
         adapter = lib.llama_adapter_lora_init(model, os.fsencode(options.adapter_gguf))
@@ -87,6 +97,12 @@ def load(options: EngineOptions) -> Engine:
             )
     n_vocab = lib.llama_vocab_n_tokens(lib.llama_model_get_vocab(model))
     return Engine(options, model, adapter, n_vocab, lib.llama_model_n_ctx_train(model))
+
+
+def _description(model: Any) -> str:
+    buffer = ctypes.create_string_buffer(128)
+    lib.llama_model_desc(model, buffer, len(buffer))
+    return buffer.value.decode("utf-8", "replace")
 
 
 def _has_amx() -> bool:
@@ -229,7 +245,12 @@ def _context_params(options: EngineOptions, shape: Shape) -> Any:
 
 
 def _flash_attention(options: EngineOptions) -> int:
-    """llama_flash_attn_type. Left to llama.cpp on a GPU; off on a CPU, where it rounds to f16 and gains nothing."""
+    """llama_flash_attn_type. Left to llama.cpp on a GPU; off on a CPU, where it rounds to f16 and gains nothing.
+
+    A cache of values in q8_0 works with it only.
+    """
+    if options.cache_type == "q8_0":
+        return 1
     if options.flash_attention is None:
         return -1 if lib.llama_supports_gpu_offload() else 0
     return int(options.flash_attention)
