@@ -20,7 +20,7 @@ from typing import Any, Protocol
 
 from qrft import models, store
 from qrft.core import latex
-from qrft.recipe import BUILTIN_PROBLEMS, Recipe, dump, local_path
+from qrft.recipe import BUILTIN_PROBLEMS, Recipe, Until, dump, local_path
 from qrft.stages import curate, evaluate, export, grade, problems, report, sample, train
 from qrft.store import Store
 
@@ -74,7 +74,7 @@ def plan(recipe: Recipe, model: Path) -> list[Step]:
     prompt = {"prompt": recipe.prompt}
     sampling = {**prompt, **recipe.sample.model_dump(), "seed": recipe.seed}
     greedy = {**sampling, "num_samples": 1, "temperature": 0.0, "top_p": 1.0, "top_k": 0, "seed": 0}
-    greedy["max_new_tokens"] = recipe.evaluate.max_new_tokens
+    greedy |= {"min_p": 0.0, "until": Until().model_dump(), "max_new_tokens": recipe.evaluate.max_new_tokens}
     rules = {"rules": recipe.grade.model_dump()}
     # Once Math-Verify is there, expressions are judged that were not before.
     grading = {**rules, "judges_expressions": recipe.grade.mode != "paper" and latex.is_available()}
@@ -103,7 +103,8 @@ def plan(recipe: Recipe, model: Path) -> list[Step]:
     sft = training("sft", gold)
     sft_gguf = exported("sft", sft)
 
-    sampled = {**sampling, "model": "sft"}
+    # What counts as enough paths is up to the rules.
+    sampled = {**sampling, "model": "sft", **(grading if recipe.sample.until != Until() else {})}
     samples = step(
         "round-1/samples", "sample", sampled, model=base, base=base_gguf, adapter=sft_gguf, problems=train_set
     )

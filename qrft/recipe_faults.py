@@ -99,7 +99,7 @@ def _allowed(rule: Schema) -> str:
     if rule["type"] == "object":
         return f"a section with the keys {', '.join(rule['properties'])}"
     if rule["type"] == "array":
-        return f"a list of {_allowed(rule['items'])}, not empty"
+        return f"a list of {_allowed(rule['items'])}{', not empty' if rule.get('minItems') else ''}"
     if rule["type"] == "string":
         longest = f", at most {rule['maxLength']} characters" if "maxLength" in rule else ""
         shortest = ", not empty" if rule.get("minLength") else ""
