@@ -65,6 +65,23 @@ class Terminal:
                 table.add_row(words, "", ", ".join(f"{status} {count:,}" for status, count in value.items()))
         self.console.print(table)
 
+    def sampled(self, facts: Mapping[str, Any], folder: Path) -> None:
+        """What `qrft sample` made, in one line, and with `until` a line a round."""
+        for row in facts.get("rounds", []):
+            self.console.print(
+                f"up to {row['samples_per_problem']} a problem: {row['num_problems']:,} problems, "
+                f"{row['num_samples']:,} samples, {row['num_tokens']:,} tokens; then {row['num_satisfied']:,} of "
+                f"{facts['num_problems']:,} problems had enough",
+                soft_wrap=True,
+            )
+        reasons = facts["finish_reasons"]
+        self.console.print(
+            f"{facts['num_samples']:,} samples, {facts['num_tokens']:,} tokens in {folder}; "
+            f"{reasons['stop']:.1%} ended by end of text, {reasons['stop_text']:.1%} by a stop text, "
+            f"{reasons['length']:.1%} by the length limit; {_new_ones(facts)}.",
+            soft_wrap=True,
+        )
+
     def result(self, summary: Mapping[str, Any], run_dir: Path) -> None:
         """The table at the end of a run."""
         table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
@@ -82,6 +99,15 @@ class Terminal:
             self.console.print(f"- {line}")
         self.console.print(f"\nSeconds: {spent(summary['seconds'])}")
         self.console.print(f"Report:  {run_dir / 'report.html'}", soft_wrap=True)
+
+
+def _new_ones(facts: Mapping[str, Any]) -> str:
+    if not facts["num_new"]:
+        return "all were there: nothing to do"
+    words = f"{facts['num_new']:,} new ones at {facts['tokens_per_second']:,.0f} tokens/s"
+    if "decode_share" not in facts:
+        return words
+    return f"{words}, {facts['decode_share']:.0%} of the time in decode, {facts['pick_share']:.0%} in picking"
 
 
 def spent(seconds: Mapping[str, float]) -> str:

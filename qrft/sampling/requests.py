@@ -9,13 +9,12 @@ import pyarrow as pa
 
 from qrft import prompts
 from qrft.errors import DataError
+from qrft.problems import MARKER
 from qrft.prompts import Solved
 from qrft.sampling.messages import Request
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-MARKER = "####"  # of a solution; a text that begins with it is a bare answer
 
 
 def make_requests(
@@ -43,8 +42,7 @@ def choose_examples(problems: pa.Table, count: int, template: str, place: str) -
         return []
     chosen: dict[str, str] = {}
     for row in problems.select(["question", "solution"]).to_pylist():
-        is_worked = not row["solution"].lstrip().startswith(MARKER)
-        if is_worked and prompts.next_example(template) not in row["solution"]:
+        if is_worked(row["solution"]) and prompts.next_example(template) not in row["solution"]:
             chosen.setdefault(row["question"], row["solution"])
         if len(chosen) > count:
             return list(chosen.items())
@@ -52,3 +50,8 @@ def choose_examples(problems: pa.Table, count: int, template: str, place: str) -
         f"{place}: {len(chosen)} problems with a worked solution; {count} examples need {count + 1}, one to spare for "
         "a problem that is an example itself. Name other problems with --examples, or ask for fewer with --few-shot."
     )
+
+
+def is_worked(solution: str) -> bool:
+    """Whether it holds more than the answer."""
+    return bool(solution.partition(MARKER)[0].strip())

@@ -17,6 +17,7 @@ from qrft import core
 from qrft.core import latex
 from qrft.core.grading import DEFAULT_RULES, equation_keys
 from qrft.sampling.messages import Request
+from qrft.sampling.requests import is_worked
 
 # A kill loses at most one shard, and the context runs empty at a shard's end: about 2% of its time at 32 sequences.
 SAMPLES_PER_SHARD = 2048
@@ -27,7 +28,8 @@ FIRST_ROUND = 4  # samples of every problem before the first look at what they f
 class Until:
     """A problem has enough with `count` samples that are correct, or with `count` distinct paths.
 
-    A path is the equation list of a correct sample whose equations are all right; the gold solution's does not count.
+    A path is the equation list of a correct sample whose equations are all right; that of a worked gold solution does
+    not count.
     """
 
     kind: Literal["correct", "distinct"]
@@ -55,8 +57,10 @@ class Found:
         self.until, self._rules, self._num_threads = until, rules, num_threads
         ids: list[str] = problems["problem_id"].to_pylist()
         self._answers = dict(zip(ids, problems["answer"].to_pylist(), strict=True))
-        keys = equation_keys(problems["solution"], rules=rules, num_threads=num_threads)
-        self._gold = dict(zip(ids, (key.tobytes() for key in keys), strict=True))
+        solutions: list[str] = problems["solution"].to_pylist()
+        keys = equation_keys(solutions, rules=rules, num_threads=num_threads)
+        pairs = zip(ids, solutions, keys, strict=True)
+        self._gold = {name: key.tobytes() for name, solution, key in pairs if is_worked(solution)}
         self._correct: dict[str, list[bool]] = {name: [] for name in ids}  # by sample_index
         self._paths: dict[str, list[bytes | None]] = {name: [] for name in ids}
 
@@ -66,7 +70,7 @@ class Found:
         graded = self._grade(samples["completion"], pa.array([self._answers[name] for name in ids], pa.string()))
         columns = (graded[name].to_pylist() for name in ("is_correct", "equations_status", "equation_key"))
         for name, is_correct, status, key in zip(ids, *columns, strict=True):
-            is_path = is_correct and status == "ok" and key != self._gold[name]
+            is_path = is_correct and status == "ok" and key != self._gold.get(name)
             self._correct[name].append(is_correct)
             self._paths[name].append(key if is_path else None)
 
