@@ -281,30 +281,33 @@ def _digest(value: Any) -> str:
 
 def _agree(folder: Path, settings: Mapping[str, Any], num_samples: int, model: str) -> tuple[list[int], str]:
     """The k's asked for so far, this one included, and the samples' model. Raises UsageError when settings differ."""
-    path = folder / SETTINGS
-    asked: list[int] = []
-    if path.exists():
+    path, asked = folder / SETTINGS, list[int]()
+    if any(folder.glob("*.parquet")):  # settings without samples bind no one
         kept = _read_settings(path)
         asked, model = kept["num_samples"], kept["model"]
-        if differences := list(_differences(kept["settings"], settings)):
-            raise UsageError(
-                f"{folder}: was made with other settings: {'; '.join(differences)}. "
-                "Give those, or name another folder with -o."
-            )
-        if num_samples < asked[-1]:
-            raise UsageError(
-                f"{folder}: was made with -k {asked[-1]}, now {num_samples}. It can only be raised: "
-                f"give -k {asked[-1]} or more, or name another folder with -o."
-            )
-    elif any(folder.glob("*.parquet")):
-        raise UsageError(f"{folder}: holds Parquet files, but no {SETTINGS}. Name another folder with -o.")
+        _compare(folder, kept["settings"], settings, asked[-1], num_samples)
     if num_samples not in asked:
         asked = [*asked, num_samples]
         store.write_atomic(path, json.dumps({"model": model, "num_samples": asked, "settings": settings}, indent=1))
     return asked, model
 
 
+def _compare(folder: Path, kept: Mapping[str, Any], now: Mapping[str, Any], before: int, num_samples: int) -> None:
+    if differences := list(_differences(kept, now)):
+        raise UsageError(
+            f"{folder}: was made with other settings: {'; '.join(differences)}. "
+            "Give those, or name another folder with -o."
+        )
+    if num_samples < before:
+        raise UsageError(
+            f"{folder}: was made with -k {before}, now {num_samples}. It can only be raised: "
+            f"give -k {before} or more, or name another folder with -o."
+        )
+
+
 def _read_settings(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        raise UsageError(f"{path.parent}: holds Parquet files, but no {SETTINGS}. Name another folder with -o.")
     try:
         kept: dict[str, Any] = json.loads(path.read_bytes())
         if not isinstance(kept["settings"], dict) or not isinstance(kept["model"], str) or not kept["num_samples"]:
