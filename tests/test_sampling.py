@@ -9,7 +9,9 @@ import sys
 import textwrap
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -245,6 +247,91 @@ def test_a_pool_gives_the_same_samples(process: LlamaProcess, files: tuple[Path,
         assert isinstance(single, LlamaProcess)
 
 
+def test_stop_texts_end_a_sample_at_once(process: LlamaProcess, files: tuple[Path, Path]) -> None:
+    """Also where a stop text lies across tokens; and what comes before it stays as it was."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(files[0].parent / "model")
+    without = sample(process, REQUESTS)
+    texts = {key: tokenizer.decode(found.token_ids, skip_special_tokens=True) for key, found in without.items()}
+    stop = (next(text for text in texts.values() if len(text) > 8)[3:6], "\u20ac", "a", " 1")
+    stopped = sample(process, REQUESTS, replace(PARAMS, stop=stop))
+    assert process.stats.num_stop_text == sum(c.finish_reason == "stop_text" for c in stopped.values()) > 5
+    assert sum(c.finish_reason != "stop_text" for c in stopped.values()) > 0
+    for key, found in stopped.items():
+        ids = without[key].token_ids
+        ends = [i for i in range(len(ids)) if any(text in decoded(tokenizer, ids[: i + 1]) for text in stop)]
+        assert found.token_ids == (ids[: ends[0] + 1] if ends else ids)
+        assert (found.finish_reason == "stop_text") == bool(ends)
+    with pytest.raises(SamplerError, match="empty text"):
+        sample(process, REQUESTS, replace(PARAMS, stop=("",)))
+
+
+def decoded(tokenizer: Any, ids: list[int]) -> str:
+    return str(tokenizer.decode(ids, skip_special_tokens=True))
+
+
+def test_a_base_without_a_vocabulary_refuses_stop_texts(tmp_path: Path) -> None:
+    model = make_model(tmp_path / "model")
+    (model / "tokenizer.json").unlink()
+    export_base(model, tmp_path / "base.gguf")
+    with LlamaProcess(tmp_path / "base.gguf", n_threads=1) as process:
+        with pytest.raises(SamplerError, match=r"base.gguf holds no vocabulary.*Leave the stop texts out"):
+            sample(process, REQUESTS, replace(PARAMS, stop=("a",)))
+        assert len(sample(process, REQUESTS[:1])) == 5
+
+
+@pytest.mark.parametrize("kv_unified", [True, False])
+def test_a_shared_beginning_is_decoded_once(files: tuple[Path, Path], kv_unified: bool) -> None:
+    shared = [0, *range(5, 100)]
+    requests = [Request(f"p{i}", [*shared, *range(100 + i, 103 + 2 * i)], 3) for i in range(20)]
+    settings: dict[str, Any] = {"n_threads": 1, "n_seq_max": 8, "cache_type": "f32", "kv_unified": kv_unified}
+    with LlamaProcess(*files, **settings) as process:
+        together = sample(process, requests)
+        own = sum(len(request.prompt_ids) - len(shared) for request in requests)
+        assert own + len(shared) - 1 <= process.stats.num_prompt_tokens <= own + len(shared)
+        apart: Samples = {}
+        for request in requests:
+            apart.update(sample(process, [request]))
+    assert same_tokens(apart, together) >= 0.97
+
+
+@pytest.mark.parametrize("n_ctx", [60, 150, 200, 700])
+def test_a_context_that_runs_full_parks_samples(process: LlamaProcess, files: tuple[Path, Path], n_ctx: int) -> None:
+    """Room for one sample alone, for a few, for all."""
+    roomy = sample(process, REQUESTS)
+    with LlamaProcess(*files, n_threads=1, n_seq_max=8, cache_type="f32", kv_unified=True, n_ctx=n_ctx) as tight:
+        found = sample(tight, REQUESTS)
+        assert (tight.stats.num_parked > 0) == (n_ctx < 700)
+        assert tight.stats.num_live == 0
+        if n_ctx < 240:
+            with pytest.raises(
+                SamplerError, match=r"of 240 tokens is needed for the longest prompt.*room for \d+ .n_ctx"
+            ):
+                sample(tight, [Request("p", [0] * 140, 4)], SamplingParams(max_new_tokens=100))
+    assert found.keys() == roomy.keys() and same_tokens(found, roomy) >= 0.97
+    for key in roomy:
+        assert found[key].token_ids != roomy[key].token_ids or found[key].logprob == pytest.approx(roomy[key].logprob)
+
+
+def test_later_samples_continue_the_earlier(process: LlamaProcess) -> None:
+    whole = sample(process, REQUESTS)
+    later = sample(process, [replace(request, first_sample=3, num_samples=2) for request in REQUESTS])
+    assert later.keys() == {key for key in whole if key[1] >= 3}
+    assert same_tokens(later, whole) >= 0.97
+
+
+def test_stats_while_it_runs(process: LlamaProcess) -> None:
+    many = [Request(request.problem_id, request.prompt_ids, 100) for request in REQUESTS]
+    live = []
+    for _ in process.generate(many, PARAMS, [1]):
+        live.append(process.stats.num_live)
+    assert max(live) == 8
+    stats = process.stats
+    assert stats.num_stop + stats.num_length == 900 and stats.num_live == stats.num_parked == stats.num_stop_text == 0
+    assert stats.num_prompt_tokens == sum(len(request.prompt_ids) for request in REQUESTS)
+
+
 def test_nothing_to_do(process: LlamaProcess) -> None:
     assert sample(process, []) == {} and sample(process, [Request("p", [0], 0)]) == {}
 
@@ -291,6 +378,15 @@ def test_a_killed_worker_is_one_error(files: tuple[Path, Path]) -> None:
             sample(process, REQUESTS)
     with pytest.raises(SamplerError, match="closed"):
         sample(process, REQUESTS)
+
+
+def test_a_hanging_worker_is_one_error(files: tuple[Path, Path]) -> None:
+    with LlamaProcess(*files, n_threads=1, hang_seconds=1.0) as process:
+        iterator = process.generate([Request("p", [0, 5, 6], 100_000)], PARAMS, [1])
+        next(iterator)
+        os.kill(process._process.pid, signal.SIGSTOP)
+        with pytest.raises(SamplerError, match=r"made no step for 1 s and was ended. Finished samples are kept"):
+            list(iterator)
 
 
 def test_an_abort_inside_the_worker_shows_its_log(files: tuple[Path, Path]) -> None:

@@ -22,12 +22,11 @@ from qrft.errors import SamplerError
 from qrft.sampling.messages import EngineOptions
 
 _WARNING, _CONTINUED = 3, 5  # of enum ggml_log_level
-_MAX_SEQUENCES = 256  # LLAMA_MAX_SEQ
+MAX_SEQUENCES = 256  # LLAMA_MAX_SEQ
+_FULL = 1  # what llama_decode returns when it finds no cells
 _CACHE_TYPES = {"f32": 0, "f16": 1, "q8_0": 8}  # ggml_type
-_UBATCH = 512
-_TINY = 20_000_000  # parameters
-_SHARED = 4  # samples
-_PADDING = 256  # llama.cpp rounds a sequence's room to this
+UBATCH = 512  # tokens that go through the layers together
+CELL_PADDING = 256  # llama.cpp rounds a sequence's room to this
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,8 @@ class Engine:
 
 @dataclass(frozen=True)
 class Shape:
-    """What a context must hold: sequences, tokens in a sequence, tokens in all (unified cache), rows of logits."""
+    """What a context must hold: sequences, tokens in a sequence, tokens in all, rows of logits. `n_holders`: sequences
+    for prompts."""
 
     n_seq: int
     n_ctx_seq: int
@@ -51,6 +51,7 @@ class Shape:
     n_batch: int
     n_outputs: int
     kv_unified: bool
+    n_holders: int = 0
 
 
 @dataclass(frozen=True)
@@ -106,16 +107,20 @@ def open_context(engine: Engine, shape: Shape) -> Iterator[Context]:
         lib.llama_free(handle)
 
 
-def decode(context: Context, num_tokens: int) -> NDArray[np.float32]:
+def decode(context: Context, num_tokens: int) -> NDArray[np.float32] | None:
     """Decodes the first `num_tokens` rows of the batch.
 
-    Returns logits (rows with outputs set, vocabulary) in batch order: a view, valid until the next call.
+    Returns logits (rows with outputs set, vocabulary) in batch order: a view, valid until the next call. None when the
+    context has no room for them; it is then as before.
     """
     context.batch.n_tokens = num_tokens
     status = lib.llama_decode(context.handle, context.batch)
+    if status == _FULL:
+        return None
     if status != 0:
-        reason = "the context is full" if status == 1 else f"llama_decode returned {status}"
-        raise SamplerError(f"llama.cpp could not decode {num_tokens} tokens: {reason}. Lower n_seq_max.")
+        raise SamplerError(
+            f"llama.cpp could not decode {num_tokens} tokens: llama_decode returned {status}. Lower n_seq_max."
+        )
     rows = int(np.count_nonzero(context.outputs[:num_tokens]))
     if rows == 0:
         return np.empty((0, context.n_vocab), np.float32)
@@ -145,7 +150,29 @@ def prompt_logits(engine: Engine, prompt: list[int]) -> NDArray[np.float32]:
         context.positions[:] = np.arange(length)
         context.sequences[:] = 0
         context.outputs[:] = 1
-        return decode(context, length).copy()
+        logits = decode(context, length)
+        assert logits is not None  # the context was made for it
+        return logits.copy()
+
+
+def token_pieces(engine: Engine) -> list[bytes]:
+    """The bytes of every token; of special tokens none. Raises SamplerError when the GGUF holds no vocabulary."""
+    vocab = lib.llama_model_get_vocab(engine.model)
+    if lib.llama_vocab_type(vocab) == lib.LLAMA_VOCAB_TYPE_NONE:
+        raise SamplerError(
+            f"{engine.options.base_gguf} holds no vocabulary, so stop texts can't be found in its samples. "
+            "Leave the stop texts out, or export a base whose tokenizer.json is a BPE one."
+        )
+    return [_piece(vocab, token) for token in range(engine.n_vocab)]
+
+
+def _piece(vocab: Any, token: int) -> bytes:
+    buffer = ctypes.create_string_buffer(64)
+    length = lib.llama_token_to_piece(vocab, token, buffer, len(buffer), 0, False)
+    if length < 0:  # longer than the buffer
+        buffer = ctypes.create_string_buffer(-length)
+        length = lib.llama_token_to_piece(vocab, token, buffer, len(buffer), 0, False)
+    return buffer.raw[:length]
 
 
 def check_tokens(engine: Engine, name: str, tokens: list[int]) -> None:
@@ -157,29 +184,6 @@ def check_tokens(engine: Engine, name: str, tokens: list[int]) -> None:
             f"{name} holds the token id {max(tokens)}, the model has ids 0 to {engine.n_vocab - 1}. "
             "Use the tokenizer of the base model."
         )
-
-
-def max_live_sequences(engine: Engine) -> int:
-    """Sequences that may live at once, so that as many again may hold prompts.
-
-    By default 32; 16 for a model so small that attention over the shared cache costs more than its weights. Measured on
-    a 1M Llama, k=30, one thread, a shared machine: 16 sequences 9,100 tokens/s, 32 sequences 6,300.
-    """
-    chosen = engine.options.n_seq_max
-    if chosen is None:
-        chosen = 16 if lib.llama_model_n_params(engine.model) < _TINY else 32
-    return max(1, min(chosen, _MAX_SEQUENCES // 2))
-
-
-def prefers_unified(engine: Engine, num_samples: int) -> bool:
-    """Whether one cache for all sequences is better when each prompt has `num_samples` samples or more.
-
-    It copies nothing but looks at every sequence's cells for every token: worth it when most of them are shared.
-    Measured on a 1M Llama, 32 sequences, one thread, a shared machine, tokens per CPU second, unified against split:
-    k=30: 7,900, 5,600; k=1: 2,600, 4,400.
-    """
-    chosen = engine.options.kv_unified
-    return num_samples >= _SHARED if chosen is None else chosen
 
 
 _is_shown = [False]  # whether the line that a continuation belongs to was shown
@@ -200,11 +204,11 @@ def set_log() -> None:
 
 def _context_params(options: EngineOptions, shape: Shape) -> Any:
     params = lib.llama_context_default_params()
-    per_stream = -(-shape.n_ctx_seq // _PADDING) * _PADDING
+    per_stream = -(-shape.n_ctx_seq // CELL_PADDING) * CELL_PADDING
     params.n_ctx = shape.n_ctx if shape.kv_unified else shape.n_seq * per_stream
     params.n_seq_max = shape.n_seq
     params.n_batch = shape.n_batch
-    params.n_ubatch = min(shape.n_batch, _UBATCH)
+    params.n_ubatch = min(shape.n_batch, UBATCH)
     params.n_outputs_max = shape.n_outputs
     params.n_outputs_max_per_seq = 0  # as many as n_outputs_max
     params.n_threads = params.n_threads_batch = options.n_threads or len(os.sched_getaffinity(0))

@@ -72,6 +72,12 @@ class Stats:
     decode_seconds: float = 0.0
     pick_seconds: float = 0.0
     total_seconds: float = 0.0
+    num_prompt_tokens: int = 0  # decoded; those of parked samples count again
+    num_live: int = 0  # sequences at this moment
+    num_parked: int = 0  # times that a sample was set aside because the context was full
+    num_stop: int = 0  # samples by finish_reason
+    num_stop_text: int = 0
+    num_length: int = 0
 
     def __add__(self, other: Stats) -> Stats:
         return Stats(*(left + right for left, right in zip(astuple(self), astuple(other), strict=True)))
@@ -101,6 +107,7 @@ class EngineOptions:
     n_threads: int | None = None
     n_seq_max: int | None = None  # sequences that live at once
     n_ctx_seq: int | None = None  # tokens of a prompt and its sample; None: as the requests need
+    n_ctx: int | None = None  # tokens in the whole context; None: as the requests need and the memory allows
     cache_type: CacheType = "f16"
     kv_unified: bool | None = None
     flash_attention: bool | None = None

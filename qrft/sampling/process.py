@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -26,7 +27,8 @@ _LOG_LINES = 15
 # llama.cpp's threads meet some hundred times a token, and OpenMP lets them spin there for milliseconds. When another
 # program holds a core, that costs nearly all speed. Two threads beside a busy process, one short run each: 890 tokens/s
 # by default, 160 at 30000, 2,600 at 2000, 1,580 at 100. On an idle machine: not yet measured.
-_SPIN_COUNT = "2000"
+# And its stack traces, by a debugger that it starts, would push the reason for an abort out of the last log lines.
+_ENVIRONMENT = {"GOMP_SPINCOUNT": "2000", "GGML_NO_BACKTRACE": "1"}
 
 
 class LlamaProcess:
@@ -34,7 +36,9 @@ class LlamaProcess:
 
     Args: `n_threads`: None for all cores that this process may use. `n_seq_max`: sequences that live at once, 1 to 128;
     None for what suits the model. `n_ctx_seq`: the longest prompt and sample together, in tokens; None for the model's
-    own. `cache_type`: of keys and values. `kv_unified`, `flash_attention`: None for what suits requests and machine.
+    own. `n_ctx`: tokens in the whole context, shared by all that lives; None for what the requests need and the memory
+    allows. `cache_type`: of keys and values. `kv_unified`, `flash_attention`: None for what suits requests and machine.
+    `hang_seconds`: without a step for so long, the process counts as hanging.
     Raises SamplerError when a file is missing or llama.cpp can't load it.
     """
 
@@ -49,16 +53,21 @@ class LlamaProcess:
         cache_type: CacheType = "f16",
         kv_unified: bool | None = None,
         flash_attention: bool | None = None,
+        n_ctx: int | None = None,
+        hang_seconds: float = 900.0,
     ) -> None:
         for path in (base_gguf, adapter_gguf):
             if path is not None and not path.is_file():
                 raise SamplerError(f"{path}: not found. Expected a GGUF file; export the model first.")
         self.stats = Stats()  # of the latest `generate`
+        self._hang_seconds = hang_seconds
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed in close(); a file needs no one to empty it
         self._process, self._commands, self._answers = _start(self._log)
         adapter = str(adapter_gguf.absolute()) if adapter_gguf else None
         base = str(base_gguf.absolute())
-        options = EngineOptions(base, adapter, n_threads, n_seq_max, n_ctx_seq, cache_type, kv_unified, flash_attention)
+        options = EngineOptions(
+            base, adapter, n_threads, n_seq_max, n_ctx_seq, n_ctx, cache_type, kv_unified, flash_attention
+        )
         try:
             self._send("load", options)
             info: dict[str, int] = self._receive()[1]
@@ -136,8 +145,17 @@ class LlamaProcess:
         self._process.wait()
         code = self._process.returncode
         how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-        advice = "If the machine ran out of memory, lower n_seq_max or max_new_tokens; finished samples are kept."
+        advice = "Run again; finished samples are kept."
+        if code == -signal.SIGKILL:
+            advice = "If the machine ran out of memory, lower n_seq_max or max_new_tokens; finished samples are kept."
         return SamplerError(f"the sampling process {how}. {advice}{self._last_log_lines()}")
+
+    def _hang(self) -> SamplerError:
+        self._process.kill()
+        return SamplerError(
+            f"the sampling process made no step for {self._hang_seconds:g} s and was ended. Finished samples are kept. "
+            f"Try fewer threads or a smaller n_seq_max, or raise hang_seconds.{self._last_log_lines()}"
+        )
 
     def _last_log_lines(self) -> str:
         self._log.seek(0)
@@ -153,13 +171,13 @@ def run_shares(
     Raises the first SamplerError; the other processes are then stopped, as they are when the iterator is dropped.
     """
     running: dict[Connection[Any, Any], LlamaProcess] = {}
+    silent: dict[Connection[Any, Any], float] = {}
     try:
         for process, requests in shares:
             process._send("generate", (requests, params, list(eos_ids)))
             running[process._answers] = process
         while running:
-            for answers in wait(list(running)):
-                assert isinstance(answers, Connection)
+            for answers in _answered(running, silent):
                 process = running.pop(answers)  # whoever fails or is done has nothing to be stopped
                 name, content = process._receive()
                 if name == "samples":
@@ -171,6 +189,21 @@ def run_shares(
             process._cancel()
 
 
+def _answered(
+    running: dict[Connection[Any, Any], LlamaProcess], silent: dict[Connection[Any, Any], float]
+) -> list[Connection[Any, Any]]:
+    """Waits for answers. Raises SamplerError when a process gives none for too long, counting only time spent here."""
+    before = time.monotonic()
+    patience = min(process._hang_seconds - silent.get(answers, 0.0) for answers, process in running.items())
+    found = [answers for answers in wait(list(running), max(0.0, patience)) if isinstance(answers, Connection)]
+    waited = time.monotonic() - before
+    for answers in list(running):
+        silent[answers] = 0.0 if answers in found else silent.get(answers, 0.0) + waited
+        if silent[answers] >= running[answers]._hang_seconds:
+            raise running.pop(answers)._hang()
+    return found
+
+
 def _start(log: IO[bytes]) -> tuple[subprocess.Popen[bytes], Connection[Any, Any], Connection[Any, Any]]:
     """Starts the worker. Returns it with the pipes for commands and answers."""
     root = str(Path(__file__).parents[2])
@@ -180,7 +213,7 @@ def _start(log: IO[bytes]) -> tuple[subprocess.Popen[bytes], Connection[Any, Any
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=log,
-        env={"GOMP_SPINCOUNT": _SPIN_COUNT, **os.environ, "PYTHONPATH": path},
+        env={**_ENVIRONMENT, **os.environ, "PYTHONPATH": path},
     )
     assert process.stdin is not None and process.stdout is not None
     # A Connection closes its descriptor itself, so it gets its own.

@@ -34,7 +34,9 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 60.0  # seconds before the first and any fur
 _CONNECT_TIMEOUT = 30.0  # seconds
 _PASSING = {408, 409, 425, 429, 500, 502, 503, 504, 529}  # worth another try; 529: "overloaded" of some clouds
 _SHOWN = 200  # bytes of an answer in a message
-_FILTERS = ("top_k", "min_p")  # not OpenAI's own fields
+# Fields beyond OpenAI's own, with the values that are off. They are sent then too, since a server's defaults may be on:
+# llama-server has top_k 40 and min_p 0.05, llama-cpp-python's server a repeat_penalty, vLLM the model's own settings.
+_OFF = {"top_k": 0, "min_p": 0.0, "repeat_penalty": 1.0, "repetition_penalty": 1.0}
 _FINISH_REASONS: dict[str, FinishReason] = {"stop": "stop", "length": "length", "content_filter": "length"}
 _ADVICE = {
     400: "It refuses the request. Change or remove the field that it names with `extra_body` (null removes one).",
@@ -154,7 +156,8 @@ class ServerSampler:
             **prompt,
             "temperature": params.temperature,
             "top_p": params.top_p,
-            "top_k": params.top_k,  # 0 is sent too: llama-server's own default is 40
+            **_OFF,
+            "top_k": params.top_k,
             "min_p": params.min_p,
             "max_tokens": params.max_new_tokens,
             "stop": list(params.stop) or None,
@@ -186,13 +189,12 @@ class ServerSampler:
         )
 
     def _drop_unknown(self, fault: _Fault, sent: dict[str, Any]) -> bool:
-        """Whether the server refused filters that are off, so that the request can go without them."""
-        named = {name for name in _FILTERS if name in sent and name in fault.refused}
-        if any(sent[name] for name in named):
-            fault.advice = (
-                f"It does not know {' and '.join(sorted(named))}: set that to 0 (off), "
-                "or sample from llama-server or vLLM."
-            )
+        """Whether the server refused fields that are off, so that the request can go without them."""
+        named = {name for name in _OFF if name in sent and name in fault.refused}
+        wanted = sorted(name for name in named if sent[name] != _OFF[name])
+        if wanted:
+            values = " and ".join(f"{name} {_OFF[name]:g}" for name in wanted)
+            fault.advice = f"It refuses {' and '.join(wanted)}. Set {values} (off), or use llama-server or vLLM."
             return False
         self._unknown |= named
         return bool(named)
@@ -330,5 +332,4 @@ def _retry_after(value: str) -> float:
 
 
 def _shown(content: bytes) -> str:
-    text = content[:_SHOWN].decode("utf-8", "replace")
-    return f"{text!r}{'...' if len(content) > _SHOWN else ''}"
+    return repr(content[:_SHOWN].decode("utf-8", "replace") + ("..." if len(content) > _SHOWN else ""))

@@ -72,6 +72,8 @@ class TransformersSampler:
         self.n_vocab: int = config.vocab_size
         self.n_ctx_train: int | None = getattr(config, "max_position_embeddings", None)
         self._accepted = set(inspect.signature(self.model.forward).parameters)
+        self._is_recurrent = "past_key_values" not in self._accepted
+        self._cache_name = "cache_params" if self._is_recurrent else "past_key_values"
         self._tokenizer: Any = None
 
     def generate(
@@ -245,18 +247,20 @@ class TransformersSampler:
 
         before = time.perf_counter()
         optional = {"position_ids": positions.to(self.device), "logits_to_keep": 1}  # not every architecture has them
+        if self._is_recurrent and cache is not None:
+            mask = torch.ones_like(ids)  # the padding is no part of its state, and has no column here
         with torch.no_grad():
             found = self.model(
                 input_ids=ids.to(self.device),
                 attention_mask=mask.to(self.device),
-                past_key_values=cache,
+                **{self._cache_name: cache},
                 use_cache=True,
                 **{name: value for name, value in optional.items() if name in self._accepted},
             )
             logits: NDArray[np.float32] = found.logits[:, -1].float().cpu().numpy()
         self.stats.decode_seconds += time.perf_counter() - before
         self.stats.num_steps += 1
-        return found.past_key_values, logits
+        return found[self._cache_name], logits
 
     def _halve(self, size: int, reason: str) -> None:
         if size == 1:

@@ -107,10 +107,10 @@ def _send_samples(
     stats = Stats()
     bundle: list[Completion] = []
     sent = time.monotonic()
-    samples: Iterator[Completion] = generate(engine, requests, params, eos_ids, stats)
-    for completion in samples:
-        bundle.append(completion)
-        if time.monotonic() - sent > _SEND_EVERY:
+    steps: Iterator[list[Completion]] = generate(engine, requests, params, eos_ids, stats)
+    for completions in steps:
+        bundle += completions
+        if time.monotonic() - sent > _SEND_EVERY:  # without samples too: it shows that steps are made
             answers.send(("samples", (bundle, replace(stats))))
             bundle, sent = [], time.monotonic()
             if cancelled.is_set():

@@ -1,0 +1,28 @@
+"""Where a sample's text holds a stop text: over the bytes of its last tokens, so that one across tokens is found."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class StopTexts:
+    """The stop texts of a call. `pieces`: the bytes of every token of the vocabulary."""
+
+    def __init__(self, stop: Sequence[str], pieces: Sequence[bytes]) -> None:
+        self._stop, self._pieces = [text.encode() for text in stop], pieces
+        self._longest = max(map(len, self._stop))
+        ends = {text[-1:] for text in self._stop}
+        # (vocabulary,) whether a token can complete one: the others, nearly all, need no look at the text.
+        self.can_complete: NDArray[np.bool_] = np.array([any(end in piece for end in ends) for piece in pieces])
+
+    def is_completed(self, tokens: NDArray[np.int32]) -> bool:
+        """Whether the last of a sample's tokens (n,) completes a stop text."""
+        text, added = b"", len(self._pieces[tokens[-1]])
+        for token in reversed(tokens.tolist()):
+            text = self._pieces[token] + text
+            if len(text) >= self._longest - 1 + added:
+                break
+        return any(stop in text for stop in self._stop)
