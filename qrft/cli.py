@@ -208,7 +208,7 @@ def _bar(name: str) -> Iterator[Callable[[int, int, str], None]]:
 
     from qrft.console import Terminal
 
-    with Terminal(Console(stderr=True, highlight=False)).bar(name) as progress:
+    with Terminal(Console(stderr=True, highlight=False)).bar(name, len(name)) as progress:
         yield progress
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 if TYPE_CHECKING:
     from qrft.pipeline import Step
@@ -34,14 +34,14 @@ class Terminal:
         )
 
     @contextmanager
-    def bar(self, name: str) -> Iterator[Callable[[int, int, str], None]]:
-        """A progress bar; without a terminal one line at its end."""
+    def bar(self, name: str, width: int = 17) -> Iterator[Callable[[int, int, str], None]]:
+        """A progress bar; without a terminal one line at its end. width: of the name, so that bars stand in line."""
         bar = Progress(
-            TextColumn("{task.description:<17}"),
+            TextColumn(f"{{task.description:<{width}}}"),
             BarColumn(bar_width=16),
-            TextColumn("{task.completed}/{task.total}", justify="right"),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(compact=True),
+            TextColumn("{task.completed}/{task.total}", justify="right", table_column=Column(no_wrap=True)),
+            TimeElapsedColumn(Column(min_width=7)),  # where room is short, the bar gives way
+            TimeRemainingColumn(compact=True, table_column=Column(min_width=5)),
             TextColumn("{task.fields[note]}"),
             console=self.console,
             refresh_per_second=4,

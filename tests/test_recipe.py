@@ -213,6 +213,22 @@ def test_unknown_value_of_an_enumeration() -> None:
             "sample: {temperature: 0}",
             "sample.temperature: found 0 with sample.num_samples 30: all samples of a problem",
         ),
+        ("sample: {min_p: 1.5}", "sample.min_p: found 1.5. Allowed: a number >= 0 and <= 1"),
+        ("sample: {stop: x}", "sample.stop: found the text 'x'. Allowed: a list of text, not empty"),
+        ("sample: {until: {correct: 3, distinct: 2}}", "sample.until.distinct: found 2 beside sample.until.correct."),
+        (
+            "sample: {until: {max_samples: 9}}",
+            "sample.until.max_samples: found 9 without a goal. Allowed: with ",
+        ),
+        (
+            "sample: {until: {distinct: 9, max_samples: 8}}",
+            "sample.until.max_samples: found 8, which can't hold 9 paths. Allowed: a whole number >= 9",
+        ),
+        (
+            "sample: {until: {correct: 31}}",
+            "sample.until: found 31 paths with sample.num_samples 30. Allowed: fewer, or with until.max_samples",
+        ),
+        ("sample: {until: {correct: 0}}", "sample.until.correct: found 0. Allowed: a whole number >= 1, or null"),
         ("gguf: {quant: f61}", "gguf.quant: found the text 'f61'. Did you mean f16? Allowed: f32, f16"),
         ("gguf: {quant: 16}", "gguf.quant: found 16. Allowed: f32, f16"),
         ("gguf: {type: f16}", "gguf.type: unknown key. Allowed: quant"),

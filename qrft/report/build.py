@@ -63,6 +63,7 @@ def sample_counts(run: Run) -> dict[str, Any]:
         "num_cut_off": count(pc.equal(run.samples["finish_reason"], "length")),
         "num_unusable_gold": count(pc.invert(pc.is_in(gold_statuses, value_set=usable))),
         "dedup": run.dedup,
+        "rounds": run.rounds,
     }
 
 

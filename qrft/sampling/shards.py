@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from qrft.errors import StoreError
 from qrft.files import reason
+from qrft.sampling.checks import first_stop
 from qrft.sampling.messages import Completion, Request, Sampler, SamplingParams, Stats
 from qrft.sampling.rounds import Rounds
 from qrft.schema import SAMPLES
@@ -50,10 +51,10 @@ class Meter:
 
     def note(self, stats: Stats) -> str:
         words = [f"{self.num_tokens / self.seconds:,.0f} tokens/s"] if self.seconds else []
-        if live := getattr(stats, "num_live", 0):
-            words.append(f"{live} live")
+        if stats.num_live:
+            words.append(f"{stats.num_live} live")
         if shares := _shares(stats):
-            words.append(f"{shares['decode_share']:.0%} decode, {shares['pick_share']:.0%} picking")
+            words.append(f"decode {shares['decode_share']:.0%}, pick {shares['pick_share']:.0%}")
         return ", ".join(words)
 
     def facts(self) -> dict[str, Any]:
@@ -132,11 +133,11 @@ def finish(completions: Sequence[Completion], job: Job) -> list[Completion]:
     return [_cut(c, text or "", job.params.stop) for c, text in zip(completions, texts, strict=True)]
 
 
-def _cut(completion: Completion, text: str, stop: Sequence[str]) -> Completion:
-    places = [place for place in map(text.find, stop) if place >= 0]
-    if not places:
+def _cut(completion: Completion, text: str, stop: tuple[str, ...]) -> Completion:
+    place = first_stop(text, stop)
+    if place < 0:
         return replace(completion, text=text)
-    return replace(completion, text=text[: min(places)], finish_reason="stop_text")
+    return replace(completion, text=text[:place], finish_reason="stop_text")
 
 
 def to_table(completions: Sequence[Completion], shard: Sequence[Request], job: Job) -> pa.Table:
