@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from qrft import prompts
+from qrft.gguf.prepare import base_file
 from qrft.sampling.messages import Completion, Request, SamplingParams
 from qrft.sampling.pool import open_sampler
 from qrft.schema import SAMPLES
@@ -61,7 +62,7 @@ def _sample(
     adapter = inputs["adapter"] / "adapter.gguf" if "adapter" in inputs else None
     start, num_tokens, num_done = time.monotonic(), 0, 0
     settings = {"n_threads": config["num_threads"], "n_seq_max": config["num_sequences"]}
-    with open_sampler(inputs["base"] / "base.gguf", adapter, **settings) as sampler:
+    with open_sampler(base_file(inputs["base"]), adapter, **settings) as sampler:
 
         def watched(completions: Iterator[Completion]) -> Iterator[Completion]:
             nonlocal num_tokens, num_done
