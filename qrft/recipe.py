@@ -160,7 +160,24 @@ class Sample(Section):
 
 
 class Gguf(Section):
-    quant: Literal["f32", "f16"] = Field(default="f16", description="How the base model's GGUF file holds its weights.")
+    quant: Literal["f32", "f16", "q8_0", "q4_k_m"] = Field(
+        default="f16", description="How the files that qrft makes hold their matrices; file has its own."
+    )
+    file: str | None = Field(
+        default=None, description="A ready GGUF file of this very base model, used where it lies; null makes one."
+    )
+    merge: bool = Field(
+        default=False, description="Merge each adapter into a copy of the base, or apply it to the base at run time."
+    )
+
+    @field_validator("merge")
+    @classmethod
+    def _a_ready_file_stays_as_it_is(cls, merge: bool, info: ValidationInfo) -> bool:
+        if merge and info.data.get("file") is not None:
+            raise _broken_rule(
+                "found true with gguf.file, into which nothing can be merged. Allowed: false, or no file"
+            )
+        return merge
 
 
 class Grade(Section):

@@ -135,6 +135,12 @@ def path_faults(values: dict[str, Any]) -> list[tuple[KeyPath, str]]:
     base_model = values.get("base_model")
     if isinstance(base_model, str) and (text := _model_fault(base_model)):
         faults.append((("base_model",), text))
+    gguf = values.get("gguf")
+    file = gguf.get("file") if isinstance(gguf, dict) else None
+    if isinstance(file, str) and not os.path.isfile(path := local_path(file)):
+        guess = _did_you_mean(file, _beside(file))
+        allowed = f"{guess}Allowed: a GGUF file, or null"
+        faults.append((("gguf", "file"), f"found {_show(file)}: no such file; looked at {path}. {allowed}"))
     return faults
 
 

@@ -62,12 +62,12 @@ def read_header(path: Path) -> Header:
             size = len(data)
     except OSError as error:
         raise ModelError(f"{path}: can't be read ({error.strerror}). Name a GGUF file.") from error
-    except (struct.error, ValueError, KeyError) as error:  # mmap says ValueError for an empty file
+    except (struct.error, ValueError, KeyError, ArithmeticError) as error:  # mmap says ValueError for an empty file
         raise ModelError(f"{path}: no whole GGUF file ({error}). Copy or download it again.") from error
     if size < end:
         raise ModelError(f"{path}: cut short, {size} bytes found, {end} expected. Copy or download the file again.")
     parts = header.metadata.get("split.count", 0)
-    if parts > 1:
+    if parts not in (0, 1):
         raise ModelError(f"{path}: one of {parts} parts. Join them with llama.cpp's `llama-gguf-split --merge`.")
     return header
 
@@ -161,7 +161,7 @@ def _parse(path: Path, data: mmap.mmap) -> tuple[Header, int]:
     end = 0
     for name, shape, type_name, offset, num_bytes, after in _tensor_infos(data, at, num_tensors):
         tensors[name], end, at = (shape, type_name), max(end, offset + num_bytes), after
-    alignment = metadata.get("general.alignment", 32)
+    alignment = int(metadata.get("general.alignment", 32))
     start = -(-at // alignment) * alignment
     return Header(path, metadata, tokens, tensors), start + end
 

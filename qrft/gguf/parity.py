@@ -33,15 +33,19 @@ class Bound:
     """What a sound file keeps to."""
 
     max_logit_difference: float = math.inf
-    top1_agreement: float = 0.0
     mean_kl: float = math.inf
 
 
+# Quantised files are judged by mean_kl: sound ones reach 0.0002 (q8_0) and 0.0017 (q4_k_m) nats on the tiny base's
+# problems with their solutions, 0.010 and 0.29 on random models, whose logits magnify every error. With a wrong rotary
+# base, rows in the wrong order or an adapter left out, q8_0 gives 0.43 to 2.1 and 0.47 to 3.1. The share of equal top-1
+# tokens can't judge: where a text leaves several tokens about as likely, sound files differ too (q8_0 of the tiny base:
+# equal at 97.9% of 2,718 positions, and at 99.96% but for tokens within 0.1 nats of the likeliest).
 BOUNDS: dict[Precision, Bound] = {
     "f32": Bound(max_logit_difference=1e-2),  # rounding alone
     "f16": Bound(max_logit_difference=0.5),  # and lost bits of the weights
-    "q8_0": Bound(top1_agreement=0.98),
-    "coarser": Bound(mean_kl=1.0),
+    "q8_0": Bound(mean_kl=0.05),
+    "coarser": Bound(mean_kl=0.5),
 }
 
 
@@ -111,17 +115,12 @@ def _largest_difference(where: str, found: Logits, expected: Logits, bound: Boun
 
 
 def _check_agreement(names: str, parity: Parity, bound: Bound) -> None:
-    if parity["top1_agreement"] < bound.top1_agreement:
-        fault = f"the same token is likeliest at {parity['top1_agreement']:.1%} of {parity['num_positions']} positions"
-        expected = f"{bound.top1_agreement:.0%} at least"
-    elif parity["mean_kl"] > bound.mean_kl:
-        fault, expected = f"the mean KL divergence is {parity['mean_kl']:.3g} nats", f"{bound.mean_kl:g} at most"
-    else:
-        return
-    raise ModelError(
-        f"{names}: llama.cpp and transformers disagree: {fault}, expected {expected}. "
-        "Choose more bits (gguf.quant: q8_0 or f16), or the GGUF file of this very model."
-    )
+    if parity["mean_kl"] > bound.mean_kl:
+        raise ModelError(
+            f"{names}: llama.cpp and transformers disagree: the mean KL divergence over {parity['num_positions']} "
+            f"positions is {parity['mean_kl']:.3g} nats, expected {bound.mean_kl:g} at most (the same token is likeliest "
+            f"at {parity['top1_agreement']:.1%}). Choose more bits (gguf.quant: q8_0 or f16), or this very model's file."
+        )
 
 
 def _kl(expected: Logits, found: Logits) -> NDArray[np.float64]:

@@ -99,6 +99,11 @@ def check_once(
     return parity
 
 
+def base_file(base: Path) -> Path:
+    """The GGUF file of a step's input `base`: a ready file itself, or the one in an artifact."""
+    return base if base.is_file() else base / "base.gguf"
+
+
 def is_gguf(name: str) -> bool:
     """Whether the name of a base or an adapter is that of a GGUF file."""
     return name.endswith(".gguf")

@@ -73,6 +73,7 @@ def load(options: EngineOptions) -> Engine:
     """Loads a base model and, if given, a LoRA adapter. Raises SamplerError when llama.cpp can't."""
     lib.llama_backend_init()
     params = lib.llama_model_default_params()
+    params.use_extra_bufts = not _has_amx()
     model = lib.llama_model_load_from_file(os.fsencode(options.base_gguf), params)
     if not model:
         raise SamplerError(f"{options.base_gguf}: llama.cpp can't load it as a model. Export the base again.")
@@ -86,6 +87,15 @@ def load(options: EngineOptions) -> Engine:
             )
     n_vocab = lib.llama_vocab_n_tokens(lib.llama_model_get_vocab(model))
     return Engine(options, model, adapter, n_vocab, lib.llama_model_n_ctx_train(model))
+
+
+def _has_amx() -> bool:
+    """Whether this build would give quantised weights to its AMX kernels.
+
+    GCC up to 12 drops most of the tile configuration that they store (its intrinsic declares 8 of the 64 bytes as
+    read), so that a batch of two tokens ends in a segmentation fault. The kernels without AMX are right everywhere.
+    """
+    return b"AMX_INT8 = 1" in lib.llama_print_system_info()
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from qrft import core, prompts
+from qrft.gguf.prepare import base_file
 from qrft.sampling.messages import Sampler, SamplingParams
 from qrft.sampling.pool import open_sampler
 from qrft.sampling.requests import make_requests
@@ -36,7 +37,7 @@ def run(inputs: Inputs, out: Path, config: Config, progress: Progress) -> Report
     def open_llama() -> Sampler:
         adapter = inputs["adapter"] / "adapter.gguf" if "adapter" in inputs else None
         settings = {"n_threads": config["num_threads"], "n_seq_max": config["num_sequences"]}
-        return open_sampler(inputs["base"] / "base.gguf", adapter, **settings)
+        return open_sampler(base_file(inputs["base"]), adapter, **settings)
 
     job = Job(open_llama, _params(config), tokenizer, config["model"])
     facts = collect(job, rounds, out / "partial", progress)
