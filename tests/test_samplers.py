@@ -145,7 +145,8 @@ def test_every_sample_comes_once_under_its_index(sampler: Sampler) -> None:
         assert one.finish_reason in ("stop", "length") and text(one)
         assert 0 < one.num_tokens <= WARM.max_new_tokens
     assert sampler.stats.num_tokens == sum(one.num_tokens for one in found.values())
-    assert sampler.stats.total_seconds > 0
+    stats = sampler.stats
+    assert stats.num_stop + stats.num_length == len(found) and stats.num_stop_text == 0 < stats.total_seconds
 
 
 def test_greedy_texts_are_transformers_own(sampler: Sampler, greedy_texts: dict[str, str]) -> None:
@@ -205,9 +206,17 @@ def test_what_no_sampler_takes(sampler: Sampler) -> None:
     good = request_for(QUESTIONS[0])
     with pytest.raises(SamplerError, match="the prompt of problem 'none' is empty: expected"):
         list(sampler.generate([good, Request("none", [])], WARM, EOS))
-    for params in (SamplingParams(temperature=-1), SamplingParams(max_new_tokens=0), SamplingParams(top_p=0)):
+    wrong: list[dict[str, Any]] = [
+        {"temperature": -1},
+        {"max_new_tokens": 0},
+        {"top_p": 0},
+        {"min_p": 2},
+    ]
+    for settings in wrong:
         with pytest.raises(SamplerError, match="expected max_new_tokens >= 1, temperature >= 0"):
-            list(sampler.generate([good], params, EOS))
+            list(sampler.generate([good], SamplingParams(**settings), EOS))
+    with pytest.raises(SamplerError, match="holds an empty text"):
+        list(sampler.generate([good], SamplingParams(stop=("a", "")), EOS))
     assert list(sampler.generate([], WARM, EOS)) == []
     assert len(sample(sampler, [good], WARM)) == 1
 
@@ -308,11 +317,11 @@ def test_a_real_lack_of_memory_on_the_cpu(tmp_path: Path) -> None:
         from pathlib import Path
         from qrft.sampling.messages import Request, SamplingParams
         from qrft.sampling.torch_sampler import TransformersSampler
-        sampler = TransformersSampler(Path({str(model)!r}), n_threads=1, batch_size=32)
-        requests = [Request(str(i), [0] * 1000, 1) for i in range(32)]
+        sampler = TransformersSampler(Path({str(model)!r}), n_threads=1, batch_size=64)
+        requests = [Request(str(i), [0] * 1000, 1) for i in range(64)]
         list(sampler.generate(requests[:1], SamplingParams(max_new_tokens=1), []))
         used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-        resource.setrlimit(resource.RLIMIT_AS, (used + 2**26, -1))
+        resource.setrlimit(resource.RLIMIT_AS, (used + 2**24, -1))
         found = next(sampler.generate(requests, SamplingParams(max_new_tokens=1), []))
         print(sampler.batch_size, len(found.token_ids))
     """
@@ -320,7 +329,7 @@ def test_a_real_lack_of_memory_on_the_cpu(tmp_path: Path) -> None:
     command = [sys.executable, "-c", textwrap.dedent(script)]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
     batch_size, num_tokens = map(int, done.stdout.split())
-    assert 1 <= batch_size < 32 and num_tokens == 1
+    assert 1 <= batch_size < 64 and num_tokens == 1
 
 
 def test_requests_and_models_that_transformers_can_not_take(tmp_path: Path) -> None:
@@ -511,7 +520,7 @@ def test_failures_that_stay(answer: Answer, message: str) -> None:
         Script(answer) as script,
         pytest.raises(SamplerError, match=f"{script.url}/v1/completions .*some-model.*{message}"),
     ):
-        ask(script, 3, retries=0, timeout=0.3)
+        ask(script, 3, retries=0, timeout=0.3 if answer.seconds else 20)
 
 
 def test_a_server_that_is_not_there() -> None:

@@ -14,12 +14,13 @@ def check_params(params: SamplingParams) -> None:
         or not 0 < params.top_p <= 1
         or params.top_k < 0
         or not 0 <= params.min_p <= 1
-        or "" in params.stop
     ):
         raise SamplerError(
-            f"{params}: expected max_new_tokens >= 1, temperature >= 0, 0 < top_p <= 1, top_k >= 0, 0 <= min_p <= 1, "
-            "no empty stop text. Correct the settings."
+            f"{params}: expected max_new_tokens >= 1, temperature >= 0, 0 < top_p <= 1, top_k >= 0, 0 <= min_p <= 1. "
+            "Correct the settings."
         )
+    if "" in params.stop:
+        raise SamplerError(f"stop {params.stop!r} holds an empty text, which every text contains. Leave it out.")
 
 
 def first_stop(text: str, stop: tuple[str, ...]) -> int:

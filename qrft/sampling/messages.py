@@ -79,6 +79,9 @@ class Stats:
     num_stop_text: int = 0
     num_length: int = 0
 
+    def count_finished(self, reason: FinishReason) -> None:
+        setattr(self, f"num_{reason}", getattr(self, f"num_{reason}") + 1)
+
     def __add__(self, other: Stats) -> Stats:
         return Stats(*(left + right for left, right in zip(astuple(self), astuple(other), strict=True)))
 

@@ -95,7 +95,7 @@ class ServerSampler:
                     f"the prompt of problem {request.problem_id!r} is empty: expected its text in Request.prompt, "
                     "since a server is sent texts."
                 )
-        self.stats = Stats()
+        self.stats = Stats(num_live=min(self.max_in_flight, sum(request.num_samples for request in todo)))
         yield from _in_thread(lambda put: self._sample_all(todo, params, put), self.stats)
 
     def close(self) -> None:
@@ -252,6 +252,7 @@ def _in_thread(work: Callable[[_Put], Coroutine[Any, Any, None]], stats: Stats) 
                 raise found
             stats.num_tokens += found.num_tokens
             stats.num_steps += 1
+            stats.count_finished(found.finish_reason)
             stats.decode_seconds = stats.total_seconds = time.perf_counter() - started
             yield found
     finally:

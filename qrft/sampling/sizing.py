@@ -8,6 +8,7 @@ import llama_cpp.llama_cpp as lib
 
 from qrft.errors import SamplerError
 from qrft.sampling import memory
+from qrft.sampling.checks import check_params
 from qrft.sampling.llama_cpp import CELL_PADDING, MAX_SEQUENCES, Engine, Shape, check_tokens
 from qrft.sampling.messages import Request, SamplingParams
 
@@ -92,12 +93,7 @@ def _padded(n_ctx_seq: int) -> int:
 
 
 def _check(engine: Engine, requests: Sequence[Request], params: SamplingParams) -> None:
-    if params.max_new_tokens < 1 or params.temperature < 0 or not 0 < params.top_p <= 1 or params.top_k < 0:
-        raise SamplerError(
-            f"{params}: expected max_new_tokens >= 1, temperature >= 0, 0 < top_p <= 1, top_k >= 0. Correct the recipe."
-        )
-    if not all(params.stop):
-        raise SamplerError(f"stop {params.stop!r} holds an empty text, which every text contains. Leave it out.")
+    check_params(params)
     limit = min(engine.options.n_ctx_seq or engine.n_ctx_train, engine.n_ctx_train)
     for request in requests:
         name = f"the prompt of problem {request.problem_id!r}"

@@ -96,6 +96,7 @@ class TransformersSampler:
             try:
                 for row, completion in self._decode(batch, params, eos_ids):
                     del unfinished[row]
+                    self.stats.count_finished(completion.finish_reason)
                     self.stats.total_seconds = time.perf_counter() - started
                     yield completion
             except RuntimeError as error:
@@ -184,6 +185,7 @@ class TransformersSampler:
         tokens, logprobs = pick(logits, uniforms(keys, np.full(len(keys), count)), params, scratch)
         self.stats.pick_seconds += time.perf_counter() - before
         self.stats.num_tokens += len(tokens)
+        self.stats.num_live = len(tokens)
         return tokens, logprobs
 
     def _ending(
@@ -221,6 +223,7 @@ class TransformersSampler:
         for index, request in enumerate(distinct):
             ids[index, width - len(request.prompt_ids) :] = torch.tensor(request.prompt_ids)
             mask[index, width - len(request.prompt_ids) :] = 1
+        self.stats.num_prompt_tokens += int(mask.sum())
         positions = (mask.cumsum(1) - 1).clamp(min=0)
         cache, logits = self._forward(ids, mask, positions, None)
         rows = torch.tensor([place[id(request)] for request in requests])
