@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from qrft.errors import QrftError
+from qrft.options import FILE, OUTPUT_DIR, OVERRIDES, numbers, sample_command, samples_command
 
 
 def ends_with_a_message(stopped: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -37,76 +38,6 @@ def ends_with_a_message(stopped: str) -> Callable[[Callable[..., None]], Callabl
 
 command = ends_with_a_message("What is finished is kept: run the same command again.")
 all_or_nothing = ends_with_a_message("Nothing was written.")
-
-
-OVERRIDES = click.option(
-    "--set",
-    "overrides",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Override a key of the recipe by its path, such as sample.num_samples=10. Can be repeated.",
-)
-OUTPUT_DIR = click.option(
-    "--output-dir",
-    "-o",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=Path("runs"),
-    show_default=True,
-    help="Where the run folders and the store lie.",
-)
-FILE = click.Path(path_type=Path)
-
-
-def numbers(context: click.Context, option: click.Parameter, value: str | None) -> list[int] | None:
-    """Whole numbers above 0 with commas between them; none for an empty text."""
-    words = [word.strip() for word in (value or "").split(",") if word.strip()]
-    if not all(word.isdecimal() and int(word) > 0 for word in words):
-        raise click.BadParameter(f"{value!r} is not whole numbers above 0 with commas between them, such as 1,4,16.")
-    return None if value is None else [int(word) for word in words]
-
-
-def samples_command(function: Callable[..., None]) -> Callable[..., None]:
-    """The arguments of the commands that work on anyone's samples. The choices are those of core.Rules."""
-    for add in reversed(
-        (
-            click.argument("samples", nargs=-1, required=True, type=FILE),
-            click.option("--problems", required=True, help="A file (JSONL, Parquet) or a name, such as gsm8k/test."),
-            click.option(
-                "--mode",
-                type=click.Choice(["default", "paper"]),
-                default="default",
-                show_default=True,
-                help="paper: decide as the paper's own script does, without the four options that follow.",
-            ),
-            click.option(
-                "--answer-format",
-                type=click.Choice(["gsm8k", "boxed", "answer-is", "last-number", "auto"]),
-                default="gsm8k",
-                show_default=True,
-                help="Where the answer stands.",
-            ),
-            click.option("--marker", help="The text after which the answer stands."),
-            click.option(
-                "--equations",
-                type=click.Choice(["marked", "anywhere"]),
-                default="marked",
-                show_default=True,
-                help="Check those between << and >>, or those in running text too.",
-            ),
-            click.option(
-                "--order",
-                type=click.Choice(["exact", "commutative"]),
-                default="exact",
-                show_default=True,
-                help="Whether swapped operands of + and * make another path.",
-            ),
-            click.option("--threads", type=click.IntRange(1), help="How many to use. [default: all cores]"),
-            click.option("--strict", is_flag=True, help="A malformed row is an error, and not skipped."),
-            click.option("--json", "as_json", is_flag=True, help="Print the figures as one JSON object."),
-        )
-    ):
-        function = add(function)
-    return function
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -161,6 +92,45 @@ def pretrain(recipe: str, overrides: tuple[str, ...], out: Path) -> None:
 
 
 @main.command()
+@sample_command
+@command
+def sample(base: str, problems: str, num_samples: int, output: Path, as_json: bool, **options: Any) -> None:
+    """Sample solutions of BASE: k for each problem, into a folder of Parquet shards.
+
+    BASE is a built-in model (tiny-base), a model's folder, a hub name or a .gguf; for openai the model's name at the
+    server. The same command goes on after any stop, and -k can be raised later. How to grade for --until: the options
+    from --mode to --order.
+    """
+    from qrft.commands import sample as work
+    from qrft.run import quiet_libraries
+
+    quiet_libraries()
+    task = work.task(base, problems, num_samples, **_read(options))
+    with _bar("samples") as progress:
+        facts = work.run(task, output, progress)
+    if as_json:
+        click.echo(json.dumps(facts))
+    else:
+        from qrft import console
+
+        console.Terminal().sampled(facts, output)
+
+
+def _read(options: dict[str, Any]) -> dict[str, Any]:
+    """From the words of the command line to what commands.sample.task takes."""
+    from qrft.core import Rules
+    from qrft.errors import UsageError
+    from qrft.sampling.rounds import Until
+
+    try:
+        rules = Rules(**{name: options.pop(name) for name in ("mode", "answer_format", "marker", "equations", "order")})
+    except ValueError as error:
+        raise UsageError(f"{error}.") from None
+    until = options["until"] and Until(*options["until"])
+    return {**options, "until": until, "rules": rules, "stop": [text.replace("\\n", "\n") for text in options["stop"]]}
+
+
+@main.command()
 @samples_command
 @click.option("--output", "-o", type=FILE, required=True, help="The file to write: .parquet.")
 @all_or_nothing
@@ -211,7 +181,7 @@ def _show(as_json: bool, settings: dict[str, Any], work: Callable[[Any], dict[st
     """Does the work of a command on samples, with a bar on stderr, and shows its facts on stdout."""
     from qrft.commands.grading import task
 
-    with _bar() as progress:
+    with _bytes_bar() as progress:
         facts = work(task(**settings, progress=progress, warn=lambda message: click.echo(message, err=True)))
     if as_json:
         click.echo(json.dumps(facts))
@@ -222,7 +192,15 @@ def _show(as_json: bool, settings: dict[str, Any], work: Callable[[Any], dict[st
 
 
 @contextmanager
-def _bar() -> Iterator[Callable[[int, int, str], None]]:
+def _bytes_bar() -> Iterator[Callable[[int, int, str], None]]:
+    with _bar("MB read") as progress:
+        # Rounded up: what has a total of 0 counts as done.
+        yield lambda done, total, note: progress(-(-done // 10**6), -(-total // 10**6), note)
+
+
+@contextmanager
+def _bar(name: str) -> Iterator[Callable[[int, int, str], None]]:
+    """On stderr, where that is a terminal."""
     if not sys.stderr.isatty():
         yield lambda done, total, note: None
         return
@@ -230,9 +208,8 @@ def _bar() -> Iterator[Callable[[int, int, str], None]]:
 
     from qrft.console import Terminal
 
-    with Terminal(Console(stderr=True, highlight=False)).bar("MB read") as progress:
-        # Rounded up: what has a total of 0 counts as done.
-        yield lambda done, total, note: progress(-(-done // 10**6), -(-total // 10**6), note)
+    with Terminal(Console(stderr=True, highlight=False)).bar(name, len(name)) as progress:
+        yield progress
 
 
 @main.command()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 if TYPE_CHECKING:
     from qrft.pipeline import Step
@@ -34,14 +34,14 @@ class Terminal:
         )
 
     @contextmanager
-    def bar(self, name: str) -> Iterator[Callable[[int, int, str], None]]:
-        """A progress bar; without a terminal one line at its end."""
+    def bar(self, name: str, width: int = 17) -> Iterator[Callable[[int, int, str], None]]:
+        """A progress bar; without a terminal one line at its end. width: of the name, so that bars stand in line."""
         bar = Progress(
-            TextColumn("{task.description:<17}"),
+            TextColumn(f"{{task.description:<{width}}}"),
             BarColumn(bar_width=16),
-            TextColumn("{task.completed}/{task.total}", justify="right"),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(compact=True),
+            TextColumn("{task.completed}/{task.total}", justify="right", table_column=Column(no_wrap=True)),
+            TimeElapsedColumn(Column(min_width=7)),  # where room is short, the bar gives way
+            TimeRemainingColumn(compact=True, table_column=Column(min_width=5)),
             TextColumn("{task.fields[note]}"),
             console=self.console,
             refresh_per_second=4,
@@ -65,6 +65,23 @@ class Terminal:
                 table.add_row(words, "", ", ".join(f"{status} {count:,}" for status, count in value.items()))
         self.console.print(table)
 
+    def sampled(self, facts: Mapping[str, Any], folder: Path) -> None:
+        """What `qrft sample` made, in one line, and with `until` a line a round."""
+        for row in facts.get("rounds", []):
+            self.console.print(
+                f"up to {row['samples_per_problem']} a problem: {row['num_problems']:,} problems, "
+                f"{row['num_samples']:,} samples, {row['num_tokens']:,} tokens; then {row['num_satisfied']:,} of "
+                f"{facts['num_problems']:,} problems had enough",
+                soft_wrap=True,
+            )
+        reasons = facts["finish_reasons"]
+        self.console.print(
+            f"{facts['num_samples']:,} samples, {facts['num_tokens']:,} tokens in {folder}; "
+            f"{reasons['stop']:.1%} ended by end of text, {reasons['stop_text']:.1%} by a stop text, "
+            f"{reasons['length']:.1%} by the length limit; {_new_ones(facts)}.",
+            soft_wrap=True,
+        )
+
     def result(self, summary: Mapping[str, Any], run_dir: Path) -> None:
         """The table at the end of a run."""
         table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
@@ -82,6 +99,15 @@ class Terminal:
             self.console.print(f"- {line}")
         self.console.print(f"\nSeconds: {spent(summary['seconds'])}")
         self.console.print(f"Report:  {run_dir / 'report.html'}", soft_wrap=True)
+
+
+def _new_ones(facts: Mapping[str, Any]) -> str:
+    if not facts["num_new"]:
+        return "all were there: nothing to do"
+    words = f"{facts['num_new']:,} new ones at {facts['tokens_per_second']:,.0f} tokens/s"
+    if "decode_share" not in facts:
+        return words
+    return f"{words}, {facts['decode_share']:.0%} of the time in decode, {facts['pick_share']:.0%} in picking"
 
 
 def spent(seconds: Mapping[str, float]) -> str:

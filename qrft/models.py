@@ -26,15 +26,16 @@ TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json")
 ARCHITECTURES = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
 
 
-def find(base_model: str) -> Path:
+def find(base_model: str, *, is_exported: bool = True) -> Path:
     """The model's folder: built in, on this disk, or downloaded from the hub once.
 
-    Raises ModelError when there is none, or one that qrft can't export.
+    Raises ModelError when there is none, or with is_exported one that qrft can't export.
     """
     folder = BUILTIN.get(base_model) or Path(base_model).expanduser()
     if not folder.is_dir():
         folder = _download(base_model)
-    _check(folder)
+    if is_exported:
+        _check(folder)
     return folder
 
 

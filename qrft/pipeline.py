@@ -20,7 +20,7 @@ from typing import Any, Protocol
 
 from qrft import models, store
 from qrft.core import latex
-from qrft.recipe import BUILTIN_PROBLEMS, Recipe, dump, local_path
+from qrft.recipe import BUILTIN_PROBLEMS, Recipe, Until, dump, local_path
 from qrft.stages import curate, evaluate, export, grade, problems, report, sample, train
 from qrft.store import Store
 
@@ -74,7 +74,7 @@ def plan(recipe: Recipe, model: Path) -> list[Step]:
     prompt = {"prompt": recipe.prompt}
     sampling = {**prompt, **recipe.sample.model_dump(), "seed": recipe.seed}
     greedy = {**sampling, "num_samples": 1, "temperature": 0.0, "top_p": 1.0, "top_k": 0, "seed": 0}
-    greedy["max_new_tokens"] = recipe.evaluate.max_new_tokens
+    greedy |= {"min_p": 0.0, "until": Until().model_dump(), "max_new_tokens": recipe.evaluate.max_new_tokens}
     rules = {"rules": recipe.grade.model_dump()}
     # Once Math-Verify is there, expressions are judged that were not before.
     grading = {**rules, "judges_expressions": recipe.grade.mode != "paper" and latex.is_available()}
@@ -83,30 +83,36 @@ def plan(recipe: Recipe, model: Path) -> list[Step]:
         config = recipe.train_config(stage).model_dump(exclude={"checkpoint_minutes"})  # type: ignore[arg-type]
         return step(f"{stage}/train", "train", {**config, **prompt, "seed": recipe.seed}, model=base, training=rows)
 
-    def exported(stage: str, adapter: Step) -> Step:
-        config = {**prompt, "quant": recipe.gguf.quant}
-        return step(f"{stage}/gguf", "export", config, model=base, base=base_gguf, adapter=adapter, problems=test_set)
+    def exported(stage: str, adapter: Step) -> dict[str, Step | Source]:
+        """What a tuned model is sampled from: the base with the adapter applied to it, or a merged file of its own."""
+        inputs: dict[str, Step | Source] = {"model": base, "adapter": adapter, "problems": test_set}
+        if recipe.gguf.merge:
+            return {"base": step(f"{stage}/gguf", "export", as_quantized, **inputs)}
+        return {"base": base_gguf, "adapter": step(f"{stage}/gguf", "export", prompt, base=base_gguf, **inputs)}
 
-    def greedy_answers(name: str, **adapter: Step) -> dict[str, Step | Source]:
+    def greedy_answers(name: str, **gguf: Step | Source) -> dict[str, Step | Source]:
         config = {**greedy, "model": name}
-        answers = step(
-            f"{name}/test-samples", "sample", config, model=base, base=base_gguf, problems=test_set, **adapter
-        )
+        answers = step(f"{name}/test-samples", "sample", config, model=base, problems=test_set, **gguf)
         graded = step(f"{name}/test-graded", "grade", grading, samples=answers, problems=test_set)
         return {name: answers, f"{name}-graded": graded}
 
     train_set = problem_set(step, recipe, "train")
     test_set = problem_set(step, recipe, "test")
-    base_gguf = step("base/gguf", "export", {**prompt, "quant": recipe.gguf.quant}, model=base, problems=test_set)
+    as_quantized = {**prompt, "quant": recipe.gguf.quant}
+    base_gguf: Step | Source
+    if recipe.gguf.file is None:
+        base_gguf = step("base/gguf", "export", as_quantized, model=base, problems=test_set)
+    else:  # used where it lies; the step only checks it
+        base_gguf = Source(local_path(recipe.gguf.file))
+        step("base/gguf", "export", prompt, model=base, file=base_gguf, problems=test_set)
 
     gold = step("sft/training", "curate", {}, problems=train_set)  # nothing to choose among
     sft = training("sft", gold)
     sft_gguf = exported("sft", sft)
 
-    sampled = {**sampling, "model": "sft"}
-    samples = step(
-        "round-1/samples", "sample", sampled, model=base, base=base_gguf, adapter=sft_gguf, problems=train_set
-    )
+    # What counts as enough paths is up to the rules.
+    sampled = {**sampling, "model": "sft", **(grading if recipe.sample.until != Until() else {})}
+    samples = step("round-1/samples", "sample", sampled, model=base, problems=train_set, **sft_gguf)
     graded = step("round-1/graded", "grade", grading, samples=samples, problems=train_set)
     choice = {**recipe.curate.model_dump(), **rules}
     paths = step("round-1/training", "curate", choice, problems=train_set, samples=samples, graded=graded)
@@ -114,9 +120,9 @@ def plan(recipe: Recipe, model: Path) -> list[Step]:
     rft_gguf = exported("rft", rft)
 
     answers = {
-        **greedy_answers("base"),
-        **greedy_answers("sft", adapter=sft_gguf),
-        **greedy_answers("rft", adapter=rft_gguf),
+        **greedy_answers("base", base=base_gguf),
+        **greedy_answers("sft", **sft_gguf),
+        **greedy_answers("rft", **rft_gguf),
     }
     step("evaluation", "evaluate", {"models": ["base", "sft", "rft"]}, **answers)
     everything = {s.name: s for s in steps}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -18,6 +19,12 @@ TEMPLATES = {
         "\n\n### Instruction:\n{question}\n\n### Response:"
     ),
 }
+
+
+# Between a solved example and what follows it, in a prompt with examples.
+BETWEEN_EXAMPLES = "\n\n"
+
+Solved = tuple[str, str]  # a question and its worked solution
 
 
 class Example(NamedTuple):
@@ -43,9 +50,22 @@ def load_tokenizer(model_dir: Path) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def prompt_ids(tokenizer: PreTrainedTokenizerBase, question: str, template: str) -> list[int]:
+def prompt_text(question: str, template: str, examples: Sequence[Solved] = ()) -> str:
+    """The examples, each as the template and its solution, then the template with the question."""
+    solved = [TEMPLATES[template].format(question=q) + solution + BETWEEN_EXAMPLES for q, solution in examples]
+    return "".join(solved) + TEMPLATES[template].format(question=question)
+
+
+def next_example(template: str) -> str:
+    """How the next example begins: a model that was shown examples goes on with one of its own after its answer."""
+    return BETWEEN_EXAMPLES + TEMPLATES[template].partition("{question}")[0]
+
+
+def prompt_ids(
+    tokenizer: PreTrainedTokenizerBase, question: str, template: str, examples: Sequence[Solved] = ()
+) -> list[int]:
     """The prompt's token ids, with exactly one beginning-of-text token if the tokenizer itself puts one."""
-    ids: list[int] = tokenizer(TEMPLATES[template].format(question=question), add_special_tokens=False)["input_ids"]
+    ids: list[int] = tokenizer(prompt_text(question, template, examples), add_special_tokens=False)["input_ids"]
     bos = tokenizer.bos_token_id
     if bos is not None and tokenizer("a")["input_ids"][0] == bos:
         ids = [bos, *ids]

@@ -91,15 +91,61 @@ class Train(Section):
     checkpoint_minutes: float = Field(default=5.0, gt=0, description="Minutes between checkpoints.")
 
 
+class Until(Section):
+    correct: Count | None = Field(default=None, description="Enough correct samples of a problem; null: no such goal.")
+    distinct: Count | None = Field(
+        default=None,
+        validate_default=True,
+        description="Enough distinct correct paths beside the gold one; null: no such goal.",
+    )
+    max_samples: Count | None = Field(
+        default=None, validate_default=True, description="Most samples of a problem; null takes sample.num_samples."
+    )
+
+    @field_validator("distinct")
+    @classmethod
+    def _one_goal(cls, distinct: int | None, info: ValidationInfo) -> int | None:
+        if distinct is not None and info.data.get("correct") is not None:
+            raise _broken_rule(f"found {distinct} beside sample.until.correct. Allowed: one of the two")
+        return distinct
+
+    @field_validator("max_samples")
+    @classmethod
+    def _goal_is_in_reach(cls, max_samples: int | None, info: ValidationInfo) -> int | None:
+        goal = info.data.get("correct") or info.data.get("distinct")
+        if max_samples is not None and goal is None and {"correct", "distinct"} <= set(info.data):
+            raise _broken_rule(f"found {max_samples} without a goal. Allowed: with sample.until.correct or .distinct")
+        if max_samples is not None and goal is not None and max_samples < goal:
+            raise _broken_rule(f"found {max_samples}, which can't hold {goal} paths. Allowed: a whole number >= {goal}")
+        return max_samples
+
+
 class Sample(Section):
     num_samples: Count = Field(default=30, description="Samples per problem: k.")
     temperature: float = Field(default=0.7, ge=0, description="0 always takes the likeliest token.")
     top_p: float = Field(default=1.0, gt=0, le=1, description="Nucleus sampling; 1 is off.")
     top_k: int = Field(default=0, ge=0, description="Keep the k likeliest tokens; 0 is off.")
+    min_p: float = Field(
+        default=0.0, ge=0, le=1, description="Keep tokens of at least this share of the likeliest one's probability."
+    )
+    stop: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(strict=False)] = Field(
+        default=(), description="Texts that end a completion where they begin."
+    )
+    until: Until = Field(default_factory=Until, description="Sample problems more until they have enough paths.")
     max_new_tokens: Count = Field(default=512, description="Longest completion, in tokens.")
     num_sequences: Count | None = Field(
         default=None, description="Sequences decoded together in one context; null chooses by the model's size."
     )
+
+    @field_validator("until")
+    @classmethod
+    def _goal_is_in_reach(cls, until: Until, info: ValidationInfo) -> Until:
+        goal, num_samples = until.correct or until.distinct or 0, info.data.get("num_samples", 1)
+        if until.max_samples is None and goal > num_samples:
+            raise _broken_rule(
+                f"found {goal} paths with sample.num_samples {num_samples}. Allowed: fewer, or with until.max_samples"
+            )
+        return until
 
     @field_validator("temperature")
     @classmethod
@@ -114,7 +160,24 @@ class Sample(Section):
 
 
 class Gguf(Section):
-    quant: Literal["f32", "f16"] = Field(default="f16", description="How the base model's GGUF file holds its weights.")
+    quant: Literal["f32", "f16", "q8_0", "q4_k_m"] = Field(
+        default="f16", description="How the files that qrft makes hold their matrices; file has its own."
+    )
+    file: str | None = Field(
+        default=None, description="A ready GGUF file of this very base model, used where it lies; null makes one."
+    )
+    merge: bool = Field(
+        default=False, description="Merge each adapter into a copy of the base, or apply it to the base at run time."
+    )
+
+    @field_validator("merge")
+    @classmethod
+    def _a_ready_file_stays_as_it_is(cls, merge: bool, info: ValidationInfo) -> bool:
+        if merge and info.data.get("file") is not None:
+            raise _broken_rule(
+                "found true with gguf.file, into which nothing can be merged. Allowed: false, or no file"
+            )
+        return merge
 
 
 class Grade(Section):

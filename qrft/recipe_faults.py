@@ -99,7 +99,7 @@ def _allowed(rule: Schema) -> str:
     if rule["type"] == "object":
         return f"a section with the keys {', '.join(rule['properties'])}"
     if rule["type"] == "array":
-        return f"a list of {_allowed(rule['items'])}, not empty"
+        return f"a list of {_allowed(rule['items'])}{', not empty' if rule.get('minItems') else ''}"
     if rule["type"] == "string":
         longest = f", at most {rule['maxLength']} characters" if "maxLength" in rule else ""
         shortest = ", not empty" if rule.get("minLength") else ""
@@ -135,6 +135,12 @@ def path_faults(values: dict[str, Any]) -> list[tuple[KeyPath, str]]:
     base_model = values.get("base_model")
     if isinstance(base_model, str) and (text := _model_fault(base_model)):
         faults.append((("base_model",), text))
+    gguf = values.get("gguf")
+    file = gguf.get("file") if isinstance(gguf, dict) else None
+    if isinstance(file, str) and not os.path.isfile(path := local_path(file)):
+        guess = _did_you_mean(file, _beside(file))
+        allowed = f"{guess}Allowed: a GGUF file, or null"
+        faults.append((("gguf", "file"), f"found {_show(file)}: no such file; looked at {path}. {allowed}"))
     return faults
 
 

@@ -182,11 +182,14 @@ def verify(artifact: Path, *, contents: bool = False) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def lock(run_dir: Path) -> Iterator[None]:
-    """Hold a run folder, which is made if need be. Raises StoreError when another process holds it."""
-    with disk_errors(run_dir):
-        run_dir.mkdir(parents=True, exist_ok=True)
-        held = _lock_file(run_dir / ".lock", f"run folder {run_dir} is in use", " or choose another --name")
+def lock(folder: Path, what: str = "", way_out: str = " or choose another --name") -> Iterator[None]:
+    """Hold a run folder or another one, which is made if need be. Raises StoreError when another process holds it.
+
+    what, way_out: the words of that error.
+    """
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        held = _lock_file(folder / ".lock", what or f"run folder {folder} is in use", way_out)
     with held:
         try:
             yield

@@ -13,10 +13,16 @@ import numpy as np
 import pytest
 from models import KINDS, VOCAB, make_adapter, make_model
 
+from qrft import prompts
 from qrft.errors import ModelError
 from qrft.gguf.adapter import check_exportable, export_adapter
 from qrft.gguf.base import export_base
+from qrft.gguf.header import check_base, read_header
 from qrft.gguf.parity import check_parity
+from qrft.gguf.prepare import check_once, prepare_adapter, prepare_base
+from qrft.gguf.quantize import quantize
+from qrft.models import BUILTIN
+from qrft.problems import tiny_math
 from qrft.sampling.messages import Request, SamplingParams
 from qrft.sampling.process import LlamaProcess
 
@@ -104,6 +110,218 @@ def test_greedy_text_equals_transformers(kind: str, tmp_path: Path) -> None:
     with LlamaProcess(tmp_path / "base.gguf", tmp_path / "lora.gguf", n_threads=1, cache_type="f32") as process:
         samples = {sample.problem_id: sample.token_ids for sample in process.generate(requests, params, [1])}
     assert [prompt + samples[str(i)] for i, prompt in enumerate(prompts)] == expected
+
+
+# ----------------------------------------------------------------------------------------------- quantisation
+
+
+@pytest.fixture(scope="module")
+def tiny_texts() -> list[list[int]]:
+    """Problems with their solutions, as the tiny base reads them."""
+    tokenizer = prompts.load_tokenizer(BUILTIN["tiny-base"])
+    rows = tiny_math.problems("test", 0, 40)
+    return [prompts.example(tokenizer, row["question"], row["solution"], "plain").token_ids for row in rows]
+
+
+def test_quantised_bases_are_small_and_agree(tiny_texts: list[list[int]], tmp_path: Path) -> None:
+    """Top-1 is judged where the solution stands: in the questions several tokens are often about as likely."""
+    model, sizes = BUILTIN["tiny-base"], {}
+    for quant, least, most in (("q8_0", 0.97, 0.001), ("q4_k_m", 0.96, 0.01)):
+        base = tmp_path / f"{quant}.gguf"
+        export_base(model, base, quant, n_threads=1)  # type: ignore[arg-type]
+        report = check_parity(model, base, None, None, tiny_texts, n_threads=1)
+        assert least < report["top1_agreement"] < 1 and 0 < report["mean_kl"] < most
+        assert report["num_positions"] > 2000
+        sizes[quant] = base.stat().st_size
+    assert sizes["q4_k_m"] < sizes["q8_0"] < 8.8 / 8 * 1_000_000  # parameters
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["q4_k_m.gguf", "q8_0.gguf"]
+
+
+def test_an_adapter_on_a_quantised_base_and_merged_into_it(tiny_texts: list[list[int]], tmp_path: Path) -> None:
+    model = BUILTIN["tiny-base"]
+    adapter = make_adapter(tmp_path / "adapter", model)
+    base, merged, lora = tmp_path / "base.gguf", tmp_path / "merged.gguf", tmp_path / "lora.gguf"
+    export_base(model, base, "q8_0", n_threads=1)
+    export_base(model, merged, "q8_0", adapter, n_threads=1)
+    export_adapter(adapter, model, lora)
+    assert check_parity(model, base, adapter, lora, tiny_texts[:8], n_threads=1)["mean_kl"] < 0.01
+    assert check_parity(model, merged, adapter, None, tiny_texts[:8], n_threads=1)["mean_kl"] < 0.01
+    with pytest.raises(ModelError, match=r"mean KL divergence over .* 0.05 at most.*Choose more bits"):
+        check_parity(model, base, adapter, None, tiny_texts[:8], n_threads=1)
+
+
+@pytest.mark.parametrize("quant", ["q8_0", "q4_k_m"])
+def test_rows_that_fit_no_block_keep_more_bits(quant: str, tmp_path: Path) -> None:
+    """Rows of 48 and 72 values: no multiple of 32."""
+    sizes = {"hidden_size": 48, "intermediate_size": 72, "initializer_range": 0.02}
+    model = make_model(tmp_path / "model", "llama-untied-biases", **sizes)
+    export_base(model, tmp_path / "base.gguf", quant, n_threads=1)  # type: ignore[arg-type]
+    types = {kind for _, kind in read_header(tmp_path / "base.gguf").tensors.values()}
+    assert types <= {"F16", "F32", "Q8_0", "Q5_0"}
+    check_parity(model, tmp_path / "base.gguf", None, None, PROMPTS, n_threads=1)
+
+
+def test_a_failing_quantiser_leaves_nothing_and_tells_why(model_dir: Path, tmp_path: Path) -> None:
+    export_base(model_dir, tmp_path / "whole.gguf", "f16")
+    (tmp_path / "cut.gguf").write_bytes((tmp_path / "whole.gguf").read_bytes()[:20_000])
+    with pytest.raises(ModelError, match=r"(?s)cut.gguf: llama.cpp's quantiser to q8_0 failed.*last log lines:\n.*\w"):
+        quantize(tmp_path / "cut.gguf", tmp_path / "out.gguf", "q8_0", 1)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cut.gguf", "whole.gguf"]
+
+
+def test_rank_stabilised_scale(model_dir: Path, tmp_path: Path) -> None:
+    """alpha / sqrt(r) is four times alpha / r here: an adapter exported with the latter would not pass."""
+    adapter = make_adapter(tmp_path / "adapter", model_dir, r=16, lora_alpha=2, use_rslora=True)
+    export_base(model_dir, tmp_path / "base.gguf")
+    export_adapter(adapter, model_dir, tmp_path / "lora.gguf")
+    files = tmp_path / "base.gguf", adapter, tmp_path / "lora.gguf"
+    check_parity(model_dir, *files, PROMPTS, tolerance=1e-3, n_threads=1)
+    edit_json(adapter / "adapter_config.json", use_rslora=False)
+    with pytest.raises(ModelError, match="disagree"):
+        check_parity(model_dir, *files, PROMPTS, n_threads=1)
+
+
+# ------------------------------------------------------------------------------------------------ ready files
+
+
+def test_a_ready_file_is_held_against_the_folder(tmp_path: Path) -> None:
+    model = make_model(tmp_path / "model", "qwen2-tied")
+    ready = tmp_path / "ready.gguf"
+    export_base(model, ready)
+    assert check_base(ready, model).precision == "f32"
+    others = {
+        "architecture qwen2, .*config.json says llama": make_model(tmp_path / "llama"),
+        "number of layers 2, .* says 3": make_model(tmp_path / "deep", "qwen2-tied", num_hidden_layers=3),
+        "width 64, .* says 32": make_model(tmp_path / "narrow", "qwen2-tied", hidden_size=32),
+        "vocabulary 300, .* says 310": make_model(tmp_path / "words", "qwen2-tied", vocab_size=310),
+    }
+    for message, other in others.items():
+        with pytest.raises(ModelError, match=rf"ready.gguf: {message}.*Name the GGUF file of this very model"):
+            check_base(ready, other)
+    vocabulary = json.loads((model / "tokenizer.json").read_text())
+    words = vocabulary["model"]["vocab"]
+    vocabulary["model"]["vocab"] = dict(zip(words, reversed(words.values()), strict=True))
+    (model / "tokenizer.json").write_text(json.dumps(vocabulary))
+    with pytest.raises(ModelError, match=r"has other texts than .*tokenizer.json for \d+ of \d+ tokens"):
+        check_base(ready, model)
+
+
+def test_files_that_are_no_ready_model(model_dir: Path, tmp_path: Path) -> None:
+    whole = tmp_path / "whole.gguf"
+    export_base(model_dir, whole)
+    data = whole.read_bytes()
+    path = tmp_path / "broken.gguf"
+    for broken, message in [
+        (b"", "no whole GGUF file"),
+        (b"\x00" * 100, r"no GGUF file: it begins with b'\\x00"),
+        (data[:10], "no whole GGUF file"),
+        (data[:3000], "no whole GGUF file"),
+        (data[:-10], rf"cut short, {len(data) - 10} bytes found, {len(data)} expected"),
+        (b"GGUF" + b"\xff" * 100, "no whole GGUF file"),
+        (data[:4] + b"\x01" + data[5:], r"no whole GGUF file \(version 1, expected 2 or 3\)"),
+    ]:
+        path.write_bytes(broken)
+        with pytest.raises(ModelError, match=f"broken.gguf: {message}"):
+            check_base(path, model_dir)
+    with pytest.raises(ModelError, match=r"nothing.gguf: can't be read"):
+        check_base(tmp_path / "nothing.gguf", model_dir)
+    export_adapter(make_adapter(tmp_path / "adapter", model_dir), model_dir, tmp_path / "lora.gguf")
+    with pytest.raises(ModelError, match=r"lora.gguf: holds 'adapter', no model"):
+        check_base(tmp_path / "lora.gguf", model_dir)
+
+
+def test_any_bytes_are_read_or_refused(model_dir: Path, tmp_path: Path) -> None:
+    """A header with bytes changed at random either still reads or is one ModelError."""
+    export_base(model_dir, tmp_path / "whole.gguf")
+    data, rng, refused = (tmp_path / "whole.gguf").read_bytes(), np.random.default_rng(0), 0
+    for _ in range(300):
+        broken = bytearray(data)
+        for at in rng.integers(4, 12_000, 8):
+            broken[at] = rng.integers(256)
+        (tmp_path / "broken.gguf").write_bytes(broken)
+        try:
+            read_header(tmp_path / "broken.gguf").precision  # noqa: B018
+        except ModelError:
+            refused += 1
+    assert 0 < refused < 300
+
+
+# ----------------------------------------------------------------------------------------------- made once
+
+
+def test_a_base_is_converted_once(model_dir: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    first = prepare_base(str(model_dir), quant="q8_0", cache_dir=cache, n_threads=1)
+    stamp = first.stat().st_mtime_ns
+    assert read_header(first).precision == "q8_0"
+    assert prepare_base(str(model_dir), quant="q8_0", cache_dir=cache) == first and first.stat().st_mtime_ns == stamp
+    copy = shutil.copytree(model_dir, tmp_path / model_dir.name)
+    assert prepare_base(str(copy), quant="q8_0", cache_dir=cache) == first, "the contents count, not the place"
+    adapter = make_adapter(tmp_path / "adapter", model_dir)
+    merged = prepare_base(str(model_dir), quant="q8_0", adapter=adapter, cache_dir=cache, n_threads=1)
+    lora = prepare_adapter(adapter, str(model_dir), cache_dir=cache)
+    assert len({first, merged, lora}) == 3 and sorted(cache.iterdir()) == sorted([first, merged, lora])
+    assert prepare_adapter(adapter, str(model_dir), cache_dir=cache) == lora
+    edit_json(adapter / "adapter_config.json", lora_alpha=12)
+    assert prepare_adapter(adapter, str(model_dir), cache_dir=cache) != lora
+
+
+def test_the_cache_lies_where_caches_lie(model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert prepare_base(str(model_dir), quant="f32").parent == tmp_path / "qrft" / "gguf"
+
+
+def test_ready_files_are_used_where_they_lie(model_dir: Path, tmp_path: Path) -> None:
+    base, lora = tmp_path / "base.gguf", tmp_path / "lora.gguf"
+    export_base(model_dir, base)
+    adapter = make_adapter(tmp_path / "adapter", model_dir)
+    export_adapter(adapter, model_dir, lora)
+    assert prepare_base(str(base), model_dir, cache_dir=tmp_path / "cache") == base
+    assert prepare_adapter(lora, str(base), model_dir) == lora
+    only_tokenizer = tmp_path / "tokenizer"
+    only_tokenizer.mkdir()
+    shutil.copy(model_dir / "tokenizer.json", only_tokenizer)
+    assert prepare_base(str(base), only_tokenizer) == base
+    with pytest.raises(ModelError, match=r"base.gguf: a .gguf needs the Hugging Face tokenizer"):
+        prepare_base(str(base))
+    with pytest.raises(ModelError, match=r"can't be merged into a .gguf"):
+        prepare_base(str(base), model_dir, adapter=adapter)
+    with pytest.raises(ModelError, match=r"converting a peft folder needs the base model's config.json"):
+        prepare_adapter(adapter, str(base), only_tokenizer)
+    with pytest.raises(ModelError, match=r"base.gguf: holds 'model', expected a LoRA adapter"):
+        prepare_adapter(base, str(model_dir))
+    with pytest.raises(ModelError, match=r"lora.gguf: an adapter of llama models, .* is qwen3"):
+        prepare_adapter(lora, str(make_model(tmp_path / "qwen3", "qwen3")))
+    with pytest.raises(ModelError, match=r"adapter_config.json: not found"):
+        prepare_adapter(tmp_path, str(model_dir))
+
+
+def test_an_adapter_that_no_gguf_can_hold_is_refused_by_name(model_dir: Path, tmp_path: Path) -> None:
+    """As peft saves them, not only as its settings say."""
+    refused = {
+        "use_dora": {"use_dora": True},
+        "modules_to_save": {"modules_to_save": ["lm_head"]},
+        "bias": {"bias": "lora_only"},
+        "target_modules": {"target_modules": ["q_proj", "embed_tokens"]},
+        "trainable_token_indices": {"trainable_token_indices": [3]},
+    }
+    for key, settings in refused.items():
+        adapter = make_adapter(tmp_path / key, model_dir, **settings)
+        with pytest.raises(ModelError, match=f"adapter_config.json: {key} = .*Train the adapter without it"):
+            prepare_adapter(adapter, str(model_dir), cache_dir=tmp_path / "cache")
+        with pytest.raises(ModelError, match=f"{key} = "):
+            prepare_base(str(model_dir), adapter=adapter, cache_dir=tmp_path / "cache")
+    assert not list((tmp_path / "cache").iterdir())
+
+
+def test_files_are_compared_once(model_dir: Path, tmp_path: Path) -> None:
+    base = prepare_base(str(model_dir), quant="f32", cache_dir=tmp_path)
+    first = check_once(model_dir, base, None, None, PROMPTS, cache_dir=tmp_path, n_threads=1)
+    assert first == check_parity(model_dir, base, None, None, PROMPTS, n_threads=1)
+    assert check_once(model_dir, base, None, None, [], cache_dir=tmp_path) == first
+    other = make_adapter(tmp_path / "adapter", model_dir)
+    with pytest.raises(ModelError, match="disagree"):
+        check_once(model_dir, base, other, None, PROMPTS, cache_dir=tmp_path, n_threads=1)
 
 
 # ------------------------------------------------------------------------------------------------ vocabulary

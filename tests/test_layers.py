@@ -17,7 +17,7 @@ LAYERS = [
     {"stages", "commands"},
     {"pipeline"},
     {"console", "run"},
-    {"cli", "__main__"},
+    {"cli", "options", "__main__"},
 ]
 HEAVY = {"torch", "transformers", "peft", "bitsandbytes", "llama_cpp", "gguf", "huggingface_hub"}
 FILES = sorted(p for p in ROOT.rglob("*.py") if p.name != "__init__.py" or p.stat().st_size)

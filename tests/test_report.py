@@ -152,7 +152,8 @@ class Made:
 
     def export_and_train(self) -> None:
         for index, model in enumerate(("base", "sft", "rft")):
-            self.artifact(f"{model}/gguf", max_logit_difference=1e-5 * (index + 1))
+            measured = {"top1_agreement": 1 - index / 100, "mean_kl": 1e-6 * (index + 1)}
+            self.artifact(f"{model}/gguf", max_logit_difference=1e-5 * (index + 1), **measured)
         self.artifact("sft/training")
         for model, steps in (("sft", 900), ("rft", 2400)):
             losses = [
@@ -231,6 +232,7 @@ def test_summary_counts_what_the_tables_hold(made: Made) -> None:
     assert summary["num_solved"] == len(solved)
     assert summary["gain"] == summary["rft"]["accuracy"] - summary["sft"]["accuracy"]
     assert summary["parity"] == pytest.approx(3e-5)
+    assert summary["parity_kl"] == pytest.approx(3e-6) and summary["parity_top1"] == pytest.approx(0.98)
     assert list(summary["seconds"]) == list(made.inputs)
     assert json.loads(json.dumps(summary)) == summary
     assert any(f"RFT added {summary['num_kept']} distinct correct paths" in line for line in summary["explained"])

@@ -1,1 +1,1 @@
-"""What `qrft grade`, `curate` and `evaluate` do with people's samples: one pass over the files, batch by batch."""
+"""What `qrft sample` makes, and what `qrft grade`, `curate` and `evaluate` do with people's samples, batch by batch."""

@@ -60,7 +60,17 @@ def task(
     except ValueError as error:
         raise UsageError(f"{error}.") from None
     num_threads = core_threads(threads)
-    return Task(list(samples), problems, chosen, num_threads, strict, progress, warn)
+    paths = [path for given in samples for path in _files(given)]
+    return Task(paths, problems, chosen, num_threads, strict, progress, warn)
+
+
+def _files(path: Path) -> list[Path]:
+    """The file itself; of a folder, as `qrft sample` writes it, its Parquet files. Raises DataError for one of none."""
+    if not path.is_dir():
+        return [path]
+    if files := sorted(path.glob("*.parquet")):
+        return files
+    raise DataError(f"{path}: a folder without a Parquet file. Name a file of samples, or a folder of shards.")
 
 
 class Problems:

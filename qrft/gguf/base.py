@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from qrft.errors import ModelError
 from qrft.gguf.architecture import Model, add_metadata, gguf_name, open_model, rope_factors, to_ggml_layout
 from qrft.gguf.lora import Lora, add_delta, open_lora
+from qrft.gguf.quantize import Quant, quantize
 from qrft.gguf.vocabulary import add_vocabulary
 from qrft.gguf.weights import read_tensor
 
@@ -23,13 +24,33 @@ Dtype = Literal["f32", "f16"]
 _ROPE_FACTORS = "rope_freqs.weight"
 
 
-def export_base(model_dir: Path, out: Path, dtype: Dtype = "f32", adapter_dir: Path | None = None) -> None:
+def export_base(
+    model_dir: Path,
+    out: Path,
+    quant: Quant = "f32",
+    adapter_dir: Path | None = None,
+    *,
+    n_threads: int | None = None,
+) -> None:
     """Writes the model in `model_dir` to the GGUF file `out`.
 
     Architectures: Llama, Mistral, Qwen2, Qwen3. With `adapter_dir`, a peft LoRA folder, the adapter is merged into the
-    weights in float32. Matrices are stored as `dtype`, vectors always as f32. Memory: one tensor at a time. `out`
-    appears when whole. Raises ModelError for a folder, an architecture or an adapter that can't be exported.
+    weights in float32. Matrices are stored as `quant`, vectors always as f32; q8_0 and q4_k_m by way of an f16 file
+    beside `out`, on `n_threads` (None: all cores). Memory: one tensor at a time. `out` appears when whole. Raises
+    ModelError for a folder, an architecture or an adapter that can't be exported.
     """
+    if quant == "f32" or quant == "f16":
+        _export(model_dir, out, quant, adapter_dir)
+        return
+    wide = out.with_name(out.name + ".f16")
+    try:
+        _export(model_dir, wide, "f16", adapter_dir)
+        quantize(wide, out, quant, n_threads)
+    finally:
+        wide.unlink(missing_ok=True)
+
+
+def _export(model_dir: Path, out: Path, dtype: Dtype, adapter_dir: Path | None) -> None:
     import gguf
 
     model = open_model(model_dir)
@@ -103,5 +124,5 @@ def _tensor(model: Model, lora: Lora | None, name: str, dtype: Dtype) -> NDArray
     tensor = to_ggml_layout(model, name, tensor)
     stored = _stored_dtype(tensor.shape, dtype)
     if stored == np.float16 and np.abs(tensor).max(initial=0.0) > np.finfo(np.float16).max:
-        raise ModelError(f"{model.folder}: {name} holds values too large for f16. Export with dtype f32.")
+        raise ModelError(f"{model.folder}: {name} holds values too large for f16. Export as f32.")
     return tensor.astype(stored, copy=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,9 @@ def summary(inputs: Mapping[str, Path], name: str) -> dict[str, Any]:
         "p_value": evaluation["p_value"],
         **sample_counts(run),
         "seconds": {step: manifest["seconds"] for step, manifest in run.manifests.items()},
-        "parity": parity(run),
+        "parity": parity(run, "max_logit_difference", max),
+        "parity_kl": parity(run, "mean_kl", max),
+        "parity_top1": parity(run, "top1_agreement", min),
     }
     return {**facts, "explained": sentences(facts)}
 
@@ -63,6 +65,7 @@ def sample_counts(run: Run) -> dict[str, Any]:
         "num_cut_off": count(pc.equal(run.samples["finish_reason"], "length")),
         "num_unusable_gold": count(pc.invert(pc.is_in(gold_statuses, value_set=usable))),
         "dedup": run.dedup,
+        "rounds": run.rounds,
     }
 
 
@@ -71,11 +74,11 @@ def count(flags: Any) -> int:
     return int(pc.sum(flags, min_count=0).as_py())
 
 
-def parity(run: Run) -> float | None:
-    """The largest logit difference, llama.cpp against transformers, over all exports; None where none was measured."""
+def parity(run: Run, measure: str, worst: Callable[[list[float]], float]) -> float | None:
+    """How far llama.cpp is from transformers: the worst of all exports; None where none was measured."""
     reports = (manifest["report"] for step, manifest in run.manifests.items() if step.endswith("/gguf"))
-    found = [report["max_logit_difference"] for report in reports if report.get("max_logit_difference") is not None]
-    return max(found) if found else None
+    found = [report[measure] for report in reports if report.get(measure) is not None]
+    return worst(found) if found else None
 
 
 def html(inputs: Mapping[str, Path], config: Mapping[str, Any], summary: Mapping[str, Any]) -> str:

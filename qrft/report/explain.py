@@ -50,7 +50,7 @@ def paths(facts: Mapping[str, Any]) -> Iterator[str]:
     num_train, k = facts["num_train"], facts["samples_per_problem"]
     alone = "so RFT trained on the gold solutions alone, the same as SFT, and no gain is expected"
     solved = f"{facts['num_solved']:,} of {plural(num_train, 'problem')}"
-    in_samples = f"at least once in {plural(k, 'sample')}"
+    in_samples = f"at least once in {'up to ' if facts.get('rounds') else ''}{plural(k, 'sample')}"
     if facts["num_correct"] == 0:
         yield f"None of {plural(facts['num_samples'], 'sample')} had the right answer, {alone}."
     elif facts["num_kept"] == 0:

@@ -85,8 +85,14 @@ class Run:
         return as_ints(codes)
 
     @cached_property
+    def rounds(self) -> list[dict[str, int]]:
+        """With sample.until what each round of sampling took and brought; without it none."""
+        rounds: list[dict[str, int]] = self.manifests["round-1/samples"].get("report", {}).get("rounds", [])
+        return rounds
+
+    @cached_property
     def samples_per_problem(self) -> int:
-        """The recipe's num_samples, as it came out: every problem has equally many."""
+        """The recipe's num_samples, as it came out: every problem has equally many, or with sample.until up to this."""
         counts = np.bincount(self.problem_codes)
         return int(counts.max(initial=0))
 

@@ -9,43 +9,44 @@ import pyarrow.parquet as pq
 from qrft import prompts
 from qrft.gguf.adapter import export_adapter
 from qrft.gguf.base import export_base
+from qrft.gguf.header import check_base
 from qrft.gguf.parity import check_parity
+from qrft.gguf.prepare import VERSION, base_file
 from qrft.stages import Config, Inputs, Progress, Report
 
-VERSION = 1
+__all__ = ["VERSION", "run"]
 
-NUM_PARITY_PROMPTS = 8
-# The largest difference of a logit: float32 files differ by rounding alone, float16 ones also lose bits of the weights.
-TOLERANCE = {"f32": 1e-2, "f16": 0.5}
+NUM_PARITY_PROBLEMS = 8
+MAX_PARITY_TOKENS = 256  # of one problem; their logits are in memory twice: 300 MB for a vocabulary of 150,000
 
 
 def run(inputs: Inputs, out: Path, config: Config, progress: Progress) -> Report:
-    """Writes base.gguf, or adapter.gguf when there is an adapter; raises ModelError when the logits disagree."""
+    """Writes base.gguf, or adapter.gguf when there is an adapter to be applied to the input `base`; neither for a ready
+    `file`, which is used as it is. Raises ModelError when llama.cpp and transformers disagree."""
     model = inputs["model"]
-    adapter: Path | None
-    adapter_gguf: Path | None
-    if "adapter" in inputs:
-        adapter = inputs["adapter"] / "adapter"
-        base_gguf, adapter_gguf = inputs["base"] / "base.gguf", out / "adapter.gguf"
-        progress(0, 2, "writing the adapter")
+    adapter = inputs["adapter"] / "adapter" if "adapter" in inputs else None
+    adapter_gguf: Path | None = None
+    progress(0, 2, "reading the file" if "file" in inputs else "writing the file")
+    if "file" in inputs:
+        base_gguf = inputs["file"]
+        check_base(base_gguf, model)
+    elif "base" in inputs:
+        assert adapter is not None
+        base_gguf, adapter_gguf = base_file(inputs["base"]), out / "adapter.gguf"
         export_adapter(adapter, model, adapter_gguf)
     else:
-        adapter, adapter_gguf = None, None
         base_gguf = out / "base.gguf"
-        progress(0, 2, "writing the base model")
-        export_base(model, base_gguf, config["quant"])
+        export_base(model, base_gguf, config["quant"], adapter, n_threads=config["num_threads"])
     progress(1, 2, "comparing llama.cpp's logits with transformers'")
-    tokenizer = prompts.load_tokenizer(model)
-    questions = pq.read_table(inputs["problems"] / "problems.parquet")["question"][:NUM_PARITY_PROMPTS].to_pylist()
-    ids = [prompts.prompt_ids(tokenizer, question, config["prompt"]) for question in questions]
-    parity = check_parity(
-        model,
-        base_gguf,
-        adapter,
-        adapter_gguf,
-        ids,
-        tolerance=TOLERANCE[config["quant"]],
-        n_threads=config["num_threads"],
-    )
+    texts = _texts(inputs, config)
+    parity = check_parity(model, base_gguf, adapter, adapter_gguf, texts, n_threads=config["num_threads"])
     progress(2, 2, f"logits within {parity['max_logit_difference']:.1e}")
     return dict(parity)
+
+
+def _texts(inputs: Inputs, config: Config) -> list[list[int]]:
+    """Token ids of problems with their solutions: what an adapter changes are the solutions."""
+    tokenizer = prompts.load_tokenizer(inputs["model"])
+    rows = pq.read_table(inputs["problems"] / "problems.parquet")[:NUM_PARITY_PROBLEMS].to_pylist()
+    examples = [prompts.example(tokenizer, row["question"], row["solution"], config["prompt"]) for row in rows]
+    return [example.token_ids[:MAX_PARITY_TOKENS] for example in examples]

@@ -2,118 +2,78 @@
 
 from __future__ import annotations
 
-import os
-import time
-from collections.abc import Callable, Iterator, Sequence
+import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from qrft import prompts
-from qrft.sampling.messages import Completion, Request, SamplingParams
+from qrft import core, prompts
+from qrft.gguf.prepare import base_file
+from qrft.sampling.messages import Sampler, SamplingParams
 from qrft.sampling.pool import open_sampler
+from qrft.sampling.requests import make_requests
+from qrft.sampling.rounds import SAMPLES_PER_SHARD, Found, Rounds, Until
+from qrft.sampling.shards import Job, collect
 from qrft.schema import SAMPLES
 from qrft.stages import Config, Inputs, Progress, Report
+from qrft.store import write_atomic
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 VERSION = 1
 
-# A kill loses at most one shard, and the context runs empty at a shard's end: about 2% of its time at 32 sequences.
-SAMPLES_PER_SHARD = 2048
-
 
 def run(inputs: Inputs, out: Path, config: Config, progress: Progress) -> Report:
-    """Writes samples.parquet: for every problem, in order, its samples by index."""
+    """Writes samples.parquet: for every problem, in order, its samples by index. With `until` also budget.jsonl."""
     tokenizer = prompts.load_tokenizer(inputs["model"])
-    requests = _requests(tokenizer, inputs["problems"], config)
-    size = max(1, SAMPLES_PER_SHARD // config["num_samples"])
-    shards = {out / "partial" / f"shard-{i:06}.parquet": requests[i : i + size] for i in range(0, len(requests), size)}
-    todo = {path: shard for path, shard in shards.items() if not path.exists()}
-    num_samples = len(requests) * config["num_samples"]
-    done = num_samples - sum(len(shard) for shard in todo.values()) * config["num_samples"]
-    stats: dict[str, float] = {}
-    if todo:
-        stats = _sample(inputs, config, todo, tokenizer, lambda n, note: progress(done + n, num_samples, note))
-    return {**_join(list(shards), out / "samples.parquet"), **stats}
+    problems = pq.read_table(inputs["problems"] / "problems.parquet")
+    rounds = _rounds(problems, tokenizer, config)
+
+    def open_llama() -> Sampler:
+        adapter = inputs["adapter"] / "adapter.gguf" if "adapter" in inputs else None
+        settings = {"n_threads": config["num_threads"], "n_seq_max": config["num_sequences"]}
+        return open_sampler(base_file(inputs["base"]), adapter, **settings)
+
+    job = Job(open_llama, _params(config), tokenizer, config["model"])
+    facts = collect(job, rounds, out / "partial", progress)
+    shards = sorted((out / "partial").glob("shard-*.parquet"))
+    _join(shards, problems, rounds.found is None, out / "samples.parquet")
+    if rounds.found:
+        write_atomic(out / "budget.jsonl", "".join(json.dumps(row) + "\n" for row in rounds.by_problem()))
+    return {**facts, "share_stopped": facts["finish_reasons"]["stop"]}
 
 
-def _requests(tokenizer: Any, problems: Path, config: Config) -> list[Request]:
-    rows = pq.read_table(problems / "problems.parquet", columns=["problem_id", "question"]).to_pylist()
-    return [
-        Request(
-            row["problem_id"], prompts.prompt_ids(tokenizer, row["question"], config["prompt"]), config["num_samples"]
-        )
-        for row in rows
-    ]
+def _rounds(problems: pa.Table, tokenizer: PreTrainedTokenizerBase, config: Config) -> Rounds:
+    until, most, found = config["until"], config["num_samples"], None
+    if kind := next((kind for kind in ("correct", "distinct") if until[kind]), None):
+        rules = core.Rules(**config["rules"])
+        found = Found(problems, Until(kind, until[kind]), rules, config["num_threads"])  # type: ignore[arg-type]
+        most = until["max_samples"] or most
+    requests = make_requests(problems, tokenizer, config["prompt"])
+    return Rounds(requests, [most], found, SAMPLES_PER_SHARD)
 
 
-def _sample(
-    inputs: Inputs,
-    config: Config,
-    todo: dict[Path, list[Request]],
-    tokenizer: Any,
-    progress: Callable[[int, str], None],
-) -> dict[str, float]:
-    params = SamplingParams(
-        config["temperature"], config["top_p"], config["top_k"], config["max_new_tokens"], config["seed"]
-    )
-    adapter = inputs["adapter"] / "adapter.gguf" if "adapter" in inputs else None
-    start, num_tokens, num_done = time.monotonic(), 0, 0
-    settings = {"n_threads": config["num_threads"], "n_seq_max": config["num_sequences"]}
-    with open_sampler(inputs["base"] / "base.gguf", adapter, **settings) as sampler:
-
-        def watched(completions: Iterator[Completion]) -> Iterator[Completion]:
-            nonlocal num_tokens, num_done
-            for completion in completions:
-                num_tokens += len(completion.token_ids)
-                num_done += 1
-                progress(num_done, f"{num_tokens / (time.monotonic() - start):,.0f} tokens/s")
-                yield completion
-
-        for path, shard in todo.items():
-            completions = list(watched(sampler.generate(shard, params, [tokenizer.eos_token_id])))
-            _write(_table(completions, shard, tokenizer, config["model"]), path)
-    seconds = time.monotonic() - start
-    return {"tokens_per_second": num_tokens / seconds}
+def _params(config: Config) -> SamplingParams:
+    names = ("temperature", "top_p", "top_k", "max_new_tokens", "seed", "min_p")
+    return SamplingParams(**{name: config[name] for name in names}, stop=tuple(config["stop"]))
 
 
-def _table(completions: Sequence[Completion], shard: Sequence[Request], tokenizer: Any, model: str) -> pa.Table:
-    """The rows in the order of the problems and their samples, whatever order they ended in."""
-    order = {request.problem_id: index for index, request in enumerate(shard)}
-    rows = sorted(completions, key=lambda c: (order[c.problem_id], c.sample_index))
-    texts = tokenizer.batch_decode([c.token_ids for c in rows], skip_special_tokens=True)
-    return pa.Table.from_pylist(
-        [
-            {
-                "problem_id": c.problem_id,
-                "model": model,
-                "sample_index": c.sample_index,
-                "completion": text,
-                "finish_reason": c.finish_reason,
-                "num_tokens": len(c.token_ids),
-                "logprob": c.logprob,
-            }
-            for c, text in zip(rows, texts, strict=True)
-        ],
-        schema=SAMPLES,
-    )
-
-
-def _write(table: pa.Table, path: Path) -> None:
-    """A shard is visible only when whole."""
-    temporary = path.with_suffix(".tmp")
-    pq.write_table(table, temporary)
-    os.replace(temporary, path)
-
-
-def _join(shards: Sequence[Path], out: Path) -> dict[str, float]:
-    rows = stops = tokens = 0
+def _join(shards: Sequence[Path], problems: pa.Table, is_in_order: bool, out: Path) -> None:
+    """One file, a row group a shard. Rounds leave a problem's samples in several shards: those are sorted first."""
     with pq.ParquetWriter(out, SAMPLES) as writer:
-        for shard in shards:
-            table = pq.read_table(shard)
-            writer.write_table(table)
-            rows += table.num_rows
-            tokens += sum(table["num_tokens"].to_pylist())
-            stops += table["finish_reason"].to_pylist().count("stop")
-    return {"num_samples": rows, "num_tokens": tokens, "share_stopped": stops / max(1, rows)}
+        if is_in_order:
+            for shard in shards:
+                writer.write_table(pq.read_table(shard))
+        else:
+            writer.write_table(_by_problem(pa.concat_tables(map(pq.read_table, shards)), problems))
+
+
+def _by_problem(samples: pa.Table, problems: pa.Table) -> pa.Table:
+    place = pc.index_in(samples["problem_id"], problems["problem_id"].combine_chunks())
+    keys = [("place", "ascending"), ("sample_index", "ascending")]
+    return samples.take(pc.sort_indices(samples.append_column("place", place), keys))

@@ -1,0 +1,169 @@
+"""The options that the commands take."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+OVERRIDES = click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Override a key of the recipe by its path, such as sample.num_samples=10. Can be repeated.",
+)
+OUTPUT_DIR = click.option(
+    "--output-dir",
+    "-o",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("runs"),
+    show_default=True,
+    help="Where the run folders and the store lie.",
+)
+FILE = click.Path(path_type=Path)
+
+
+RULES = (
+    click.option(
+        "--mode",
+        type=click.Choice(["default", "paper"]),
+        default="default",
+        show_default=True,
+        help="paper: decide as the paper's own script does, without the four options that follow.",
+    ),
+    click.option(
+        "--answer-format",
+        type=click.Choice(["gsm8k", "boxed", "answer-is", "last-number", "auto"]),
+        default="gsm8k",
+        show_default=True,
+        help="Where the answer stands.",
+    ),
+    click.option("--marker", help="The text after which the answer stands."),
+    click.option(
+        "--equations",
+        type=click.Choice(["marked", "anywhere"]),
+        default="marked",
+        show_default=True,
+        help="Check those between << and >>, or those in running text too.",
+    ),
+    click.option(
+        "--order",
+        type=click.Choice(["exact", "commutative"]),
+        default="exact",
+        show_default=True,
+        help="Whether swapped operands of + and * make another path.",
+    ),
+)
+
+
+def numbers(context: click.Context, option: click.Parameter, value: str | None) -> list[int] | None:
+    """Whole numbers above 0 with commas between them; none for an empty text."""
+    words = [word.strip() for word in (value or "").split(",") if word.strip()]
+    if not all(word.isdecimal() and int(word) > 0 for word in words):
+        raise click.BadParameter(f"{value!r} is not whole numbers above 0 with commas between them, such as 1,4,16.")
+    return None if value is None else [int(word) for word in words]
+
+
+def samples_command(function: Callable[..., None]) -> Callable[..., None]:
+    """The arguments of the commands that work on anyone's samples. The choices are those of core.Rules."""
+    for add in reversed(
+        (
+            click.argument("samples", nargs=-1, required=True, type=FILE),
+            click.option("--problems", required=True, help="A file (JSONL, Parquet) or a name, such as gsm8k/test."),
+            *RULES,
+            click.option("--threads", type=click.IntRange(1), help="How many to use. [default: all cores]"),
+            click.option("--strict", is_flag=True, help="A malformed row is an error, and not skipped."),
+            click.option("--json", "as_json", is_flag=True, help="Print the figures as one JSON object."),
+        )
+    ):
+        function = add(function)
+    return function
+
+
+def until(context: click.Context, option: click.Parameter, value: str | None) -> tuple[str, int] | None:
+    """The kind and the number of `distinct=4` or `correct=8`."""
+    if value is None:
+        return None
+    kind, _, number = value.partition("=")
+    if kind not in ("distinct", "correct") or not number.isdecimal() or int(number) < 1:
+        raise click.BadParameter(f"{value!r} is neither distinct=N nor correct=N, such as distinct=4.")
+    return kind, int(number)
+
+
+def sample_command(function: Callable[..., None]) -> Callable[..., None]:
+    """The arguments of `qrft sample`. The defaults are those of SamplingParams and of commands.sample."""
+    for add in reversed(
+        (
+            click.argument("base"),
+            click.option("--adapter", type=FILE, help="A LoRA adapter: a peft folder or a .gguf."),
+            click.option("--problems", required=True, help="A file (JSONL, Parquet) or a name, such as gsm8k/train."),
+            click.option("--num-samples", "-k", type=click.IntRange(1), required=True, help="Samples per problem."),
+            click.option("--limit", type=click.IntRange(1), help="Take only the first problems."),
+            click.option("--temperature", type=click.FloatRange(0), default=0.7, show_default=True),
+            click.option("--top-p", type=click.FloatRange(0, 1, min_open=True), default=1.0, show_default=True),
+            click.option("--top-k", type=click.IntRange(0), default=0, show_default=True, help="0 is off."),
+            click.option("--min-p", type=click.FloatRange(0, 1), default=0.0, show_default=True, help="0 is off."),
+            click.option("--max-new-tokens", type=click.IntRange(1), default=256, show_default=True),
+            click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True),
+            click.option(
+                "--stop",
+                multiple=True,
+                metavar="TEXT",
+                help="Ends a completion where it begins; \\n is a line end. Can be repeated. "
+                "[default with --few-shot: what the next example begins with]",
+            ),
+            click.option("--prompt", type=click.Choice(["plain", "alpaca"]), default="plain", show_default=True),
+            click.option(
+                "--few-shot",
+                type=click.IntRange(0),
+                default=0,
+                show_default=True,
+                help="Worked examples in the prompt.",
+            ),
+            click.option(
+                "--examples", help="The problems that examples come from. [default: gsm8k/train, or PROBLEMS]"
+            ),
+            click.option(
+                "--until",
+                callback=until,
+                metavar="KIND=N",
+                help="distinct=N or correct=N: sample a problem, up to -k times, until it has N such paths.",
+            ),
+            click.option(
+                "--sampler",
+                type=click.Choice(["llama.cpp", "transformers", "openai"]),
+                default="llama.cpp",
+                show_default=True,
+                help="openai: any server that speaks its interface.",
+            ),
+            click.option(
+                "--quant",
+                type=click.Choice(["f32", "f16", "q8_0", "q4_k_m"]),
+                default="f16",
+                show_default=True,
+                help="How llama.cpp's file of BASE holds its weights.",
+            ),
+            click.option("--tokenizer", type=FILE, help="For a .gguf: the folder of its Hugging Face tokenizer."),
+            click.option(
+                "--parity/--no-parity", default=True, help="Compare llama.cpp with transformers once. [default]"
+            ),
+            click.option("--server", metavar="URL", help="For openai, such as http://localhost:8080/v1."),
+            click.option("--chat", is_flag=True, help="For openai: send the prompt as a chat message."),
+            click.option("--api-key-env", metavar="NAME", help="For openai: the environment variable with the key."),
+            click.option("--threads", type=click.IntRange(1), help="How many to use. [default: all cores]"),
+            *RULES,
+            click.option(
+                "--samples-per-shard",
+                type=click.IntRange(1),
+                default=2048,
+                show_default=True,
+                help="What a kill can lose; fewer cost some speed.",
+            ),
+            click.option("--output", "-o", type=FILE, default=Path("samples"), show_default=True, help="The folder."),
+            click.option("--json", "as_json", is_flag=True, help="Print the figures as one JSON object."),
+        )
+    ):
+        function = add(function)
+    return function

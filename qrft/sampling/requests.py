@@ -1,0 +1,57 @@
+"""From problems to requests: prompts, with worked examples before the question where they are wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from qrft import prompts
+from qrft.errors import DataError
+from qrft.problems import MARKER
+from qrft.prompts import Solved
+from qrft.sampling.messages import Request
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+def make_requests(
+    problems: pa.Table, tokenizer: PreTrainedTokenizerBase | None, template: str, examples: Sequence[Solved] = ()
+) -> list[Request]:
+    """One a problem of the table (schema.PROBLEMS), in its order. Without a tokenizer only with the prompt's text.
+
+    examples: from `choose_examples`, one more than a prompt holds: who is an example itself gets the spare one.
+    """
+    requests = []
+    for row in problems.select(["problem_id", "question"]).to_pylist():
+        shown = [solved for solved in examples if solved[0] != row["question"]][: len(examples) - 1]
+        ids = [] if tokenizer is None else prompts.prompt_ids(tokenizer, row["question"], template, shown)
+        text = prompts.prompt_text(row["question"], template, shown)
+        requests.append(Request(row["problem_id"], ids, prompt=text))
+    return requests
+
+
+def choose_examples(problems: pa.Table, count: int, template: str, place: str) -> list[Solved]:
+    """The first count + 1 problems with a worked solution in which no next example could seem to begin.
+
+    Raises DataError when there are fewer. `place`: where the problems come from, for people.
+    """
+    if count == 0:
+        return []
+    chosen: dict[str, str] = {}
+    for row in problems.select(["question", "solution"]).to_pylist():
+        if is_worked(row["solution"]) and prompts.next_example(template) not in row["solution"]:
+            chosen.setdefault(row["question"], row["solution"])
+        if len(chosen) > count:
+            return list(chosen.items())
+    raise DataError(
+        f"{place}: {len(chosen)} problems with a worked solution; {count} examples need {count + 1}, one to spare for "
+        "a problem that is an example itself. Name other problems with --examples, or ask for fewer with --few-shot."
+    )
+
+
+def is_worked(solution: str) -> bool:
+    """Whether it holds more than the answer."""
+    return bool(solution.partition(MARKER)[0].strip())

@@ -1,0 +1,185 @@
+"""A folder of shards: Parquet files of schema.SAMPLES, each there whole or not at all."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from qrft.errors import StoreError
+from qrft.files import reason
+from qrft.sampling.checks import first_stop
+from qrft.sampling.messages import Completion, Request, Sampler, SamplingParams, Stats
+from qrft.sampling.rounds import Rounds
+from qrft.schema import SAMPLES
+from qrft.store import write_atomic
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+Progress = Callable[[int, int, str], None]  # samples there, samples wanted, a note
+
+
+@dataclass(frozen=True)
+class Job:
+    """How samples are made. open: called when the first is wanted. tokenizer: None where the sampler sends texts."""
+
+    open: Callable[[], Sampler]
+    params: SamplingParams
+    tokenizer: PreTrainedTokenizerBase | None
+    model: str  # goes into the samples
+
+    @property
+    def eos_ids(self) -> list[int]:
+        return [] if self.tokenizer is None else [self.tokenizer.eos_token_id]
+
+
+@dataclass
+class Meter:
+    """Where the time of the new samples went."""
+
+    num_samples: int = 0
+    num_tokens: int = 0
+    seconds: float = 0.0
+    finished: Stats | None = None  # of the shards before
+
+    def note(self, stats: Stats) -> str:
+        words = [f"{self.num_tokens / self.seconds:,.0f} tokens/s"] if self.seconds else []
+        if stats.num_live:
+            words.append(f"{stats.num_live} live")
+        if shares := _shares(stats):
+            words.append(f"decode {shares['decode_share']:.0%}, pick {shares['pick_share']:.0%}")
+        return ", ".join(words)
+
+    def facts(self) -> dict[str, Any]:
+        facts = {"num_new": self.num_samples, "seconds": self.seconds}
+        if self.num_samples:
+            facts["tokens_per_second"] = self.num_tokens / self.seconds
+        return {**facts, **_shares(self.finished or Stats())}
+
+
+def _shares(stats: Stats) -> dict[str, float]:
+    """Of the time inside the sampler. A server does not say."""
+    if not stats.decode_seconds or not stats.total_seconds:
+        return {}
+    total = stats.total_seconds
+    return {"decode_share": stats.decode_seconds / total, "pick_share": stats.pick_seconds / total}
+
+
+def collect(job: Job, rounds: Rounds, folder: Path, progress: Progress) -> dict[str, Any]:
+    """Makes the shards that the folder lacks. Returns facts of all its samples and of the time the new ones took.
+
+    Raises SamplerError when the sampler fails (the shards before it stay) and StoreError for a shard that can't be
+    written, or is not of these settings.
+    """
+    meter = Meter()
+    with ExitStack() as stack:
+        sampler: Sampler | None = None
+        for number, shard in enumerate(rounds.shards()):
+            path = folder / f"shard-{number:06}.parquet"
+            if path.exists():
+                table = read(path, shard)
+            else:
+                sampler = sampler or stack.enter_context(closing(job.open()))
+                table = to_table(list(_watched(job, sampler, rounds, shard, meter, progress)), shard, job)
+                _write(table, path)
+            rounds.add(table)
+    return {**rounds.facts(), **meter.facts()}
+
+
+def stream(job: Job, rounds: Rounds) -> Iterator[Completion]:
+    """Every sample with its text, in the order in which they end within a shard; nothing is kept."""
+    with closing(job.open()) as sampler:
+        for shard in rounds.shards():
+            done = []
+            with closing(sampler.generate(shard, job.params, job.eos_ids)) as completions:  # type: ignore[type-var]
+                for completion in completions:
+                    done.extend(finish([completion], job))
+                    yield done[-1]
+            rounds.add(to_table(done, shard, job))
+
+
+def _watched(
+    job: Job, sampler: Sampler, rounds: Rounds, shard: list[Request], meter: Meter, progress: Progress
+) -> Iterator[Completion]:
+    before = meter.seconds
+    start = time.monotonic()
+    done = sum(rounds.num_samples.values())
+    for number, completion in enumerate(sampler.generate(shard, job.params, job.eos_ids), 1):
+        meter.num_samples += 1
+        meter.num_tokens += completion.num_tokens
+        meter.seconds = before + time.monotonic() - start
+        progress(done + number, rounds.num_wanted, meter.note(sampler.stats))
+        yield completion
+    meter.seconds = before + time.monotonic() - start
+    meter.finished = sampler.stats if meter.finished is None else meter.finished + sampler.stats
+
+
+def finish(completions: Sequence[Completion], job: Job) -> list[Completion]:
+    """Completions with their texts, which end where a stop text begins."""
+    texts = [c.text for c in completions]
+    lacking = [i for i, text in enumerate(texts) if text is None]
+    if lacking:
+        assert job.tokenizer is not None  # without one the sampler sends texts
+        ids = [completions[i].token_ids for i in lacking]
+        for i, text in zip(lacking, job.tokenizer.batch_decode(ids, skip_special_tokens=True), strict=True):
+            texts[i] = text
+    return [_cut(c, text or "", job.params.stop) for c, text in zip(completions, texts, strict=True)]
+
+
+def _cut(completion: Completion, text: str, stop: tuple[str, ...]) -> Completion:
+    place = first_stop(text, stop)
+    if place < 0:
+        return replace(completion, text=text)
+    return replace(completion, text=text[:place], finish_reason="stop_text")
+
+
+def to_table(completions: Sequence[Completion], shard: Sequence[Request], job: Job) -> pa.Table:
+    """As schema.SAMPLES, by problem and sample, whatever order they ended in."""
+    order = {request.problem_id: index for index, request in enumerate(shard)}
+    rows = sorted(finish(completions, job), key=lambda c: (order[c.problem_id], c.sample_index))
+    columns = {
+        "problem_id": [c.problem_id for c in rows],
+        "model": [job.model] * len(rows),
+        "sample_index": [c.sample_index for c in rows],
+        "completion": [c.text for c in rows],
+        "finish_reason": [c.finish_reason for c in rows],
+        "num_tokens": [c.num_tokens for c in rows],
+        "logprob": [c.logprob for c in rows],
+    }
+    return pa.table(columns, schema=SAMPLES)
+
+
+def read(path: Path, shard: Sequence[Request]) -> pa.Table:
+    """A shard that is there. Raises StoreError when it can't be read, or holds other samples than these."""
+    try:
+        table = pq.read_table(path)
+        found = list(zip(table["problem_id"].to_pylist(), table["sample_index"].to_pylist(), strict=True))
+    except (OSError, pa.ArrowException, KeyError) as error:
+        raise StoreError(f"{path}: can't be read ({reason(error)}). Remove it to have it sampled again.") from error
+    wanted = [(r.problem_id, i) for r in shard for i in range(r.first_sample, r.first_sample + r.num_samples)]
+    if found != wanted or table.schema != SAMPLES:
+        raise StoreError(
+            f"{path}: holds {_span(found)}, expected {_span(wanted)}. It was not made with these settings, or a shard "
+            "before it was changed. Remove it and the later shards to have them sampled again."
+        )
+    return table
+
+
+def _span(samples: Sequence[tuple[str, int]]) -> str:
+    if not samples:
+        return "no samples"
+    (first, low), (last, high) = samples[0], samples[-1]
+    return f"{len(samples):,} samples from {first!r} {low} to {last!r} {high}"
+
+
+def _write(table: pa.Table, path: Path) -> None:
+    buffer = pa.BufferOutputStream()
+    pq.write_table(table, buffer)
+    write_atomic(path, buffer.getvalue().to_pybytes())
