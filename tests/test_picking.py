@@ -276,7 +276,7 @@ def test_masked_tokens_are_never_picked() -> None:
     ids=str,
 )
 def test_params_that_can_not_be(settings: dict[str, float]) -> None:
-    with pytest.raises(SamplerError, match=r"expected temperature >= 0, 0 < top_p <= 1, top_k >= 0, 0 <= min_p <= 1"):
+    with pytest.raises(SamplerError, match=r"temperature >= 0, 0 < top_p <= 1, top_k >= 0, 0 <= min_p <= 1"):
         Picker(SamplingParams(**settings), 1, 10)  # type: ignore[arg-type]
 
 
