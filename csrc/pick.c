@@ -209,8 +209,11 @@ int qrft_tokens_keep(const float *values, int64_t num_vocab, const qrft_picking 
     block_sums sums;
     sum_row(&sums, &rule, row);
     if (!is_finite(&sums)) return QRFT_NOT_FINITE;
-    memset(kept, rule.temperature > 0 && !pick_has_filters(&rule), (size_t)num_vocab);
-    if (rule.temperature <= 0) kept[likeliest(values, &sums)] = 1;
+    bool is_greedy = rule.temperature <= 0;
+    for (int64_t i = 0; i < num_vocab; i++) {
+        kept[i] = !is_greedy && !pick_has_filters(&rule) && values[i] > -INFINITY;
+    }
+    if (is_greedy) kept[likeliest(values, &sums)] = 1;
     if (!pick_has_filters(&rule)) return QRFT_DONE;
     row = pick_filter(&rule, row, sums.top, sums.total, scratch_at(scratch, num_vocab, 0));
     for (int64_t i = 0; i < row.count; i++) kept[row.tokens[i]] = 1;

@@ -26,7 +26,9 @@ typedef struct {
     int64_t (*tops)(const float *logits, int64_t count, float *tops);
     /* Writes the logits that are at least `lowest`, in order, and where they stand; returns how many. */
     int64_t (*collect)(const float *logits, int64_t count, float lowest, float *values, int32_t *tokens);
-    /* The sum of the weights of those logits. */
+    /* How many these are. */
+    int64_t (*count_from)(const float *logits, int64_t count, float lowest);
+    /* The sum of their weights. */
     double (*weight_from)(const float *logits, const float *weights, int64_t count, float lowest);
     /* Leaves only the logits in [lowest, end), in order, and their words of 32 bits in `beside`; returns how many. */
     int64_t (*narrow)(float *logits, void *beside, int64_t count, float lowest, float end);

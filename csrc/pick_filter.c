@@ -97,7 +97,9 @@ static bool find_edge(const pick_kernels *kernels, float *logits, float *weights
     return is_found; /* and sums in another order fell short by a rounding: the edge is the last one tried */
 }
 
+/* Those from `lowest` on, but masked tokens never. */
 static pick_candidates collect(const pick_rule *rule, pick_candidates row, float lowest, pick_scratch scratch) {
+    lowest = fmaxf(lowest, -0x1.fffffep127f);
     int64_t count = rule->kernels->collect(row.logits, row.count, lowest, scratch.logits, scratch.tokens);
     return (pick_candidates){scratch.logits, scratch.tokens, count};
 }
@@ -136,13 +138,6 @@ static float bound_of_top_p(const pick_rule *rule, int64_t count, float top, dou
     return clamped((double)top + log2(weight) / (double)rule->scale - fabs((double)top) * 1e-6);
 }
 
-/* How many of the logits lie in [lowest, end). */
-static int64_t count_between(pick_candidates all, float lowest, float end) {
-    int64_t count = 0;
-    for (int64_t i = 0; i < all.count; i++) count += (all.logits[i] >= lowest) & (all.logits[i] < end);
-    return count;
-}
-
 /* Without the first `excess` of the logits below `end`. */
 static pick_candidates drop_below(pick_candidates all, float end, int64_t excess, pick_scratch scratch) {
     int64_t used = 0;
@@ -162,10 +157,12 @@ static pick_candidates cut_edge(const pick_rule *rule, pick_candidates all, pick
     float each, scaled = edge.logit / rule->temperature;
     float lowest = lowest_scaled(rule->temperature, (double)scaled);
     float end = lowest_scaled(rule->temperature, (double)nextafterf(scaled, INFINITY));
-    rule->kernels->powers(&edge.logit, 1, top, rule->scale, &each);
-    all.count = rule->kernels->narrow(scratch.logits, scratch.tokens, all.count, lowest, INFINITY);
-    int64_t num_ties = count_between(all, lowest, end);
-    edge.above -= (double)each * (double)count_between(all, nextafterf(edge.logit, INFINITY), end);
+    const pick_kernels *kernels = rule->kernels;
+    kernels->powers(&edge.logit, 1, top, rule->scale, &each);
+    all.count = kernels->narrow(scratch.logits, scratch.tokens, all.count, lowest, INFINITY);
+    int64_t num_sure = kernels->count_from(all.logits, all.count, end), num_ties = all.count - num_sure;
+    int64_t num_above = kernels->count_from(all.logits, all.count, nextafterf(edge.logit, INFINITY));
+    edge.above -= (double)each * (double)(num_above - num_sure); /* these too lie on the edge */
     double wanted = fmax(ceil((target - edge.above) / (double)each), 1);
     return wanted < (double)num_ties ? drop_below(all, end, num_ties - (int64_t)wanted, scratch) : all;
 }
@@ -196,6 +193,8 @@ pick_candidates pick_filter(const pick_rule *rule, pick_candidates row, float to
     if (rule->top_p >= 1) return collect(rule, row, fmaxf(lowest, likely), scratch);
     if (rule->top_k == 0) lowest = bound_of_top_p(rule, row.count, top, total);
     pick_candidates found = keep_top_p(rule, row, lowest, top, total, scratch);
-    found.count = rule->kernels->narrow(scratch.logits, scratch.tokens, found.count, likely, INFINITY);
+    if (rule->min_p > 0) {
+        found.count = rule->kernels->narrow(scratch.logits, scratch.tokens, found.count, likely, INFINITY);
+    }
     return found;
 }

@@ -279,7 +279,7 @@ int qrft_tokens_pick(const qrft_logits *logits, const qrft_picking *picking, con
                      int num_threads, void *scratch, int32_t *tokens, double *logprobs);
 
 /*
- * Writes kept[i] = 1 for the tokens of one row that the filters keep, 0 for the others; values of -inf have no chance
- * even where kept. scratch as above, never NULL. Returns as qrft_tokens_pick; kept is then left alone.
+ * Writes kept[i] = 1 for the tokens of one row that can be picked, 0 for the others. scratch as above, never NULL.
+ * Returns as qrft_tokens_pick; where it does not return QRFT_DONE, kept is left alone.
  */
 int qrft_tokens_keep(const float *values, int64_t num_vocab, const qrft_picking *picking, void *scratch, uint8_t *kept);
