@@ -20,11 +20,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
+from models import make_adapter
 
 import qrft
 from qrft import cli, core, pipeline, prompts, schema, store
 from qrft.commands import sample as command
 from qrft.errors import DataError
+from qrft.gguf.adapter import export_adapter
 from qrft.gguf.base import export_base
 from qrft.models import BUILTIN
 from qrft.problems import draw
@@ -189,7 +191,7 @@ def worker(parent: int) -> int | None:
     return None
 
 
-LONG = (*SAMPLE, *HOT, "-k", "64", "--samples-per-shard", "16")  # 24 shards
+LONG = (*SAMPLE, *HOT, "-k", "32", "--samples-per-shard", "16")  # 12 shards, of half a problem each
 
 
 def undisturbed() -> dict[str, bytes]:
@@ -216,15 +218,15 @@ def kill(victim: str, num_shards: int, wait: float) -> bool:
 
 def test_killed_the_same_command_goes_on_to_the_same_samples() -> None:
     whole = undisturbed()
-    assert len(whole) == 24
+    assert len(whole) == 12
     assert kill("parent", 3, 0.05)
-    assert 3 <= len(contents()) < 24 and contents().items() <= whole.items()
+    assert 3 <= len(contents()) < 12 and contents().items() <= whole.items()
     killer = threading.Thread(target=kill_own_worker, args=(len(contents()) + 2,))
     killer.start()
     message = fails(1, *LONG)
     killer.join()
     assert "the sampling process was ended by SIGKILL" in message and "finished samples are kept" in message
-    assert 5 <= len(contents()) < 24
+    assert 5 <= len(contents()) < 12
     run(*LONG)
     assert contents() == whole
 
@@ -242,7 +244,7 @@ def test_killed_thirty_times_at_random_it_ends_in_the_same_samples() -> None:
     whole = undisturbed()
     generator, kills = random.Random(0), 0
     while kills < 30:
-        if len(contents()) > 18:  # start over, so that there is always something left to be killed in
+        if len(contents()) > 8:  # start over, so that there is always something left to be killed in
             for path in list(Path("samples").glob("*.parquet"))[:: generator.choice([1, 2])]:
                 path.unlink()
         kills += kill(generator.choice(["parent", "child"]), generator.randrange(3), generator.random() * 0.3)
@@ -394,6 +396,23 @@ def test_importing_qrft_is_cheap() -> None:
     assert done.stdout.strip() == "0"
     with pytest.raises(AttributeError, match="no attribute 'sampel'"):
         _ = qrft.sampel
+
+
+# --------------------------------------------------------------------------------------------------- models
+
+
+def test_an_adapter_is_taken_as_peft_saves_it_and_as_gguf() -> None:
+    make_adapter(Path("lora"), BUILTIN["tiny-base"])
+    export_adapter(Path("lora"), BUILTIN["tiny-base"], Path("lora.gguf"))
+    export_base(BUILTIN["tiny-base"], Path("base.gguf"), "f16")
+    tokenizer = ("--tokenizer", str(BUILTIN["tiny-base"]))
+    run(*SAMPLE, "-k", "2", "--adapter", "lora")
+    run("sample", "base.gguf", *SAMPLE[2:], *tokenizer, "-k", "2", "--adapter", "lora.gguf", "-o", "ready")
+    run(*SAMPLE, "-k", "2", "-o", "plain")
+    texts = {name: table(name)["completion"].to_pylist() for name in ("samples", "ready", "plain")}
+    assert texts["samples"] == texts["ready"] != texts["plain"]
+    assert set(table()["model"].to_pylist()) == {"tiny-base+lora"}
+    assert "adapter was null, now lora" in fails(2, *SAMPLE, "-k", "2", "--adapter", "lora", "-o", "plain")
 
 
 # --------------------------------------------------------------------------------------------------- other samplers
