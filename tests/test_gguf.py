@@ -14,7 +14,7 @@ import pytest
 from models import KINDS, VOCAB, make_adapter, make_model
 
 from qrft import prompts
-from qrft.errors import ModelError
+from qrft.errors import ModelError, StoreError
 from qrft.gguf.adapter import check_exportable, export_adapter
 from qrft.gguf.base import export_base
 from qrft.gguf.header import check_base, read_header
@@ -264,6 +264,12 @@ def test_a_base_is_converted_once(model_dir: Path, tmp_path: Path) -> None:
     assert prepare_adapter(adapter, str(model_dir), cache_dir=cache) == lora
     edit_json(adapter / "adapter_config.json", lora_alpha=12)
     assert prepare_adapter(adapter, str(model_dir), cache_dir=cache) != lora
+
+
+def test_a_cache_that_cannot_be_written_is_said(model_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreError, match=r"file/cache: Not a directory"):
+        prepare_base(str(model_dir), cache_dir=tmp_path / "file" / "cache")
 
 
 def test_the_cache_lies_where_caches_lie(model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from qrft import core, pipeline, schema, store
+from qrft.gguf.base import export_base
 from qrft.models import BUILTIN
 from qrft.recipe import load
 from qrft.stages import sample
@@ -197,6 +198,27 @@ def test_a_shard_that_is_there_is_not_sampled_again(
     sample.run(inputs, tmp_path, config, lambda *_: None)
     assert pq.read_table(tmp_path / "samples.parquet").equals(first)
     assert [path.stat().st_mtime_ns == stamp for path, stamp in zip(shards, stamps, strict=True)] == [True, False, True]
+
+
+@pytest.mark.slow
+def test_the_loop_runs_on_merged_files_and_on_a_ready_one(whole: tuple[Path, str], tmp_path: Path) -> None:
+    """Beside the undisturbed run, so that what is equal is there already: SFT itself is."""
+    ready = tmp_path / "ready.gguf"
+    export_base(BUILTIN["tiny-base"], ready, "q8_0")
+    for name, changes in {
+        "merged": ["gguf.quant=q8_0", "gguf.merge=true"],
+        "small": ["gguf.quant=q4_k_m"],
+        "ready": [f"gguf.file={ready}"],
+    }.items():
+        run(TINY, whole[0], *changes, f"name={name}")
+        folder = whole[0] / name
+        summary = json.loads((folder / "summary.json").read_text())
+        assert 0 < summary["parity_kl"] < 0.05 and summary["parity_top1"] > 0.9
+        assert (folder / "sft/gguf/base.gguf").exists() == (name == "merged")
+        assert (folder / "sft/gguf/adapter.gguf").exists() == (name != "merged")
+        assert (folder / "base/gguf/base.gguf").exists() == (name != "ready")
+        undisturbed = json.loads((whole[0] / "tiny/summary.json").read_text())
+        assert abs(summary["sft"]["accuracy"] - undisturbed["sft"]["accuracy"]) < 0.3
 
 
 def test_gsm8k_as_published_goes_through(tmp_path: Path) -> None:

@@ -162,3 +162,34 @@ def test_other_rules_do_again_what_they_touch_alone(override: str, first: str) -
     before, after = (pipeline.plan(load(TINY, changes), BUILTIN["tiny-base"]) for changes in ([], [override]))
     changed = [new.name for old, new in zip(before, after, strict=True) if old.digest != new.digest]
     assert changed[0] == first and "rft/train" in changed and "sft/train" not in changed
+
+
+def inputs_of(step: str, *overrides: str) -> dict[str, str]:
+    """What a step reads: the names of steps, or the file's for what comes from outside."""
+    steps = {step.name: step for step in pipeline.plan(load(TINY, overrides), BUILTIN["tiny-base"])}
+    found = steps[step].inputs.items()
+    return {name: source.name if isinstance(source, pipeline.Step) else source.path.name for name, source in found}
+
+
+def test_a_merged_model_is_a_base_of_its_own() -> None:
+    """It is sampled without an adapter, and made in the precision of the base."""
+    apart = inputs_of("rft/test-samples")
+    assert (apart["base"], apart["adapter"]) == ("base/gguf", "rft/gguf")
+    merged = inputs_of("rft/test-samples", "gguf.merge=true")
+    assert merged["base"] == "rft/gguf" and "adapter" not in merged
+    assert "base" not in inputs_of("rft/gguf", "gguf.merge=true")
+    assert inputs_of("base/test-samples", "gguf.merge=true")["base"] == "base/gguf"
+    assert configs("gguf.merge=true", "gguf.quant=q8_0")["sft/gguf"]["quant"] == "q8_0"
+
+
+def test_a_ready_file_counts_by_its_contents(tmp_path: Path) -> None:
+    files = [tmp_path / name for name in ("a.gguf", "b.gguf", "c.gguf")]
+    for file, content in zip(files, ("x", "x", "y"), strict=True):
+        file.write_text(content)
+    plans = [pipeline.plan(load(TINY, [f"gguf.file={file}"]), BUILTIN["tiny-base"])[:-1] for file in files]
+    digests = [{step.name: step.digest for step in steps} for steps in plans]
+    assert digests[0] == digests[1]
+    other = {name for name in digests[0] if digests[0][name] != digests[2][name]}
+    assert {"base/gguf", "sft/gguf", "base/test-samples", "round-1/samples"} <= other and "sft/train" not in other
+    assert inputs_of("sft/test-samples", f"gguf.file={files[0]}")["base"] == "a.gguf"
+    assert inputs_of("base/gguf", f"gguf.file={files[0]}")["file"] == "a.gguf"

@@ -36,11 +36,11 @@ class Bound:
     mean_kl: float = math.inf
 
 
-# Quantised files are judged by mean_kl: sound ones reach 0.0002 (q8_0) and 0.0017 (q4_k_m) nats on the tiny base's
-# problems with their solutions, 0.010 and 0.29 on random models, whose logits magnify every error. With a wrong rotary
-# base, rows in the wrong order or an adapter left out, q8_0 gives 0.43 to 2.1 and 0.47 to 3.1. The share of equal top-1
-# tokens can't judge: where a text leaves several tokens about as likely, sound files differ too (q8_0 of the tiny base:
-# equal at 97.9% of 2,718 positions, and at 99.96% but for tokens within 0.1 nats of the likeliest).
+# Quantised files are judged by mean_kl. Sound ones reach 0.0002 (q8_0) and 0.0017 (q4_k_m) nats on the tiny base's
+# problems with their solutions; 0.010 and 0.29 on random models of large weights, which magnify every error. A wrong
+# rotary base, rows in the wrong order or an adapter left out give q8_0 0.43 to 2.1 there, and 0.47 to 3.1. The share of
+# equal top-1 tokens can't judge: where a text leaves several tokens about as likely, sound files differ too (q8_0 of
+# the tiny base: equal at 97.9% of 2,718 positions, and at 99.96% but for tokens within 0.1 nats of the likeliest).
 BOUNDS: dict[Precision, Bound] = {
     "f32": Bound(max_logit_difference=1e-2),  # rounding alone
     "f16": Bound(max_logit_difference=0.5),  # and lost bits of the weights
@@ -118,8 +118,8 @@ def _check_agreement(names: str, parity: Parity, bound: Bound) -> None:
     if parity["mean_kl"] > bound.mean_kl:
         raise ModelError(
             f"{names}: llama.cpp and transformers disagree: the mean KL divergence over {parity['num_positions']} "
-            f"positions is {parity['mean_kl']:.3g} nats, expected {bound.mean_kl:g} at most (the same token is likeliest "
-            f"at {parity['top1_agreement']:.1%}). Choose more bits (gguf.quant: q8_0 or f16), or this very model's file."
+            f"positions is {parity['mean_kl']:.3g} nats, expected {bound.mean_kl:g} at most (same likeliest token: "
+            f"{parity['top1_agreement']:.1%}). Choose more bits (gguf.quant: q8_0 or f16), or this very model's file."
         )
 
 

@@ -18,7 +18,7 @@ from qrft.gguf.base import export_base
 from qrft.gguf.header import check_adapter, check_base, check_vocabulary
 from qrft.gguf.parity import Parity, check_parity
 from qrft.gguf.quantize import Quant
-from qrft.store import write_atomic
+from qrft.store import disk_errors, write_atomic
 
 VERSION = 2  # of the files: raised when the same model and settings would give others
 
@@ -38,7 +38,7 @@ def prepare_base(
     `tokenizer`: for a .gguf, the Hugging Face folder whose tokenizer makes its token ids; with a config.json in it the
     whole model is compared. `adapter`: a peft folder to be merged in before quantising, for a base that is no .gguf.
     `cache_dir`: None for the user's own. `n_threads`: of the quantiser, None for all cores.
-    Raises ModelError for what can't be exported, and for a file that is not the tokenizer's.
+    Raises ModelError for what can't be exported, and for a file that is not the tokenizer's; StoreError for a disk.
     """
     if is_gguf(base):
         return _ready(Path(base).expanduser(), tokenizer, adapter)
@@ -94,6 +94,9 @@ def check_once(
     kept = _place(cache_dir, base_gguf.stem, "parity", "parity", *files).with_suffix(".json")
     if not kept.exists():
         found = check_parity(model_dir, base_gguf, adapter_dir, adapter_gguf, list(prompts), n_threads=n_threads)
+        if not prompts:  # nothing was compared
+            return found
+        kept.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(kept, json.dumps(found))
     parity: Parity = json.loads(kept.read_bytes())
     return parity
@@ -153,10 +156,11 @@ def _adapter_fingerprint(folder: Path) -> str:
 @contextmanager
 def _lock(folder: Path) -> Iterator[None]:
     """Held while a file is made: a second process waits, then finds it. Dying lets go."""
-    folder.mkdir(parents=True, exist_ok=True)
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(handle)

@@ -108,8 +108,9 @@ def _description(model: Any) -> str:
 def _has_amx() -> bool:
     """Whether this build would give quantised weights to its AMX kernels.
 
-    GCC up to 12 drops most of the tile configuration that they store (its intrinsic declares 8 of the 64 bytes as
-    read), so that a batch of two tokens ends in a segmentation fault. The kernels without AMX are right everywhere.
+    GCC 12 drops most of the tile configuration that they write (its intrinsic declares 8 of the 64 bytes as read), so
+    that a batch of two tokens ends in a segmentation fault; the other kernels are right everywhere. Without AMX, f16 is
+    no slower: 57M Llama, one thread, tokens per CPU second, off against on: 94, 70 (1 sequence); 535, 518 (32).
     """
     return b"AMX_INT8 = 1" in lib.llama_print_system_info()
 
