@@ -60,41 +60,51 @@ typedef struct {
     double above;
 } pick_edge;
 
-/* Between two logits, the higher one itself when nothing is. Every fourth step halves the floats, not the distance. */
-static float middle(float low, float high, int step) {
-    uint32_t low_rank = rank_of(low), high_rank = rank_of(high);
-    float value =
-        step % 4 == 3 || low == -INFINITY ? float_of(low_rank + (high_rank - low_rank) / 2) : low / 2 + high / 2;
-    return value > low && value < high ? value : high;
+/* The half of [low, high), by distance or by the number of floats; `low` when nothing is between. */
+static float middle(float low, float high, bool by_distance) {
+    float value = low / 2 + high / 2;
+    if (by_distance && value > low && value < high) return value;
+    uint32_t rank = rank_of(low);
+    return float_of(rank + (rank_of(high) - rank) / 2);
 }
 
-#define FEW 16 /* candidates are one group of lanes: the highest is the next to try */
+#define FEW    16 /* logits: one group of lanes, the highest is the next to try */
+#define HALVES 4  /* before logits are moved: about what moving them costs. The last is by number, so that it ends. */
 
 /*
- * Halves the logits around the edge until it is found, and consumes both arrays. All logits are at least `low`. False
- * when even all weights together do not reach the target.
+ * Halves the logits around the edge until it is found, and consumes both arrays. All logits are at least `low`, and
+ * `top` is the highest. False when even all weights together do not reach the target.
  */
-static bool find_edge(const pick_kernels *kernels, float *logits, float *weights, int64_t count, float low,
+static bool find_edge(const pick_kernels *kernels, float *logits, float *weights, int64_t count, float low, float top,
                       double target, pick_edge *edge) {
-    double above = 0;
-    bool is_found = false;
-    for (int step = 0; count > 0; step++) {
-        float top = kernels->highest(logits, count, -INFINITY);
-        float pivot = count <= FEW ? top : middle(low, top, step);
-        double weight = kernels->weight_from(logits, weights, count, pivot);
-        bool is_reached = above + weight >= target;
-        if (pivot == top) *edge = (pick_edge){top, above};
-        if (pivot == top && is_reached) return true;
-        is_found |= is_reached;
-        if (is_reached) {
-            low = pivot;
-            count = kernels->narrow(logits, weights, count, low, INFINITY);
-        } else {
-            above += weight;
-            count = kernels->narrow(logits, weights, count, -INFINITY, pivot);
+    float high = nextafterf(top, INFINITY);
+    double above = 0, above_high = 0; /* the weights no more in the arrays, and those from `high` on */
+    bool is_reached = false;
+    for (bool is_done = false; count > FEW && !is_done; above = above_high) {
+        for (int i = 1; i <= HALVES; i++) {
+            float pivot = middle(low, high, i < HALVES);
+            is_done = pivot == low;
+            if (is_done) break;
+            double weight = above + kernels->weight_from(logits, weights, count, pivot);
+            if (weight >= target) {
+                low = pivot;
+                is_reached = true;
+            } else {
+                high = pivot;
+                above_high = weight;
+            }
         }
+        count = kernels->narrow(logits, weights, count, low, high);
     }
-    return is_found; /* and sums in another order fell short by a rounding: the edge is the last one tried */
+    /* Sums in another order can fall short by a rounding: then the edge is the last one tried. */
+    *edge = (pick_edge){high, above};
+    while (count > 0) {
+        *edge = (pick_edge){kernels->highest(logits, count, -INFINITY), above};
+        above += kernels->weight_from(logits, weights, count, edge->logit);
+        if (above >= target) return true;
+        count = kernels->narrow(logits, weights, count, -INFINITY, edge->logit);
+    }
+    return is_reached;
 }
 
 /* Those from `lowest` on, but masked tokens never. */
@@ -107,10 +117,10 @@ static pick_candidates collect(const pick_rule *rule, pick_candidates row, float
 /* ----------------------------------------------------------------------------------------------------- top_k ---- */
 
 /* The logit number top_k, or -inf. Consumes the logits, which are at least `low`. */
-static float find_kth(const pick_rule *rule, float *logits, float *weights, int64_t count, float low) {
+static float find_kth(const pick_rule *rule, float *logits, float *weights, int64_t count, float low, float top) {
     pick_edge edge;
     for (int64_t i = 0; i < count; i++) weights[i] = 1;
-    bool is_found = find_edge(rule->kernels, logits, weights, count, low, (double)rule->top_k, &edge);
+    bool is_found = find_edge(rule->kernels, logits, weights, count, low, top, (double)rule->top_k, &edge);
     return is_found ? edge.logit : -INFINITY;
 }
 
@@ -118,12 +128,12 @@ static float find_kth(const pick_rule *rule, float *logits, float *weights, int6
  * The lowest logit that top_k keeps. When top_k groups have a highest logit from a bound on, so have top_k tokens; and
  * only the few tokens from there on are looked at.
  */
-static float cut_top_k(const pick_rule *rule, pick_candidates row, pick_scratch scratch) {
+static float cut_top_k(const pick_rule *rule, pick_candidates row, float top, pick_scratch scratch) {
     if (rule->top_k == 0 || rule->top_k >= row.count) return -INFINITY;
     int64_t num_tops = rule->kernels->tops(row.logits, row.count, scratch.values);
-    float bound = find_kth(rule, scratch.values, scratch.weights, num_tops, -INFINITY);
+    float bound = find_kth(rule, scratch.values, scratch.weights, num_tops, -INFINITY, top);
     pick_candidates all = collect(rule, row, bound, scratch);
-    float kth = find_kth(rule, scratch.logits, scratch.weights, all.count, bound);
+    float kth = find_kth(rule, scratch.logits, scratch.weights, all.count, bound, top);
     return lowest_scaled(rule->temperature, (double)(kth / rule->temperature));
 }
 
@@ -177,7 +187,7 @@ static pick_candidates keep_top_p(const pick_rule *rule, pick_candidates row, fl
     kernels->powers(all.logits, all.count, top, rule->scale, scratch.weights);
     if (rule->top_k > 0) total = kernels->weight_from(all.logits, scratch.weights, all.count, -INFINITY);
     double target = rule->top_p * total;
-    if (!find_edge(kernels, scratch.values, scratch.weights, all.count, lowest, target, &edge)) return all;
+    if (!find_edge(kernels, scratch.values, scratch.weights, all.count, lowest, top, target, &edge)) return all;
     return cut_edge(rule, all, edge, top, target, scratch);
 }
 
@@ -189,7 +199,7 @@ static float cut_min_p(const pick_rule *rule, float top) {
 }
 
 pick_candidates pick_filter(const pick_rule *rule, pick_candidates row, float top, double total, pick_scratch scratch) {
-    float lowest = cut_top_k(rule, row, scratch), likely = cut_min_p(rule, top);
+    float lowest = cut_top_k(rule, row, top, scratch), likely = cut_min_p(rule, top);
     if (rule->top_p >= 1) return collect(rule, row, fmaxf(lowest, likely), scratch);
     if (rule->top_k == 0) lowest = bound_of_top_p(rule, row.count, top, total);
     pick_candidates found = keep_top_p(rule, row, lowest, top, total, scratch);
