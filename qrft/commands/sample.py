@@ -20,6 +20,7 @@ from qrft.sampling.messages import Completion, Sampler, SamplingParams
 from qrft.sampling.requests import choose_examples, make_requests
 from qrft.sampling.rounds import SAMPLES_PER_SHARD, Found, Rounds, Until, judges_expressions
 from qrft.sampling.shards import Job, Progress, collect, stream
+from qrft.sampling.tuning import Work, work_of
 from qrft.schema import PROBLEMS
 
 SETTINGS = "settings.json"
@@ -185,7 +186,8 @@ def _plan(work: Task, model_dir: Path | None, asked: Sequence[int], model: str) 
     requests = make_requests(work.problems, tokenizer, work.prompt, work.examples)
     found = None if work.until is None else Found(work.problems, work.until, work.rules, work.source.threads)
     prompt_ids = [request.prompt_ids for request in requests[:NUM_PARITY_PROMPTS]]
-    job = Job(partial(_open, work.source, model_dir, prompt_ids), work.params, tokenizer, model)
+    usual = work_of(requests, asked[-1], work.params.max_new_tokens)
+    job = Job(partial(_open, work.source, model_dir, prompt_ids, usual), work.params, tokenizer, model)
     return job, Rounds(requests, asked, found, work.samples_per_shard)
 
 
@@ -201,7 +203,7 @@ def _model_dir(source: Source) -> Path | None:
     return models.find(source.base, is_exported=source.sampler == "llama.cpp")
 
 
-def _open(source: Source, model_dir: Path | None, prompt_ids: list[list[int]]) -> Sampler:
+def _open(source: Source, model_dir: Path | None, prompt_ids: list[list[int]], work: Work) -> Sampler:
     if source.sampler == "openai":
         from qrft.sampling.server import ServerSampler
 
@@ -211,10 +213,10 @@ def _open(source: Source, model_dir: Path | None, prompt_ids: list[list[int]]) -
         from qrft.sampling.torch_sampler import TransformersSampler
 
         return TransformersSampler(model_dir, source.adapter, n_threads=source.threads)
-    return _open_llama(source, model_dir, prompt_ids)
+    return _open_llama(source, model_dir, prompt_ids, work)
 
 
-def _open_llama(source: Source, model_dir: Path, prompt_ids: list[list[int]]) -> Sampler:
+def _open_llama(source: Source, model_dir: Path, prompt_ids: list[list[int]], work: Work) -> Sampler:
     from qrft.gguf.prepare import check_once, is_gguf, prepare_adapter, prepare_base
     from qrft.sampling.pool import open_sampler
 
@@ -224,7 +226,7 @@ def _open_llama(source: Source, model_dir: Path, prompt_ids: list[list[int]]) ->
         is_ready = source.adapter is None or is_gguf(str(source.adapter))  # transformers has no part in such an adapter
         pair = (None, None) if is_ready else (source.adapter, adapter)
         check_once(model_dir, base, *pair, prompt_ids, n_threads=source.threads)
-    return open_sampler(base, adapter, n_threads=source.threads)
+    return open_sampler(base, adapter, n_threads=source.threads, work=work)
 
 
 def _label(source: Source) -> str:

@@ -10,6 +10,7 @@ stop_texts  where a sample's text holds a stop text
 generate    the loop that keeps a context full
 worker      the process in which the last two run
 process     LlamaProcess: generate and logits
+tuning      which settings of it are the fastest on this machine, measured once and kept
 pool        open_sampler: one such process, or for a tiny model one a core
 torch_sampler  TransformersSampler: any model that transformers loads
 server      ServerSampler: an OpenAI-compatible server

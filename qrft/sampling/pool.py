@@ -14,8 +14,9 @@ from typing import Any
 
 from qrft.sampling.messages import Completion, Request, SamplingParams, Stats
 from qrft.sampling.process import LlamaProcess, run_shares
+from qrft.sampling.tuning import Work, tuned
 
-_TINY = 64 * 2**20  # bytes of a base that every process may load for itself
+_TINY = 64 * 2**20  # bytes of a base that every process may load for itself, and that needs no measurement
 
 
 class LlamaPool:
@@ -58,13 +59,23 @@ class LlamaPool:
 
 
 def open_sampler(
-    base_gguf: Path, adapter_gguf: Path | None = None, *, n_threads: int | None = None, **settings: Any
+    base_gguf: Path,
+    adapter_gguf: Path | None = None,
+    *,
+    n_threads: int | None = None,
+    work: Work | None = None,
+    **settings: Any,
 ) -> LlamaProcess | LlamaPool:
     """The faster of the two on `n_threads` cores: a pool of single threads for a tiny base, else one process.
 
-    Raises SamplerError when a file is missing or llama.cpp can't load it.
+    With `work` a process gets the settings that `tuning` measured for it, but for those that are given. Raises
+    SamplerError when a file is missing or llama.cpp can't load it.
     """
     cores = n_threads or len(os.sched_getaffinity(0))
-    if cores > 1 and base_gguf.is_file() and base_gguf.stat().st_size <= _TINY:
+    is_tiny = base_gguf.is_file() and base_gguf.stat().st_size <= _TINY
+    if cores > 1 and is_tiny:
         return LlamaPool(base_gguf, adapter_gguf, num_processes=cores, n_threads=1, **settings)
-    return LlamaProcess(base_gguf, adapter_gguf, n_threads=cores, **settings)
+    chosen = {name: value for name, value in settings.items() if value is not None}
+    if work is not None and not is_tiny and not {"n_seq_max", "kv_unified"} & chosen.keys():
+        chosen = {**tuned(base_gguf, adapter_gguf, work, cores), **chosen}
+    return LlamaProcess(base_gguf, adapter_gguf, n_threads=cores, **chosen)

@@ -86,7 +86,9 @@ def collect(job: Job, rounds: Rounds, folder: Path, progress: Progress) -> dict[
             if path.exists():
                 table = read(path, shard)
             else:
-                sampler = sampler or stack.enter_context(closing(job.open()))
+                if sampler is None:
+                    progress(sum(rounds.num_samples.values()), rounds.num_wanted, "opening the model")
+                    sampler = stack.enter_context(closing(job.open()))
                 table = to_table(list(_watched(job, sampler, rounds, shard, meter, progress)), shard, job)
                 _write(table, path)
             rounds.add(table)

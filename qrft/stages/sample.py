@@ -18,6 +18,7 @@ from qrft.sampling.pool import open_sampler
 from qrft.sampling.requests import make_requests
 from qrft.sampling.rounds import SAMPLES_PER_SHARD, Found, Rounds, Until
 from qrft.sampling.shards import Job, collect
+from qrft.sampling.tuning import work_of
 from qrft.schema import SAMPLES
 from qrft.stages import Config, Inputs, Progress, Report
 from qrft.store import write_atomic
@@ -25,7 +26,7 @@ from qrft.store import write_atomic
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-VERSION = 1
+VERSION = 2
 
 
 def run(inputs: Inputs, out: Path, config: Config, progress: Progress) -> Report:
@@ -37,7 +38,8 @@ def run(inputs: Inputs, out: Path, config: Config, progress: Progress) -> Report
     def open_llama() -> Sampler:
         adapter = inputs["adapter"] / "adapter.gguf" if "adapter" in inputs else None
         settings = {"n_threads": config["num_threads"], "n_seq_max": config["num_sequences"]}
-        return open_sampler(base_file(inputs["base"]), adapter, **settings)
+        work = work_of(rounds.requests, rounds.asked[-1], config["max_new_tokens"])
+        return open_sampler(base_file(inputs["base"]), adapter, work=work, **settings)
 
     job = Job(open_llama, _params(config), tokenizer, config["model"])
     facts = collect(job, rounds, out / "partial", progress)
