@@ -1,6 +1,7 @@
 """llama.cpp's `llama-batched-bench`, built from llama-cpp-python's source distribution, run on the installed library.
 
-The program reads `--lora` and drops it; _APPLY_ADAPTERS is added, so that it measures what it was asked to.
+The program reads `--lora` and drops it; _APPLY_ADAPTERS is added, so that it measures what it was asked to. It also logs
+from a thread that now and then ends before the figures are out, so it prints them itself.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from pathlib import Path
 
 _BEFORE = "    const llama_vocab * vocab   = llama_model_get_vocab(model);\n"
 _APPLY_ADAPTERS = """
+#undef LOG
+#define LOG(...) printf(__VA_ARGS__)
     std::vector<llama_adapter_lora *> adapters;
     std::vector<float> scales;
     for (auto & wanted : params.lora_adapters) {

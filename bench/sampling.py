@@ -36,6 +36,7 @@ from qrft.run import quiet_libraries
 from qrft.sampling.messages import Request, SamplingParams
 from qrft.sampling.pool import LlamaPool, open_sampler
 from qrft.sampling.process import LlamaProcess
+from qrft.sampling.tuning import Work
 
 TEMPERATURE = 0.7
 NUM_PROMPT = 64
@@ -80,7 +81,7 @@ def smol(cache: Path) -> Model:
         export_base(root / "model", root / "f16.gguf", "f16")
         _quantize(root / "f16.gguf", root / "base.gguf")
     base = root / "base.gguf"
-    return Model("smol", root / "model", base, None, None, None, num_new=64, num_prompts=2, n_vocab=n_vocab)
+    return Model("smol", root / "model", base, None, None, None, num_new=32, num_prompts=2, n_vocab=n_vocab)
 
 
 def _save_smol(folder: Path, n_vocab: int) -> None:
@@ -121,7 +122,8 @@ class Ours:
     def __init__(self, model: Model, k: int, threads: int, merged: bool = False, **settings: Any) -> None:
         self.model, self.k = model, k
         files = (model.merged, None) if merged and model.merged else (model.base, model.adapter_gguf)
-        self.sampler: LlamaProcess | LlamaPool = open_sampler(*files, n_threads=threads, **settings)
+        work = Work(NUM_PROMPT, model.num_new, k)
+        self.sampler: LlamaProcess | LlamaPool = open_sampler(*files, n_threads=threads, work=work, **settings)
         self.details: dict[str, float] = {}
 
     def __call__(self) -> float:
@@ -147,7 +149,7 @@ def ceiling(program: Path, model: Model, k: int, threads: int, unified: bool, fl
 
 
 def create_completion(model: Model, threads: int) -> Callable[[], float]:
-    import llama_cpp
+    import llama_cpp.llama_cpp as llama_cpp
     from llama_cpp import Llama
 
     defaults = llama_cpp.llama_model_default_params

@@ -40,7 +40,7 @@ _OFF = {"top_k": 0, "min_p": 0.0, "repeat_penalty": 1.0, "repetition_penalty": 1
 _FINISH_REASONS: dict[str, FinishReason] = {"stop": "stop", "length": "length", "content_filter": "length"}
 _ADVICE = {
     400: "It refuses the request. Change or remove the field that it names with `extra_body` (null removes one).",
-    401: "_Put its key into an environment variable and name that one as `api_key_env`.",
+    401: "Put its key into an environment variable and name that one as `api_key_env`.",
     404: "Check the address and the model's name.",
     429: "Lower `max_in_flight`, or set `requests_per_minute`.",
 }
@@ -314,7 +314,7 @@ def _headers(api_key_env: str | None) -> dict[str, str]:
     key = os.environ.get(api_key_env, "").strip()
     if not key:
         raise SamplerError(
-            f"api_key_env: the environment variable {api_key_env} is not set. _Put the server's key there, "
+            f"api_key_env: the environment variable {api_key_env} is not set. Put the server's key there, "
             "or name no variable for a server without keys."
         )
     return {"Authorization": f"Bearer {key}"}
