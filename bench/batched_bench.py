@@ -1,7 +1,7 @@
 """llama.cpp's `llama-batched-bench`, built from llama-cpp-python's source distribution, run on the installed library.
 
-The program reads `--lora` and drops it; _APPLY_ADAPTERS is added, so that it measures what it was asked to. It also logs
-from a thread that now and then ends before the figures are out, so it prints them itself.
+The program reads `--lora` and drops it; _APPLY_ADAPTERS is added, so that it measures what it was asked to. It also
+logs from a thread that now and then ends before the figures are out, so it is made to print them itself.
 """
 
 from __future__ import annotations
