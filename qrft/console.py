@@ -81,6 +81,9 @@ class Terminal:
             f"{reasons['length']:.1%} by the length limit; {_new_ones(facts)}.",
             soft_wrap=True,
         )
+        if (speedup := facts.get("merged_speedup")) is not None:
+            faster = "merged into the base" if speedup > 1.02 else "applied at run time, as it was"
+            self.console.print(f"The adapter is faster {faster}: merged it runs at {speedup:.2f} times the speed.")
 
     def result(self, summary: Mapping[str, Any], run_dir: Path) -> None:
         """The table at the end of a run."""

@@ -152,6 +152,16 @@ def sample_command(function: Callable[..., None]) -> Callable[..., None]:
             click.option("--server", metavar="URL", help="For openai, such as http://localhost:8080/v1."),
             click.option("--chat", is_flag=True, help="For openai: send the prompt as a chat message."),
             click.option("--api-key-env", metavar="NAME", help="For openai: the environment variable with the key."),
+            click.option(
+                "--max-in-flight",
+                type=click.IntRange(1),
+                default=16,
+                show_default=True,
+                help="For openai: requests at once.",
+            ),
+            click.option(
+                "--requests-per-minute", type=click.FloatRange(0, min_open=True), help="For openai: at most so many."
+            ),
             click.option("--threads", type=click.IntRange(1), help="How many to use. [default: all cores]"),
             *RULES,
             click.option(

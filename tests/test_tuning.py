@@ -7,13 +7,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from models import make_adapter
 
 from qrft.errors import SamplerError
+from qrft.gguf.adapter import export_adapter
 from qrft.gguf.base import export_base
 from qrft.models import BUILTIN
 from qrft.sampling.messages import Request, SamplingParams
 from qrft.sampling.process import LlamaProcess
-from qrft.sampling.tuning import Work, tuned, work_of
+from qrft.sampling.tuning import Work, merged_speedup, tuned, work_of
 
 WORK = Work(num_prompt=16, num_new=16, num_samples=8)
 
@@ -64,3 +66,18 @@ def test_like_work_is_measured_once() -> None:
     requests = [Request(str(i), [5] * length, 1) for i, length in enumerate((90, 100, 300))]
     assert work_of(requests, 100, 512) == Work(128, 256, 128) == work_of(requests[:2], 70, 400)
     assert work_of([], 1, 1) == Work(1, 1, 1)
+
+
+def test_what_merging_the_adapter_would_gain_is_measured_and_kept(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    export_adapter(
+        make_adapter(tmp_path / "adapter", BUILTIN["tiny-base"]), BUILTIN["tiny-base"], tmp_path / "adapter.gguf"
+    )
+    arguments = (base, tmp_path / "adapter.gguf", WORK, 1)
+    gain = merged_speedup(*arguments)
+    (entry,) = json.loads((tmp_path / "qrft" / "sampling.json").read_bytes()).values()
+    speeds = entry["tokens_per_second"]
+    assert gain == speeds.pop("without the adapter") / max(speeds.values()) > 0
+    assert tuned(*arguments) == entry["settings"]

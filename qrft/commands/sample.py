@@ -37,7 +37,7 @@ class Source:
 
     base: a built-in model, a folder, a hub name, a .gguf, or with "openai" the model's name at the server.
     adapter: a peft folder, or a .gguf. tokenizer: for a .gguf, the folder of its Hugging Face tokenizer. parity:
-    compare llama.cpp's logits with transformers' once. The last three are the server's.
+    compare llama.cpp's logits with transformers' once. From `server` on: for "openai" only.
     """
 
     base: str
@@ -50,6 +50,8 @@ class Source:
     server: str | None = None
     chat: bool = False
     api_key_env: str | None = None
+    max_in_flight: int = 16
+    requests_per_minute: float | None = None
 
 
 @dataclass(frozen=True)
@@ -207,7 +209,8 @@ def _open(source: Source, model_dir: Path | None, prompt_ids: list[list[int]], w
     if source.sampler == "openai":
         from qrft.sampling.server import ServerSampler
 
-        return ServerSampler(source.server or "", source.base, chat=source.chat, api_key_env=source.api_key_env)
+        names = ("chat", "api_key_env", "max_in_flight", "requests_per_minute")
+        return ServerSampler(source.server or "", source.base, **{name: getattr(source, name) for name in names})
     assert model_dir is not None
     if source.sampler == "transformers":
         from qrft.sampling.torch_sampler import TransformersSampler

@@ -14,7 +14,7 @@ from typing import Any
 
 from qrft.sampling.messages import Completion, Request, SamplingParams, Stats
 from qrft.sampling.process import LlamaProcess, run_shares
-from qrft.sampling.tuning import Work, tuned
+from qrft.sampling.tuning import Work, merged_speedup, tuned
 
 _TINY = 64 * 2**20  # bytes of a base that every process may load for itself, and that needs no measurement
 
@@ -76,6 +76,10 @@ def open_sampler(
     if cores > 1 and is_tiny:
         return LlamaPool(base_gguf, adapter_gguf, num_processes=cores, n_threads=1, **settings)
     chosen = {name: value for name, value in settings.items() if value is not None}
-    if work is not None and not is_tiny and not {"n_seq_max", "kv_unified"} & chosen.keys():
-        chosen = {**tuned(base_gguf, adapter_gguf, work, cores), **chosen}
-    return LlamaProcess(base_gguf, adapter_gguf, n_threads=cores, **chosen)
+    if work is None or is_tiny or {"n_seq_max", "kv_unified"} & chosen.keys():
+        return LlamaProcess(base_gguf, adapter_gguf, n_threads=cores, **chosen)
+    chosen = {**tuned(base_gguf, adapter_gguf, work, cores), **chosen}
+    process = LlamaProcess(base_gguf, adapter_gguf, n_threads=cores, **chosen)
+    if adapter_gguf is not None:
+        process.merged_speedup = merged_speedup(base_gguf, adapter_gguf, work, cores)
+    return process

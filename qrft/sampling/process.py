@@ -60,6 +60,7 @@ class LlamaProcess:
             if path is not None and not path.is_file():
                 raise SamplerError(f"{path}: not found. Expected a GGUF file; export the model first.")
         self.stats = Stats()  # of the latest `generate`
+        self.merged_speedup: float | None = None  # how many times as fast a merged adapter would be, where measured
         self._hang_seconds = hang_seconds
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed in close(); a file needs no one to empty it
         self._process, self._commands, self._answers = _start(self._log)

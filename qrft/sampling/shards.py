@@ -48,6 +48,7 @@ class Meter:
     num_tokens: int = 0
     seconds: float = 0.0
     finished: Stats | None = None  # of the shards before
+    merged_speedup: float | None = None  # LlamaProcess's
 
     def note(self, stats: Stats) -> str:
         words = [f"{self.num_tokens / self.seconds:,.0f} tokens/s"] if self.seconds else []
@@ -61,6 +62,8 @@ class Meter:
         facts = {"num_new": self.num_samples, "seconds": self.seconds}
         if self.num_samples:
             facts["tokens_per_second"] = self.num_tokens / self.seconds
+        if self.merged_speedup is not None:
+            facts["merged_speedup"] = self.merged_speedup
         return {**facts, **_shares(self.finished or Stats())}
 
 
@@ -89,6 +92,7 @@ def collect(job: Job, rounds: Rounds, folder: Path, progress: Progress) -> dict[
                 if sampler is None:
                     progress(sum(rounds.num_samples.values()), rounds.num_wanted, "opening the model")
                     sampler = stack.enter_context(closing(job.open()))
+                    meter.merged_speedup = getattr(sampler, "merged_speedup", None)
                 table = to_table(list(_watched(job, sampler, rounds, shard, meter, progress)), shard, job)
                 _write(table, path)
             rounds.add(table)

@@ -24,6 +24,8 @@ from qrft.store import write_atomic
 Settings = dict[str, Any]  # of LlamaProcess
 
 _LIVE = (16, 32, 64, 127)
+_LAYOUT = 2  # of what is kept
+_ALONE = "without the adapter"
 _STEPS = 16  # measured, after the prompts
 _HEADER_BYTES = 2**20  # of a GGUF: names and shapes of its tensors; the speed does not depend on their values
 
@@ -52,6 +54,20 @@ def tuned(base_gguf: Path, adapter_gguf: Path | None, work: Work, n_threads: int
 
     Raises SamplerError when the model can't be sampled at all.
     """
+    return dict(_measured(base_gguf, adapter_gguf, work, n_threads)["settings"])
+
+
+def merged_speedup(base_gguf: Path, adapter_gguf: Path, work: Work, n_threads: int) -> float:
+    """How many times as fast the base alone is, which is what merging the adapter into it would give.
+
+    Measured with the settings of `tuned`, and kept with them. Raises SamplerError like it.
+    """
+    speeds = _measured(base_gguf, adapter_gguf, work, n_threads)["tokens_per_second"]
+    alone: float = speeds.pop(_ALONE)
+    return float(alone / max(speeds.values()))
+
+
+def _measured(base_gguf: Path, adapter_gguf: Path | None, work: Work, n_threads: int) -> dict[str, Any]:
     path = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "qrft" / "sampling.json"
     kept, key = _read(path), _key(base_gguf, adapter_gguf, work, n_threads)
     if key not in kept:
@@ -59,7 +75,7 @@ def tuned(base_gguf: Path, adapter_gguf: Path | None, work: Work, n_threads: int
         kept = {**_read(path), key: {"settings": settings, "tokens_per_second": speeds}}
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(path, json.dumps(kept, indent=1))
-    return dict(kept[key]["settings"])
+    return dict(kept[key])
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -74,7 +90,7 @@ def _key(base_gguf: Path, adapter_gguf: Path | None, work: Work, n_threads: int)
     with base_gguf.open("rb") as file:
         header = hashlib.blake2b(file.read(_HEADER_BYTES), digest_size=8).hexdigest()
     sizes = [path.stat().st_size if path else 0 for path in (base_gguf, adapter_gguf)]
-    parts = [header, *sizes, *astuple(work), n_threads, _processor(), version("llama-cpp-python")]
+    parts = [_LAYOUT, header, *sizes, *astuple(work), n_threads, _processor(), version("llama-cpp-python")]
     return " ".join(map(str, parts))
 
 
@@ -109,6 +125,9 @@ def _fastest(
                 best, best_speed = settings, speed
         if best_speed == before:
             break
+    if adapter_gguf is not None:
+        with LlamaProcess(base_gguf, n_threads=n_threads, **best) as process:
+            speeds[_ALONE] = round(_tokens_per_second(process, best["n_seq_max"], work), 1)
     return best, speeds
 
 
