@@ -66,7 +66,8 @@ class StepTrainer(Trainer):
         Raises NotFinite before the weights change, and ModelError when one example alone does not fit into memory.
         """
         indices: list[int] = inputs
-        model.train()
+        if not model.training:  # it goes through all modules
+            model.train()
         accelerator = self.accelerator
         mine = schedule.share(indices, self.lengths, accelerator.num_processes, accelerator.process_index)
         num_targets = sum(_num_targets(self.examples[i]) for i in indices)
