@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -104,6 +105,7 @@ class StepTrainer(Trainer):
 
     def _make_rows_smaller(self) -> None:
         self.model.zero_grad()
+        gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         num_tokens = sum(self.lengths[i] for i in self.row)
