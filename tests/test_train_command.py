@@ -283,6 +283,12 @@ def test_bases_that_can_not_be_trained(tmp_path: Path) -> None:
     assert fails(1, "prompt=chat").startswith(f"{TINY}: prompt chat: its tokenizer has no chat template.")
 
 
+def test_a_loss_that_is_no_number_names_the_step_and_its_rows() -> None:
+    message = fails(1, "learning_rate=1e30", "num_epochs=4", "micro_batch_size=4", "warmup_ratio=0")
+    assert "is not a finite number" in message and "Lower train.learning_rate" in message
+    assert message.count("d.jsonl:") == 4, "a step's batch is four rows"
+
+
 # ------------------------------------------------------------------------------------------------------ chat prompts
 
 
