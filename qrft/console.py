@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,15 @@ from rich.table import Column, Table
 
 if TYPE_CHECKING:
     from qrft.pipeline import Step
+
+
+class _Lines(logging.Handler):
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self.console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.console.print(record.getMessage(), markup=False, soft_wrap=True)
 
 
 class Terminal:
@@ -46,9 +56,22 @@ class Terminal:
             console=self.console,
             refresh_per_second=4,
         )
-        with bar:
+        with bar, self.messages():
             task = bar.add_task(name, total=None, note="")
             yield lambda done, total, note: bar.update(task, completed=done, total=total, note=note)
+
+    @contextmanager
+    def messages(self) -> Iterator[None]:
+        """What qrft logs in the meantime, such as an example of a training, as lines above the bar."""
+        logger, handler = logging.getLogger("qrft"), _Lines(self.console)
+        level = logger.level
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
+        try:
+            yield
+        finally:
+            logger.removeHandler(handler)
+            logger.setLevel(level)
 
     def facts(self, facts: Mapping[str, Any]) -> None:
         """What `grade`, `curate` and `evaluate` found: counts, means, statuses, and shares with their intervals."""
@@ -84,6 +107,17 @@ class Terminal:
         if (speedup := facts.get("merged_speedup")) is not None:
             faster = "merged into the base" if speedup > 1.02 else "applied at run time, as it was"
             self.console.print(f"The adapter is faster {faster}: merged it runs at {speedup:.2f} times the speed.")
+
+    def trained(self, facts: Mapping[str, Any], folder: Path) -> None:
+        """What `qrft train` made, in one line."""
+        new = "" if facts["is_new"] else " It was there: nothing to do."
+        self.console.print(
+            f"{folder}: {facts['num_examples']:,} examples, {facts['num_dropped']:,} left out, {facts['num_cut']:,} cut, "
+            f"{facts['num_steps']:,} steps, {facts['num_tokens']:,} tokens in {facts['seconds']:,.0f} s: "
+            f"{facts['tokens_per_second']:,.0f} tokens/s, {facts['padding_share']:.1%} padding, at most "
+            f"{facts['peak_memory_bytes'] / 2**30:.1f} GiB; loss {facts['final_loss']:.3f}.{new}",
+            soft_wrap=True,
+        )
 
     def result(self, summary: Mapping[str, Any], run_dir: Path) -> None:
         """The table at the end of a run."""
