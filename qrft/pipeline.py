@@ -3,25 +3,26 @@
     problems ─┬─► train (sft) ─► export ─► sample ─► grade ─► curate ─► train (rft) ─► export ─► evaluate ─► report
               └──────────────────────────────────────────────────────────────────────────────────▲
 
-`plan` runs nothing: it says which steps a recipe needs. `execute` runs what the store lacks.
+`plan` runs nothing: it says which steps a recipe needs, of one run (`plan_run`, the flow) or of all runs of a sweep.
+`execute` runs what the store lacks; steps that are equal, in several runs too, are one artifact.
 """
 
 from __future__ import annotations
 
 import resource
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field, replace
+from functools import cache, cached_property
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from qrft import models, store
 from qrft.core import latex
 from qrft.recipe import BUILTIN_PROBLEMS, Recipe, Until, dump, local_path
-from qrft.stages import curate, evaluate, export, grade, problems, report, sample, train
+from qrft.stages import curate, evaluate, export, grade, problems, report, sample, sweep, train
 from qrft.store import Store
 
 STAGES: dict[str, ModuleType] = {
@@ -33,6 +34,7 @@ STAGES: dict[str, ModuleType] = {
     "grade": grade,
     "evaluate": evaluate,
     "report": report,
+    "sweep": sweep,
 }
 
 
@@ -62,82 +64,212 @@ class Step:
         return store.digest(self.stage, STAGES[self.stage].VERSION, self.config, inputs)
 
 
-def plan(recipe: Recipe, model: Path) -> list[Step]:
-    """The steps of a recipe, each after what it reads. `model` is the base model's folder."""
+def plan(recipe: Recipe, models: Path | Mapping[str, Path]) -> list[Step]:
+    """The steps of a recipe, each after what it reads: of a sweep every run's, then those of the table of all.
+
+    models: the folder of each base model that the recipe names; of a recipe with a single one, its folder.
+    """
+    source = cache(Source)  # so that what many runs read is hashed once
+    variants = recipe.variants()
+    runs = [plan_run(one.recipe, one.name, models, source) for one in variants]
+    if not recipe.sweep and not recipe.models:
+        return runs[0]
+    steps: list[Step] = []
+    rows: list[dict[str, Any]] = []
+    reports: dict[str, Step] = {}
+    for one, run in zip(variants, runs, strict=True):
+        for step in run:
+            steps.append(replace(step, name=f"{one.name}/{step.name}".lstrip("/")))
+            if step.stage == "report":
+                model = step.name.rpartition("/")[0] or one.recipe.base_model
+                reports[f"{len(rows)}"] = step
+                rows.append({"variant": one.name, "model": model, "settings": one.settings})
+    return [*steps, Step("sweep", "sweep", {"rows": rows}, dict(reports))]
+
+
+def plan_run(
+    recipe: Recipe, name: str, models: Path | Mapping[str, Path], source: Callable[[Path], Source]
+) -> list[Step]:
+    """The flow: one run, of one model or of several."""
     steps: list[Step] = []
 
     def step(name: str, stage: str, config: Mapping[str, Any], **inputs: Step | Source) -> Step:
         steps.append(Step(name, stage, config, inputs))
         return steps[-1]
 
-    base = Source(model)
-    prompt = {"prompt": recipe.prompt}
-    sampling = {**prompt, **recipe.sample.model_dump(), "seed": recipe.seed}
-    greedy = {**sampling, "num_samples": 1, "temperature": 0.0, "top_p": 1.0, "top_k": 0, "seed": 0}
-    greedy |= {"min_p": 0.0, "until": Until().model_dump(), "max_new_tokens": recipe.evaluate.max_new_tokens}
-    rules = {"rules": recipe.grade.model_dump()}
-    # Once Math-Verify is there, expressions are judged that were not before.
-    grading = {**rules, "judges_expressions": recipe.grade.mode != "paper" and latex.is_available()}
+    train_set = problem_set(step, recipe, "train", source)
+    test_set = problem_set(step, recipe, "test", source)
+    lanes = {}
+    for place, (model, own) in enumerate(recipe.by_model().items()):
+        folder = models if isinstance(models, Path) else models[str(own.base_model)]
+        lanes[model] = Lane(step, own, model, place, source(folder), train_set, test_set, source)
+    pool = [lanes[model] for model in recipe.curate.pool]
+    tuned = [lanes[model] for model in recipe.tuned]
 
-    def training(stage: str, rows: Step) -> Step:
-        config = recipe.train_config(stage).model_dump(exclude={"checkpoint_minutes"})  # type: ignore[arg-type]
-        return step(f"{stage}/train", "train", {**config, **prompt, "seed": recipe.seed}, model=base, training=rows)
-
-    def exported(stage: str, adapter: Step) -> dict[str, Step | Source]:
-        """What a tuned model is sampled from: the base with the adapter applied to it, or a merged file of its own."""
-        inputs: dict[str, Step | Source] = {"model": base, "adapter": adapter, "problems": test_set}
-        if recipe.gguf.merge:
-            return {"base": step(f"{stage}/gguf", "export", as_quantized, **inputs)}
-        return {"base": base_gguf, "adapter": step(f"{stage}/gguf", "export", prompt, base=base_gguf, **inputs)}
-
-    def greedy_answers(name: str, **gguf: Step | Source) -> dict[str, Step | Source]:
-        config = {**greedy, "model": name}
-        answers = step(f"{name}/test-samples", "sample", config, model=base, problems=test_set, **gguf)
-        graded = step(f"{name}/test-graded", "grade", grading, samples=answers, problems=test_set)
-        return {name: answers, f"{name}-graded": graded}
-
-    train_set = problem_set(step, recipe, "train")
-    test_set = problem_set(step, recipe, "test")
-    as_quantized = {**prompt, "quant": recipe.gguf.quant}
-    base_gguf: Step | Source
-    if recipe.gguf.file is None:
-        base_gguf = step("base/gguf", "export", as_quantized, model=base, problems=test_set)
-    else:  # used where it lies; the step only checks it
-        base_gguf = Source(local_path(recipe.gguf.file))
-        step("base/gguf", "export", prompt, model=base, file=base_gguf, problems=test_set)
-
+    for lane in lanes.values():
+        lane.export_base()
     gold = step("sft/training", "curate", {}, problems=train_set)  # nothing to choose among
-    sft = training("sft", gold)
-    sft_gguf = exported("sft", sft)
-
-    # What counts as enough paths is up to the rules.
-    sampled = {**sampling, "model": "sft", **(grading if recipe.sample.until != Until() else {})}
-    samples = step("round-1/samples", "sample", sampled, model=base, problems=train_set, **sft_gguf)
-    graded = step("round-1/graded", "grade", grading, samples=samples, problems=train_set)
-    choice = {**recipe.curate.model_dump(), **rules}
-    paths = step("round-1/training", "curate", choice, problems=train_set, samples=samples, graded=graded)
-    rft = training("rft", paths)
-    rft_gguf = exported("rft", rft)
-
-    answers = {
-        **greedy_answers("base", base=base_gguf),
-        **greedy_answers("sft", **sft_gguf),
-        **greedy_answers("rft", **rft_gguf),
-    }
-    step("evaluation", "evaluate", {"models": ["base", "sft", "rft"]}, **answers)
-    everything = {s.name: s for s in steps}
-    step("report", "report", {"name": recipe.name, "recipe": recipe.model_dump(mode="json")}, **everything)
+    for lane in lanes.values():
+        lane.train("sft", gold)
+    for number in range(1, recipe.rounds + 1):
+        for lane in lanes.values():
+            if (lane in pool or lane in tuned) and (number == 1 or lane in tuned):  # else nothing new to sample from
+                lane.sample(number)
+        together = choose(step, f"round-{number}/training", recipe, train_set, pool) if pool else None
+        for lane in tuned:
+            paths = together or choose(step, lane.named(f"round-{number}/training"), recipe, train_set, [lane])
+            lane.train("rft" if number == recipe.rounds else f"round-{number}", paths)
+    evaluations = {lane: lane.evaluate() for lane in lanes.values()}
+    everything = list(steps)
+    for lane in lanes.values():
+        lane.report(name, everything, evaluations[lane], recipe)
     return steps
 
 
-def problem_set(step: Callable[..., Step], recipe: Recipe, split: str) -> Step:
+@dataclass(eq=False)
+class Lane:
+    """One model's way through a run: what it is now, and what was sampled from it so far."""
+
+    step: Callable[..., Step]
+    recipe: Recipe  # of this model alone
+    model: str  # its name in the run, "" where it is the only one
+    place: int  # among the models
+    base: Source
+    train_set: Step
+    test_set: Step
+    source: Callable[[Path], Source]
+    base_gguf: Step | Source = field(init=False)
+    tuned: dict[str, dict[str, Step | Source]] = field(default_factory=dict)  # by stage, what is sampled
+    adapter: Step | None = None  # the newest
+    samples: dict[str, dict[str, Step]] = field(default_factory=dict)  # by where they come from, the newest last
+
+    def named(self, name: str) -> str:
+        return f"{self.model}/{name}" if self.model else name
+
+    @cached_property
+    def prompt(self) -> dict[str, Any]:
+        return {"prompt": self.recipe.prompt}
+
+    @cached_property
+    def grading(self) -> dict[str, Any]:
+        # Once Math-Verify is there, expressions are judged that were not before.
+        judges = self.recipe.grade.mode != "paper" and latex.is_available()
+        return {"rules": self.recipe.grade.model_dump(), "judges_expressions": judges}
+
+    @cached_property
+    def as_quantized(self) -> dict[str, Any]:
+        return {**self.prompt, "quant": self.recipe.gguf.quant}
+
+    def export_base(self) -> None:
+        inputs: dict[str, Step | Source] = {"model": self.base, "problems": self.test_set}
+        if self.recipe.gguf.file is None:
+            self.base_gguf = self.step(self.named("base/gguf"), "export", self.as_quantized, **inputs)
+        else:  # used where it lies; the step only checks it
+            self.base_gguf = self.source(local_path(self.recipe.gguf.file))
+            self.step(self.named("base/gguf"), "export", self.prompt, file=self.base_gguf, **inputs)
+
+    def train(self, stage: str, rows: Step) -> None:
+        """sft, rft, or the round whose model the next one samples."""
+        kind: Literal["sft", "rft"] = "sft" if stage == "sft" else "rft"
+        config = {**self.recipe.train_config(kind).model_dump(exclude={"checkpoint_minutes"}), **self.prompt}
+        inputs: dict[str, Step | Source] = {"model": self.base, "training": rows}
+        if self.recipe.rounds_from == "last" and self.adapter:
+            inputs["start"] = self.adapter
+        self.adapter = self.step(self.named(f"{stage}/train"), "train", {**config, "seed": self.recipe.seed}, **inputs)
+        self.tuned[stage] = self.exported(stage, self.adapter)
+
+    def exported(self, stage: str, adapter: Step) -> dict[str, Step | Source]:
+        """What a tuned model is sampled from: the base with the adapter applied to it, or a merged file of its own."""
+        inputs: dict[str, Step | Source] = {"model": self.base, "adapter": adapter, "problems": self.test_set}
+        name = self.named(f"{stage}/gguf")
+        if self.recipe.gguf.merge:
+            return {"base": self.step(name, "export", self.as_quantized, **inputs)}
+        adapter_gguf = self.step(name, "export", self.prompt, base=self.base_gguf, **inputs)
+        return {"base": self.base_gguf, "adapter": adapter_gguf}
+
+    def sample(self, number: int) -> None:
+        """Of the newest model, for the training problems; then grade."""
+        stage = list(self.tuned)[-1]
+        label = "sft" if number == 1 else f"rft-{number - 1}"
+        config = {**self.prompt, **self.recipe.sample.model_dump(), "seed": self.seed(number), "model": label}
+        if self.recipe.sample.until != Until():  # what counts as enough paths is up to the rules
+            config |= self.grading
+        if number > 1 and self.recipe.curate.first_samples:  # only a first round's samples serve other runs too
+            config["num_samples"] = self.recipe.curate.first_samples
+        name, problems = self.named(f"round-{number}"), self.train_set
+        made = self.step(f"{name}/samples", "sample", config, model=self.base, problems=problems, **self.tuned[stage])
+        graded = self.step(f"{name}/graded", "grade", self.grading, samples=made, problems=problems)
+        self.samples[self.named(label)] = {"samples": made, "graded": graded}
+
+    def seed(self, number: int) -> int:
+        """Random streams of its own for each model and round: with shared ones similar models sample similar paths,
+        and a pool of them would hold fewer than it could."""
+        return (self.recipe.seed + 1_000_003 * (self.place + 1_000 * (number - 1))) % 2**32
+
+    def evaluate(self) -> Step:
+        answers = self.greedy_answers("base", base=self.base_gguf)
+        kinds = ["base", *(stage for stage in self.tuned if stage in ("sft", "rft"))]
+        for kind in kinds[1:]:
+            answers |= self.greedy_answers(kind, **self.tuned[kind])
+        return self.step(self.named("evaluation"), "evaluate", {"models": kinds}, **answers)
+
+    def greedy_answers(self, name: str, **gguf: Step | Source) -> dict[str, Step | Source]:
+        config = {**self.prompt, **self.recipe.sample.model_dump(), "model": name, "num_samples": 1, "seed": 0}
+        config |= {"temperature": 0.0, "top_p": 1.0, "top_k": 0, "min_p": 0.0, "until": Until().model_dump()}
+        config |= {"max_new_tokens": self.recipe.evaluate.max_new_tokens}
+        inputs = {"model": self.base, "problems": self.test_set, **gguf}
+        answers = self.step(self.named(f"{name}/test-samples"), "sample", config, **inputs)
+        graded = self.step(
+            self.named(f"{name}/test-graded"), "grade", self.grading, samples=answers, problems=self.test_set
+        )
+        return {name: answers, f"{name}-graded": graded}
+
+    def report(self, variant: str, steps: Sequence[Step], evaluation: Step, recipe: Recipe) -> None:
+        """Of all that this model's evaluation stands on, under the names of a run of its own."""
+        own, used = self.named(""), beneath(evaluation)
+        inputs = {
+            step.name.removeprefix(own): step for step in steps if step.name.startswith(own) or step.digest in used
+        }
+        title = "/".join(filter(None, [self.recipe.name, variant, self.model]))
+        config = {"name": title, "recipe": recipe.model_dump(mode="json"), "paper": self.recipe.paper.model_dump()}
+        self.step(self.named("report"), "report", config, **inputs)
+
+
+def choose(step: Callable[..., Step], name: str, recipe: Recipe, problems: Step, lanes: Sequence[Lane]) -> Step:
+    """The training table of gold solutions and of what was sampled in these lanes, selected from together."""
+    config = {**recipe.curate.model_dump(exclude={"pool", "first_samples"}), "rules": recipe.grade.model_dump()}
+    if recipe.curate.first_samples:
+        config["first_samples"] = recipe.curate.first_samples
+    found: dict[str, dict[str, Step]] = {}
+    for lane in lanes:
+        newest = list(lane.samples)[-1:]
+        found |= {key: lane.samples[key] for key in (lane.samples if recipe.rounds_pool == "all" else newest)}
+    if len(found) == 1:
+        return step(name, "curate", config, problems=problems, **next(iter(found.values())))
+    inputs = {f"{key}/{kind}": made for key, pair in found.items() for kind, made in pair.items()}
+    return step(name, "curate", {**config, "sources": list(found)}, problems=problems, **inputs)
+
+
+def beneath(step: Step) -> set[str]:
+    """The digests of a step and of all that it stands on."""
+    found, above = {step.digest}, [step]
+    while above:
+        for source in above.pop().inputs.values():
+            if isinstance(source, Step) and source.digest not in found:
+                found.add(source.digest)
+                above.append(source)
+    return found
+
+
+def problem_set(step: Callable[..., Step], recipe: Recipe, split: str, source: Callable[[Path], Source]) -> Step:
     """The step that draws or reads the train or the test problems."""
     name = getattr(recipe.problems, split)
-    num_problems = getattr(recipe.problems, f"num_{split}")
+    config = {"num_problems": getattr(recipe.problems, f"num_{split}")}
+    if split == "train" and recipe.problems.train_fraction < 1:
+        config |= {"fraction": recipe.problems.train_fraction, "fraction_seed": recipe.seed}
     if name in BUILTIN_PROBLEMS:
-        config = {"set": name, "seed": recipe.problems.seed, "num_problems": num_problems}
-        return step(f"problems/{split}", "problems", config)
-    return step(f"problems/{split}", "problems", {"num_problems": num_problems}, file=Source(local_path(name)))
+        return step(f"problems/{split}", "problems", {"set": name, "seed": recipe.problems.seed, **config})
+    return step(f"problems/{split}", "problems", config, file=source(local_path(name)))
 
 
 class Watcher(Protocol):
@@ -152,6 +284,9 @@ def execute(steps: list[Step], root: Store, run_dir: Path, recipe: Recipe, watch
     """Runs what the store lacks and links everything into the run folder; returns the artifact of each step."""
     with store.lock(run_dir):
         store.write_atomic(run_dir / "recipe.yaml", dump(recipe))
+        for variant in recipe.variants() if recipe.sweep else ():
+            (run_dir / variant.name).mkdir(parents=True, exist_ok=True)
+            store.write_atomic(run_dir / variant.name / "recipe.yaml", dump(variant.recipe))
         root.tidy()
         watcher.plan([(step, root.has(step.stage, step.digest)) for step in steps])
         done: dict[str, Path] = {}
@@ -160,8 +295,8 @@ def execute(steps: list[Step], root: Store, run_dir: Path, recipe: Recipe, watch
                 run_step(step, root, done, recipe, watcher)
             done[step.digest] = root.path(step.stage, step.digest)
             store.link(done[step.digest], run_dir / step.name)
-        for name in report.OUTPUTS:
-            store.link(done[steps[-1].digest] / name, run_dir / name)
+            for name in getattr(STAGES[step.stage], "OUTPUTS", ()):
+                store.link(done[step.digest] / name, (run_dir / step.name).parent / name)
     return {step.name: done[step.digest] for step in steps}
 
 

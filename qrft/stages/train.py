@@ -16,7 +16,8 @@ VERSION = 1
 
 
 def run(inputs: Inputs, out: Path, config: Config, progress: Progress) -> Report:
-    """Writes adapter/ (peft) and loss.jsonl. An example longer than `max_length` is left out, and counted."""
+    """Writes adapter/ (peft) and loss.jsonl; goes on from the adapter of the input `start`, where there is one.
+    An example longer than `max_length` is left out, and counted."""
     import torch
 
     progress(0, 1, "loading the model")
@@ -30,7 +31,7 @@ def run(inputs: Inputs, out: Path, config: Config, progress: Progress) -> Report
         inputs["model"],
         short,
         tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id,
-        config,
+        {**config, "start": inputs["start"] / "adapter" if "start" in inputs else None},
         out / "adapter",
         out / "partial",
         progress,

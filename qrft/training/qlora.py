@@ -48,12 +48,15 @@ def load_base(model_dir: Path, quantization: str) -> PreTrainedModel:
 
 
 def add_lora(model: PreTrainedModel, config: Mapping[str, Any]) -> Any:
-    """Wraps the model with new LoRA adapters; the random initialisation is the caller's seed."""
+    """Wraps the model with new LoRA adapters, whose random initialisation is the caller's seed, or with those of the
+    folder config["start"], to be trained further."""
     import torch
-    from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
+    from peft import LoraConfig, PeftModel, get_peft_model, prepare_model_for_kbit_training
 
     if config["quantization"] == "nf4":
         model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=torch.cuda.is_available())  # type: ignore[no-untyped-call]
+    if config.get("start"):
+        return PeftModel.from_pretrained(model, config["start"], is_trainable=True)
     lora = LoraConfig(
         r=config["lora_r"],
         lora_alpha=config["lora_alpha"],
