@@ -226,9 +226,10 @@ class Lane:
 
     def report(self, variant: str, steps: Sequence[Step], evaluation: Step, recipe: Recipe) -> None:
         """Of all that this model's evaluation stands on, under the names of a run of its own."""
-        own, used = self.named(""), beneath(evaluation)
+        own = {step.name: step for step in steps if step.name.startswith(self.named(""))}
+        used = beneath(evaluation) - {step.digest for step in own.values()}
         inputs = {
-            step.name.removeprefix(own): step for step in steps if step.name.startswith(own) or step.digest in used
+            step.name.removeprefix(self.named("")): step for step in steps if step.name in own or step.digest in used
         }
         title = "/".join(filter(None, [self.recipe.name, variant, self.model]))
         config = {"name": title, "recipe": recipe.model_dump(mode="json"), "paper": self.recipe.paper.model_dump()}
@@ -288,11 +289,16 @@ def execute(steps: list[Step], root: Store, run_dir: Path, recipe: Recipe, watch
             (run_dir / variant.name).mkdir(parents=True, exist_ok=True)
             store.write_atomic(run_dir / variant.name / "recipe.yaml", dump(variant.recipe))
         root.tidy()
-        watcher.plan([(step, root.has(step.stage, step.digest)) for step in steps])
+        is_there = {step.digest: root.has(step.stage, step.digest) for step in steps}
+        watcher.plan([(step, is_there[step.digest]) for step in steps])
+        num_missing, number = sum(not found for found in is_there.values()), 0
         done: dict[str, Path] = {}
         for step in steps:
             if not root.has(step.stage, step.digest):
-                run_step(step, root, done, recipe, watcher)
+                number += 1
+                # The name of a sweep's run would fill the line.
+                name = f"{number}/{num_missing} {step.name.partition('/')[2]}" if recipe.sweep else step.name
+                run_step(step, name, root, done, recipe, watcher)
             done[step.digest] = root.path(step.stage, step.digest)
             store.link(done[step.digest], run_dir / step.name)
             for name in getattr(STAGES[step.stage], "OUTPUTS", ()):
@@ -300,7 +306,7 @@ def execute(steps: list[Step], root: Store, run_dir: Path, recipe: Recipe, watch
     return {step.name: done[step.digest] for step in steps}
 
 
-def run_step(step: Step, root: Store, done: Mapping[str, Path], recipe: Recipe, watcher: Watcher) -> None:
+def run_step(step: Step, name: str, root: Store, done: Mapping[str, Path], recipe: Recipe, watcher: Watcher) -> None:
     """One stage, into a work folder that becomes the artifact by one rename."""
     inputs = {
         name: done[source.digest] if isinstance(source, Step) else source.path for name, source in step.inputs.items()
@@ -313,7 +319,7 @@ def run_step(step: Step, root: Store, done: Mapping[str, Path], recipe: Recipe, 
     }
     work = root.begin(step.stage, step.digest)
     start = time.monotonic()
-    with store.disk_errors(root.root), watcher.bar(step.name) as progress:
+    with store.disk_errors(root.root), watcher.bar(name) as progress:
         facts = STAGES[step.stage].run(inputs, work, settings, progress)
         root.commit(work, manifest(step, inputs, facts, time.monotonic() - start))
 

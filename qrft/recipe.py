@@ -64,7 +64,7 @@ Linear = Literal["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj",
 
 
 # A share may be written 1/8.
-Share = Annotated[float, BeforeValidator(sweep.number), Field(gt=0, le=1)]
+Share = Annotated[float, Field(gt=0, le=1), BeforeValidator(sweep.number)]
 Percent = Annotated[float, Field(ge=0, le=100)]
 
 
@@ -457,7 +457,8 @@ class Variant(NamedTuple):
 
 MODEL_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,39}")  # a folder's; with a dot, --set could not name it
 ADAPTER_SHAPE = ("adapter", "target_modules", "use_rslora", "quantization")
-KEYS = key_paths(Recipe.model_json_schema())
+SCHEMA = Recipe.model_json_schema()
+KEYS = key_paths(SCHEMA)
 REQUIRED = ("name", "base_model", "problems")
 
 
@@ -569,7 +570,7 @@ def _faults_of(values: dict[str, Any]) -> list[tuple[yaml_lines.KeyPath, str]]:
     try:
         Recipe.model_validate(values)
     except ValidationError as errors:
-        found += value_faults(errors, Recipe.model_json_schema(), values)
+        found += value_faults(errors, SCHEMA, values)
     return found
 
 

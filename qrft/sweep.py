@@ -62,7 +62,7 @@ def substituted(values: Values, settings: Values, sweep: Mapping[str, Sequence[A
     changed = {key: value for key, value in values.items() if key != "sweep"}
     for key, value in settings.items():
         path = matches(key, keys)[0]
-        if path == SAMPLES:
+        if path == SAMPLES and all(isinstance(count, int) for count in sweep[key]):
             most = max(sweep[key])
             changed = _put(_put(changed, SAMPLES, most), FIRST, value if value < most else None)
         else:
@@ -98,23 +98,34 @@ def faults(values: Values, keys: Sequence[str], check: Check) -> Iterator[tuple[
     given = values.get("sweep")
     lists = given.items() if isinstance(given, dict) else ()  # what is no list is the recipe's schema's to refuse
     sweep = {key: listed for key, listed in lists if isinstance(listed, list) and listed}
-    if not sweep:
-        return
-    plain = {key: value for key, value in values.items() if key != "sweep"}
-    known = check(plain)
     good = {}
     for key, listed in sweep.items():
-        found = [*_key_faults(key, sweep, keys)] or [*_list_faults(key, listed)]
-        if not found:
-            found = [*_value_faults(key, listed, plain, keys, known, check)]
+        found = [*_key_faults(key, sweep, keys), *_list_faults(listed)]
+        yield from ((("sweep", key), text) for text in found)
         if not found:
             good[key] = listed
-        yield from ((("sweep", key), text) for text in found)
     num_runs = math.prod(map(len, good.values()))
     if num_runs > MAX_RUNS:
         yield ("sweep",), f"makes {num_runs:,} runs. Allowed: at most {MAX_RUNS:,}"
-    elif len(good) > 1:
-        yield from _combination_faults(good, plain, keys, known, check)
+    elif good:
+        yield from _run_faults(good, values, keys, check)
+
+
+def _run_faults(
+    sweep: Mapping[str, Sequence[Any]], values: Values, keys: Sequence[str], check: Check
+) -> Iterator[tuple[KeyPath, str]]:
+    """Of each value the first fault in a run with it, and the first run whose values can't be together."""
+    paths = {matches(key, keys)[0]: key for key in sweep}
+    known = check({key: value for key, value in values.items() if key != "sweep"})
+    told = set()
+    for name, settings in combinations(sweep):
+        for place, text in check(substituted(values, settings, sweep, keys)):
+            if (place, text) in known:
+                continue
+            key = next((key for path, key in paths.items() if f"{dotted(place)}.".startswith(f"{path}.")), None)
+            if (key, value := _word(settings[key]) if key else "") not in told:
+                told.add((key, value))
+                yield (("sweep", key), text) if key else (("sweep",), f"{name}: {dotted(place)}: {text}")
 
 
 def _key_faults(key: str, sweep: Mapping[str, Any], keys: Sequence[str]) -> Iterator[str]:
@@ -133,31 +144,8 @@ def _key_faults(key: str, sweep: Mapping[str, Any], keys: Sequence[str]) -> Iter
         yield "found beside num_samples, which sets it. Allowed: one of the two"
 
 
-def _list_faults(key: str, listed: Sequence[Any]) -> Iterator[str]:
+def _list_faults(listed: Sequence[Any]) -> Iterator[str]:
     words = [_word(value) for value in listed]
     twice = next((word for place, word in enumerate(words) if word in words[:place]), None)
     if twice is not None:
         yield f"found {twice} twice. Allowed: each value once"
-
-
-def _value_faults(
-    key: str, listed: Sequence[Any], plain: Values, keys: Sequence[str], known: Faults, check: Check
-) -> Iterator[str]:
-    path = matches(key, keys)[0]
-    if path == SAMPLES and not all(isinstance(value, int) for value in listed):  # or no largest could be found
-        listed = [value for value in listed if not isinstance(value, int)]
-    for value in listed:
-        for place, text in check(_put(plain, path, number(value))):
-            if (place, text) not in known:
-                yield text if dotted(place) == path else f"{_word(value)}: {dotted(place)}: {text}"
-
-
-def _combination_faults(
-    sweep: Mapping[str, Sequence[Any]], plain: Values, keys: Sequence[str], known: Faults, check: Check
-) -> Iterator[tuple[KeyPath, str]]:
-    """The first combination that can't be; its values each can."""
-    for name, settings in combinations(sweep):
-        for place, text in check(substituted(plain, settings, sweep, keys)):
-            if (place, text) not in known:
-                yield ("sweep",), f"{name}: {dotted(place)}: {text}"
-                return

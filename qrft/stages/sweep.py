@@ -21,7 +21,8 @@ def run(inputs: Inputs, out: Path, config: Config, progress: Progress) -> Report
     rows = []
     for place, entry in enumerate(config["rows"]):
         summary = json.loads((inputs[str(place)] / "summary.json").read_bytes())
-        rows.append({"variant": entry["variant"], "model": entry["model"], **entry["settings"], **columns(summary)})
+        settings = {f"sweep.{key}": value for key, value in entry["settings"].items()}
+        rows.append({"variant": entry["variant"], "model": entry["model"], **settings, **columns(summary)})
     write_atomic(out / "sweep.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
     write_atomic(out / "sweep.csv", as_csv(rows))
     progress(len(rows), len(rows), "")
