@@ -15,7 +15,7 @@ from rich.table import Column, Table
 from qrft.report.words import plural
 
 if TYPE_CHECKING:
-    from qrft.pipeline import Step
+    from qrft.steps import Step
 
 MODELS = ("base", "sft", "rft")
 

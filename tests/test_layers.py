@@ -15,7 +15,7 @@ LAYERS = [
     {"recipe", "yaml_lines", "recipe_faults", "sweep", "store", "files", "prompts", "core", "models"},
     {"problems", "samples", "sampling", "training", "gguf", "stats", "report"},
     {"stages", "commands"},
-    {"pipeline"},
+    {"steps", "lane", "pipeline"},
     {"console", "run"},
     {"cli", "options", "__main__"},
 ]
