@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,8 +13,12 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Column, Table
 
+from qrft.report.words import plural
+
 if TYPE_CHECKING:
-    from qrft.pipeline import Step
+    from qrft.steps import Step
+
+MODELS = ("base", "sft", "rft")
 
 
 class _Lines(logging.Handler):
@@ -32,6 +37,8 @@ class Terminal:
         self.console = console or Console(highlight=False)
 
     def plan(self, rows: list[tuple[Step, bool]]) -> None:
+        if rows and rows[-1][0].stage == "sweep":
+            return self.plan_of_many(rows)
         missing = sum(not is_there for _, is_there in rows)
         table = Table("step", "stage", "reads", "", box=None, header_style="bold", padding=(0, 2, 0, 0))
         for step, is_there in rows:
@@ -41,6 +48,22 @@ class Terminal:
             f"\n{len(rows)} steps, {missing} to do.\n"
             if missing
             else f"\nAll {len(rows)} steps are there: nothing to do.\n"
+        )
+
+    def plan_of_many(self, rows: list[tuple[Step, bool]]) -> None:
+        """How many steps of each stage the runs have, and how many there are to do, equal ones done once."""
+        table = Table("stage", "steps", "distinct", "to do", box=None, header_style="bold", padding=(0, 2, 0, 0))
+        for column in table.columns[1:]:
+            column.justify = "right"
+        distinct = {step.digest: (step, is_there) for step, is_there in rows}
+        todo = [step.stage for step, is_there in distinct.values() if not is_there]
+        every, once = Counter(step.stage for step, _ in rows), Counter(step.stage for step, _ in distinct.values())
+        for stage, number in every.items():
+            table.add_row(stage, f"{number:,}", f"{once[stage]:,}", f"{todo.count(stage):,}")
+        self.console.print(table)
+        num_runs = len(rows[-1][0].config["rows"])
+        self.console.print(
+            f"\n{plural(num_runs, 'run')}, {len(rows):,} steps, {len(distinct):,} distinct, {len(todo):,} to do.\n"
         )
 
     @contextmanager
@@ -124,11 +147,13 @@ class Terminal:
         table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
         table.add_column(style="bold")
         table.add_row("", "accuracy", "95% interval", style="dim")
-        for model in ("base", "sft", "rft"):
-            row = summary[model]
-            table.add_row(model.upper(), f"{row['accuracy']:.1%}", f"{row['low']:.1%} to {row['high']:.1%}")
-        table.add_row("gain", f"{100 * summary['gain']:+.1f}", f"points, RFT over SFT; p = {summary['p_value']:.2g}")
-        table.add_row("paths", f"{summary['paths_per_problem']:.2f}", "new ones kept per problem, beside the gold one")
+        for model in MODELS:
+            if row := summary.get(model):
+                table.add_row(model.upper(), f"{row['accuracy']:.1%}", f"{row['low']:.1%} to {row['high']:.1%}")
+        if "rft" in summary:
+            p_value, paths = f"p = {summary['p_value']:.2g}", f"{summary['paths_per_problem']:.2f}"
+            table.add_row("gain", f"{100 * summary['gain']:+.1f}", f"points, RFT over SFT; {p_value}")
+            table.add_row("paths", paths, "new ones kept per problem, beside the gold one")
         self.console.print()
         self.console.print(table)
         self.console.print()
@@ -136,6 +161,20 @@ class Terminal:
             self.console.print(f"- {line}")
         self.console.print(f"\nSeconds: {spent(summary['seconds'])}")
         self.console.print(f"Report:  {run_dir / 'report.html'}", soft_wrap=True)
+
+    def rows(self, rows: Sequence[Mapping[str, Any]], run_dir: Path) -> None:
+        """The table at the end of a sweep, or of a run of several models: accuracies in percent."""
+        table = Table("run", "model", *(model.upper() for model in MODELS), "paths", box=None, header_style="bold")
+        for column in table.columns[2:]:
+            column.justify = "right"
+        for row in rows:
+            found = [row.get(f"{model}.accuracy") for model in MODELS]
+            shares = ["" if value is None else f"{value:.1%}" for value in found]
+            paths = f"{row['distinct_paths']:.2f}" if "distinct_paths" in row else ""
+            table.add_row(row["variant"], row["model"], *shares, paths)
+        self.console.print()
+        self.console.print(table)
+        self.console.print(f"\nTable: {run_dir / 'sweep.csv'}", soft_wrap=True)
 
 
 def _new_ones(facts: Mapping[str, Any]) -> str:

@@ -3,7 +3,8 @@
     problems ─┬─► train (sft) ─► export ─► sample ─► grade ─► curate ─► train (rft) ─► export ─► evaluate ─► report
               └──────────────────────────────────────────────────────────────────────────────────▲
 
-`plan` runs nothing: it says which steps a recipe needs. `execute` runs what the store lacks.
+`plan` runs nothing: it says which steps a recipe needs, of one run (`plan_run`, the flow) or of all runs of a sweep.
+`execute` runs what the store lacks; steps that are equal, in several runs too, are one artifact.
 """
 
 from __future__ import annotations
@@ -12,134 +13,78 @@ import resource
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Protocol
 
-from qrft import models, store
-from qrft.core import latex
-from qrft.recipe import BUILTIN_PROBLEMS, HOW_IT_GOES, Recipe, Until, dump, local_path
-from qrft.stages import curate, evaluate, export, grade, problems, report, sample, train
+from qrft import store
+from qrft.lane import Lane, choose, problem_set
+from qrft.recipe import HOW_IT_GOES, Recipe, dump
+from qrft.steps import STAGES, Source, Step
 from qrft.store import Store
 
-STAGES: dict[str, ModuleType] = {
-    "problems": problems,
-    "curate": curate,
-    "train": train,
-    "export": export,
-    "sample": sample,
-    "grade": grade,
-    "evaluate": evaluate,
-    "report": report,
-}
+
+def plan(recipe: Recipe, models: Path | Mapping[str, Path]) -> list[Step]:
+    """The steps of a recipe, each after what it reads: of a sweep every run's, then those of the table of all.
+
+    models: the folder of each base model that the recipe names; of a recipe with a single one, its folder.
+    """
+    source = cache(Source)  # so that what many runs read is hashed once
+    variants = recipe.variants()
+    runs = [plan_run(one.recipe, one.name, models, source) for one in variants]
+    if not recipe.sweep and not recipe.models:
+        return runs[0]
+    steps: list[Step] = []
+    rows: list[dict[str, Any]] = []
+    reports: dict[str, Step] = {}
+    for one, run in zip(variants, runs, strict=True):
+        for step in run:
+            steps.append(replace(step, name=f"{one.name}/{step.name}".lstrip("/")))
+            if step.stage == "report":
+                model = step.name.rpartition("/")[0] or one.recipe.base_model
+                reports[f"{len(rows)}"] = step
+                rows.append({"variant": one.name, "model": model, "settings": one.settings})
+    return [*steps, Step("sweep", "sweep", {"rows": rows}, dict(reports))]
 
 
-@dataclass(frozen=True)
-class Source:
-    """What comes from outside: a person's file, or a model's folder."""
-
-    path: Path
-
-    @cached_property
-    def digest(self) -> str:
-        return models.fingerprint(self.path)
-
-
-@dataclass(frozen=True)
-class Step:
-    """One stage with its settings and what it reads; its digest names its artifact in the store."""
-
-    name: str  # its place in the run folder
-    stage: str
-    config: Mapping[str, Any]
-    inputs: Mapping[str, Step | Source]
-
-    @cached_property
-    def digest(self) -> str:
-        inputs = {name: source.digest for name, source in self.inputs.items()}
-        return store.digest(self.stage, STAGES[self.stage].VERSION, self.config, inputs)
-
-
-def plan(recipe: Recipe, model: Path) -> list[Step]:
-    """The steps of a recipe, each after what it reads. `model` is the base model's folder."""
+def plan_run(
+    recipe: Recipe, name: str, models: Path | Mapping[str, Path], source: Callable[[Path], Source]
+) -> list[Step]:
+    """The flow: one run, of one model or of several."""
     steps: list[Step] = []
 
     def step(name: str, stage: str, config: Mapping[str, Any], **inputs: Step | Source) -> Step:
         steps.append(Step(name, stage, config, inputs))
         return steps[-1]
 
-    base = Source(model)
-    prompt = {"prompt": recipe.prompt}
-    sampling = {**prompt, **recipe.sample.model_dump(), "seed": recipe.seed}
-    greedy = {**sampling, "num_samples": 1, "temperature": 0.0, "top_p": 1.0, "top_k": 0, "seed": 0}
-    greedy |= {"min_p": 0.0, "until": Until().model_dump(), "max_new_tokens": recipe.evaluate.max_new_tokens}
-    rules = {"rules": recipe.grade.model_dump()}
-    # Once Math-Verify is there, expressions are judged that were not before.
-    grading = {**rules, "judges_expressions": recipe.grade.mode != "paper" and latex.is_available()}
+    train_set = problem_set(step, recipe, "train", source)
+    test_set = problem_set(step, recipe, "test", source)
+    lanes = {}
+    for place, (model, own) in enumerate(recipe.by_model().items()):
+        folder = models if isinstance(models, Path) else models[str(own.base_model)]
+        lanes[model] = Lane(step, own, model, place, source(folder), train_set, test_set, source)
+    pool = [lanes[model] for model in recipe.curate.pool]
+    tuned = [lanes[model] for model in recipe.tuned]
 
-    def training(stage: str, rows: Step) -> Step:
-        config = recipe.train_config(stage).model_dump(exclude=HOW_IT_GOES)  # type: ignore[arg-type]
-        return step(f"{stage}/train", "train", {**config, **prompt, "seed": recipe.seed}, model=base, training=rows)
-
-    def exported(stage: str, trained: Step) -> dict[str, Step | Source]:
-        """What a tuned model is sampled from: the base with the adapter applied to it, or a file of its own."""
-        if trained.config["adapter"] == "none":
-            return {"base": step(f"{stage}/gguf", "export", as_quantized, tuned=trained, problems=test_set)}
-        inputs: dict[str, Step | Source] = {"model": base, "adapter": trained, "problems": test_set}
-        if recipe.gguf.merge:
-            return {"base": step(f"{stage}/gguf", "export", as_quantized, **inputs)}
-        return {"base": base_gguf, "adapter": step(f"{stage}/gguf", "export", prompt, base=base_gguf, **inputs)}
-
-    def greedy_answers(name: str, **gguf: Step | Source) -> dict[str, Step | Source]:
-        config = {**greedy, "model": name}
-        answers = step(f"{name}/test-samples", "sample", config, model=base, problems=test_set, **gguf)
-        graded = step(f"{name}/test-graded", "grade", grading, samples=answers, problems=test_set)
-        return {name: answers, f"{name}-graded": graded}
-
-    train_set = problem_set(step, recipe, "train")
-    test_set = problem_set(step, recipe, "test")
-    as_quantized = {**prompt, "quant": recipe.gguf.quant}
-    base_gguf: Step | Source
-    if recipe.gguf.file is None:
-        base_gguf = step("base/gguf", "export", as_quantized, model=base, problems=test_set)
-    else:  # used where it lies; the step only checks it
-        base_gguf = Source(local_path(recipe.gguf.file))
-        step("base/gguf", "export", prompt, model=base, file=base_gguf, problems=test_set)
-
+    for lane in lanes.values():
+        lane.export_base()
     gold = step("sft/training", "curate", {}, problems=train_set)  # nothing to choose among
-    sft = training("sft", gold)
-    sft_gguf = exported("sft", sft)
-
-    # What counts as enough paths is up to the rules.
-    sampled = {**sampling, "model": "sft", **(grading if recipe.sample.until != Until() else {})}
-    samples = step("round-1/samples", "sample", sampled, model=base, problems=train_set, **sft_gguf)
-    graded = step("round-1/graded", "grade", grading, samples=samples, problems=train_set)
-    choice = {**recipe.curate.model_dump(), **rules}
-    paths = step("round-1/training", "curate", choice, problems=train_set, samples=samples, graded=graded)
-    rft = training("rft", paths)
-    rft_gguf = exported("rft", rft)
-
-    answers = {
-        **greedy_answers("base", base=base_gguf),
-        **greedy_answers("sft", **sft_gguf),
-        **greedy_answers("rft", **rft_gguf),
-    }
-    step("evaluation", "evaluate", {"models": ["base", "sft", "rft"]}, **answers)
-    everything = {s.name: s for s in steps}
-    step("report", "report", {"name": recipe.name, "recipe": recipe.model_dump(mode="json")}, **everything)
+    for lane in lanes.values():
+        lane.train("sft", gold)
+    for number in range(1, recipe.rounds + 1):
+        for lane in lanes.values():
+            if (lane in pool or lane in tuned) and (number == 1 or lane in tuned):  # else nothing new to sample from
+                lane.sample(number)
+        together = choose(step, f"round-{number}/training", recipe, train_set, pool) if pool else None
+        for lane in tuned:
+            paths = together or choose(step, lane.named(f"round-{number}/training"), recipe, train_set, [lane])
+            lane.train("rft" if number == recipe.rounds else f"round-{number}", paths)
+    evaluations = {lane: lane.evaluate() for lane in lanes.values()}
+    everything = list(steps)
+    for lane in lanes.values():
+        lane.report(name, everything, evaluations[lane], recipe)
     return steps
-
-
-def problem_set(step: Callable[..., Step], recipe: Recipe, split: str) -> Step:
-    """The step that draws or reads the train or the test problems."""
-    name = getattr(recipe.problems, split)
-    num_problems = getattr(recipe.problems, f"num_{split}")
-    if name in BUILTIN_PROBLEMS:
-        config = {"set": name, "seed": recipe.problems.seed, "num_problems": num_problems}
-        return step(f"problems/{split}", "problems", config)
-    return step(f"problems/{split}", "problems", {"num_problems": num_problems}, file=Source(local_path(name)))
 
 
 class Watcher(Protocol):
@@ -154,20 +99,30 @@ def execute(steps: list[Step], root: Store, run_dir: Path, recipe: Recipe, watch
     """Runs what the store lacks and links everything into the run folder; returns the artifact of each step."""
     with store.lock(run_dir):
         store.write_atomic(run_dir / "recipe.yaml", dump(recipe))
+        for variant in recipe.variants() if recipe.sweep else ():
+            (run_dir / variant.name).mkdir(parents=True, exist_ok=True)
+            store.write_atomic(run_dir / variant.name / "recipe.yaml", dump(variant.recipe))
         root.tidy()
-        watcher.plan([(step, root.has(step.stage, step.digest)) for step in steps])
+        is_there = {step.digest: root.has(step.stage, step.digest) for step in steps}
+        watcher.plan([(step, is_there[step.digest]) for step in steps])
+        num_missing, number = sum(not found for found in is_there.values()), 0
         done: dict[str, Path] = {}
         for step in steps:
             if not root.has(step.stage, step.digest):
-                run_step(step, root, done, recipe, watcher)
+                number += 1
+                # The name of a sweep's run would fill the line.
+                name = (
+                    f"{number}/{num_missing} {step.name.partition('/')[2] or step.name}" if recipe.sweep else step.name
+                )
+                run_step(step, name, root, done, recipe, watcher)
             done[step.digest] = root.path(step.stage, step.digest)
             store.link(done[step.digest], run_dir / step.name)
-        for name in report.OUTPUTS:
-            store.link(done[steps[-1].digest] / name, run_dir / name)
+            for name in getattr(STAGES[step.stage], "OUTPUTS", ()):
+                store.link(done[step.digest] / name, (run_dir / step.name).parent / name)
     return {step.name: done[step.digest] for step in steps}
 
 
-def run_step(step: Step, root: Store, done: Mapping[str, Path], recipe: Recipe, watcher: Watcher) -> None:
+def run_step(step: Step, name: str, root: Store, done: Mapping[str, Path], recipe: Recipe, watcher: Watcher) -> None:
     """One stage, into a work folder that becomes the artifact by one rename."""
     inputs = {
         name: done[source.digest] if isinstance(source, Step) else source.path for name, source in step.inputs.items()
@@ -180,7 +135,7 @@ def run_step(step: Step, root: Store, done: Mapping[str, Path], recipe: Recipe, 
     }
     work = root.begin(step.stage, step.digest)
     start = time.monotonic()
-    with store.disk_errors(root.root), watcher.bar(step.name) as progress:
+    with store.disk_errors(root.root), watcher.bar(name) as progress:
         facts = STAGES[step.stage].run(inputs, work, settings, progress)
         root.commit(work, manifest(step, inputs, facts, time.monotonic() - start))
 

@@ -6,16 +6,35 @@ makes values of the text, `qrft.recipe_faults` words what is wrong with them.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, overload
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar, overload
 
-from pydantic import BaseModel, ConfigDict, Field, GetPydanticSchema, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetPydanticSchema,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_core import PydanticCustomError, core_schema
 
-from qrft import yaml_lines
+from qrft import sweep, yaml_lines
 from qrft.errors import RecipeError
-from qrft.recipe_faults import BUILTIN_MODELS, BUILTIN_PROBLEMS, local_path, near_recipes, path_faults, value_faults
+from qrft.recipe_faults import (
+    BUILTIN_MODELS,
+    BUILTIN_PROBLEMS,
+    did_you_mean,
+    key_paths,
+    local_path,
+    near_recipes,
+    path_faults,
+    value_faults,
+)
 
 __all__ = [
     "BUILTIN_MODELS",
@@ -25,6 +44,7 @@ __all__ = [
     "Recipe",
     "Train",
     "Training",
+    "Variant",
     "dump",
     "json_schema",
     "load",
@@ -47,10 +67,14 @@ Linear = Literal["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj",
 
 
 Prompt = Literal["plain", "alpaca", "chat"]
+# A share may be written 1/8.
+Share = Annotated[float, Field(gt=0, le=1), BeforeValidator(sweep.number)]
+Percent = Annotated[float, Field(ge=0, le=100)]
 
 
-def _broken_rule(text: str) -> PydanticCustomError:
-    return PydanticCustomError("broken_rule", "{text}", {"text": text})
+def _broken_rule(text: str, *at: str) -> PydanticCustomError:
+    """at: the key inside the validated section that is wrong."""
+    return PydanticCustomError("broken_rule", "{text}", {"text": text, "at": at})
 
 
 class Problems(Section):
@@ -63,6 +87,10 @@ class Problems(Section):
         default=None, validate_default=True, description="How many of the test problems; null takes all."
     )
     seed: Seed = Field(default=0, description="Draws the problems of a generated set.")
+    train_fraction: Share = Field(
+        default=1.0,
+        description="Share of the training problems to use; drawn by seed, smaller within larger.",
+    )
 
     @field_validator("num_train", "num_test")
     @classmethod
@@ -292,10 +320,53 @@ class Curate(Section):
         default=None, description="Keep at most so many sampled paths of a problem; null keeps all."
     )
     dedup: bool = Field(default=True, description="Keep one path per list of equations; false keeps every right one.")
+    first_samples: Count | None = Field(
+        default=None, description="Look at the first so many samples of a problem (and model); null looks at all."
+    )
+    pool: Annotated[tuple[str, ...], Field(strict=False)] = Field(
+        default=(), description="Models whose samples are selected from together, for all; empty: each has its own."
+    )
 
 
 class Evaluate(Section):
     max_new_tokens: Count = Field(default=512, description="Longest completion, in tokens.")
+
+
+class RftTrain(Train):
+    models: Annotated[tuple[str, ...], Field(strict=False, min_length=1)] = Field(
+        default=(), description="Which of the models are fine-tuned again; without the key all."
+    )
+
+
+class Figures(Section):
+    icl: Percent | None = Field(default=None, description="Accuracy of the base, by examples in the prompt.")
+    sft: Percent | None = Field(default=None, description="Accuracy after SFT.")
+    rft: Percent | None = Field(default=None, description="Accuracy after RFT.")
+
+
+class Cell(Figures):
+    at: dict[str, Any] = Field(description="Which runs these are of: sweep keys with their values, and model.")
+
+
+class Paper(Figures):
+    source: str | None = Field(default=None, description="Where the figures stand.")
+    cells: Annotated[tuple[Cell, ...], Field(strict=False)] = Field(
+        default=(), description="Figures of single models and runs of a sweep."
+    )
+
+    def narrowed(self, settings: Mapping[str, Any]) -> Paper:
+        """What is left where these settings are fixed: cells of other values go, those fully met give the figures."""
+        figures, cells = self.model_dump(include={"icl", "sft", "rft"}), []
+        for cell in self.cells:
+            fixed = cell.at.keys() & settings.keys()
+            if all(sweep.number(cell.at[key]) == sweep.number(settings[key]) for key in fixed):
+                rest = {key: value for key, value in cell.at.items() if key not in fixed}
+                found = cell.model_dump(include={"icl", "sft", "rft"}, exclude_none=True)
+                if rest:
+                    cells.append(cell.model_copy(update={"at": rest}))
+                else:
+                    figures.update(found)
+        return self.model_copy(update={**figures, "cells": tuple(cells)})
 
 
 def _merged(train: Train, overrides: Mapping[str, Any]) -> dict[str, Any]:
@@ -304,7 +375,7 @@ def _merged(train: Train, overrides: Mapping[str, Any]) -> dict[str, Any]:
     return {**shared, **overrides}
 
 
-def _overrides(values: Any, validate: Callable[[Any], Train], info: ValidationInfo) -> dict[str, Any]:
+def _given_beside_train(values: Any, validate: Callable[[Any], Train], info: ValidationInfo) -> dict[str, Any]:
     """The keys that were given, right beside those of `train` that they leave alone."""
     train = info.data.get("train")  # lacks when it is wrong itself
     if isinstance(train, Train) and isinstance(values, Mapping):
@@ -315,16 +386,22 @@ def _overrides(values: Any, validate: Callable[[Any], Train], info: ValidationIn
 
 
 # Validated as a Train section, kept as a dict of the keys that were given: what is absent must not override.
-TrainOverrides = Annotated[
-    dict[str, Any],
-    GetPydanticSchema(
+def _overrides(kind: type[Train]) -> GetPydanticSchema:
+    return GetPydanticSchema(
         lambda _, handler: core_schema.with_info_wrap_validator_function(
-            _overrides,
-            handler(Train),
-            serialization=core_schema.plain_serializer_function_ser_schema(dict),
+            _given_beside_train, handler(kind), serialization=core_schema.plain_serializer_function_ser_schema(dict)
         )
-    ),
-]
+    )
+
+
+TrainOverrides = Annotated[dict[str, Any], _overrides(Train)]
+RftOverrides = Annotated[dict[str, Any], _overrides(RftTrain)]
+
+
+class Model(Section):
+    base_model: str = Field(description="A built-in model, a model folder, or a hub name org/model.")
+    gguf_file: str | None = Field(default=None, description="gguf.file of this model; null: as the recipe says.")
+    train: TrainOverrides = Field(default_factory=dict, description="Keys of train that differ for this model.")
 
 
 class Training(Train):
@@ -338,24 +415,154 @@ class Recipe(Section):
     """A run of supervised and rejection-sampling fine-tuning: `qrft run`."""
 
     name: Name = Field(description="The run folder is runs/<name>.")
-    base_model: str = Field(description="A built-in model, a model folder, or a hub name org/model.")
+    models: dict[str, Model] = Field(
+        default_factory=dict, description="Several base models by names of your own, in place of base_model."
+    )
+    base_model: str | None = Field(
+        default=None,
+        validate_default=True,
+        description="A built-in model, a model folder, or a hub name org/model.",
+    )
     seed: Seed = Field(default=0, description="Training order, initialisation and sampling.")
     prompt: Prompt = Field(default="plain", description="The prompt's wording; chat: the tokenizer's own template.")
     problems: Problems = Field(description="The problems to learn from and to be measured on.")
     train: Train = Field(default_factory=Train, description="Training settings of both sft and rft.")
     sft: TrainOverrides = Field(default_factory=dict, description="Keys of train that differ for sft.")
-    rft: TrainOverrides = Field(default_factory=dict, description="Keys of train that differ for rft.")
+    rft: RftOverrides = Field(default_factory=dict, description="Keys of train that differ for rft.")
+    rounds: int = Field(
+        default=1, ge=0, description="How often to sample and fine-tune again; each samples the model before; 0: SFT."
+    )
+    rounds_from: Literal["base", "last"] = Field(
+        default="base", description="Whether a round trains a new adapter on the base, or the last adapter further."
+    )
+    rounds_pool: Literal["all", "last"] = Field(
+        default="all", description="Whether a round selects from the samples of all rounds, or of the last alone."
+    )
     sample: Sample = Field(default_factory=Sample, description="How the fine-tuned model is sampled.")
     gguf: Gguf = Field(default_factory=Gguf, description="The base model's file for llama.cpp.")
     grade: Grade = Field(default_factory=Grade, description="How solutions are judged.")
     curate: Curate = Field(default_factory=Curate, description="Which of the correct samples are kept.")
     evaluate: Evaluate = Field(default_factory=Evaluate, description="Greedy answers to the test problems.")
     num_threads: Count | None = Field(default=None, description="Processor threads; null takes all cores.")
+    paper: Paper = Field(default_factory=Paper, description="Published figures to compare with, in percent.")
+    sweep: dict[str, Annotated[tuple[Any, ...], Field(strict=False, min_length=1)]] = Field(
+        default_factory=dict, description="Keys with lists of values: a run for every combination of them."
+    )
+
+    @field_validator("models")
+    @classmethod
+    def _names_are_folders(cls, models: dict[str, Model]) -> dict[str, Model]:
+        for name in models:
+            if not MODEL_NAME.fullmatch(name):
+                raise _broken_rule(f"found the name {name!r}. Allowed: up to 40 letters, digits, _ and -")
+        return models
+
+    @field_validator("base_model")
+    @classmethod
+    def _one_or_several(cls, base_model: str | None, info: ValidationInfo) -> str | None:
+        if base_model is not None and info.data.get("models"):
+            raise _broken_rule(f"found {base_model!r} beside models. Allowed: one of the two")
+        if base_model is None and info.data.get("models") == {}:
+            raise _broken_rule("missing. Allowed: text, or in its place the section models")
+        return base_model
+
+    @field_validator("rft")
+    @classmethod
+    def _rft_models_are_there(cls, rft: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        _check_names(rft.get("models", ()), info, "models")
+        return rft
+
+    @field_validator("rounds_from")
+    @classmethod
+    def _last_adapter_stays_as_it_is(cls, rounds_from: str, info: ValidationInfo) -> str:
+        shape = [key for key in info.data.get("rft", {}) if key.startswith("lora_") or key in ADAPTER_SHAPE]
+        if rounds_from == "last" and shape:
+            raise _broken_rule(
+                f"found last with rft.{shape[0]}, but an adapter keeps its shape. Allowed: base, or without that key"
+            )
+        return rounds_from
+
+    @field_validator("gguf")
+    @classmethod
+    def _a_file_is_one_models(cls, gguf: Gguf, info: ValidationInfo) -> Gguf:
+        if gguf.file is not None and info.data.get("models"):
+            raise _broken_rule("found a file with models. Allowed: gguf_file of each model", "file")
+        return gguf
+
+    @field_validator("curate")
+    @classmethod
+    def _pool_and_samples_are_there(cls, curate: Curate, info: ValidationInfo) -> Curate:
+        _check_names(curate.pool, info, "pool")
+        sample: Sample | None = info.data.get("sample")
+        if sample and (curate.first_samples or 0) > (num_samples := sample.num_samples):
+            raise _broken_rule(
+                f"found {curate.first_samples} with sample.num_samples {num_samples}. Allowed: at most as many",
+                "first_samples",
+            )
+        return curate
 
     def train_config(self, stage: Literal["sft", "rft"]) -> Train:
         """The `train` section with the stage's own overrides in it."""
         overrides = {"sft": self.sft, "rft": self.rft}[stage]
-        return Train.model_validate(_merged(self.train, overrides))
+        own = {key: value for key, value in overrides.items() if key != "models"}
+        return Train.model_validate(_merged(self.train, own))
+
+    def by_model(self) -> dict[str, Recipe]:
+        """A recipe of one base_model for each of the models, by name; "" is the name of the only one."""
+        return {name: self._of(name, model) for name, model in self.models.items()} or {"": self}
+
+    def _of(self, name: str, model: Model) -> Recipe:
+        train = Train.model_validate(_merged(self.train, model.train))
+        gguf = self.gguf.model_copy(update={"file": model.gguf_file})
+        paper = self.paper.narrowed({"model": name})
+        own = {"base_model": model.base_model, "train": train, "gguf": gguf, "paper": paper}
+        return self.model_copy(update={"models": {}, **own})
+
+    @property
+    def tuned(self) -> list[str]:
+        """The names of the models that get RFT."""
+        if not self.rounds:
+            return []
+        return list(self.rft.get("models") or self.models or [""])
+
+    def variants(self) -> list[Variant]:
+        """The runs of a sweep, each a recipe without one; of a recipe without a sweep itself alone."""
+        if not self.sweep:
+            return [Variant("", {}, self)]
+        values = self.model_dump(mode="json", exclude={"sweep"})
+        found = []
+        for name, settings in sweep.combinations(self.sweep):
+            recipe = Recipe.model_validate(sweep.substituted(values, settings, self.sweep, KEYS))
+            found.append(Variant(name, settings, recipe.model_copy(update={"paper": self.paper.narrowed(settings)})))
+        return found
+
+
+class Variant(NamedTuple):
+    """A run of a sweep: the folder's name, the sweep's keys with the run's values, and what it runs."""
+
+    name: str
+    settings: dict[str, Any]
+    recipe: Recipe
+
+
+MODEL_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,39}")  # a folder's; with a dot, --set could not name it
+ADAPTER_SHAPE = ("adapter", "target_modules", "use_rslora", "quantization")
+SCHEMA = Recipe.model_json_schema()
+KEYS = key_paths(SCHEMA)
+REQUIRED = ("name", "base_model", "problems")
+
+
+def _check_names(names: Sequence[str], info: ValidationInfo, key: str) -> None:
+    """Raises for a name in `key` that is none of the models, or is there twice; not where those are wrong already."""
+    if "models" not in info.data:
+        return
+    known = info.data["models"]
+    for place, name in enumerate(names):
+        if name in names[:place]:
+            raise _broken_rule(f"found {name!r} twice. Allowed: once", key)
+        if name not in known:
+            allowed = ", ".join(known) or "only with the section models"
+            raise _broken_rule(f"found {name!r}. {did_you_mean(name, known)}Allowed: {allowed}", key)
 
 
 class PretrainRecipe(Section):
@@ -399,13 +606,15 @@ def load(path: str | Path, overrides: Sequence[str] = (), kind: type[Section] = 
     Raises RecipeError, one line per fault: `file:line: key: what was found. What is allowed`.
     """
     reading = yaml_lines.Reading(str(path))
-    required = ", ".join(name for name, info in kind.model_fields.items() if info.is_required())
+    required = ", ".join(REQUIRED if kind is Recipe else kind.model_json_schema()["required"])
     values = yaml_lines.read(_read_text(path), reading, required)
     for override in overrides:
         yaml_lines.set_value(override, values, reading)
     recipe = _validate(values, reading, kind)
     if kind is Recipe:
         for key, text in path_faults(values):
+            reading.fault(key, text)
+        for key, text in sweep.faults(values, KEYS, _faults_of):
             reading.fault(key, text)
     if reading.faults:
         raise RecipeError(reading.report())
@@ -456,6 +665,16 @@ def _validate(values: dict[str, Any], reading: yaml_lines.Reading, kind: type[S]
             if key not in reading.unreadable:
                 reading.fault(key, text)
         return None
+
+
+def _faults_of(values: dict[str, Any]) -> list[tuple[yaml_lines.KeyPath, str]]:
+    """All faults of a recipe's values."""
+    found = path_faults(values)
+    try:
+        Recipe.model_validate(values)
+    except ValidationError as errors:
+        found += value_faults(errors, SCHEMA, values)
+    return found
 
 
 def dump(recipe: Section) -> str:

@@ -36,14 +36,15 @@ def value_faults(errors: ValidationError, schema: Schema, values: Any) -> Iterat
             continue
         rule, key = _rule(schema, key)
         if error["type"] == "broken_rule":
-            yield key, error["msg"]
+            yield (*key, *error["ctx"]["at"]), error["msg"]
         elif error["type"] == "missing":
             yield key, f"missing. Allowed: {_allowed(rule)}"
         else:
             yield key, _wrong_value(key, rule, values)
 
 
-def _did_you_mean(word: str, choices: Iterable[str]) -> str:
+def did_you_mean(word: str, choices: Iterable[str]) -> str:
+    """The choice most like the word, as a sentence; none is like it: nothing."""
     near = difflib.get_close_matches(word, list(choices), 1)
     return f"Did you mean {near[0]}? " if near else ""
 
@@ -62,8 +63,8 @@ def _show(value: object) -> str:
 def _unknown_key(key: KeyPath, schema: Schema) -> str:
     names = list(_rule(schema, key[:-1])[0].get("properties", {}))
     unknown = str(key[-1])
-    elsewhere = [path for path in _all_keys(schema) if path.rpartition(".")[2] == unknown]
-    guess = _did_you_mean(unknown, names) or (f"Did you mean {elsewhere[0]}? " if elsewhere else "")
+    elsewhere = [path for path in key_paths(schema) if path.rpartition(".")[2] == unknown]
+    guess = did_you_mean(unknown, names) or (f"Did you mean {elsewhere[0]}? " if elsewhere else "")
     return f"unknown key. {guess}Allowed: {', '.join(names)}"
 
 
@@ -71,7 +72,7 @@ def _wrong_value(key: KeyPath, rule: Schema, values: Any) -> str:
     found = values
     for part in key:
         found = found[part]
-    guess = _did_you_mean(found, map(str, rule.get("enum", []))) if isinstance(found, str) else ""
+    guess = did_you_mean(found, map(str, rule.get("enum", []))) if isinstance(found, str) else ""
     return f"found {_show(found)}. {guess}Allowed: {_allowed(rule)}{_hint(found, rule)}"
 
 
@@ -79,16 +80,17 @@ def _rule(schema: Schema, key: KeyPath) -> tuple[Schema, KeyPath]:
     """The schema of a key, and the key cut where the schema ends: pydantic goes on into unions and lists."""
     rule = schema
     for depth, part in enumerate(key):
-        inner = rule.get("properties", {}).get(part)
-        if inner is None:
+        inner = rule.get("properties", {}).get(part) or rule.get("additionalProperties")
+        if not inner:
             return rule, key[:depth]
         rule = schema["$defs"][inner["$ref"].rpartition("/")[2]] if "$ref" in inner else inner
     return rule, key
 
 
-def _all_keys(schema: Schema, section: KeyPath = ()) -> list[str]:
+def key_paths(schema: Schema, section: KeyPath = ()) -> list[str]:
+    """Every key of a schema by its dotted path, sections before their keys."""
     names = list(_rule(schema, section)[0].get("properties", {}))
-    return [dotted((*section, n)) for n in names] + [k for n in names for k in _all_keys(schema, (*section, n))]
+    return [dotted((*section, n)) for n in names] + [k for n in names for k in key_paths(schema, (*section, n))]
 
 
 def _allowed(rule: Schema) -> str:
@@ -96,6 +98,10 @@ def _allowed(rule: Schema) -> str:
         return ", or ".join(_allowed(choice) for choice in rule["anyOf"])
     if "enum" in rule or "const" in rule:
         return ", ".join(map(str, rule.get("enum", [rule.get("const")])))
+    if "type" not in rule:
+        return "values"
+    if rule["type"] == "object" and "properties" not in rule:
+        return "a section with keys of your own"
     if rule["type"] == "object":
         return f"a section with the keys {', '.join(rule['properties'])}"
     if rule["type"] == "array":
@@ -132,16 +138,23 @@ def path_faults(values: dict[str, Any]) -> list[tuple[KeyPath, str]]:
         found = problems.get(split) if isinstance(problems, dict) else None
         if isinstance(found, str) and (text := _problems_fault(found)):
             faults.append((("problems", split), text))
-    base_model = values.get("base_model")
-    if isinstance(base_model, str) and (text := _model_fault(base_model)):
-        faults.append((("base_model",), text))
-    gguf = values.get("gguf")
-    file = gguf.get("file") if isinstance(gguf, dict) else None
-    if isinstance(file, str) and not os.path.isfile(path := local_path(file)):
-        guess = _did_you_mean(file, _beside(file))
-        allowed = f"{guess}Allowed: a GGUF file, or null"
-        faults.append((("gguf", "file"), f"found {_show(file)}: no such file; looked at {path}. {allowed}"))
+    gguf, models = values.get("gguf"), values.get("models")
+    base_models: list[tuple[KeyPath, Any]] = [(("base_model",), values.get("base_model"))]
+    files: list[tuple[KeyPath, Any]] = [(("gguf", "file"), gguf.get("file") if isinstance(gguf, dict) else None)]
+    for name, model in models.items() if isinstance(models, dict) else ():
+        if isinstance(model, dict):
+            base_models.append((("models", name, "base_model"), model.get("base_model")))
+            files.append((("models", name, "gguf_file"), model.get("gguf_file")))
+    faults += [(key, text) for key, found in base_models if isinstance(found, str) and (text := _model_fault(found))]
+    faults += [(key, text) for key, found in files if isinstance(found, str) and (text := _gguf_fault(found))]
     return faults
+
+
+def _gguf_fault(file: str) -> str | None:
+    if os.path.isfile(path := local_path(file)):
+        return None
+    allowed = f"{did_you_mean(file, _beside(file))}Allowed: a GGUF file, or null"
+    return f"found {_show(file)}: no such file; looked at {path}. {allowed}"
 
 
 def near_recipes(path: str | Path) -> str:
@@ -162,7 +175,7 @@ def _problems_fault(name: str) -> str | None:
     allowed = f"Allowed: a JSONL file, or a built-in set: {', '.join(BUILTIN_PROBLEMS)}"
     if name and os.path.isdir(path):
         return f"{path} is a folder. {allowed}"
-    guess = _did_you_mean(name, [*BUILTIN_PROBLEMS, *_beside(name)])
+    guess = did_you_mean(name, [*BUILTIN_PROBLEMS, *_beside(name)])
     return f"found {_show(name)}: no such file; looked at {path}. {guess}{allowed}"
 
 
@@ -175,7 +188,7 @@ def _model_fault(name: str) -> str | None:
         return f"{path} is a file. {allowed}"
     if _HUB_NAME.fullmatch(name):  # only the hub knows whether it is one
         return None
-    guess = _did_you_mean(name, [*BUILTIN_MODELS, *_beside(name)])
+    guess = did_you_mean(name, [*BUILTIN_MODELS, *_beside(name)])
     return f"found {_show(name)}: no such folder; looked at {path}. {guess}{allowed}"
 
 

@@ -23,12 +23,17 @@ STORE = "store"  # beside the run folders, so runs share what is equal
 
 
 def run(path: str, overrides: Sequence[str], output_dir: Path, terminal: Terminal) -> dict[str, Any]:
-    """All of a recipe; returns the summary."""
+    """All of a recipe; returns the summary, and of several models or runs their `rows` of the table."""
     quiet_libraries()
     recipe = _load(path, overrides)
-    steps = pipeline.plan(recipe, _model(recipe))
+    steps = pipeline.plan(recipe, _models(recipe))
     run_dir = output_dir / recipe.name
     artifacts = pipeline.execute(steps, Store(output_dir / STORE), run_dir, recipe, terminal)
+    if "sweep" in artifacts:
+        lines = (artifacts["sweep"] / "sweep.jsonl").read_text(encoding="utf-8").splitlines()
+        rows = [json.loads(line) for line in lines]
+        terminal.rows(rows, run_dir)
+        return {"name": recipe.name, "rows": rows}
     summary: dict[str, Any] = json.loads((artifacts["report"] / "summary.json").read_text(encoding="utf-8"))
     terminal.result(summary, run_dir)
     return summary
@@ -38,7 +43,7 @@ def show_plan(path: str, overrides: Sequence[str], output_dir: Path, terminal: T
     """The steps of a recipe, and which are there."""
     recipe = _load(path, overrides)
     store = Store(output_dir / STORE)
-    steps = pipeline.plan(recipe, _model(recipe))
+    steps = pipeline.plan(recipe, _models(recipe))
     terminal.plan([(step, store.has(step.stage, step.digest)) for step in steps])
 
 
@@ -49,11 +54,13 @@ def _load(path: str, overrides: Sequence[str]) -> Recipe:
     return recipe
 
 
-def _model(recipe: Recipe) -> Path:
-    """The base model's folder, its weights' headers read: a file cut short is found before any work."""
-    folder = models.find(recipe.base_model)
-    open_weights(folder)
-    return folder
+def _models(recipe: Recipe) -> dict[str, Path]:
+    """The folders of all base models, their weights' headers read: a file cut short is found before any work."""
+    names = {own.base_model for variant in recipe.variants() for own in variant.recipe.by_model().values()}
+    folders = {name: models.find(name) for name in sorted(filter(None, names))}
+    for folder in folders.values():
+        open_weights(folder)
+    return folders
 
 
 def quiet_libraries() -> None:

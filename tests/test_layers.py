@@ -12,10 +12,10 @@ import pytest
 ROOT = Path(__file__).parents[1] / "qrft"
 LAYERS = [
     {"errors", "schema"},
-    {"recipe", "yaml_lines", "recipe_faults", "store", "files", "prompts", "core", "models"},
+    {"recipe", "yaml_lines", "recipe_faults", "sweep", "store", "files", "prompts", "core", "models"},
     {"problems", "samples", "sampling", "training", "gguf", "stats", "report"},
     {"stages", "commands"},
-    {"pipeline"},
+    {"steps", "lane", "pipeline"},
     {"console", "run"},
     {"cli", "options", "__main__"},
 ]

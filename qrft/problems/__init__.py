@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -22,6 +23,17 @@ def draw(name: str, seed: int, num_problems: int) -> pa.Table:
     """The first `num_problems` problems of a built-in set such as "tiny-math/train"."""
     split = name.partition("/")[2]
     return pa.Table.from_pylist(list(tiny_math.problems(split, seed, num_problems)), schema=PROBLEMS)
+
+
+def share(problems: pa.Table, fraction: float, seed: int) -> pa.Table:
+    """A share of the problems, at least one, in their order; of one seed a smaller share lies within every larger."""
+
+    def rank(problem_id: str) -> bytes:
+        return hashlib.blake2b(f"{seed}/{problem_id}".encode(), digest_size=8).digest()
+
+    number = max(1, round(fraction * problems.num_rows))
+    ids = problems["problem_id"].to_pylist()
+    return problems.take(pa.array(sorted(sorted(range(len(ids)), key=lambda row: rank(ids[row]))[:number]), pa.int64()))
 
 
 def read_jsonl(path: Path, num_problems: int | None = None) -> pa.Table:

@@ -181,10 +181,8 @@ def problem_entry(problem: Row, rows: Sequence[Row], run: Run) -> dict[str, Any]
 def sampled(run: Run) -> list[dict[str, Any]]:
     """The first problems of the training set with what was sampled for them."""
     problems = run.problems.slice(0, MAX_PROBLEMS)
-    texts = run.table(
-        "round-1/samples", "samples.parquet", ["problem_id", "sample_index", "completion", "finish_reason"]
-    )
-    whole = join(texts, run.graded).append_column("verdict", run.verdicts)
+    texts, graded = run.sampled(["problem_id", "sample_index", "completion", "finish_reason"])
+    whole = join(texts, graded).append_column("verdict", run.verdicts)
     rows = whole.filter(pc.is_in(texts["problem_id"], value_set=problems["problem_id"].combine_chunks())).to_pylist()
     by_problem = {name: list(members) for name, members in groupby(sorted(rows, key=_id), key=_id)}
     return [problem_entry(problem, by_problem.get(problem["problem_id"], []), run) for problem in problems.to_pylist()]

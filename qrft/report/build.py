@@ -21,23 +21,26 @@ from qrft.report.explain import sentences
 from qrft.report.measures import Run, distinct_curve, tally
 
 FOLDER = Path(__file__).parent
-MODELS = ("base", "sft", "rft")
 
 
-def summary(inputs: Mapping[str, Path], name: str) -> dict[str, Any]:
-    """The run in numbers, JSON-ready; `inputs` are its artifact folders by step name.
+def summary(inputs: Mapping[str, Path], name: str, paper: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The run in numbers, JSON-ready; `inputs` are its artifact folders by step name, `paper` figures to compare with.
 
     Accuracies and gain are shares (0.061 is 6.1 points), times are seconds, and `explained` says it all in sentences.
+    Without RFT there are neither its accuracy and gain nor counts of samples.
     """
     run = Run(inputs)
     evaluation = run.evaluation
     facts: dict[str, Any] = {
         "name": name,
-        **{model: {key: evaluation[model][key] for key in ("accuracy", "low", "high")} for model in MODELS},
+        **{model: {key: evaluation[model][key] for key in ("accuracy", "low", "high")} for model in run.models},
         "num_test": evaluation["num_test"],
-        "gain": evaluation["rft"]["accuracy"] - evaluation["sft"]["accuracy"],
-        "p_value": evaluation["p_value"],
-        **sample_counts(run),
+        "num_train": run.problems.num_rows,
+        **(rft_facts(run) if run.has_rft else {}),
+        "trained_tokens": {
+            stage: run.manifests[f"{stage}/train"]["report"].get("num_tokens") for stage in run.models[1:]
+        },
+        "paper": {key: value for key, value in (paper or {}).items() if value is not None and key != "cells"},
         "seconds": {step: manifest["seconds"] for step, manifest in run.manifests.items()},
         "parity": parity(run, "max_logit_difference", max),
         "parity_kl": parity(run, "mean_kl", max),
@@ -46,21 +49,30 @@ def summary(inputs: Mapping[str, Path], name: str) -> dict[str, Any]:
     return {**facts, "explained": sentences(facts)}
 
 
+def rft_facts(run: Run) -> dict[str, Any]:
+    evaluation = run.evaluation
+    gain = evaluation["rft"]["accuracy"] - evaluation["sft"]["accuracy"]
+    return {"gain": gain, "p_value": evaluation["p_value"], **sample_counts(run)}
+
+
 def sample_counts(run: Run) -> dict[str, Any]:
     """How the samples fared. A kept path is one beside the gold solution's."""
     num_train = run.problems.num_rows
+    num_new = len(run.path_counts(beside_gold=True))
     num_kept = count(pc.equal(run.verdicts, "kept"))
     with_equations = pc.and_(run.graded["is_correct"], pc.greater(run.graded["num_equations"], 0))
     gold_statuses = core.parse_numbers(run.problems["answer"], rules=run.rules).statuses
     usable = pa.array(["ok", "expression"] if run.judges_expressions else ["ok"])
     return {
-        "num_train": num_train,
         "num_samples": run.samples.num_rows,
         "samples_per_problem": run.samples_per_problem,
         "num_correct": count(run.graded["is_correct"]),
         "num_correct_with_equations": count(with_equations),
         "num_kept": num_kept,
+        "num_rows": num_train + num_kept,
         "paths_per_problem": num_kept / max(num_train, 1),
+        "distinct_paths": 1 + num_new / max(num_train, 1),  # the gold path counted, as the paper's tables do
+        "sampled_tokens": int(pc.sum(run.samples["num_tokens"], min_count=0).as_py()),
         "num_solved": int(np.count_nonzero(run.correct_per_problem)),
         "num_cut_off": count(pc.equal(run.samples["finish_reason"], "length")),
         "num_unusable_gold": count(pc.invert(pc.is_in(gold_statuses, value_set=usable))),
@@ -84,7 +96,8 @@ def parity(run: Run, measure: str, worst: Callable[[list[float]], float]) -> flo
 def html(inputs: Mapping[str, Path], config: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
     """The whole report as one file that loads nothing; `config` holds the run's `name` and its resolved `recipe`."""
     run = Run(inputs)
-    problems, differences = browser.sampled(run), browser.differences(run)
+    problems = browser.sampled(run) if run.has_rft else []
+    differences = browser.differences(run) if run.has_rft else {}
     style, script = asset("style.css"), asset("browser.js")
     return (
         environment()
@@ -92,10 +105,12 @@ def html(inputs: Mapping[str, Path], config: Mapping[str, Any], summary: Mapping
         .render(
             name=config["name"],
             summary=summary,
+            has_rft=run.has_rft,
+            starts_from_base=run.has_rft and "start" not in run.manifests["rft/train"]["inputs"],
             created=max((manifest.get("created", "") for manifest in run.manifests.values()), default=""),
             charts=pictures(run, summary),
-            verdicts=shares(tally(run.verdicts), words.VERDICTS),
-            tallies=tallies(run),
+            verdicts=shares(tally(run.verdicts), words.VERDICTS) if run.has_rft else [],
+            tallies=tallies(run) if run.has_rft else [],
             recipe=yaml.safe_dump(config["recipe"], sort_keys=False, allow_unicode=True),
             steps=steps(run),
             versions=versions(run),
@@ -142,14 +157,20 @@ def content_hash(text: str) -> str:
 
 
 def pictures(run: Run, summary: Mapping[str, Any]) -> dict[str, Markup]:
+    return {
+        "intervals": charts.intervals(summary),
+        "losses": charts.losses({stage: run.losses(f"{stage}/train") for stage in run.models[1:]}),
+        "seconds": charts.seconds(summary["seconds"]),
+        **(sample_pictures(run) if run.has_rft else {}),
+    }
+
+
+def sample_pictures(run: Run) -> dict[str, Markup]:
     k, num_problems = run.samples_per_problem, max(run.problems.num_rows, 1)
     beside, found = run.path_counts(beside_gold=True), run.path_counts()
     return {
-        "intervals": charts.intervals(summary),
         "paths": charts.distinct_paths(distinct_curve(beside, k, num_problems), distinct_curve(found, k, num_problems)),
         "histogram": charts.histogram(run.correct_per_problem, k),
-        "losses": charts.losses({"sft": run.losses("sft/train"), "rft": run.losses("rft/train")}),
-        "seconds": charts.seconds(summary["seconds"]),
         "verdicts": charts.verdict_bar(tally(run.verdicts)),
     }
 

@@ -20,13 +20,14 @@ MAX_LOSS_POINTS = 300
 
 def intervals(summary: Mapping[str, Any]) -> Markup:
     """Accuracy of each model as a point on its 95% Wilson interval."""
-    marks = ticks(100 * max(summary[model]["high"] for model, _ in MODELS), most=10)
+    models = [(model, name) for model, name in MODELS if model in summary]
+    marks = ticks(100 * max(summary[model]["high"] for model, _ in models), most=10)
     width, row, top = 1040.0, 34.0, 8.0
-    base = top + row * len(MODELS)
+    base = top + row * len(models)
     frame = Frame(x_max=marks[-1], y_max=1, width=width, height=base + 42, left=60, right=90, bottom=42)
     parts = [line(frame.x(v), top, frame.x(v), base, "grid") for v in marks]
     parts += [text(frame.x(v), base + 17, f"{tick_label(v)}%", "middle") for v in marks]
-    for index, (model, name) in enumerate(MODELS):
+    for index, (model, name) in enumerate(models):
         parts.append(_interval(frame, top + row * (index + 0.5), model, name, summary[model]))
     label = f"accuracy on {plural(summary['num_test'], 'test problem')}, with the 95% Wilson interval"
     parts.append(text((frame.x(0) + frame.x(marks[-1])) / 2, frame.height - 6, label, "middle", "label"))

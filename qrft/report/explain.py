@@ -13,6 +13,8 @@ MANY_CUT_OFF = 0.1  # of the samples; fewer are not worth a sentence
 
 def sentences(facts: Mapping[str, Any]) -> list[str]:
     """One line each, for the terminal and the report; `facts` are those of build.summary."""
+    if "rft" not in facts:
+        return [sft_gain(facts)]
     return [gain(facts), sft_gain(facts), *paths(facts), *hints(facts)]
 
 

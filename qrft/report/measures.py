@@ -18,6 +18,8 @@ import pyarrow.parquet as pq
 
 from qrft import core, store
 from qrft.core.grading import equation_keys
+from qrft.samples import pooled
+from qrft.samples.pooled import Source
 from qrft.stats import expected_distinct
 
 Ints: TypeAlias = npt.NDArray[np.int64]
@@ -53,30 +55,70 @@ class Run:
     def problems(self) -> pa.Table:
         return self.table("problems/train", "problems.parquet")
 
-    @cached_property
-    def samples(self) -> pa.Table:
-        return self.table("round-1/samples", "samples.parquet", ["problem_id", "finish_reason", "num_tokens"])
+    @property
+    def models(self) -> list[str]:
+        """base, sft and, where this model got it, rft."""
+        return [name for name in ("base", "sft", "rft") if name in self.evaluation]
+
+    @property
+    def has_rft(self) -> bool:
+        return "rft" in self.evaluation
 
     @cached_property
+    def training(self) -> str:
+        """The step that chose what RFT trained on: the last round's."""
+        steps = [name for name in self.inputs if name.startswith("round-") and name.endswith("/training")]
+        return max(steps, key=lambda name: int(name.removeprefix("round-").removesuffix("/training")))
+
+    @cached_property
+    def sources(self) -> dict[str, Source]:
+        """The samples that were chosen among, and their grades: of this model's round, or of several."""
+        manifest = self.manifests[self.training]
+        names = manifest["config"].get("sources")
+        if not names:
+            number = self.training.removesuffix("/training")
+            return {"": Source(self.inputs[f"{number}/samples"], self.inputs[f"{number}/graded"])}
+        artifacts = {path.name: path for path in self.inputs.values()}
+        read = {name: artifacts[artifact] for name, artifact in manifest["inputs"].items() if artifact in artifacts}
+        return {name: Source(*(read[f"{name}/{kind}"] for kind in Source._fields)) for name in names}
+
+    def sampled(self, columns: Sequence[str]) -> tuple[pa.Table, pa.Table]:
+        """The samples that were looked at, and their grades."""
+        return pooled.read(self.sources, self.manifests[self.training]["config"].get("first_samples"), columns)
+
+    @cached_property
+    def _counted(self) -> tuple[pa.Table, pa.Table]:
+        return self.sampled(["problem_id", "finish_reason", "num_tokens"])
+
+    @property
+    def samples(self) -> pa.Table:
+        return self._counted[0]
+
+    @property
     def graded(self) -> pa.Table:
-        return self.table("round-1/graded", "graded.parquet")
+        return self._counted[1]
 
     @cached_property
     def verdicts(self) -> pa.ChunkedArray:
-        return self.table("round-1/training", "verdicts.parquet")["verdict"]
+        return self.table(self.training, "verdicts.parquet")["verdict"]
+
+    @cached_property
+    def _grading(self) -> Mapping[str, Any]:
+        """By which everything in the run was graded."""
+        config: Mapping[str, Any] = self.manifests["sft/test-graded"]["config"]
+        return config
 
     @cached_property
     def rules(self) -> core.Rules:
-        """By which everything in the run was graded."""
-        return core.Rules(**self.manifests["round-1/graded"]["config"]["rules"])
+        return core.Rules(**self._grading["rules"])
 
     @property
     def judges_expressions(self) -> bool:
-        return bool(self.manifests["round-1/graded"]["config"]["judges_expressions"])
+        return bool(self._grading["judges_expressions"])
 
     @property
     def dedup(self) -> bool:
-        return bool(self.manifests["round-1/training"]["config"]["dedup"])
+        return bool(self.manifests[self.training]["config"]["dedup"])
 
     @cached_property
     def problem_codes(self) -> Ints:
@@ -87,7 +129,10 @@ class Run:
     @cached_property
     def rounds(self) -> list[dict[str, int]]:
         """With sample.until what each round of sampling took and brought; without it none."""
-        rounds: list[dict[str, int]] = self.manifests["round-1/samples"].get("report", {}).get("rounds", [])
+        if len(self.sources) > 1:
+            return []
+        samples = next(iter(self.sources.values())).samples
+        rounds: list[dict[str, int]] = store.manifest(samples).get("report", {}).get("rounds", [])
         return rounds
 
     @cached_property

@@ -10,6 +10,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from qrft import core
+from qrft.samples import pooled
+from qrft.samples.pooled import Source
 from qrft.schema import TRAINING
 from qrft.stages import Config, Inputs, Progress, Report
 
@@ -17,17 +19,23 @@ VERSION = core.GRADER_VERSION
 
 
 def run(inputs: Inputs, out: Path, config: Config, progress: Progress) -> Report:
-    """Writes training.parquet and training.jsonl; with samples also verdicts.parquet, a verdict a sample."""
+    """Writes training.parquet and training.jsonl; with samples also verdicts.parquet, a verdict a sample looked at.
+
+    `samples` and `graded`, or several of them as `<source>/samples` for each of config["sources"], which is then the
+    source of the rows.
+    """
     problems = pq.read_table(inputs["problems"] / "problems.parquet")
     rows = [_gold_rows(problems)]
     num_kept = 0
-    if "samples" in inputs:
-        samples = pq.read_table(inputs["samples"] / "samples.parquet")
+    sources = config.get("sources") or ([""] if "samples" in inputs else [])
+    if sources:
+        found = {name: Source(*(inputs[f"{name}/{kind}".lstrip("/")] for kind in Source._fields)) for name in sources}
+        samples, graded = pooled.read(found, config.get("first_samples"))
         place = pc.index_in(samples["problem_id"], problems["problem_id"].combine_chunks())
         columns = {
             "completions": samples["completion"],
             "problem_ids": samples["problem_id"],
-            "graded": pq.read_table(inputs["graded"] / "graded.parquet"),
+            "graded": graded,
             "gold_texts": problems["solution"].take(place),
         }
         options = {name: config[name] for name in ("keep", "max_per_problem", "dedup", "num_threads")}

@@ -35,9 +35,11 @@ def run(inputs: Inputs, out: Path, config: Config, progress: Progress) -> Report
 
 
 def evaluate(correct: dict[str, list[bool]]) -> dict[str, Any]:
-    """Per model accuracy and its 95% Wilson interval; p_value: exact McNemar between sft and rft."""
-    num_test = len(correct["rft"])
-    result: dict[str, Any] = {"num_test": num_test, "p_value": mcnemar(correct["sft"], correct["rft"])}
+    """Per model accuracy and its 95% Wilson interval; p_value: exact McNemar between sft and rft, where both are."""
+    num_test = len(next(iter(correct.values())))
+    result: dict[str, Any] = {"num_test": num_test}
+    if {"sft", "rft"} <= correct.keys():
+        result["p_value"] = mcnemar(correct["sft"], correct["rft"])
     for model, verdicts in correct.items():
         low, high = wilson(sum(verdicts), num_test)
         result[model] = {"accuracy": sum(verdicts) / num_test, "low": low, "high": high}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from qrft.problems import draw, read_jsonl
+from qrft.problems import draw, read_jsonl, share
 from qrft.problems.tiny_math import TINY_MATH_VERSION
 from qrft.stages import Config, Inputs, Progress, Report
 
@@ -18,6 +18,8 @@ def run(inputs: Inputs, out: Path, config: Config, progress: Progress) -> Report
         table = read_jsonl(inputs["file"], config["num_problems"])
     else:
         table = draw(config["set"], config["seed"], config["num_problems"])
+    if "fraction" in config:
+        table = share(table, config["fraction"], config["fraction_seed"])
     pq.write_table(table, out / "problems.parquet")
     progress(1, 1, f"{table.num_rows} problems")
     return {"num_problems": table.num_rows}

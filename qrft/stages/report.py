@@ -15,7 +15,7 @@ OUTPUTS = ("report.html", "summary.json")
 
 def run(inputs: Inputs, out: Path, config: Config, progress: Progress) -> Report:
     """`inputs` are all other steps of the run, by their names in the run folder."""
-    summary = build.summary(inputs, config["name"])
+    summary = build.summary(inputs, config["name"], config.get("paper"))
     write_atomic(out / "summary.json", json.dumps(summary, indent=1))
     write_atomic(out / "report.html", build.html(inputs, config, summary))
     progress(1, 1, "")

@@ -20,10 +20,15 @@ SVD_ITERATIONS = 16  # of the randomised SVD; PiSSA's authors find it as good as
 def add(base: PreTrainedModel, model_dir: Path, config: Mapping[str, Any]) -> Any:
     """Wraps the base with new adapters in float32, the rest frozen. Its `initial_factors` are where they begin.
 
-    Raises ModelError when a target is no layer of the model.
+    With config["start"] they are those of that folder, to be trained further. Raises ModelError when a target is no
+    layer of the model.
     """
-    from peft import LoraConfig, get_peft_model
+    from peft import LoraConfig, PeftModel, get_peft_model
 
+    if config.get("start") is not None:
+        further: Any = PeftModel.from_pretrained(base, config["start"], is_trainable=True)
+        further.initial_factors = {}  # the base is as it was
+        return further
     targets = config["target_modules"]
     lora = LoraConfig(
         r=config["lora_r"],
