@@ -348,8 +348,13 @@ def kill_at(step: int) -> Callable[[int, int, str], None]:
     return progress
 
 
+@pytest.mark.filterwarnings("ignore:Paged optimizers are not supported on CPU")
 @pytest.mark.parametrize(
-    "changes", [{"quantization": "nf4", "lora_init": "pissa"}, {"adapter": "none", "lora_dropout": 0.0}]
+    "changes",
+    [
+        {"quantization": "nf4", "lora_init": "pissa"},
+        {"adapter": "none", "lora_dropout": 0.0, "optimizer": "paged_adamw_8bit"},
+    ],
 )
 def test_a_resumed_run_equals_an_undisturbed_one_bit_for_bit(
     small: Path, tmp_path: Path, changes: dict[str, Any]
