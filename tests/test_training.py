@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -240,10 +241,15 @@ def test_the_losses_are_those_of_a_plain_loop(small: Path, tmp_path: Path) -> No
 
 
 def test_how_a_step_is_cut_into_rows_does_not_change_what_is_learnt(small: Path, tmp_path: Path) -> None:
-    cuts = [{}, {"packing": False}, {"micro_batch_size": 1, "gradient_accumulation_steps": 4}]
+    cuts: list[dict[str, Any]] = [
+        {},
+        {"packing": False},
+        {"micro_batch_size": 1, "gradient_accumulation_steps": 4},
+        {"gradient_checkpointing": True},
+    ]
     for i, cut in enumerate(cuts):
-        train(small, tmp_path / str(i), **cut)
-    for i in (1, 2):
+        train(small, tmp_path / str(i), num_epochs=1, **cut)
+    for i in (1, 2, 3):
         assert largest_difference(tensors(tmp_path / "0"), tensors(tmp_path / str(i))) < 2e-4
 
 
@@ -259,6 +265,19 @@ def test_training_learns_and_a_seed_gives_the_same_adapter(tmp_path: Path, small
         (tmp_path / n / "adapter/adapter_model.safetensors").read_bytes() for n in ("one", "again", "other")
     )
     assert one == again != other
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "ends_at"),
+    [("cosine", 0.0), ("linear", 0.0), ("polynomial", 0.0), ("constant", 1.0), ("inverse_sqrt", 0.5)],
+)
+def test_every_schedule_warms_up_and_ends_where_it_should(
+    small: Path, tmp_path: Path, scheduler: str, ends_at: float
+) -> None:
+    losses = train(small, tmp_path, lr_scheduler=scheduler, warmup_ratio=0.25)["losses"]
+    rates = [row["learning_rate"] / CONFIG["learning_rate"] for row in losses]
+    assert rates[:4] == pytest.approx([0, 1 / 3, 2 / 3, 1])
+    assert rates[-1] == pytest.approx(ends_at, abs=0.12) and max(rates) == pytest.approx(1)
 
 
 def test_noise_on_the_embeddings_is_measured_by_each_examples_own_length(
@@ -495,6 +514,14 @@ def test_a_run_tells_its_losses_speed_and_memory(small: Path, tmp_path: Path) ->
         and f"{facts['final_loss']:.4f}" in card
         and "| `lora_r` | 4 |" in card
     )
+
+
+def test_a_report_that_is_not_installed_is_one_clear_error(small: Path, tmp_path: Path) -> None:
+    missing = [name for name in ("wandb", "trackio", "tensorboard") if find_spec(name) is None]
+    if not missing:
+        pytest.skip("all of them are installed")
+    with pytest.raises(UsageError, match=rf"train\.report_to: found {missing[0]}, not all of them installed.*install"):
+        train(small, tmp_path, report_to=missing[:1])
 
 
 def test_reports_go_where_they_are_asked_to(small: Path, tmp_path: Path) -> None:

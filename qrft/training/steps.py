@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -66,7 +67,8 @@ class StepTrainer(Trainer):
         Raises NotFinite before the weights change, and ModelError when one example alone does not fit into memory.
         """
         indices: list[int] = inputs
-        model.train()
+        if not model.training:  # it goes through all modules
+            model.train()
         accelerator = self.accelerator
         mine = schedule.share(indices, self.lengths, accelerator.num_processes, accelerator.process_index)
         num_targets = sum(_num_targets(self.examples[i]) for i in indices)
@@ -103,6 +105,7 @@ class StepTrainer(Trainer):
 
     def _make_rows_smaller(self) -> None:
         self.model.zero_grad()
+        gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         num_tokens = sum(self.lengths[i] for i in self.row)
