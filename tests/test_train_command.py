@@ -67,7 +67,7 @@ def fails(code: int, *settings: str, **place: str) -> str:
     done = CliRunner().invoke(cli.main, words(*settings, **place))
     assert isinstance(done.exception, SystemExit), done.exception
     assert done.exit_code == code and done.stdout == "" and done.stderr.count("Error: ") == 1
-    assert not Path(place.get("out", "ad")).exists() or place.get("out")
+    assert place.get("out") or not Path("ad").exists()
     return done.stderr.partition("Error: ")[2].strip()
 
 
@@ -235,6 +235,7 @@ def test_data_in_any_spelling_is_the_same_training() -> None:
 def test_data_that_can_not_be_learnt_from(text: str, expected: str) -> None:
     Path("d.jsonl").write_text(text)
     assert fails(1).startswith(expected)
+    assert not Path("ad.partial").exists(), "there is nothing to go on from"
 
 
 def test_files_that_can_not_be_read() -> None:
