@@ -115,11 +115,16 @@ def prompt_ids(
     bos = tokenizer.bos_token_id
     if bos is None:
         return ids
-    puts_bos = tokenizer("a")["input_ids"][0] == bos
+    puts_bos = _puts_bos(tokenizer)
     if puts_bos and (template != CHAT or ids[:1] != [bos]):  # a chat template may put it too
         ids = [bos, *ids]
     _check_bos(tokenizer, ids, template, int(puts_bos))
     return ids
+
+
+@lru_cache(maxsize=8)  # asked for with every prompt
+def _puts_bos(tokenizer: PreTrainedTokenizerBase) -> bool:
+    return bool(tokenizer("a")["input_ids"][0] == tokenizer.bos_token_id)
 
 
 def _check_bos(tokenizer: PreTrainedTokenizerBase, ids: list[int], template: str, expected: int) -> None:

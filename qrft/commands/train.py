@@ -92,7 +92,7 @@ def run(work: Task, output: Path, progress: Progress) -> dict[str, Any]:
     """Makes the folder if it is not there; `is_new` among the facts says whether it was made now."""
     if (kept := finished(work, output)) is not None:
         return kept
-    decides, partial = work.decides(), output.with_name(f"{output.name}.partial")
+    decides, partial = work.decides(), _partial(output)
     with store.disk_errors(output.parent), _alone(partial, decides):
         folder = partial / "trained"
         if is_main():
@@ -118,7 +118,12 @@ def finished(work: Task, output: Path) -> dict[str, Any] | None:
     except (OSError, ValueError, LookupError, TypeError):
         raise UsageError(f"{output}: is there, and not of this command. Name another folder with -o.") from None
     _agree(output, settings, work.decides(), "was made", "or name another folder with -o")
+    shutil.rmtree(_partial(output), ignore_errors=True)  # left where a kill came right after the rename
     return {**facts, "is_new": False}
+
+
+def _partial(output: Path) -> Path:
+    return output.with_name(f"{output.name}.partial")
 
 
 @contextlib.contextmanager
@@ -129,11 +134,20 @@ def _alone(partial: Path, decides: Mapping[str, Any]) -> Iterator[None]:
         return
     with store.lock(partial, f"{partial} is being written", " or name another folder with -o"):
         path = partial / SETTINGS
-        if any((partial / CHECKPOINTS).glob("checkpoint-*")):  # settings without a checkpoint bind no one
+        if _has_checkpoint(partial):  # settings without one bind no one
             kept = json.loads(path.read_bytes())
             _agree(partial, kept, decides, "was begun", f"remove {partial}, or name another folder with -o")
         store.write_atomic(path, json.dumps(decides, indent=1))
-        yield
+        try:
+            yield
+        except BaseException:
+            if not _has_checkpoint(partial):  # nothing to go on from
+                shutil.rmtree(partial, ignore_errors=True)
+            raise
+
+
+def _has_checkpoint(partial: Path) -> bool:
+    return any((partial / CHECKPOINTS).glob("checkpoint-*"))
 
 
 def _agree(folder: Path, kept: Mapping[str, Any], now: Mapping[str, Any], what: str, way_out: str) -> None:
