@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +17,7 @@ from qrft.steps import Source, Step, beneath
 class Lane:
     """One model's way through a run: what it is now, and what was sampled from it so far."""
 
-    step: Callable[..., Step]
+    add: Callable[..., Step]  # a step to the run
     recipe: Recipe  # of this model alone
     model: str  # its name in the run, "" where it is the only one
     place: int  # among the models
@@ -32,6 +32,9 @@ class Lane:
 
     def named(self, name: str) -> str:
         return f"{self.model}/{name}" if self.model else name
+
+    def step(self, name: str, stage: str, config: Mapping[str, Any], **inputs: Step | Source) -> Step:
+        return self.add(self.named(name), stage, config, **inputs)
 
     @cached_property
     def prompt(self) -> dict[str, Any]:
@@ -50,10 +53,10 @@ class Lane:
     def export_base(self) -> None:
         inputs: dict[str, Step | Source] = {"model": self.base, "problems": self.test_set}
         if self.recipe.gguf.file is None:
-            self.base_gguf = self.step(self.named("base/gguf"), "export", self.as_quantized, **inputs)
+            self.base_gguf = self.step("base/gguf", "export", self.as_quantized, **inputs)
         else:  # used where it lies; the step only checks it
             self.base_gguf = self.source(local_path(self.recipe.gguf.file))
-            self.step(self.named("base/gguf"), "export", self.prompt, file=self.base_gguf, **inputs)
+            self.step("base/gguf", "export", self.prompt, file=self.base_gguf, **inputs)
 
     def train(self, stage: str, rows: Step) -> None:
         """sft, rft, or the round whose model the next one samples."""
@@ -62,12 +65,12 @@ class Lane:
         inputs: dict[str, Step | Source] = {"model": self.base, "training": rows}
         if self.recipe.rounds_from == "last" and self.adapter:
             inputs["start"] = self.adapter
-        self.adapter = self.step(self.named(f"{stage}/train"), "train", {**config, "seed": self.recipe.seed}, **inputs)
+        self.adapter = self.step(f"{stage}/train", "train", {**config, "seed": self.recipe.seed}, **inputs)
         self.tuned[stage] = self.exported(stage, self.adapter)
 
     def exported(self, stage: str, trained: Step) -> dict[str, Step | Source]:
         """What a tuned model is sampled from: the base with the adapter applied to it, or a file of its own."""
-        name = self.named(f"{stage}/gguf")
+        name = f"{stage}/gguf"
         if trained.config["adapter"] == "none":
             return {"base": self.step(name, "export", self.as_quantized, tuned=trained, problems=self.test_set)}
         inputs: dict[str, Step | Source] = {"model": self.base, "adapter": trained, "problems": self.test_set}
@@ -85,7 +88,7 @@ class Lane:
             config |= self.grading
         if number > 1 and self.recipe.curate.first_samples:  # only a first round's samples serve other runs too
             config["num_samples"] = self.recipe.curate.first_samples
-        name, problems = self.named(f"round-{number}"), self.train_set
+        name, problems = f"round-{number}", self.train_set
         made = self.step(f"{name}/samples", "sample", config, model=self.base, problems=problems, **self.tuned[stage])
         graded = self.step(f"{name}/graded", "grade", self.grading, samples=made, problems=problems)
         self.samples[self.named(label)] = {"samples": made, "graded": graded}
@@ -100,17 +103,15 @@ class Lane:
         kinds = ["base", *(stage for stage in self.tuned if stage in ("sft", "rft"))]
         for kind in kinds[1:]:
             answers |= self.greedy_answers(kind, **self.tuned[kind])
-        return self.step(self.named("evaluation"), "evaluate", {"models": kinds}, **answers)
+        return self.step("evaluation", "evaluate", {"models": kinds}, **answers)
 
     def greedy_answers(self, name: str, **gguf: Step | Source) -> dict[str, Step | Source]:
         config = {**self.prompt, **self.recipe.sample.model_dump(), "model": name, "num_samples": 1, "seed": 0}
         config |= {"temperature": 0.0, "top_p": 1.0, "top_k": 0, "min_p": 0.0, "until": Until().model_dump()}
         config |= {"max_new_tokens": self.recipe.evaluate.max_new_tokens}
         inputs = {"model": self.base, "problems": self.test_set, **gguf}
-        answers = self.step(self.named(f"{name}/test-samples"), "sample", config, **inputs)
-        graded = self.step(
-            self.named(f"{name}/test-graded"), "grade", self.grading, samples=answers, problems=self.test_set
-        )
+        answers = self.step(f"{name}/test-samples", "sample", config, **inputs)
+        graded = self.step(f"{name}/test-graded", "grade", self.grading, samples=answers, problems=self.test_set)
         return {name: answers, f"{name}-graded": graded}
 
     def report(self, variant: str, steps: Sequence[Step], evaluation: Step, recipe: Recipe) -> None:
@@ -126,7 +127,7 @@ class Lane:
                 others.remove(step.digest)  # what two models share counts once
         title = "/".join(filter(None, [self.recipe.name, variant, self.model]))
         config = {"name": title, "recipe": recipe.model_dump(mode="json"), "paper": self.recipe.paper.model_dump()}
-        self.step(self.named("report"), "report", config, **inputs)
+        self.step("report", "report", config, **inputs)
 
 
 def choose(step: Callable[..., Step], name: str, recipe: Recipe, problems: Step, lanes: Sequence[Lane]) -> Step:

@@ -76,9 +76,10 @@ def plan_run(
         for lane in lanes.values():
             if (lane in pool or lane in tuned) and (number == 1 or lane in tuned):  # else nothing new to sample from
                 lane.sample(number)
-        together = choose(step, f"round-{number}/training", recipe, train_set, pool) if pool else None
+        rows = f"round-{number}/training"
+        together = choose(step, rows, recipe, train_set, pool) if pool else None
         for lane in tuned:
-            paths = together or choose(step, lane.named(f"round-{number}/training"), recipe, train_set, [lane])
+            paths = together or choose(lane.step, rows, recipe, train_set, [lane])
             lane.train("rft" if number == recipe.rounds else f"round-{number}", paths)
     evaluations = {lane: lane.evaluate() for lane in lanes.values()}
     everything = list(steps)

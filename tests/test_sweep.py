@@ -443,47 +443,60 @@ def test_pools_and_rounds_run(tmp_path: Path) -> None:
 
 
 SWEEP = "sweep: {train_fraction: [1, 1/2], num_samples: [2, 4, 8], seed: [0, 1]}\n"
+# As little as teaches it to solve some of the problems.
+LITTLE = ["problems.num_train=8", "train.num_epochs=16", "train.learning_rate=8e-3", "train.lora_r=32"]
+LITTLE += ["train.micro_batch_size=4"]
 
 
-def table(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [{key: value for key, value in row.items() if key not in ("seconds", "variant")} for row in rows]
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, Any]]]:
+    """The folder of an undisturbed sweep, and the rows of its table."""
+    out = tmp_path_factory.mktemp("sweep")
+    recipe = load(ONE + SWEEP, *LITTLE, folder=out)
+    _, done = execute(recipe, out)
+    assert len(done) == len({step.digest for step in plan(recipe)}) == len(list((out / "store").glob("*-*")))
+    assert execute(recipe, out)[1] == [], "nothing is left to do"
+    return out, rows_of(out / "trial")
+
+
+def rows_of(run_dir: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run_dir / "sweep.jsonl").read_text().splitlines()]
+
+
+def results(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """All but the time that it took."""
+    return [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
 
 
 @pytest.mark.slow
-def test_a_sweep_of_12_runs_equals_12_runs_and_survives_kills(tmp_path: Path) -> None:
-    recipe = load(ONE + SWEEP, "train.num_epochs=20")
-    steps = plan(recipe)
-    artifacts, done = execute(recipe, tmp_path / "sweep")
-    assert len(done) == len({step.digest for step in steps}) == len(list((tmp_path / "sweep/store").glob("*-*")))
-    rows = [json.loads(line) for line in (artifacts["sweep"] / "sweep.jsonl").read_text().splitlines()]
-    assert len(rows) == 12 and any(row["num_kept"] for row in rows)
-    assert execute(recipe, tmp_path / "sweep")[1] == []
-
-    alone = []
-    for row in rows:
-        changes = [f"problems.{k}={v}" if k == "train_fraction" else f"{k}={v}" for k, v in settings_of(row).items()]
-        changes = [change.replace("num_samples", "sample.num_samples") for change in changes]
-        artifacts, _ = execute(load(ONE, "train.num_epochs=20", *changes), tmp_path / row["variant"])
-        summary = json.loads((artifacts["report"] / "summary.json").read_text())
-        alone.append({"model": "tiny-base", **{f"sweep.{k}": v for k, v in settings_of(row).items()}})
-        alone[-1] |= sweep.columns(summary)
-    assert table(alone) == table(rows)
-
-    killed = tmp_path / "killed"
-    words = [sys.executable, "-m", "qrft", "run", "r.yaml", "-o", str(killed), "--set", "train.num_epochs=20"]
-    load(ONE + SWEEP)
+def test_a_sweep_killed_and_resumed_gives_the_same_table(
+    whole: tuple[Path, list[dict[str, Any]]], tmp_path: Path
+) -> None:
+    words = [sys.executable, "-m", "qrft", "run", str(whole[0] / "r.yaml"), "-o", str(tmp_path)]
+    words += [word for change in LITTLE for word in ("--set", change)]
     for number in (3, 30, 60):
-        kill_when(lambda number=number: len(list((killed / "store").glob("*-*"))) >= number, words)  # type: ignore[misc]
+        kill_when(lambda number=number: len(list((tmp_path / "store").glob("*-*"))) >= number, words)  # type: ignore[misc]
     subprocess.run(words, check=True, capture_output=True)
-    again = [json.loads(line) for line in (killed / "trial/sweep.jsonl").read_text().splitlines()]
-    assert table(again) == table(rows)
-    folder = killed / "trial" / rows[5]["variant"]
+    assert results(rows_of(tmp_path / "trial")) == results(whole[1])
+    assert {path.name for path in tmp_path.glob("store/*-*")} == {path.name for path in whole[0].glob("store/*-*")}
+    folder = tmp_path / "trial" / whole[1][5]["variant"]
     assert store.verify(folder / "rft/train", contents=True)["stage"] == "train"
     assert (folder / "report.html").exists() and (folder / "recipe.yaml").exists()
 
 
-def settings_of(row: dict[str, Any]) -> dict[str, Any]:
-    return {key.removeprefix("sweep."): value for key, value in row.items() if key.startswith("sweep.")}
+@pytest.mark.slow
+def test_the_table_of_12_runs_is_that_of_12_separate_runs(
+    whole: tuple[Path, list[dict[str, Any]]], tmp_path: Path
+) -> None:
+    rows = whole[1]
+    assert len(rows) == 12 and any(row["num_kept"] for row in rows)
+    keys = {"train_fraction": "problems.train_fraction", "num_samples": "sample.num_samples", "seed": "seed"}
+    for row in rows:
+        changes = [f"{path}={row[f'sweep.{key}']}" for key, path in keys.items()]
+        artifacts, _ = execute(load(ONE, *LITTLE, *changes), tmp_path / row["variant"])
+        summary = json.loads((artifacts["report"] / "summary.json").read_text())
+        alone = {key: row[key] for key in ("variant", "model", *(f"sweep.{key}" for key in keys))}
+        assert results([alone | sweep.columns(summary)]) == results([row])
 
 
 def kill_when(condition: Callable[[], object], words: list[str]) -> None:

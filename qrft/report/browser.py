@@ -202,6 +202,9 @@ def join(samples: pa.Table, graded: pa.Table) -> pa.Table:
 # ---------------------------------------------------------------------------------------------- test problems ----
 
 
+NO_DIFFERENCES: dict[str, Any] = {"won": [], "lost": [], "num_won": 0, "num_lost": 0}
+
+
 def differences(run: Run) -> dict[str, Any]:
     """The test problems that only RFT solved ("won") and that only SFT solved ("lost"), with both answers."""
     problems = {row["problem_id"]: row for row in run.table("problems/test", "problems.parquet").to_pylist()}

@@ -97,7 +97,7 @@ def html(inputs: Mapping[str, Path], config: Mapping[str, Any], summary: Mapping
     """The whole report as one file that loads nothing; `config` holds the run's `name` and its resolved `recipe`."""
     run = Run(inputs)
     problems = browser.sampled(run) if run.has_rft else []
-    differences = browser.differences(run) if run.has_rft else {}
+    differences = browser.differences(run) if run.has_rft else browser.NO_DIFFERENCES
     style, script = asset("style.css"), asset("browser.js")
     return (
         environment()
