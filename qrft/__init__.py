@@ -1,19 +1,20 @@
-"""Rejection-sampling fine-tuning on one machine. `qrft.sample` gives samples of a model from Python."""
+"""Rejection-sampling fine-tuning on one machine. From Python `qrft.train` fine-tunes a model, and
+`qrft.sample` gives samples of one."""
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from qrft.commands.sample import sample
+    from qrft.commands.train import train
 
-__all__ = ["sample"]
+__all__ = ["sample", "train"]
 
 
 def __getattr__(name: str) -> Any:
     """Imported when first asked for: the command line starts without it."""
-    if name != "sample":
+    if name not in __all__:
         raise AttributeError(f"module 'qrft' has no attribute {name!r}")
-    from qrft.commands.sample import sample
-
-    return sample
+    return getattr(import_module(f"qrft.commands.{name}"), name)

@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from qrft.errors import QrftError
-from qrft.options import FILE, OUTPUT_DIR, OVERRIDES, numbers, sample_command, samples_command
+from qrft.options import FILE, OUTPUT_DIR, OVERRIDES, numbers, sample_command, samples_command, train_command
 
 
 def ends_with_a_message(stopped: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -114,6 +114,37 @@ def sample(base: str, problems: str, num_samples: int, output: Path, as_json: bo
         from qrft import console
 
         console.Terminal().sampled(facts, output)
+
+
+@main.command()
+@train_command
+@command
+def train(base: str, data: Path, output: Path, overrides: tuple[str, ...], threads: int | None, as_json: bool) -> None:
+    """Fine-tune BASE on worked solutions: a QLoRA adapter, or with --set adapter=none every weight.
+
+    BASE is a built-in model (tiny-base), a model's folder or a hub name. The same command goes on after any stop.
+    Several GPUs: accelerate launch -m qrft train ...
+    """
+    from rich.console import Console
+
+    from qrft.commands import train as work
+    from qrft.console import Terminal
+    from qrft.run import quiet_libraries
+    from qrft.training.finetune import is_main
+
+    quiet_libraries()
+    task = work.task(base, data, overrides, threads=threads)
+    if not is_main():  # the first process speaks for all
+        work.run(task, output, lambda done, total, note: None)
+        return
+    facts = work.finished(task, output)
+    if facts is None:
+        with Terminal(Console(stderr=True, highlight=False)).bar("train", len("train")) as progress:
+            facts = work.run(task, output, progress)
+    if as_json:
+        click.echo(json.dumps(facts))
+    else:
+        Terminal().trained(facts, output)
 
 
 def _read(options: dict[str, Any]) -> dict[str, Any]:

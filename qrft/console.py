@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,15 @@ from rich.table import Column, Table
 
 if TYPE_CHECKING:
     from qrft.pipeline import Step
+
+
+class _Lines(logging.Handler):
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self.console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.console.print(record.getMessage(), markup=False, soft_wrap=True)
 
 
 class Terminal:
@@ -46,9 +56,22 @@ class Terminal:
             console=self.console,
             refresh_per_second=4,
         )
-        with bar:
+        with bar, self.messages():
             task = bar.add_task(name, total=None, note="")
             yield lambda done, total, note: bar.update(task, completed=done, total=total, note=note)
+
+    @contextmanager
+    def messages(self) -> Iterator[None]:
+        """What qrft logs in the meantime, such as an example of a training, as lines above the bar."""
+        logger, handler = logging.getLogger("qrft"), _Lines(self.console)
+        level = logger.level
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
+        try:
+            yield
+        finally:
+            logger.removeHandler(handler)
+            logger.setLevel(level)
 
     def facts(self, facts: Mapping[str, Any]) -> None:
         """What `grade`, `curate` and `evaluate` found: counts, means, statuses, and shares with their intervals."""
@@ -79,6 +102,16 @@ class Terminal:
             f"{facts['num_samples']:,} samples, {facts['num_tokens']:,} tokens in {folder}; "
             f"{reasons['stop']:.1%} ended by end of text, {reasons['stop_text']:.1%} by a stop text, "
             f"{reasons['length']:.1%} by the length limit; {_new_ones(facts)}.",
+            soft_wrap=True,
+        )
+
+    def trained(self, facts: Mapping[str, Any], folder: Path) -> None:
+        """What `qrft train` made, in one line."""
+        loss = "none logged" if facts["final_loss"] is None else f"{facts['final_loss']:.3f}"
+        new = "" if facts["is_new"] else " It was there: nothing to do."
+        self.console.print(
+            f"{folder}: {facts['num_examples']:,} examples, {facts['num_tokens']:,} tokens, "
+            f"{facts['num_dropped']:,} left out, {facts['num_cut']:,} cut; loss {loss}.{new}",
             soft_wrap=True,
         )
 

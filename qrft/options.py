@@ -92,6 +92,29 @@ def until(context: click.Context, option: click.Parameter, value: str | None) ->
     return kind, int(number)
 
 
+TRAIN = (
+    click.argument("base"),
+    click.option("--data", type=FILE, required=True, help="JSONL or Parquet: a question and its completion a row."),
+    click.option("--output", "-o", type=FILE, default=Path("adapter"), show_default=True, help="The folder to make."),
+    click.option(
+        "--set",
+        "overrides",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="A key of the recipe's section train, or prompt or seed, such as lora_r=64. Can be repeated.",
+    ),
+    click.option("--threads", type=click.IntRange(1), help="How many to use. [default: all cores]"),
+    click.option("--json", "as_json", is_flag=True, help="Print the figures as one JSON object."),
+)
+
+
+def train_command(function: Callable[..., None]) -> Callable[..., None]:
+    """The arguments of `qrft train`. The keys of --set are those of recipe.Training."""
+    for add in reversed(TRAIN):
+        function = add(function)
+    return function
+
+
 def sample_command(function: Callable[..., None]) -> Callable[..., None]:
     """The arguments of `qrft sample`. The defaults are those of SamplingParams and of commands.sample."""
     for add in reversed(
@@ -114,7 +137,9 @@ def sample_command(function: Callable[..., None]) -> Callable[..., None]:
                 help="Ends a completion where it begins; \\n is a line end. Can be repeated. "
                 "[default with --few-shot: what the next example begins with]",
             ),
-            click.option("--prompt", type=click.Choice(["plain", "alpaca"]), default="plain", show_default=True),
+            click.option(
+                "--prompt", type=click.Choice(["plain", "alpaca", "chat"]), default="plain", show_default=True
+            ),
             click.option(
                 "--few-shot",
                 type=click.IntRange(0),

@@ -20,7 +20,7 @@ from typing import Any, Protocol
 
 from qrft import models, store
 from qrft.core import latex
-from qrft.recipe import BUILTIN_PROBLEMS, Recipe, Until, dump, local_path
+from qrft.recipe import BUILTIN_PROBLEMS, HOW_IT_GOES, Recipe, Until, dump, local_path
 from qrft.stages import curate, evaluate, export, grade, problems, report, sample, train
 from qrft.store import Store
 
@@ -80,12 +80,14 @@ def plan(recipe: Recipe, model: Path) -> list[Step]:
     grading = {**rules, "judges_expressions": recipe.grade.mode != "paper" and latex.is_available()}
 
     def training(stage: str, rows: Step) -> Step:
-        config = recipe.train_config(stage).model_dump(exclude={"checkpoint_minutes"})  # type: ignore[arg-type]
+        config = recipe.train_config(stage).model_dump(exclude=HOW_IT_GOES)  # type: ignore[arg-type]
         return step(f"{stage}/train", "train", {**config, **prompt, "seed": recipe.seed}, model=base, training=rows)
 
-    def exported(stage: str, adapter: Step) -> dict[str, Step | Source]:
-        """What a tuned model is sampled from: the base with the adapter applied to it, or a merged file of its own."""
-        inputs: dict[str, Step | Source] = {"model": base, "adapter": adapter, "problems": test_set}
+    def exported(stage: str, trained: Step) -> dict[str, Step | Source]:
+        """What a tuned model is sampled from: the base with the adapter applied to it, or a file of its own."""
+        if trained.config["adapter"] == "none":
+            return {"base": step(f"{stage}/gguf", "export", as_quantized, tuned=trained, problems=test_set)}
+        inputs: dict[str, Step | Source] = {"model": base, "adapter": trained, "problems": test_set}
         if recipe.gguf.merge:
             return {"base": step(f"{stage}/gguf", "export", as_quantized, **inputs)}
         return {"base": base_gguf, "adapter": step(f"{stage}/gguf", "export", prompt, base=base_gguf, **inputs)}
@@ -170,10 +172,10 @@ def run_step(step: Step, root: Store, done: Mapping[str, Path], recipe: Recipe, 
     inputs = {
         name: done[source.digest] if isinstance(source, Step) else source.path for name, source in step.inputs.items()
     }
-    # How often to checkpoint and how many threads to use do not make another artifact.
+    # How often to checkpoint, who is told, and how many threads to use do not make another artifact.
     settings = {
         **step.config,
-        "checkpoint_minutes": recipe.train.checkpoint_minutes,
+        **recipe.train.model_dump(include=HOW_IT_GOES),
         "num_threads": recipe.num_threads,
     }
     work = root.begin(step.stage, step.digest)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from qrft.errors import ModelError
+from qrft.errors import DataError, ModelError, UsageError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -19,6 +20,8 @@ TEMPLATES = {
         "\n\n### Instruction:\n{question}\n\n### Response:"
     ),
 }
+CHAT = "chat"  # the tokenizer's own template: the question is the user's turn, the completion the assistant's
+NAMES = (*TEMPLATES, CHAT)
 
 
 # Between a solved example and what follows it, in a prompt with examples.
@@ -50,30 +53,106 @@ def load_tokenizer(model_dir: Path) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def prompt_text(question: str, template: str, examples: Sequence[Solved] = ()) -> str:
-    """The examples, each as the template and its solution, then the template with the question."""
+# ----------------------------------------------------------------------------------------------------------- texts ----
+
+
+def prompt_text(
+    question: str, template: str, examples: Sequence[Solved] = (), tokenizer: PreTrainedTokenizerBase | None = None
+) -> str:
+    """The examples, each as the template and its solution, then the template with the question.
+
+    With "chat" the examples are earlier turns. Raises ModelError for a tokenizer without a chat template, UsageError
+    for "chat" without a tokenizer.
+    """
+    if template == CHAT:
+        turns = [turn for q, solution in examples for turn in (_turn("user", q), _turn("assistant", solution))]
+        return _chat(tokenizer, [*turns, _turn("user", question)], is_open=True)
     solved = [TEMPLATES[template].format(question=q) + solution + BETWEEN_EXAMPLES for q, solution in examples]
     return "".join(solved) + TEMPLATES[template].format(question=question)
 
 
-def next_example(template: str) -> str:
-    """How the next example begins: a model that was shown examples goes on with one of its own after its answer."""
-    return BETWEEN_EXAMPLES + TEMPLATES[template].partition("{question}")[0]
+def next_example(template: str) -> str | None:
+    """How the next example begins: a model that was shown examples goes on with one of its own after its answer.
+
+    None for "chat", where the answer's turn ends by itself.
+    """
+    return None if template == CHAT else BETWEEN_EXAMPLES + TEMPLATES[template].partition("{question}")[0]
+
+
+def _turn(role: str, content: str) -> dict[str, str]:
+    return {"role": role, "content": content}
+
+
+def _chat(tokenizer: PreTrainedTokenizerBase | None, turns: list[dict[str, str]], *, is_open: bool) -> str:
+    """The turns in the tokenizer's own words; is_open: with what an answer of the assistant begins with."""
+    if tokenizer is None:
+        raise UsageError("prompt chat: a server has its own chat template. Give --chat in place of --prompt chat.")
+    place = f"{tokenizer.name_or_path}: prompt chat"
+    if not tokenizer.chat_template:
+        raise ModelError(
+            f"{place}: its tokenizer has no chat template. Choose prompt plain or alpaca, or a model that was tuned to "
+            "chat, or put the template into the folder as chat_template.jinja."
+        )
+    try:
+        text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=is_open)
+    except Exception as error:  # a template is a program: it can raise what it likes
+        raise ModelError(f"{place}: its chat template fails ({error}). Mend it, or choose prompt plain.") from error
+    return str(text)
+
+
+# ------------------------------------------------------------------------------------------------------- token ids ----
 
 
 def prompt_ids(
     tokenizer: PreTrainedTokenizerBase, question: str, template: str, examples: Sequence[Solved] = ()
 ) -> list[int]:
-    """The prompt's token ids, with exactly one beginning-of-text token if the tokenizer itself puts one."""
-    ids: list[int] = tokenizer(prompt_text(question, template, examples), add_special_tokens=False)["input_ids"]
+    """The prompt's token ids, with exactly one beginning-of-text token if the tokenizer itself puts one.
+
+    Raises DataError for a question that spells another one, and ModelError for a chat template that doubles it.
+    """
+    text = prompt_text(question, template, examples, tokenizer)
+    ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
     bos = tokenizer.bos_token_id
-    if bos is not None and tokenizer("a")["input_ids"][0] == bos:
+    if bos is None:
+        return ids
+    puts_bos = tokenizer("a")["input_ids"][0] == bos
+    if puts_bos and (template != CHAT or ids[:1] != [bos]):  # a chat template may put it too
         ids = [bos, *ids]
+    _check_bos(tokenizer, ids, template, int(puts_bos))
     return ids
 
 
+def _check_bos(tokenizer: PreTrainedTokenizerBase, ids: list[int], template: str, expected: int) -> None:
+    """In a chat the same token may begin every turn, so that there only a doubled one is a fault."""
+    bos, name = tokenizer.bos_token_id, tokenizer.bos_token
+    if template == CHAT and ids[:2] == [bos, bos]:
+        raise ModelError(f"{tokenizer.name_or_path}: its chat template begins with two {name}. Take one out of it.")
+    if template != CHAT and ids.count(bos) != expected:
+        raise DataError(
+            f"a question spells the token that begins a text, {name}: {tokenizer.decode(ids)[:200]!r}. "
+            "Take it out of the question."
+        )
+
+
+@lru_cache(maxsize=8)  # asked for with every example
+def end_id(tokenizer: PreTrainedTokenizerBase, template: str) -> int:
+    """The token after a completion: end-of-text, in a chat what ends the assistant's turn."""
+    if template != CHAT:
+        return int(tokenizer.eos_token_id)
+    answer = "42"
+    text = _chat(tokenizer, [_turn("user", "6 times 7?"), _turn("assistant", answer)], is_open=False)
+    after: list[int] = tokenizer(text.rpartition(answer)[2], add_special_tokens=False)["input_ids"]
+    ends = (token for token in after if token in tokenizer.all_special_ids or token in tokenizer.added_tokens_decoder)
+    return next(ends, int(tokenizer.eos_token_id))
+
+
+def end_ids(tokenizer: PreTrainedTokenizerBase, template: str) -> list[int]:
+    """The tokens at which a sample is whole: a model may end a chat by end-of-text too."""
+    return list(dict.fromkeys([end_id(tokenizer, template), int(tokenizer.eos_token_id)]))
+
+
 def example(tokenizer: PreTrainedTokenizerBase, question: str, completion: str, template: str) -> Example:
-    """Prompt, completion and end-of-text, each tokenized apart so that the prompt's ids are those of sampling."""
+    """Prompt, completion and its end, each tokenized apart so that the prompt's ids are those of sampling."""
     prompt = prompt_ids(tokenizer, question, template)
     answer: list[int] = tokenizer(completion, add_special_tokens=False)["input_ids"]
-    return Example([*prompt, *answer, tokenizer.eos_token_id], len(prompt))
+    return Example([*prompt, *answer, end_id(tokenizer, template)], len(prompt))

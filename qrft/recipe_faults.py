@@ -71,7 +71,7 @@ def _wrong_value(key: KeyPath, rule: Schema, values: Any) -> str:
     found = values
     for part in key:
         found = found[part]
-    guess = _did_you_mean(found, rule.get("enum", [])) if isinstance(found, str) else ""
+    guess = _did_you_mean(found, map(str, rule.get("enum", []))) if isinstance(found, str) else ""
     return f"found {_show(found)}. {guess}Allowed: {_allowed(rule)}{_hint(found, rule)}"
 
 
@@ -95,7 +95,7 @@ def _allowed(rule: Schema) -> str:
     if "anyOf" in rule:
         return ", or ".join(_allowed(choice) for choice in rule["anyOf"])
     if "enum" in rule or "const" in rule:
-        return ", ".join(rule.get("enum", [rule.get("const")]))
+        return ", ".join(map(str, rule.get("enum", [rule.get("const")])))
     if rule["type"] == "object":
         return f"a section with the keys {', '.join(rule['properties'])}"
     if rule["type"] == "array":

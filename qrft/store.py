@@ -211,6 +211,19 @@ def link(target: Path, link: Path) -> None:
         os.replace(temporary, link)
 
 
+def publish(work: Path, folder: Path) -> None:
+    """Make a finished work folder visible as `folder` by one rename, all of it on the disk before.
+
+    Raises StoreError when the disk is full or the folder is not writable.
+    """
+    with disk_errors(folder.parent):
+        for file in _list_files(work):
+            _sync(work / file)
+        _sync_folders(work)
+        os.replace(work, folder)
+        _sync(folder.parent)
+
+
 def write_atomic(path: Path, data: bytes | str) -> None:
     """Write a file that is there whole or not at all, on the disk when this returns. Text is written in UTF-8.
 

@@ -170,7 +170,8 @@ def test_unknown_key_that_belongs_elsewhere() -> None:
 def test_unknown_value_of_an_enumeration() -> None:
     text = fault("train:\n  lr_scheduler: cosin\n")
     assert text == (
-        "r.yaml:9: train.lr_scheduler: found the text 'cosin'. Did you mean cosine? Allowed: cosine, linear, constant"
+        "r.yaml:9: train.lr_scheduler: found the text 'cosin'. Did you mean cosine? Allowed: cosine, linear, "
+        "constant, polynomial, inverse_sqrt"
     )
 
 
@@ -183,7 +184,7 @@ def test_unknown_value_of_an_enumeration() -> None:
         ("seed: 1_000", "seed: found the text '1_000'. Allowed: a whole number"),
         ("seed: -1", "seed: found -1. Allowed: a whole number >= 0"),
         ("num_threads: 0", "num_threads: found 0. Allowed: a whole number >= 1, or null"),
-        ("prompt: ", "prompt: found null. Allowed: plain, alpaca"),
+        ("prompt: ", "prompt: found null. Allowed: plain, alpaca, chat"),
         ("prompt: off", "prompt: found the text 'off'. Allowed: plain, alpaca"),
         ("train: 3", "train: found 3. Allowed: a section with the keys quantization, "),
         ("train: [1]", "train: found [1]. Allowed: a section"),

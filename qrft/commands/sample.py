@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -13,6 +12,7 @@ from typing import Any, Literal
 import pyarrow as pa
 
 from qrft import core, models, prompts, store
+from qrft.commands.settings import differences, digest, named
 from qrft.core.grading import DEFAULT_RULES
 from qrft.errors import DataError, UsageError
 from qrft.problems.find import load
@@ -90,7 +90,7 @@ def task(
     source = Source(base, **{name: value for name, value in options.items() if name in names})
     picking = {name: value for name, value in options.items() if name not in names}
     if few_shot and not stop:
-        stop = (prompts.next_example(prompt),)
+        stop = tuple(text for text in [prompts.next_example(prompt)] if text)
     params = SamplingParams(**picking, stop=tuple(stop))
     _check(source, num_samples, params, until)
     table = _table(problems)
@@ -187,7 +187,8 @@ def _plan(work: Task, model_dir: Path | None, asked: Sequence[int], model: str) 
     found = None if work.until is None else Found(work.problems, work.until, work.rules, work.source.threads)
     prompt_ids = [request.prompt_ids for request in requests[:NUM_PARITY_PROMPTS]]
     usual = work_of(requests, asked[-1], work.params.max_new_tokens)
-    job = Job(partial(_open, work.source, model_dir, prompt_ids, usual), work.params, tokenizer, model)
+    eos_ids = [] if tokenizer is None else prompts.end_ids(tokenizer, work.prompt)
+    job = Job(partial(_open, work.source, model_dir, prompt_ids, usual), work.params, tokenizer, model, eos_ids)
     return job, Rounds(requests, asked, found, work.samples_per_shard)
 
 
@@ -244,19 +245,19 @@ def _settings(work: Task, model_dir: Path | None) -> dict[str, Any]:
     settings: dict[str, Any] = {
         "version": 1,
         "sampler": source.sampler,
-        "base": source.base if model_dir is None else _named(source.base, _base_file(source, model_dir)),
-        "adapter": source.adapter and _named(str(source.adapter), source.adapter),
+        "base": source.base if model_dir is None else named(source.base, _base_file(source, model_dir)),
+        "adapter": source.adapter and named(str(source.adapter), source.adapter),
         "prompt": work.prompt,
         "few_shot": max(0, len(work.examples) - 1),
-        "examples": _digest(work.examples),
-        "problems": _digest(work.problems.to_pylist()),
+        "examples": digest(work.examples),
+        "problems": digest(work.problems.to_pylist()),
         "num_problems": work.problems.num_rows,
         **asdict(work.params),
         "until": work.until and asdict(work.until),
         "samples_per_shard": work.samples_per_shard,
     }
     if source.base.endswith(".gguf") and source.tokenizer:
-        settings["tokenizer"] = _named(str(source.tokenizer), source.tokenizer)
+        settings["tokenizer"] = named(str(source.tokenizer), source.tokenizer)
     elif source.sampler == "llama.cpp":
         settings["quant"] = source.quant
     if source.sampler == "openai":
@@ -268,17 +269,6 @@ def _settings(work: Task, model_dir: Path | None) -> dict[str, Any]:
 
 def _base_file(source: Source, model_dir: Path) -> Path:
     return Path(source.base).expanduser() if source.base.endswith(".gguf") else model_dir
-
-
-def _named(name: str, path: Path) -> dict[str, str]:
-    """What lies at a path, by its contents; the name is for people."""
-    config = path / "adapter_config.json"
-    digest = models.fingerprint(path) + (models.fingerprint(config) if config.is_file() else "")
-    return {"name": name, "digest": digest}
-
-
-def _digest(value: Any) -> str:
-    return hashlib.blake2b(json.dumps(value).encode(), digest_size=10).hexdigest()
 
 
 def _agree(folder: Path, settings: Mapping[str, Any], num_samples: int, model: str) -> tuple[list[int], str]:
@@ -295,10 +285,9 @@ def _agree(folder: Path, settings: Mapping[str, Any], num_samples: int, model: s
 
 
 def _compare(folder: Path, kept: Mapping[str, Any], now: Mapping[str, Any], before: int, num_samples: int) -> None:
-    if differences := list(_differences(kept, now)):
+    if found := list(differences(kept, now)):
         raise UsageError(
-            f"{folder}: was made with other settings: {'; '.join(differences)}. "
-            "Give those, or name another folder with -o."
+            f"{folder}: was made with other settings: {'; '.join(found)}. Give those, or name another folder with -o."
         )
     if num_samples < before:
         raise UsageError(
@@ -317,21 +306,3 @@ def _read_settings(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise DataError(f"{path}: can't be read ({error}). Name another folder with -o, or remove this one.") from error
     return kept
-
-
-def _differences(kept: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
-    for name in {**kept, **now}:
-        before, after = kept.get(name), now.get(name)
-        if _contents(before) != _contents(after):
-            yield f"{name} was {_shown(before)}, now {_shown(after)}"
-
-
-def _contents(setting: Any) -> Any:
-    """A file or a folder is the same under any name."""
-    return setting["digest"] if isinstance(setting, dict) and "digest" in setting else setting
-
-
-def _shown(setting: Any) -> str:
-    if isinstance(setting, dict) and "digest" in setting:
-        return f"{setting['name']} ({setting['digest'][:8]})"
-    return json.dumps(setting)

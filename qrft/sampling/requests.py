@@ -28,7 +28,7 @@ def make_requests(
     for row in problems.select(["problem_id", "question"]).to_pylist():
         shown = [solved for solved in examples if solved[0] != row["question"]][: len(examples) - 1]
         ids = [] if tokenizer is None else prompts.prompt_ids(tokenizer, row["question"], template, shown)
-        text = prompts.prompt_text(row["question"], template, shown)
+        text = prompts.prompt_text(row["question"], template, shown, tokenizer)
         requests.append(Request(row["problem_id"], ids, prompt=text))
     return requests
 
@@ -41,8 +41,9 @@ def choose_examples(problems: pa.Table, count: int, template: str, place: str) -
     if count == 0:
         return []
     chosen: dict[str, str] = {}
+    following = prompts.next_example(template)
     for row in problems.select(["question", "solution"]).to_pylist():
-        if is_worked(row["solution"]) and prompts.next_example(template) not in row["solution"]:
+        if is_worked(row["solution"]) and (following is None or following not in row["solution"]):
             chosen.setdefault(row["question"], row["solution"])
         if len(chosen) > count:
             return list(chosen.items())

@@ -34,10 +34,7 @@ class Job:
     params: SamplingParams
     tokenizer: PreTrainedTokenizerBase | None
     model: str  # goes into the samples
-
-    @property
-    def eos_ids(self) -> list[int]:
-        return [] if self.tokenizer is None else [self.tokenizer.eos_token_id]
+    eos_ids: Sequence[int] = ()  # the tokens that end a sample; a server has its own
 
 
 @dataclass

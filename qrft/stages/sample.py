@@ -41,7 +41,8 @@ def run(inputs: Inputs, out: Path, config: Config, progress: Progress) -> Report
         work = work_of(rounds.requests, rounds.asked[-1], config["max_new_tokens"])
         return open_sampler(base_file(inputs["base"]), adapter, work=work, **settings)
 
-    job = Job(open_llama, _params(config), tokenizer, config["model"])
+    eos_ids = prompts.end_ids(tokenizer, config["prompt"])
+    job = Job(open_llama, _params(config), tokenizer, config["model"], eos_ids)
     facts = collect(job, rounds, out / "partial", progress)
     shards = sorted((out / "partial").glob("shard-*.parquet"))
     _join(shards, problems, rounds.found is None, out / "samples.parquet")

@@ -1,4 +1,4 @@
-"""Fine-tune the base model with QLoRA on a training table."""
+"""Fine-tune the base model on a training table: a QLoRA adapter, or with `adapter: none` every weight."""
 
 from __future__ import annotations
 
@@ -7,38 +7,19 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from qrft import prompts
 from qrft.stages import Config, Inputs, Progress, Report
 from qrft.store import write_atomic
-from qrft.training import qlora
+from qrft.training.finetune import Row, finetune
 
-VERSION = 1
+VERSION = 2
 
 
 def run(inputs: Inputs, out: Path, config: Config, progress: Progress) -> Report:
-    """Writes adapter/ (peft) and loss.jsonl. An example longer than `max_length` is left out, and counted."""
-    import torch
-
-    progress(0, 1, "loading the model")
-    if config["num_threads"]:
-        torch.set_num_threads(config["num_threads"])
-    tokenizer = prompts.load_tokenizer(inputs["model"])
-    rows = pq.read_table(inputs["training"] / "training.parquet", columns=["question", "completion"]).to_pylist()
-    examples = [prompts.example(tokenizer, row["question"], row["completion"], config["prompt"]) for row in rows]
-    short = [e for e in examples if len(e.token_ids) <= config["max_length"]]
-    losses = qlora.train(
-        inputs["model"],
-        short,
-        tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id,
-        config,
-        out / "adapter",
-        out / "partial",
-        progress,
-    )
+    """Writes adapter/ (peft), or model/ when every weight is trained; and loss.jsonl."""
+    table = pq.read_table(inputs["training"] / "training.parquet", columns=["problem_id", "question", "completion"])
+    rows = [Row(f"problem_id {row['problem_id']!r}", row["question"], row["completion"]) for row in table.to_pylist()]
+    folder = out / ("model" if config["adapter"] == "none" else "adapter")
+    facts = finetune(inputs["model"], rows, config, folder, out / "partial", progress)
+    losses = facts.pop("losses")
     write_atomic(out / "loss.jsonl", "".join(json.dumps(entry) + "\n" for entry in losses))
-    return {
-        "num_examples": len(short),
-        "num_too_long": len(rows) - len(short),
-        "num_tokens": sum(len(e.token_ids) for e in short),
-        "final_loss": losses[-1]["loss"] if losses else None,
-    }
+    return facts

@@ -168,7 +168,8 @@ def train(
     if not examples:
         raise DataError("There is not one example to train on: every problem was dropped. Raise train.max_length.")
     set_seed(config["seed"])
-    model = add_lora(load_base(model_dir, config["quantization"]), config)
+    base = load_base(model_dir, config["quantization"])
+    model = base if config.get("adapter", "lora") == "none" else add_lora(base, config)
     num_tokens = int(sum(len(e.token_ids) for e in examples) * config["num_epochs"])
     trainer = Trainer(
         model=model,
@@ -183,7 +184,8 @@ def train(
     losses = [entry for entry in trainer.state.log_history if "loss" in entry]
     _refuse_nan(losses)
     model.save_pretrained(out)
-    _sort_sets(out / "adapter_config.json")
+    if config.get("adapter", "lora") == "lora":
+        _sort_sets(out / "adapter_config.json")
     del trainer, model  # a GPU's memory is for the sampler next
     gc.collect()
     _empty_gpu()

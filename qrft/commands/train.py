@@ -1,0 +1,140 @@
+"""`qrft train` and `qrft.train`: one fine-tuning, on data of one's own, into a folder that is there whole or not."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from qrft import models, recipe, store
+from qrft.commands.settings import differences, digest, named
+from qrft.errors import UsageError
+from qrft.gguf.weights import open_weights
+from qrft.training.finetune import Progress, Row, finetune, is_main
+from qrft.training.rows import read_rows
+
+CARD = "train.json"  # in the finished folder: what made it, and the facts
+SETTINGS, CHECKPOINTS = "settings.json", "checkpoints"  # in the work folder
+
+
+@dataclass(frozen=True)
+class Task:
+    """What to train. `data`: its name for people."""
+
+    base: str
+    model_dir: Path
+    data: str
+    rows: Sequence[Row]
+    settings: recipe.Training
+    threads: int | None
+
+    def decides(self) -> dict[str, Any]:
+        """All that decides what is learnt, in JSON's types."""
+        texts = [[row.question, row.completion] for row in self.rows]
+        return {
+            "base": named(self.base, self.model_dir),
+            "data": {"name": self.data, "digest": digest(texts)},
+            **self.settings.model_dump(mode="json", exclude=recipe.HOW_IT_GOES),
+        }
+
+
+def task(
+    base: str,
+    data: str | Path | Sequence[tuple[str, str]],
+    overrides: Sequence[str] = (),
+    *,
+    threads: int | None = None,
+    **settings: Any,
+) -> Task:
+    """Checked, and with its data read. `overrides`: of --set.
+
+    Raises UsageError for settings that can't be, DataError for data and ModelError for a base that can't be read.
+    """
+    checked = recipe.training(settings, overrides)
+    if base.endswith(".gguf"):
+        raise UsageError(
+            f"{base}: a .gguf can't be trained. Name the folder or the hub name of the model it was made of."
+        )
+    if isinstance(data, str | Path):
+        name, rows = str(data), read_rows(Path(data))
+    else:
+        name, rows = "the rows", [Row(f"row {i}", *pair) for i, pair in enumerate(data)]
+    model_dir = models.find(base)
+    open_weights(model_dir)  # a file cut short is found before any work
+    return Task(base, model_dir, name, rows, checked, threads)
+
+
+def train(
+    base: str,
+    data: str | Path | Sequence[tuple[str, str]],
+    output: str | Path,
+    *,
+    threads: int | None = None,
+    progress: Progress = lambda done, total, note: None,
+    **settings: Any,
+) -> dict[str, Any]:
+    """Fine-tunes `base` on `data` into the folder `output`, and returns the facts that its train.json keeps.
+
+    base: a built-in model, a folder, a hub name. data: a JSONL or Parquet file, or pairs of question and completion.
+    settings: those of --set, such as lora_r=64, num_epochs=2, prompt="chat", seed=1. The same call goes on after any
+    stop, and does nothing when the folder is there. progress: called with steps done, steps in all and a note.
+    Raises UsageError for settings that can't be and for a folder of other ones, DataError, ModelError.
+    """
+    return run(task(base, data, threads=threads, **settings), Path(output), progress)
+
+
+def run(work: Task, output: Path, progress: Progress) -> dict[str, Any]:
+    """Makes the folder if it is not there; `is_new` among the facts says whether it was made now."""
+    if (kept := finished(work, output)) is not None:
+        return kept
+    decides, partial = work.decides(), output.with_name(f"{output.name}.partial")
+    with store.disk_errors(output.parent), _alone(partial, decides):
+        folder = partial / "trained"
+        if is_main():
+            shutil.rmtree(folder, ignore_errors=True)  # half-written by a killed process
+        config = {**work.settings.model_dump(), "num_threads": work.threads}
+        facts = finetune(work.model_dir, work.rows, config, folder, partial / CHECKPOINTS, progress)
+        losses = facts.pop("losses")
+        if is_main():
+            store.write_atomic(folder / "loss.jsonl", "".join(json.dumps(entry) + "\n" for entry in losses))
+            store.write_atomic(folder / CARD, json.dumps({"settings": decides, "facts": facts}, indent=1) + "\n")
+            store.publish(folder, output)
+            shutil.rmtree(partial)
+    return {**facts, "is_new": True}
+
+
+def finished(work: Task, output: Path) -> dict[str, Any] | None:
+    """The facts of the folder when it is there; None when it is to be made. Raises UsageError for another folder."""
+    if not output.exists() or (output.is_dir() and not any(output.iterdir())):
+        return None
+    try:
+        card = json.loads((output / CARD).read_bytes())
+        settings, facts = dict(card["settings"]), dict(card["facts"])
+    except (OSError, ValueError, LookupError, TypeError):
+        raise UsageError(f"{output}: is there, and not of this command. Name another folder with -o.") from None
+    _agree(output, settings, work.decides(), "was made", "or name another folder with -o")
+    return {**facts, "is_new": False}
+
+
+@contextlib.contextmanager
+def _alone(partial: Path, decides: Mapping[str, Any]) -> Iterator[None]:
+    """Holds the work folder, begun with these settings. Of several processes of one training the first does."""
+    if not is_main():
+        yield
+        return
+    with store.lock(partial, f"{partial} is being written", " or name another folder with -o"):
+        path = partial / SETTINGS
+        if any((partial / CHECKPOINTS).glob("checkpoint-*")):  # settings without a checkpoint bind no one
+            kept = json.loads(path.read_bytes())
+            _agree(partial, kept, decides, "was begun", f"remove {partial}, or name another folder with -o")
+        store.write_atomic(path, json.dumps(decides, indent=1))
+        yield
+
+
+def _agree(folder: Path, kept: Mapping[str, Any], now: Mapping[str, Any], what: str, way_out: str) -> None:
+    if found := list(differences(kept, now)):
+        raise UsageError(f"{folder}: {what} with other settings: {'; '.join(found)}. Give those, {way_out}.")

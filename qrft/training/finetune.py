@@ -1,0 +1,139 @@
+"""From rows of text to a fine-tuned adapter or model: what the stage `train` and `qrft train` share."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from qrft import prompts
+from qrft.errors import DataError, ModelError
+from qrft.prompts import Example
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+Progress = Callable[[int, int, str], None]
+SHOWN_CHARACTERS = 2000
+SHOWN_NAMES = 16
+
+log = logging.getLogger(__name__)  # what a person should see of a training beside its progress
+
+
+class Row(NamedTuple):
+    """name: for messages, such as "problem_id 'gsm8k-17'" or "data.jsonl:17"."""
+
+    name: str
+    question: str
+    completion: str
+
+
+@dataclass(frozen=True)
+class Examples:
+    """What is trained on, and the names of its rows; how many rows were longer than sequence_len, and what became of
+    them."""
+
+    kept: list[Example]
+    names: list[str]
+    num_dropped: int
+    num_cut: int
+
+    def facts(self) -> dict[str, int]:
+        return {
+            "num_too_long": self.num_dropped + self.num_cut,
+            "num_dropped": self.num_dropped,
+            "num_cut": self.num_cut,
+        }
+
+
+def finetune(
+    model_dir: Path, rows: Sequence[Row], config: Mapping[str, Any], out: Path, checkpoints: Path, progress: Progress
+) -> dict[str, Any]:
+    """Trains on the rows into `out`, going on from what lies in `checkpoints`; returns the trainer's facts and counts.
+
+    config: the keys of recipe.Train with prompt, seed and num_threads. Raises DataError for an empty completion and
+    when no example is left, ModelError for a model that can't be trained or a loss that is no number.
+    """
+    import torch
+
+    from qrft.training import trainer
+
+    progress(0, 1, "loading the model")
+    if config["num_threads"]:
+        torch.set_num_threads(config["num_threads"])
+    tokenizer = prompts.load_tokenizer(model_dir)
+    examples = make_examples(rows, tokenizer, config)
+    if is_main():
+        describe(examples, tokenizer, config)
+    with _named(examples.names):
+        facts = trainer.train(model_dir, examples.kept, tokenizer, config, out, checkpoints, progress)
+    return {**facts, **examples.facts()}
+
+
+def is_main() -> bool:
+    """Whether this process speaks and writes: of several that torchrun or accelerate started, the first."""
+    return int(os.environ.get("RANK", 0)) == 0
+
+
+def make_examples(rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase, config: Mapping[str, Any]) -> Examples:
+    """Token ids of every row. One longer than sequence_len is dropped, or loses the end of its completion: it then has
+    no end-of-text, and is dropped too when nothing of the completion would be left."""
+    limit, cuts = config["sequence_len"], config["too_long"] == "cut"
+    kept: list[Example] = []
+    names: list[str] = []
+    num_cut = 0
+    for row in rows:
+        example = _example(row, tokenizer, config["prompt"])
+        if len(example.token_ids) > limit:
+            if not cuts or example.prompt_length >= limit:
+                continue
+            example = Example(example.token_ids[:limit], example.prompt_length)
+            num_cut += 1
+        kept.append(example)
+        names.append(row.name)
+    if not kept:
+        found = f"all {len(rows):,} are longer than sequence_len {limit}" if rows else "the training set is empty"
+        raise DataError(f"There is not one example to train on: {found}. Raise train.sequence_len, or give other data.")
+    return Examples(kept, names, len(rows) - len(kept), num_cut)
+
+
+def _example(row: Row, tokenizer: PreTrainedTokenizerBase, template: str) -> Example:
+    if not row.completion.strip():
+        raise DataError(f"{row.name}: its completion is empty, so there is nothing to learn. Remove it or complete it.")
+    try:
+        return prompts.example(tokenizer, row.question, row.completion, template)
+    except DataError as error:
+        raise DataError(f"{row.name}: {error}") from None
+
+
+def describe(examples: Examples, tokenizer: PreTrainedTokenizerBase, config: Mapping[str, Any]) -> None:
+    """Logs the counts, and the first example with its special tokens as the model sees it."""
+    token_ids, prompt_length = examples.kept[0]
+    lengths = [len(example.token_ids) for example in examples.kept]
+    log.info("%s examples, %s tokens, the longest has %s", f"{len(lengths):,}", f"{sum(lengths):,}", max(lengths))
+    for count, fate in ((examples.num_dropped, "left out"), (examples.num_cut, "cut")):
+        if count:
+            log.warning("%s longer than train.sequence_len %s: %s", f"{count:,}", config["sequence_len"], fate)
+    for name, ids in (("prompt", token_ids[:prompt_length]), ("completion", token_ids[prompt_length:])):
+        text = tokenizer.decode(ids, clean_up_tokenization_spaces=False)
+        shown = text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]} ..."
+        log.info("--- %s of the first example: %s tokens\n%s", name, len(ids), shown)
+    log.info("---")
+
+
+@contextmanager
+def _named(names: Sequence[str]) -> Iterator[None]:
+    """The trainer knows its examples by number: in its error about a step (watch.NotFinite) they get their names."""
+    try:
+        yield
+    except ModelError as error:
+        if not hasattr(error, "indices"):
+            raise
+        shown = [names[index] for index in error.indices[:SHOWN_NAMES]]
+        more = len(error.indices) - len(shown)
+        batch = ", ".join(shown) + (f" and {more} more" if more else "")
+        raise ModelError(error.wording(batch)) from error
