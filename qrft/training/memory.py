@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from math import prod
+from pathlib import Path
 from typing import Any
 
 from qrft.errors import ModelError
 from qrft.machine import free_memory, in_gib
-from qrft.training.shape import LINEAR, Shape
+from qrft.training.loss import CHUNK_ELEMENTS
+from qrft.training.shape import LINEAR, Shape, read_shape
 
 # Either way, of what is not counted to the byte; about a tenth of the whole.
 ERROR_BAND = 0.25
@@ -30,7 +32,6 @@ CUDA_CONTEXT = 450 * MIB
 CUBLAS_WORKSPACE = 32 * MIB  # docs.pytorch.org, notes/cuda, "cuBLAS workspaces": 8 MiB, on Hopper 32
 LIBRARIES = 700 * MIB  # resident in main memory once torch, transformers and peft are imported
 SLACK = 0.05  # of what comes and goes: the allocator rounds up, and its free blocks do not always join
-LOGITS = 2**24  # at once, as the loss is taken in chunks of as many
 FEWEST_TOKENS = 2048  # of a micro-batch, for which keeping activations is faster than smaller memory would be
 
 Parts = dict[str, int]
@@ -55,8 +56,7 @@ def estimate(
     parts["adapter"] = trained if is_lora else 0
     parts["optimizer"] = optimizer(tensors, optimizer_name(config, on_gpu))
     parts["gradients"] = trained
-    parts["activations"] = activations(shape, config, tokens, number)
-    parts["logits"] = logits(shape, tokens, number, trains_head=not is_lora)
+    parts["activations"], parts["logits"] = passing(shape, config, tokens, number)
     moving = parts["activations"] + parts["logits"] + parts["gradients"]
     parts["overhead"] = CUDA_CONTEXT + CUBLAS_WORKSPACE + int(SLACK * moving) if on_gpu else LIBRARIES
     return parts
@@ -116,38 +116,58 @@ def optimizer(tensors: list[int], name: str) -> int:
     return sum(8 * size if size < 4096 else 2 * size + 8 * -(-size // 256) for size in tensors) + 2 * 4 * 256
 
 
-def logits(shape: Shape, tokens: int, number: int, trains_head: bool) -> int:
-    """qrft.training.loss: a chunk of logits, `number` bytes each, and their float32 probabilities; of the hidden states
-    a copy at the positions that predict, and its gradient, twice for a moment. A head that learns: its float32
-    gradient, added up over the chunks, and copies of weight and gradient in the type of the arithmetic."""
-    chunk = (4 + number) * min(LOGITS, tokens * shape.vocab_size)
-    head = (4 + 2 * number) * shape.vocab_size * shape.hidden_size if trains_head else 0
-    return chunk + 3 * number * tokens * shape.hidden_size + head
+def passing(shape: Shape, config: Mapping[str, Any], tokens: int, number: int) -> tuple[int, int]:
+    """Activations and logits where they are most: while the loss is taken, or in a block's backward pass after it."""
+    kept = _kept(shape, config, tokens, number)
+    loss, after_loss = _logits(shape, tokens, number, trains_head=config["adapter"] == "none")
+    block = _backward(shape, config, tokens, number)
+    return (kept, loss) if loss > block + after_loss else (kept + block, after_loss)
 
 
-def activations(shape: Shape, config: Mapping[str, Any], tokens: int, number: int) -> int:
-    """What the forward pass keeps for the backward pass, and what this needs beside it for a moment.
+def _logits(shape: Shape, tokens: int, number: int, trains_head: bool) -> tuple[int, int]:
+    """qrft.training.loss, while it works and after: a chunk of logits in the type of the arithmetic, and their float32
+    probabilities; the hidden states as the last norm keeps them, at the positions that predict, and their gradient. Of
+    a head that learns the float32 gradient, added up over the chunks, and a copy of it in that type."""
+    rows = number * tokens * shape.hidden_size
+    last_norm = 4 * tokens * shape.hidden_size
+    head = (4 + number) * shape.vocab_size * shape.hidden_size if trains_head else 0
+    return (4 + number) * min(CHUNK_ELEMENTS, tokens * shape.vocab_size) + last_norm + 2 * rows + head, rows + head
 
-    With checkpointing one hidden state a layer, and one layer whole: the one that is computed again. Counted from the
-    modelling code of transformers 5 (models/llama, qwen3) and from what autograd saves of each operation.
-    """
-    is_lora = config["adapter"] == "lora"
-    hidden = shape.hidden_size
-    residual = number if is_lora else 4  # a full fine-tuning's embeddings are float32
-    layer = int(tokens * _layer(shape, config, number, tokens)) + _casts(shape, config, number)
+
+def _kept(shape: Shape, config: Mapping[str, Any], tokens: int, number: int) -> int:
+    """What is there when the forward pass ends: with checkpointing one hidden state a block, without it all that
+    autograd saves. Counted from the modelling code of transformers 5 (models/llama, models/qwen3)."""
+    angles = 2 * tokens * shape.head_dim * _residual(config, number)
     if checkpoints(config):
-        kept = shape.num_layers * tokens * hidden * residual + layer
-    else:
-        kept = shape.num_layers * layer + 4 * tokens * hidden
-    angles = 2 * tokens * shape.head_dim * residual
-    # In the middle of the MLP's backward pass: two of its gradients, the gradient of its output, and of its norm.
-    passing = tokens * (2 * shape.intermediate_size + 2 * hidden) * number
+        return angles + shape.num_layers * tokens * shape.hidden_size * _residual(config, number)
+    return angles + shape.num_layers * _block(shape, config, tokens, number)
+
+
+def _backward(shape: Shape, config: Mapping[str, Any], tokens: int, number: int) -> int:
+    """What a block's backward pass needs beside that: with checkpointing all that is computed again; and in the middle
+    of the MLP two gradients of its inner width, and those of its output and of its norm."""
+    inner, hidden = shape.intermediate_size, shape.hidden_size
+    gradients = tokens * (2 * inner + 2 * hidden) * number
+    again = 0
+    if checkpoints(config):
+        again = _block(shape, config, tokens, number)
+        if _residual(config, number) == 4:  # the first norm's float32 input is the hidden state itself
+            again -= 4 * tokens * hidden
     largest = max(map(prod, shape.linear.values()))
     if config["quantization"] == "nf4":
-        passing += largest * number  # bitsandbytes.autograd MatMul4Bit: the matrix is made whole again
-    elif not is_lora:
-        passing += largest * (4 + number if number < 4 else 4)  # its gradient, before it is added
-    return kept + angles + passing
+        return again + gradients + largest * number  # MatMul4Bit.backward of bitsandbytes makes the matrix whole again
+    if config["adapter"] == "none":  # a matrix' gradient, before it is added
+        return again + gradients + largest * (4 + number if number < 4 else 4)
+    return again + gradients
+
+
+def _residual(config: Mapping[str, Any], number: int) -> int:
+    """Bytes of a number of the hidden states: those of the embeddings, which are float32 where they learn."""
+    return number if config["adapter"] == "lora" else 4
+
+
+def _block(shape: Shape, config: Mapping[str, Any], tokens: int, number: int) -> int:
+    return int(tokens * _saved(shape, config, number, tokens)) + _casts(shape, config, number)
 
 
 def checkpoints(config: Mapping[str, Any]) -> bool:
@@ -155,7 +175,7 @@ def checkpoints(config: Mapping[str, Any]) -> bool:
     return config["gradient_checkpointing"] is not False
 
 
-def _layer(shape: Shape, config: Mapping[str, Any], number: int, tokens: int) -> float:
+def _saved(shape: Shape, config: Mapping[str, Any], number: int, tokens: int) -> float:
     """Bytes that autograd keeps of one block for one token, its input with them."""
     hidden, query, key, inner = shape.hidden_size, shape.query_size, shape.key_size, shape.intermediate_size
     is_full, rank, dropout = config["adapter"] == "none", config["lora_r"], config["lora_dropout"]
@@ -213,14 +233,23 @@ def available() -> int:
     return int(torch.cuda.mem_get_info()[0]) if torch.cuda.is_available() else free_memory()
 
 
+def fit_here(config: Mapping[str, Any], model_dir: Path) -> dict[str, Any]:
+    """`fit` of the model in a folder to this machine's free memory."""
+    import torch
+
+    on_gpu = torch.cuda.is_available()
+    mixed = on_gpu and torch.cuda.is_bf16_supported(including_emulation=False)
+    return fit(config, read_shape(model_dir), available(), on_gpu=on_gpu, mixed=mixed)
+
+
 def fit(
     config: Mapping[str, Any], shape: Shape, available_bytes: float, *, on_gpu: bool = True, mixed: bool = True
 ) -> dict[str, Any]:
     """The settings with micro-batch, checkpointing and optimizer chosen; what a step learns from stays as it was.
 
     With `vram` (GiB, or auto: what is free) the largest micro-batch whose activations can be kept, else the largest
-    with checkpointing; micro_batch_size times gradient_accumulation_steps stays. Without `vram` only what is left open is
-    chosen, and nothing is refused. Raises ModelError, with the numbers, when not even one example at a time fits.
+    with checkpointing; micro_batch_size times gradient_accumulation_steps stays. Without `vram` only what is left open
+    is chosen, and nothing is refused. Raises ModelError, with the numbers, when not even one example at a time fits.
     """
     vram = config["vram"]
     budget = available_bytes if vram in (None, "auto") else min(available_bytes, vram * GIB)
