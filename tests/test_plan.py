@@ -317,7 +317,7 @@ def test_what_is_there_is_not_to_do(tmp_path: Path) -> None:
 def test_a_plan_says_what_does_not_fit(tmp_path: Path) -> None:
     shown = plan(tmp_path, "--gpu", "0.4GiB")
     assert re.search(
-        r"sft/train, rft/train: .* needed, 0\.40 GiB there\. Use a smaller train", shown.replace("\n", " ")
+        r"sft/train, rft/train: .* needed, 0\.40 GiB there\. Use a smaller train", " ".join(shown.split())
     )
     assert "no speed known" in shown
 

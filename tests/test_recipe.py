@@ -71,6 +71,22 @@ def test_stage_overrides_only_what_they_name() -> None:
     assert recipe.train_config("rft") == recipe.train
 
 
+def test_a_stages_overrides_are_judged_together_with_what_they_leave_alone() -> None:
+    text = "train: {quantization: none, lora_r: 8}\nsft: {adapter: none}\nrft: {lora_init: pissa}\n"
+    recipe = load(text)
+    assert recipe.train_config("sft").lora_r == 32, "a key without a meaning is not taken over"
+    assert (recipe.train_config("rft").lora_r, recipe.train_config("rft").lora_init) == (8, "pissa")
+    assert load(recipes.dump(recipe), base="") == recipe
+    assert fault(text, "rft.lora_init=loftq").startswith(
+        "--set: rft.lora_init: found loftq with train.quantization none"
+    )
+
+
+def test_a_default_spelled_out_is_no_fault_without_an_adapter() -> None:
+    recipe = load("train: {quantization: none, adapter: none}\n")
+    assert "lora_r: 32" in recipes.dump(recipe) and load(recipes.dump(recipe), base="") == recipe
+
+
 def test_an_override_equal_to_the_default_still_overrides() -> None:
     recipe = load("train: {lora_r: 8}\nsft: {lora_r: 32}\n")
     assert recipe.train_config("sft").lora_r == 32
@@ -205,6 +221,25 @@ def test_unknown_value_of_an_enumeration() -> None:
             "train: {target_modules: [embed_tokens]}",
             "train.target_modules: found ['embed_tokens']. Allowed: all-linear",
         ),
+        ("train: {max_length: 9}", "train.max_length: unknown key. Allowed: quantization, adapter, "),
+        ("train: {vram: 9}", "train.vram: found 9. Allowed: auto, 8, 12, 16, 24, or null"),
+        (
+            "train: {report_to: [wand]}",
+            "train.report_to: found ['wand']. Allowed: a list of tensorboard, ",
+        ),
+        (
+            "train: {adapter: none}",
+            "train.adapter: found none with train.quantization nf4, whose weights can't be trained. Allowed: lora, or ",
+        ),
+        (
+            "train: {adapter: none, quantization: none, use_rslora: true}",
+            "train.use_rslora: found true with train.adapter none, which trains no LoRA. Leave the key out",
+        ),
+        (
+            "train: {lora_init: loftq, quantization: none}",
+            "train.lora_init: found loftq with train.quantization none, which leaves no quantisation error",
+        ),
+        ("sft: {adapter: none}", "sft.adapter: found none with train.quantization nf4"),
         ("sft: {num_epoch: 1}", "sft.num_epoch: unknown key. Did you mean num_epochs?"),
         ("rft: {num_epochs: 0}", "rft.num_epochs: found 0. Allowed: a number > 0"),
         ("sample: {top_p: 0}", "sample.top_p: found 0. Allowed: a number > 0 and <= 1"),
