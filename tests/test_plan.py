@@ -27,7 +27,7 @@ from qrft.errors import ModelError, UsageError
 from qrft.gguf.weights import open_weights
 from qrft.models import BUILTIN
 from qrft.planning import devices, forecast
-from qrft.planning.amounts import Amounts
+from qrft.planning.amounts import Amounts, Lengths
 from qrft.planning.calibrate import calibrate
 from qrft.prompts import Example
 from qrft.recipe import Train, load
@@ -156,21 +156,14 @@ class Peak(TorchDispatchMode):
 
 def measured_peak(folder: Path, config: dict[str, Any], num_examples: int, length: int, mixed: bool) -> int:
     """Bytes beside parameters and gradients in a forward and backward pass over a packed row, by qrft's own parts."""
-    from transformers import AutoModelForCausalLM
-
     from qrft.training import attention, loss, packing
+    from qrft.training.model import load
 
-    attention.register()
-    is_nf4 = config["quantization"] == "nf4"
-    model: Any = load_nf4(folder) if is_nf4 else AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    model.set_attn_implementation(attention.choose("sdpa"))
-    model = add_lora(model, config["lora_r"]) if config["adapter"] == "lora" else model
+    model = load(folder, config, attention.choose("sdpa"))
     if mixed and config["adapter"] == "lora":
         for parameter in model.parameters():
             if not parameter.requires_grad and parameter.dtype == torch.float32:
                 parameter.data = parameter.data.bfloat16()
-    if config["gradient_checkpointing"]:
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     model.train()
     loss.install(model)
     ids = torch.randint(2, 290, (num_examples, length), generator=torch.Generator().manual_seed(0)).tolist()
@@ -257,6 +250,24 @@ def test_without_vram_the_settings_stay_and_nothing_is_refused() -> None:
     assert kept["gradient_checkpointing"] is False
 
 
+def test_vram_changes_how_a_step_is_done_and_not_what_it_learns(tmp_path: Path) -> None:
+    """On the processor it is main memory that is filled."""
+    from qrft.training.finetune import Row, finetune
+
+    rows = [Row(str(i), f"What is {i} + {i}?", f"#### {i + i}") for i in range(24)]
+    config = settings(micro_batch_size=2, gradient_accumulation_steps=4, num_epochs=2.0, prompt="plain", seed=0)
+    facts = {}
+    for vram in (None, 8):
+        folder = tmp_path / str(vram)
+        settled = {**config, "vram": vram, "num_threads": 1}
+        facts[vram] = finetune(
+            BUILTIN["tiny-base"], rows, settled, folder, folder / "p", lambda done, total, note: None
+        )
+    assert facts[8]["row_tokens"] == 4 * facts[None]["row_tokens"]
+    losses = [[row["loss"] for row in fact["losses"]] for fact in facts.values()]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4) and len(losses[0]) == 6
+
+
 # --------------------------------------------------------------------------------------------------------- plan ----
 
 
@@ -316,9 +327,7 @@ def test_what_is_there_is_not_to_do(tmp_path: Path) -> None:
 
 def test_a_plan_says_what_does_not_fit(tmp_path: Path) -> None:
     shown = plan(tmp_path, "--gpu", "0.4GiB")
-    assert re.search(
-        r"sft/train, rft/train: .* needed, 0\.40 GiB there\. Use a smaller train", " ".join(shown.split())
-    )
+    assert re.search(r"sft/train, rft/train: .* needed, 0\.40 GiB there\. Use a smaller train", " ".join(shown.split()))
     assert "no speed known" in shown
 
 
@@ -346,6 +355,24 @@ def test_a_driver_name_finds_its_speed() -> None:
 def test_a_wrong_question_is_refused(option: list[str], message: str) -> None:
     done = CliRunner().invoke(main, ["plan", str(TINY), *option])
     assert done.exit_code == 2 and message in done.output
+
+
+LLAMA_3_8B = Shape(4096, 14336, 32, 32, 8, 128, 128256, False)
+
+
+@pytest.mark.parametrize(
+    ("gpu", "shape", "tokens_per_second"),
+    # torchtune's README; LLaMA-Factory's wiki, with and without Unsloth
+    [("RTX 4090", LLAMA_3_8B, 2413), ("A100 40GB", LARGE["7B"], 2415), ("A100 40GB", LARGE["7B"], 3726)],
+)
+def test_published_speeds_of_qlora_lie_within_the_band(
+    gpu: str, shape: Shape, tokens_per_second: float, tmp_path: Path
+) -> None:
+    lengths = Lengths((1,), (512,), 1000)
+    config = settings(micro_batch_size=8, lora_r=16)
+    seconds = forecast.Forecaster(Store(tmp_path), devices.find(gpu)).train_seconds(shape, config, lengths, 512_000)
+    assert seconds is not None
+    assert 1 / forecast.BAND < seconds / (512_000 / tokens_per_second) < forecast.BAND
 
 
 @pytest.fixture(scope="module")
