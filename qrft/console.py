@@ -182,11 +182,14 @@ class Terminal:
 
     def trained(self, facts: Mapping[str, Any], folder: Path) -> None:
         """What `qrft train` made, in one line."""
-        loss = "none logged" if facts["final_loss"] is None else f"{facts['final_loss']:.3f}"
         new = "" if facts["is_new"] else " It was there: nothing to do."
+        examples = (
+            f"{facts['num_examples']:,} examples, {facts['num_dropped']:,} more left out, {facts['num_cut']:,} cut"
+        )
+        work = f"{facts['num_steps']:,} steps, {facts['num_tokens']:,} tokens in {facts['seconds']:,.0f} s"
         self.console.print(
-            f"{folder}: {facts['num_examples']:,} examples, {facts['num_tokens']:,} tokens, "
-            f"{facts['num_dropped']:,} left out, {facts['num_cut']:,} cut; loss {loss}.{new}",
+            f"{folder}: {examples}; {work}, {facts['tokens_per_second']:,.0f} tokens/s, {facts['padding_share']:.1%} "
+            f"padding, at most {facts['peak_memory_bytes'] / 2**30:.1f} GiB; loss {facts['final_loss']:.3f}.{new}",
             soft_wrap=True,
         )
 

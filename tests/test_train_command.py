@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -22,7 +23,7 @@ from models import make_model
 import qrft
 from qrft import cli, prompts, store
 from qrft.errors import DataError, ModelError, UsageError
-from qrft.gguf.weights import open_weights
+from qrft.gguf.weights import open_weights, read_tensor
 from qrft.models import BUILTIN
 from qrft.problems import draw
 from qrft.sampling.requests import choose_examples, make_requests
@@ -72,6 +73,11 @@ def fails(code: int, *settings: str, **place: str) -> str:
 
 def weights(out: str = "ad") -> bytes:
     return Path(out, "adapter_model.safetensors").read_bytes()
+
+
+def factors(out: str) -> list[Any]:
+    refs = open_weights(Path(out), "adapter_model")
+    return [read_tensor(name, ref) for name, ref in sorted(refs.items())]
 
 
 def chat_model(path: Path, template: str | None = CHATML) -> Path:
@@ -163,7 +169,7 @@ def kill_after_a_checkpoint(*settings: str) -> None:
 
 
 def test_killed_the_same_command_goes_on_to_the_same_adapter() -> None:
-    settings = (*QUICK, "num_epochs=6", "lora_dropout=0.1", "checkpoint_minutes=0.001")
+    settings = (*QUICK, "num_epochs=4", "lora_dropout=0.1", "checkpoint_minutes=0.001")
     run(*settings, out="whole")
     kill_after_a_checkpoint(*settings)
     assert not Path("ad").exists()
@@ -171,6 +177,21 @@ def test_killed_the_same_command_goes_on_to_the_same_adapter() -> None:
     assert message.startswith("ad.partial: was begun with other settings: lora_r was 4, now 8. Give those, remove ad.p")
     run(*settings)
     assert weights() == weights("whole") and not Path("ad.partial").exists()
+
+
+@pytest.mark.slow
+def test_two_processes_make_one_folder() -> None:
+    run(*QUICK, out="one")
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "qrft"]
+    environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "PYTHONPATH": str(Path(cli.__file__).parents[1])}
+    done = subprocess.run([*launcher, *words(*QUICK)], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("ad: 12 examples") == 1 and done.stderr.count("--- prompt of the first example") == 1
+    assert {path.name for path in Path("ad").iterdir()} == {path.name for path in Path("one").iterdir()}
+    pairs = zip(factors("one"), factors("ad"), strict=True)
+    assert all(np.allclose(one, two, atol=1e-4) for one, two in pairs)
+    again = subprocess.run([*launcher, *words(*QUICK)], env=environment, capture_output=True, text=True)
+    assert again.stdout.count("It was there: nothing to do.") == 1
 
 
 # ------------------------------------------------------------------------------------------------------------- data
@@ -283,6 +304,12 @@ def test_bases_that_can_not_be_trained(tmp_path: Path) -> None:
     assert fails(1, "prompt=chat").startswith(f"{TINY}: prompt chat: its tokenizer has no chat template.")
 
 
+def test_a_loss_that_is_no_number_names_the_step_and_its_rows() -> None:
+    message = fails(1, "learning_rate=1e30", "num_epochs=4", "micro_batch_size=4", "warmup_ratio=0")
+    assert "is not a finite number" in message and "Lower train.learning_rate" in message
+    assert message.count("d.jsonl:") == 4, "a step's batch is four rows"
+
+
 # ------------------------------------------------------------------------------------------------------ chat prompts
 
 
@@ -332,11 +359,13 @@ def test_examples_of_a_chat_are_earlier_turns(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_what_is_trained_in_a_chat_is_sampled_in_it(tmp_path: Path) -> None:
-    """Twelve examples by heart, in turns that end by a token which is not the end of text."""
+    """Four examples by heart, in turns that end by a token which is not the end of text."""
     model = str(chat_model(tmp_path / "chat", CHATML.replace("</s>\n", "<s>\n")))
-    run("num_epochs=40", "micro_batch_size=4", "learning_rate=5e-3", "prompt=chat", base=model)
-    write("p.jsonl", [{"question": row["question"], "answer": row["completion"]} for row in ROWS])
+    write("d.jsonl", ROWS[:4])
+    run("num_epochs=120", "micro_batch_size=4", "learning_rate=5e-3", "prompt=chat", base=model)
+    write("p.jsonl", [{"question": row["question"], "answer": row["completion"]} for row in ROWS[:4]])
     options = ["-k", "1", "--temperature", "0", "--prompt", "chat", "--adapter", "ad", "--quant", "f32", "-o", "s"]
     done = CliRunner().invoke(
         cli.main, ["sample", model, "--problems", "p.jsonl", "--threads", "1", *options], catch_exceptions=False

@@ -14,8 +14,9 @@ from qrft import models, recipe, store
 from qrft.commands.settings import differences, digest, named
 from qrft.errors import UsageError
 from qrft.gguf.weights import open_weights
-from qrft.training.finetune import Progress, Row, finetune, is_main
+from qrft.training.finetune import Row, finetune, is_main
 from qrft.training.rows import read_rows
+from qrft.training.watch import Progress
 
 CARD = "train.json"  # in the finished folder: what made it, and the facts
 SETTINGS, CHECKPOINTS = "settings.json", "checkpoints"  # in the work folder

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from qrft import prompts
 from qrft.errors import DataError, ModelError
 from qrft.prompts import Example
+from qrft.training.watch import NotFinite, Progress
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-Progress = Callable[[int, int, str], None]
 SHOWN_CHARACTERS = 2000
 SHOWN_NAMES = 16
 
@@ -128,13 +128,10 @@ def describe(examples: Examples, tokenizer: PreTrainedTokenizerBase, config: Map
 
 @contextmanager
 def _named(names: Sequence[str]) -> Iterator[None]:
-    """The trainer knows its examples by number: in its error about a step (watch.NotFinite) they get their names."""
+    """The trainer knows its examples by number: in its error about a step they get their names."""
     try:
         yield
-    except ModelError as error:
-        if not hasattr(error, "indices"):
-            raise
+    except NotFinite as error:
         shown = [names[index] for index in error.indices[:SHOWN_NAMES]]
         more = len(error.indices) - len(shown)
-        batch = ", ".join(shown) + (f" and {more} more" if more else "")
-        raise ModelError(error.wording(batch)) from error
+        raise ModelError(error.wording(", ".join(shown) + (f" and {more} more" if more else ""))) from error
