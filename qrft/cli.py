@@ -13,7 +13,16 @@ from typing import Any
 import click
 
 from qrft.errors import QrftError
-from qrft.options import FILE, OUTPUT_DIR, OVERRIDES, numbers, sample_command, samples_command, train_command
+from qrft.options import (
+    FILE,
+    OUTPUT_DIR,
+    OVERRIDES,
+    numbers,
+    plan_command,
+    sample_command,
+    samples_command,
+    train_command,
+)
 
 
 def ends_with_a_message(stopped: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -64,16 +73,20 @@ def run(recipe: str, overrides: tuple[str, ...], output_dir: Path, name: str | N
 
 
 @main.command()
-@click.argument("recipe")
-@OVERRIDES
-@OUTPUT_DIR
+@plan_command
 @command
-def plan(recipe: str, overrides: tuple[str, ...], output_dir: Path) -> None:
-    """Show the steps of RECIPE and which of them are there."""
-    from qrft import console
-    from qrft import run as runs
+def plan(recipe: str, overrides: tuple[str, ...], output_dir: Path, as_json: bool, **settings: Any) -> None:
+    """Show the steps of RECIPE, which of them are there, and what each needs: tokens, memory, disk, time, cost.
 
-    runs.show_plan(recipe, overrides, output_dir, console.Terminal())
+    Nothing is loaded and nothing written; --calibrate runs 20 steps of training and of sampling first.
+    """
+    from rich.console import Console
+
+    from qrft.console import Terminal
+    from qrft.run import show_plan
+
+    terminal = Terminal(Console(stderr=True, highlight=False)) if as_json else Terminal()
+    show_plan(recipe, overrides, output_dir, terminal, as_json=as_json, **settings)
 
 
 @main.command()

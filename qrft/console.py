@@ -16,6 +16,7 @@ from rich.table import Column, Table
 from qrft.report.words import plural
 
 if TYPE_CHECKING:
+    from qrft.planning.forecast import Forecast
     from qrft.steps import Step
 
 MODELS = ("base", "sft", "rft")
@@ -65,6 +66,84 @@ class Terminal:
         self.console.print(
             f"\n{plural(num_runs, 'run')}, {len(rows):,} steps, {len(distinct):,} distinct, {len(todo):,} to do.\n"
         )
+
+    def forecast(self, found: Forecast, shows_steps: bool = True) -> None:
+        """What `qrft plan` shows: a line a step, the memory by part, sums, and what the figures rest on."""
+        if shows_steps:
+            self._steps(found)
+        self._sums(found)
+        self._parts(found)
+        self._faults(found)
+        self.console.print(f"\nTaken for granted: {' '.join(found.assumptions)}", style="dim", markup=False)
+
+    def _steps(self, found: Forecast) -> None:
+        is_wide = self.console.width >= 110
+        head = ["step", *(["stage"] if is_wide else []), "", "tokens", "memory", "disk", "time"]
+        table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
+        for name in head:
+            table.add_column(name, justify="left" if name in ("step", "stage", "") else "right", no_wrap=True)
+        if is_wide:
+            table.add_column("reads")
+        for row in found.rows:
+            cells = [row.name, *([row.stage] if is_wide else []), "there" if row.is_there else "to do"]
+            cells += [_count(row.tokens), _bytes(row.memory) + ("*" if row.in_ram and found.device.is_gpu else "")]
+            cells += [_bytes(row.disk), "" if row.is_there else _duration(row.seconds)]
+            style = "dim" if row.is_there else "red" if row.faults else None
+            table.add_row(*cells, *([_cut(row.reads, self.console.width - 82)] if is_wide else []), style=style)
+        self.console.print(table)
+
+    def _faults(self, found: Forecast) -> None:
+        """What is too large, of each stage the largest step and the names of all."""
+        for stage in ("train", "sample"):
+            if rows := [row for row in found.rows if row.stage == stage and row.faults]:
+                names, largest = ", ".join(row.name for row in rows), max(rows, key=lambda row: row.memory)
+                text = f"\nDoes not fit: {names}: {' '.join(largest.faults)}"
+                self.console.print(text, style="red", markup=False)
+
+    def _sums(self, found: Forecast) -> None:
+        missing, band = len(found.todo), found.speed.band
+        if not missing:
+            self.console.print(f"\nAll {len(found.rows)} steps are there: nothing to do.")
+            return
+        time = (
+            "no speed known for it, so no times"
+            if found.seconds is None
+            else (f"{_duration(found.seconds)}, {_duration(found.seconds / band)} to {_duration(found.seconds * band)}")
+        )
+        how = ", measured here" if found.speed.is_measured else ""
+        self.console.print(f"\n{len(found.rows)} steps, {missing} to do. Disk: {_bytes(found.disk)}.")
+        kind = "GPU memory" if found.device.is_gpu else "of main memory, as there is no GPU"
+        self.console.print(f"On {found.device.name}: {_bytes(found.device.memory)} {kind}. Time: {time}{how}.")
+        if found.kwh is not None:
+            self.console.print(f"Energy at {found.device.watts:.0f} W: {found.kwh:.3g} kWh.")
+        if found.cost is not None:
+            self.console.print(f"Cost: {found.cost:.2f}, {found.cost / band:.2f} to {found.cost * band:.2f}.")
+        elif found.price is not None:
+            self.console.print("Cost: not known without a time and, for a price of a kWh, --watts.")
+
+    def _parts(self, found: Forecast) -> None:
+        """Of the largest training and the largest sampling that are to do."""
+        largest = [
+            max(rows, key=lambda row: row.memory)
+            for stage in ("train", "sample")
+            if (rows := [row for row in found.todo if row.stage == stage])
+        ]
+        if not largest:
+            return
+        table = Table("memory by part", box=None, header_style="bold", padding=(0, 2, 0, 0))
+        for row in largest:
+            table.add_column(row.name, justify="right")
+        for part in largest[0].parts:
+            if any(row.parts[part] for row in largest):
+                table.add_row(part, *(_bytes(row.parts[part]) for row in largest))
+        table.add_row("all", *(f"{_bytes(row.memory)} ± {_bytes(row.error)}" for row in largest), style="bold")
+        self.console.print()
+        self.console.print(table)
+        for row in largest:
+            for note in row.notes:
+                self.console.print(f"{row.name}: {note}", style="dim", markup=False)
+        if found.device.is_gpu and any(row.in_ram and not row.is_there for row in found.rows):
+            self.console.print("* main memory, not the GPU's", style="dim")
 
     @contextmanager
     def bar(self, name: str, width: int = 17) -> Iterator[Callable[[int, int, str], None]]:
@@ -197,3 +276,32 @@ def spent(seconds: Mapping[str, float]) -> str:
 def reads(step: Step) -> str:
     names = [getattr(source, "name", None) or source.path.name for source in step.inputs.values()]  # type: ignore[union-attr]
     return ", ".join(names) if len(names) <= 4 else f"{len(names)} steps"
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else f"{text[: width - 3]}..."
+
+
+def _count(number: float) -> str:
+    """1,234 as 1.2k; nothing for 0."""
+    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if number >= size:
+            return f"{number / size:.{0 if number >= 100 * size else 1}f}{unit}"
+    return str(round(number)) if number else ""
+
+
+def _bytes(size: float) -> str:
+    for unit, name in ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB")):
+        if size >= unit:
+            return f"{size / unit:.{0 if size >= 100 * unit else 1}f} {name}"
+    return f"{size:.0f} B" if size else ""
+
+
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
+        return "?"
+    if seconds < 1:
+        return "< 1 s"
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

@@ -25,6 +25,41 @@ OUTPUT_DIR = click.option(
 FILE = click.Path(path_type=Path)
 
 
+def price(context: click.Context, option: click.Parameter, value: str | None) -> tuple[float, bool] | None:
+    """0.30 is of a kWh, 1.10/h of an hour: the amount, and whether it is hourly."""
+    if value is None:
+        return None
+    text = value.removesuffix("/h")
+    try:
+        amount = float(text)
+    except ValueError:
+        amount = -1.0
+    if not 0 <= amount < float("inf"):
+        raise click.BadParameter(
+            f"{value!r} is neither a price of a kWh, such as 0.30, nor of an hour, such as 1.10/h."
+        )
+    return amount, text != value
+
+
+PLAN = (
+    click.argument("recipe"),
+    OVERRIDES,
+    OUTPUT_DIR,
+    click.option("--gpu", metavar="NAME|GiB", help='Plan for this one, such as "RTX 3090" or 24GiB. [default: here]'),
+    click.option("--price", callback=price, metavar="P|P/h", help="Of a kWh, such as 0.30, or of an hour: 1.10/h."),
+    click.option("--watts", type=click.FloatRange(0, min_open=True), help="Drawn at work. [default: the GPU's board]"),
+    click.option("--calibrate", "calibrates", is_flag=True, help="Measure 20 steps and 20 decodes here first."),
+    click.option("--json", "as_json", is_flag=True, help="Print the figures as one JSON object."),
+)
+
+
+def plan_command(function: Callable[..., None]) -> Callable[..., None]:
+    """The arguments of `qrft plan`."""
+    for add in reversed(PLAN):
+        function = add(function)
+    return function
+
+
 RULES = (
     click.option(
         "--mode",

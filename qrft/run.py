@@ -7,17 +7,20 @@ import logging
 import os
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qrft import models, pipeline
-from qrft.errors import RecipeError, StoreError
+from qrft.errors import RecipeError, StoreError, UsageError
 from qrft.gguf.weights import open_weights
-from qrft.recipe import PretrainRecipe, Recipe, load
+from qrft.recipe import HOW_IT_GOES, PretrainRecipe, Recipe, load
 from qrft.store import Store, disk_errors, write_atomic
 
 if TYPE_CHECKING:
     from qrft.console import Terminal
+    from qrft.pipeline import Step
+    from qrft.planning.forecast import Forecaster, Speed
 
 STORE = "store"  # beside the run folders, so runs share what is equal
 
@@ -39,12 +42,51 @@ def run(path: str, overrides: Sequence[str], output_dir: Path, terminal: Termina
     return summary
 
 
-def show_plan(path: str, overrides: Sequence[str], output_dir: Path, terminal: Terminal) -> None:
-    """The steps of a recipe, and which are there."""
+def show_plan(
+    path: str,
+    overrides: Sequence[str],
+    output_dir: Path,
+    terminal: Terminal,
+    *,
+    gpu: str | None = None,
+    price: tuple[float, bool] | None = None,
+    watts: float | None = None,
+    calibrates: bool = False,
+    as_json: bool = False,
+) -> None:
+    """The steps of a recipe, which are there, and what each needs: tokens, memory, disk, time, energy and cost.
+
+    gpu: a name or its memory, None for this machine; price: of a kWh, or with True of an hour; watts: drawn at work.
+    Raises UsageError for a GPU that is not known, and for a calibration that is to speak for another machine.
+    """
+    from qrft.planning import devices, forecast
+
+    quiet_libraries()
     recipe = _load(path, overrides)
     store = Store(output_dir / STORE)
     steps = pipeline.plan(recipe, _models(recipe))
-    terminal.plan([(step, store.has(step.stage, step.digest)) for step in steps])
+    if calibrates and gpu is not None:
+        raise UsageError(f"--calibrate measures this machine, --gpu asks about {gpu}. Give one of the two.")
+    device = devices.find(gpu)
+    device = device if watts is None else replace(device, watts=watts)
+    speed = _calibrated(steps, forecast.Forecaster(store, device), recipe, terminal) if calibrates else None
+    amount, is_hourly = price or (None, False)
+    found = forecast.forecast(steps, store, device, speed, price=amount, is_hourly=is_hourly)
+    if as_json:
+        print(json.dumps(found.as_json()))
+        return
+    has_many = steps[-1].stage == "sweep"
+    if has_many:
+        terminal.plan([(step, store.has(step.stage, step.digest)) for step in steps])
+    terminal.forecast(found, shows_steps=not has_many)
+
+
+def _calibrated(steps: Sequence[Step], forecaster: Forecaster, recipe: Recipe, terminal: Terminal) -> Speed:
+    from qrft.planning.calibrate import calibrate
+
+    settings = {**recipe.train.model_dump(include=HOW_IT_GOES), "num_threads": recipe.num_threads}
+    with terminal.bar("calibrate", len("calibrate")) as progress:
+        return calibrate(steps, forecaster, settings, progress)
 
 
 def _load(path: str, overrides: Sequence[str]) -> Recipe:

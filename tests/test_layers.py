@@ -12,10 +12,11 @@ import pytest
 ROOT = Path(__file__).parents[1] / "qrft"
 LAYERS = [
     {"errors", "schema"},
-    {"recipe", "yaml_lines", "recipe_faults", "sweep", "store", "files", "prompts", "core", "models"},
+    {"recipe", "yaml_lines", "recipe_faults", "sweep", "store", "files", "prompts", "core", "models", "machine"},
     {"problems", "samples", "sampling", "training", "gguf", "stats", "report"},
     {"stages", "commands"},
     {"steps", "lane", "pipeline"},
+    {"planning"},
     {"console", "run"},
     {"cli", "options", "__main__"},
 ]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import ctypes
-import os
 from pathlib import Path
 from typing import Any
 
 import llama_cpp.llama_cpp as lib
 
 from qrft.errors import SamplerError
+from qrft.machine import free_memory, in_gib
 from qrft.sampling.messages import EngineOptions
 
 # ggml_type: bytes of one number; q8_0 keeps 32 numbers in 34 bytes.
@@ -25,7 +25,7 @@ def check_fits(options: EngineOptions) -> None:
     needed, free = sum(path.stat().st_size for path in files), available()
     if needed > free:
         raise SamplerError(
-            f"{options.base_gguf} needs {_gib(needed)}, with its adapter, and {_gib(free)} of memory are free "
+            f"{options.base_gguf} needs {in_gib(needed)}, with its adapter, and {in_gib(free)} of memory are free "
             f"({_where()}). Use a smaller quantisation, or end what else uses the memory."
         )
 
@@ -52,38 +52,12 @@ def in_words(engine: Any) -> str:
     """Why `cells_that_fit` says what it says."""
     if engine.options.n_ctx is not None:
         return f"n_ctx {engine.options.n_ctx}"
-    return f"{_gib(available())} are free, a token takes {bytes_per_cell(engine) / 1024:.0f} KiB"
+    return f"{in_gib(available())} are free, a token takes {bytes_per_cell(engine) / 1024:.0f} KiB"
 
 
 def available() -> int:
     """Bytes that are free: on the first GPU where llama.cpp uses one, else in this machine or control group."""
-    return _gpu_memory() if lib.llama_supports_gpu_offload() else min(_machine_memory(), _group_memory())
-
-
-def _machine_memory() -> int:
-    for line in Path("/proc/meminfo").read_text().splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) * 1024
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
-
-
-def _group_memory() -> int:
-    """What the control group, version 2 or 1, still allows; files in memory count as free, as they can be dropped."""
-    for folder, limit, used, files in (
-        ("/sys/fs/cgroup", "memory.max", "memory.current", "file "),
-        ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_cache "),
-    ):
-        try:
-            allowed = (Path(folder) / limit).read_text().strip()
-            if allowed == "max":
-                break
-            taken = int((Path(folder) / used).read_text())
-            lines = (Path(folder) / "memory.stat").read_text().splitlines()
-        except OSError:
-            continue
-        cached = next((int(line.split()[1]) for line in lines if line.startswith(files)), 0)
-        return max(0, int(allowed) - taken + cached)
-    return 2**63
+    return _gpu_memory() if lib.llama_supports_gpu_offload() else free_memory()
 
 
 def _gpu_memory() -> int:
@@ -98,7 +72,7 @@ def _gpu_memory() -> int:
             free, whole = ctypes.c_size_t(), ctypes.c_size_t()
             ggml.ggml_backend_dev_memory(device, ctypes.byref(free), ctypes.byref(whole))
             total += free.value
-    return total or min(_machine_memory(), _group_memory())
+    return total or free_memory()
 
 
 def _metadata(model: Any, key: str) -> str:
@@ -109,7 +83,3 @@ def _metadata(model: Any, key: str) -> str:
 
 def _where() -> str:
     return "on the GPU" if lib.llama_supports_gpu_offload() else "in this machine or control group"
-
-
-def _gib(size: float) -> str:
-    return f"{size / 2**30:.2f} GiB"

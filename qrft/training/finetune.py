@@ -60,7 +60,7 @@ def finetune(
     """
     import torch
 
-    from qrft.training import trainer
+    from qrft.training import memory, trainer
 
     progress(0, 1, "loading the model")
     if config["num_threads"]:
@@ -69,6 +69,7 @@ def finetune(
     examples = make_examples(rows, tokenizer, config)
     if is_main():
         describe(examples, tokenizer, config)
+    config = memory.fit_here(config, model_dir)
     with _named(examples.names):
         facts = trainer.train(model_dir, examples.kept, tokenizer, config, out, checkpoints, progress)
     return {**facts, **examples.facts()}

@@ -1,0 +1,164 @@
+"""How much each step has to do: rows and tokens, from what is there, and else from stated assumptions.
+
+What the store has is read from it. Problems are drawn or read as their stage would. A solution that is not sampled yet
+is taken to be as long as the gold one.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from qrft import prompts, store
+from qrft.steps import STAGES, Source, Step
+from qrft.store import Store
+
+MOST_COUNTED = 1000  # texts that are tokenized; more are drawn evenly
+ASSUMPTIONS = (
+    "A sampled solution is as long as the gold one.",
+    "Of k samples a problem, sqrt(k)/2 new paths are kept (the paper's 7B: 5.3 of 100).",
+    "With sample.until half of the most samples are drawn.",
+)
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """Tokens of examples that stand for `count` of them: of prompts; of prompt, completion and end together."""
+
+    prompts: tuple[int, ...]
+    totals: tuple[int, ...]
+    count: int
+
+    @property
+    def mean_prompt(self) -> float:
+        return sum(self.prompts) / max(1, len(self.prompts))
+
+    @property
+    def mean_total(self) -> float:
+        return sum(self.totals) / max(1, len(self.totals))
+
+    @property
+    def mean_completion(self) -> float:
+        return self.mean_total - self.mean_prompt
+
+    def up_to(self, longest: int) -> Lengths:
+        """Without those that are longer."""
+        kept = [i for i, total in enumerate(self.totals) if total <= longest]
+        count = round(self.count * len(kept) / max(1, len(self.totals)))
+        return Lengths(tuple(self.prompts[i] for i in kept), tuple(self.totals[i] for i in kept), count)
+
+    def largest_sum(self, num: int) -> int:
+        """Tokens of `num` examples together, as many as hardly any step has: three deviations above the mean."""
+        mean, count = self.mean_total, max(1, len(self.totals))
+        deviation = math.sqrt(sum((total - mean) ** 2 for total in self.totals) / count)
+        return math.ceil(min(num * mean + 3 * deviation * math.sqrt(num), num * max(self.totals, default=0)))
+
+
+class Amounts:
+    """The rows and tokens of the steps of a plan."""
+
+    def __init__(self, root: Store) -> None:
+        self.root = root
+        self._tables: dict[str, pa.Table] = {}
+        self._lengths: dict[tuple[str, str, str], Lengths] = {}
+
+    def is_there(self, step: Step) -> bool:
+        return self.root.has(step.stage, step.digest)
+
+    def report(self, step: Step) -> Mapping[str, Any]:
+        """What a finished step said of itself; nothing for one to do."""
+        if not self.is_there(step):
+            return {}
+        found: Mapping[str, Any] = store.manifest(self.root.path(step.stage, step.digest))["report"]
+        return found
+
+    def rows(self, step: Step) -> float:
+        """Problems, examples or samples that a step makes."""
+        if step.stage == "problems":
+            return float(self.problems(step).num_rows)
+        if step.stage == "curate":
+            return (
+                float(self._table(step, "training.parquet").num_rows) if self.is_there(step) else self._expected(step)
+            )
+        if step.stage == "sample":
+            return float(
+                self.report(step).get("num_samples") or self.num_samples(step) * self.rows(_of(step, "problems"))
+            )
+        return sum(self.rows(source) for name, source in _steps(step) if name == "samples")
+
+    def _expected(self, step: Step) -> float:
+        gold = self.rows(_of(step, "problems"))
+        most = step.config.get("max_per_problem") or math.inf
+        first = step.config.get("first_samples") or math.inf
+        read = [min(first, self.num_samples(source)) for _, source in _steps(step) if source.stage == "sample"]
+        return gold + sum(gold * min(most, math.sqrt(num_samples) / 2) for num_samples in read)
+
+    def num_samples(self, step: Step) -> float:
+        """Of a problem."""
+        until = step.config.get("until") or {}
+        if until.get("correct") or until.get("distinct"):
+            return float(until.get("max_samples") or step.config["num_samples"]) / 2
+        return float(step.config["num_samples"])
+
+    def problems(self, step: Step) -> pa.Table:
+        if step.digest not in self._tables:
+            self._tables[step.digest] = self._table(step, "problems.parquet")
+        return self._tables[step.digest]
+
+    def _table(self, step: Step, file: str) -> pa.Table:
+        """Of an artifact; of problems that are not there, as their stage makes them, which takes no model."""
+        if self.is_there(step):
+            return pq.read_table(self.root.path(step.stage, step.digest) / file)
+        with tempfile.TemporaryDirectory() as folder:
+            inputs = {name: source.path for name, source in step.inputs.items() if isinstance(source, Source)}
+            STAGES[step.stage].run(inputs, Path(folder), step.config, lambda done, total, note: None)
+            return pq.read_table(Path(folder) / file)
+
+    def lengths(self, step: Step, model: Path, template: str) -> Lengths:
+        """Of the examples of a training table or a problem set, in the tokens of `model`."""
+        key = (step.digest, str(model), template)
+        if key not in self._lengths:
+            self._lengths[key] = self._measure(step, model, template)
+        return self._lengths[key]
+
+    def _measure(self, step: Step, model: Path, template: str) -> Lengths:
+        if step.stage == "curate" and not self.is_there(step):  # the gold solutions stand for those to come
+            gold = self.lengths(_of(step, "problems"), model, template)
+            return Lengths(gold.prompts, gold.totals, round(self.rows(step)))
+        return measure(self.examples(step), model, template)
+
+    def examples(self, step: Step) -> pa.Table:
+        """problem_id, question and completion of a training table, or of the gold solutions where it is not there."""
+        if step.stage == "curate" and self.is_there(step):
+            return self._table(step, "training.parquet").select(["problem_id", "question", "completion"])
+        problems = self.problems(step if step.stage == "problems" else _of(step, "problems"))
+        return problems.select(["problem_id", "question", "solution"]).rename_columns(
+            ["problem_id", "question", "completion"]
+        )
+
+
+def measure(examples: pa.Table, model: Path, template: str) -> Lengths:
+    """Token counts of at most MOST_COUNTED of the examples, drawn evenly."""
+    tokenizer = prompts.load_tokenizer(model)
+    step = max(1, -(-examples.num_rows // MOST_COUNTED))
+    drawn = examples.take(list(range(0, examples.num_rows, step))).to_pylist()
+    found = [prompts.example(tokenizer, row["question"], row["completion"], template) for row in drawn]
+    totals = tuple(len(example.token_ids) for example in found)
+    return Lengths(tuple(example.prompt_length for example in found), totals, examples.num_rows)
+
+
+def _of(step: Step, name: str) -> Step:
+    source = step.inputs[name]
+    assert isinstance(source, Step)
+    return source
+
+
+def _steps(step: Step) -> Iterable[tuple[str, Step]]:
+    return ((name, source) for name, source in step.inputs.items() if isinstance(source, Step))

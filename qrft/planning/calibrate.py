@@ -1,0 +1,144 @@
+"""Twenty optimizer steps and twenty decodes on this machine, which put a forecast right."""
+
+from __future__ import annotations
+
+import logging
+import resource
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import cycle, islice
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from qrft import prompts
+from qrft.gguf.prepare import prepare_base
+from qrft.planning.amounts import Lengths, measure
+from qrft.planning.forecast import Forecaster, Speed, folder_of, largest_row, live_sequences, shape_of
+from qrft.sampling.messages import Request, Sampler, SamplingParams
+from qrft.sampling.pool import open_sampler
+from qrft.steps import STAGES, Source, Step
+from qrft.training import memory
+
+STEPS = 20
+
+Progress = Callable[[int, int, str], None]
+
+
+def calibrate(steps: Sequence[Step], forecaster: Forecaster, settings: Mapping[str, Any], progress: Progress) -> Speed:
+    """Measures the first training and the first sampling of the plan, there or not.
+
+    settings: what a stage gets beside its configuration (num_threads, checkpoint_minutes, report_to).
+    Raises what a run would raise: ModelError, SamplerError, DataError.
+    """
+    train = next(step for step in steps if step.stage == "train")
+    sample = next(step for step in steps if step.stage == "sample")
+    progress(0, 2, f"{STEPS} steps of training")
+    train_factor, above = _train(train, forecaster, settings)
+    progress(1, 2, f"{STEPS} decodes")
+    decode_factor = _decode(sample, forecaster, settings["num_threads"])
+    progress(2, 2, "")
+    return Speed(train_factor, decode_factor, above, is_measured=True)
+
+
+def _train(step: Step, forecaster: Forecaster, settings: Mapping[str, Any]) -> tuple[float, int]:
+    """Measured over estimated time, and measured less estimated memory, of the stage itself on a small table."""
+    config, _, _ = forecaster.training(step)
+    shape, model = shape_of(step), folder_of(step)
+    source = step.inputs["training"]
+    assert isinstance(source, Step)
+    batch = config["micro_batch_size"] * config["gradient_accumulation_steps"]
+    table = _repeated(forecaster.amounts.examples(source), batch * STEPS)
+    lengths = measure(table, model, config["prompt"]).up_to(config["sequence_len"])
+    config |= {**settings, "num_epochs": 1.0, "checkpoint_minutes": 1e6, "report_to": ()}
+    num_steps, seconds, peak = _run(model, table, config)
+    tokens = round(lengths.count * lengths.mean_total * (num_steps - 1) / num_steps)
+    expected = forecaster.train_seconds(shape, config, lengths, tokens)
+    kind = {"on_gpu": forecaster.device.is_gpu, "mixed": forecaster.device.mixed}
+    estimated = memory.estimate(shape, config, tokens=largest_row(config, lengths), **kind)
+    return seconds / (expected or seconds), peak - sum(estimated.values())
+
+
+def _repeated(table: pa.Table, num_rows: int) -> pa.Table:
+    """The first rows, over and over where there are too few, each with an id of its own."""
+    taken = table.take([i % table.num_rows for i in range(num_rows)])
+    return taken.set_column(0, "problem_id", pa.array(map(str, range(num_rows))))
+
+
+def _run(model: Path, table: pa.Table, config: Mapping[str, Any]) -> tuple[int, float, int]:
+    """Number of steps, seconds of all but the first, bytes at the peak."""
+    ends: dict[int, float] = {}
+    totals: list[int] = []
+
+    def progress(done: int, total: int, note: str) -> None:
+        ends.setdefault(done, time.monotonic())
+        totals.append(total)
+
+    with tempfile.TemporaryDirectory() as folder:
+        training, out = Path(folder) / "training", Path(folder) / "out"
+        training.mkdir()
+        (out / "partial").mkdir(parents=True)
+        pq.write_table(table, training / "training.parquet")
+        with _no_messages():
+            STAGES["train"].run({"model": model, "training": training}, out, config, progress)
+    num_steps = totals[-1]
+    return num_steps, ends[num_steps] - ends[1], _peak()
+
+
+@contextmanager
+def _no_messages() -> Iterator[None]:
+    """A training shows its first example, which is not asked for here."""
+    logger = logging.getLogger("qrft.training")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def _peak() -> int:
+    """Bytes: on the GPU all that the allocator took, and the process's context; else the process's main memory."""
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_reserved() + memory.CUDA_CONTEXT
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _decode(step: Step, forecaster: Forecaster, n_threads: int | None) -> float:
+    """Measured over estimated time of decoding, the base without adapter: what it adds is a small share."""
+    shape, model = shape_of(step), folder_of(step)
+    problems = step.inputs["problems"]
+    assert isinstance(problems, Step)
+    tokenizer = prompts.load_tokenizer(model)
+    live = live_sequences(step.config, forecaster.amounts.rows(step))
+    questions = list(islice(cycle(forecaster.amounts.problems(problems)["question"].to_pylist()), live))
+    ids = [prompts.prompt_ids(tokenizer, question, step.config["prompt"]) for question in questions]
+    requests = [Request(str(i), prompt) for i, prompt in enumerate(ids)]
+    sampler = open_sampler(_base(step, model, n_threads), n_threads=n_threads, n_seq_max=step.config["num_sequences"])
+    with sampler:
+        first, all_of_them = (_generate(sampler, requests, num) for num in (1, 1 + STEPS))
+    lengths = Lengths(tuple(map(len, ids)), tuple(len(prompt) + STEPS for prompt in ids), live)
+    expected = forecaster.sample_seconds(step, shape, lengths, live, STEPS, live, reads_prompts=False)
+    return max(1e-6, all_of_them - first) / (expected or all_of_them - first)
+
+
+def _generate(sampler: Sampler, requests: list[Request], num_tokens: int) -> float:
+    start = time.monotonic()
+    for _ in sampler.generate(requests, SamplingParams(temperature=1.0, max_new_tokens=num_tokens), []):
+        pass
+    return time.monotonic() - start
+
+
+def _base(step: Step, model: Path, n_threads: int | None) -> Path:
+    base = step.inputs["base"]
+    return (
+        base.path
+        if isinstance(base, Source)
+        else prepare_base(str(model), quant=base.config["quant"], n_threads=n_threads)
+    )

@@ -1,0 +1,110 @@
+"""What computes: a GPU by its name or its memory, the one that is here, or this machine's processor."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import time
+from dataclasses import dataclass
+
+from qrft.errors import UsageError
+from qrft.machine import free_memory
+from qrft.training.memory import GIB
+
+
+@dataclass(frozen=True)
+class Device:
+    """memory: usable bytes. flops: dense multiply-adds count two, a second; bandwidth: bytes a second; None: unknown.
+    is_gpu: else it is this machine, and memory is main memory. mixed: computes in bfloat16."""
+
+    name: str
+    memory: float
+    flops: float | None = None
+    bandwidth: float | None = None
+    watts: float | None = None
+    is_gpu: bool = True
+    mixed: bool = True
+
+
+def _gpu(name: str, gib: float, tflops: float, gigabytes: float, watts: float, mixed: bool = True) -> Device:
+    return Device(name, gib * GIB, tflops * 1e12, gigabytes * 1e9, watts, True, mixed)
+
+
+# Memory as the driver reports it (GiB), dense bfloat16 with float32 sums (TFLOP/s), memory bandwidth (GB/s), board
+# power (W). From NVIDIA's white papers on GA102, Ada (AD102) and RTX Blackwell, and the data sheets of the others.
+# The T4 has no bfloat16: qrft computes in float32 on it.
+GPUS = [
+    _gpu("RTX 3060", 12, 25, 360, 170),
+    _gpu("RTX 3090", 24, 71, 936, 350),
+    _gpu("RTX 4060 Ti", 16, 44, 288, 165),
+    _gpu("RTX 4070", 12, 58, 504, 200),
+    _gpu("RTX 4080", 16, 97, 717, 320),
+    _gpu("RTX 4090", 24, 165, 1008, 450),
+    _gpu("RTX 5090", 31.8, 209, 1792, 575),
+    _gpu("A100 40GB", 39.4, 312, 1555, 400),
+    _gpu("A100 80GB", 79.2, 312, 2039, 400),
+    _gpu("H100", 79.6, 989, 3350, 700),
+    _gpu("H200", 139.8, 989, 4800, 700),
+    _gpu("T4", 14.6, 8.1, 320, 70, mixed=False),
+    _gpu("L4", 22.5, 121, 300, 72),
+]
+
+
+def find(name: str | None) -> Device:
+    """By a name such as "RTX 3090" or "3090", or by memory such as 24GiB; None: what is here.
+
+    Raises UsageError for a name that no GPU of the table, or more than one, has.
+    """
+    if name is None:
+        return here()
+    size = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(?:GiB|GB|G)?", name, re.IGNORECASE)
+    if size and (gib := float(size[1])) <= 1000:  # more is a name, such as 3090
+        return Device(f"a GPU of {gib:g} GiB", gib * GIB)
+    found = _by_name(name)
+    if len(found) != 1:
+        kinds = ", ".join(device.name for device in found or GPUS)
+        raise UsageError(
+            f"--gpu: found {name!r}. Expected {'one of ' if found else ''}{kinds}, or memory such as 24GiB."
+        )
+    return found[0]
+
+
+def _by_name(name: str) -> list[Device]:
+    words = set(re.findall(r"[a-z]+|\d+", name.lower()))
+    found = [device for device in GPUS if words <= set(re.findall(r"[a-z]+|\d+", device.name.lower()))]
+    return [device for device in found if device.name.lower() == name.lower()] or found
+
+
+def here() -> Device:
+    """This machine's first GPU, with what of its memory is free; without one, its processor."""
+    if shutil.which("nvidia-smi"):
+        query = ["nvidia-smi", "--query-gpu=name,memory.free", "--format=csv,noheader,nounits"]
+        lines = subprocess.run(query, capture_output=True, text=True, check=False).stdout.splitlines()
+        if lines:
+            return _described(*lines[0].rsplit(",", 1))
+    flops, bandwidth = _processor_speed()
+    return Device("this machine's processor", free_memory(), flops, bandwidth, is_gpu=False, mixed=False)
+
+
+def _described(name: str, free_mib: str) -> Device:
+    """With the speed of the longest name of the table that is in the driver's: NVIDIA GeForce RTX 4060 Ti."""
+    words = re.findall(r"[a-z]+|\d+", name.lower())
+    known = [d for d in GPUS if set(re.findall(r"[a-z]+|\d+", d.name.lower())) <= {*words, "gb"}]
+    best = max(known, key=lambda d: len(d.name), default=Device(name, 0))
+    return Device(name, float(free_mib) * 2**20, best.flops, best.bandwidth, best.watts, True, best.mixed)
+
+
+def _processor_speed() -> tuple[float, float]:
+    """Measured in some tens of milliseconds: float32 products of matrices, and copies larger than the caches."""
+    import numpy as np
+
+    square, long = np.ones((768, 768), np.float32), np.ones(2**24, np.float32)
+    flops = 2 * 768**3 / min(_seconds(lambda: square @ square) for _ in range(5))
+    return flops, 2 * long.nbytes / min(_seconds(long.copy) for _ in range(2))
+
+
+def _seconds(work: object) -> float:
+    start = time.perf_counter()
+    work()  # type: ignore[operator]
+    return time.perf_counter() - start

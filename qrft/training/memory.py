@@ -1,0 +1,308 @@
+"""Peak memory of a training, by part, from the model's sizes and the recipe's `train` section alone; and `fit`.
+
+The peak lies in the backward pass of a micro-batch that is not the first of its step: all gradients are there, and all
+that the forward pass kept. `tests/test_plan.py` holds every part that can be made without a GPU against the real thing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from qrft.errors import ModelError
+from qrft.machine import free_memory, in_gib
+from qrft.training.loss import CHUNK_ELEMENTS
+from qrft.training.shape import LINEAR, Shape, read_shape
+
+# Either way, of what is not counted to the byte; about a tenth of the whole.
+ERROR_BAND = 0.25
+COUNTED = ("weights", "quantisation state", "adapter", "optimizer", "gradients")
+PARTS = (
+    *COUNTED,
+    "activations",
+    "logits",
+    "cache",
+    "overhead",
+)
+MIB, GIB = 2**20, 2**30
+# What a process holds on a GPU before its first tensor: not counted by torch.cuda.max_memory_allocated.
+CUDA_CONTEXT = 450 * MIB
+CUBLAS_WORKSPACE = 32 * MIB  # docs.pytorch.org, notes/cuda, "cuBLAS workspaces": 8 MiB, on Hopper 32
+LIBRARIES = 700 * MIB  # resident in main memory once torch, transformers and peft are imported
+SLACK = 0.05  # of what comes and goes: the allocator rounds up, and its free blocks do not always join
+FEWEST_TOKENS = 2048  # of a micro-batch, for which keeping activations is faster than smaller memory would be
+
+Parts = dict[str, int]
+
+
+def estimate(
+    shape: Shape, config: Mapping[str, Any], *, tokens: int | None = None, on_gpu: bool = True, mixed: bool = True
+) -> Parts:
+    """Bytes by part, at the peak.
+
+    tokens: in the largest row; None takes the most that the settings allow. mixed: on a GPU with bfloat16; without it,
+    and on the processor, arithmetic is in float32.
+    """
+    number = 2 if on_gpu and mixed else 4
+    tokens = tokens or most_tokens(config)
+    tensors = trained_tensors(shape, config)
+    is_lora, is_nf4 = config["adapter"] == "lora", config["quantization"] == "nf4"
+    trained = 4 * sum(tensors)  # float32: peft casts its adapters so, and a full fine-tuning loads the weights so
+    parts = dict.fromkeys(PARTS, 0)
+    parts["weights"] = weights(shape, is_nf4, number) if is_lora else 4 * shape.num_parameters
+    parts["quantisation state"] = quantisation_state(shape) if is_nf4 else 0
+    parts["adapter"] = trained if is_lora else 0
+    parts["optimizer"] = optimizer(tensors, optimizer_name(config, on_gpu))
+    parts["gradients"] = trained
+    parts["activations"], parts["logits"] = passing(shape, config, tokens, number)
+    moving = parts["activations"] + parts["logits"] + parts["gradients"]
+    parts["overhead"] = CUDA_CONTEXT + CUBLAS_WORKSPACE + int(SLACK * moving) if on_gpu else LIBRARIES
+    return parts
+
+
+def error(parts: Parts) -> int:
+    """Bytes by which the peak may lie above or below the estimate."""
+    return int(ERROR_BAND * sum(size for name, size in parts.items() if name not in COUNTED))
+
+
+def most_tokens(config: Mapping[str, Any]) -> int:
+    """In a row: without packing each example is a row of its own."""
+    return int(config["sequence_len"] * (config["micro_batch_size"] if config["packing"] else 1))
+
+
+def optimizer_name(config: Mapping[str, Any], on_gpu: bool) -> str:
+    automatic = "paged_adamw_8bit" if on_gpu else "adamw"
+    return automatic if config["optimizer"] == "auto" else str(config["optimizer"])
+
+
+# --------------------------------------------------------------------------------------------------------- parts ----
+
+
+def weights(shape: Shape, is_nf4: bool, number: int) -> int:
+    """The frozen model. NF4: two parameters a byte in the blocks' linear layers (bitsandbytes.functional,
+    quantize_4bit); embeddings, head, norms and biases stay as they are loaded, `number` bytes a parameter."""
+    rest = shape.num_parameters - shape.num_linear
+    linear = shape.num_layers * sum(-(-prod(size) // 2) for size in shape.linear.values())
+    return number * rest + (linear if is_nf4 else number * shape.num_linear)
+
+
+def quantisation_state(shape: Shape) -> int:
+    """Of NF4 with double quantisation, bitsandbytes.functional.quantize_4bit with compress_statistics: a byte for each
+    block of 64 parameters, a float32 for each 256 of these blocks, a float32 offset, and for each matrix its own code
+    books of 16 and 256 float32."""
+    blocks = [-(-prod(size) // 64) for size in shape.linear.values()]
+    return shape.num_layers * sum(n + 4 * -(-n // 256) + 4 + 4 * (16 + 256) for n in blocks)
+
+
+def trained_tensors(shape: Shape, config: Mapping[str, Any]) -> list[int]:
+    """Sizes of all tensors that learn: LoRA's A (rank x inputs) and B (outputs x rank) of the target layers, or all."""
+    if config["adapter"] == "none":
+        block = [*map(prod, shape.linear.values()), *shape.block_vectors]
+        return [*(block * shape.num_layers), *shape.outer]
+    rank = config["lora_r"]
+    block = [rank * size for name in _targets(config) for size in shape.linear[name]]
+    return block * shape.num_layers
+
+
+def optimizer(tensors: list[int], name: str) -> int:
+    """AdamW's two moments. torch.optim.AdamW: float32, and a float32 step a tensor. bitsandbytes
+    (optim.optimizer.Optimizer2State.init_state): from 4,096 elements on a byte each, and a float32 for each block of
+    256; smaller tensors in float32; two code books of 256. Paged states are managed memory, which the driver moves out
+    when the GPU runs full: so they are counted, and are no reason for an out-of-memory."""
+    if name == "adamw":
+        return sum(8 * size + 4 for size in tensors)
+    return sum(8 * size if size < 4096 else 2 * size + 8 * -(-size // 256) for size in tensors) + 2 * 4 * 256
+
+
+def passing(shape: Shape, config: Mapping[str, Any], tokens: int, number: int) -> tuple[int, int]:
+    """Activations and logits where they are most: while the loss is taken, or in a block's backward pass after it."""
+    kept = _kept(shape, config, tokens, number)
+    loss, after_loss = _logits(shape, tokens, number, trains_head=config["adapter"] == "none")
+    block = _backward(shape, config, tokens, number)
+    return (kept, loss) if loss > block + after_loss else (kept + block, after_loss)
+
+
+def _logits(shape: Shape, tokens: int, number: int, trains_head: bool) -> tuple[int, int]:
+    """qrft.training.loss, while it works and after: a chunk of logits in the type of the arithmetic, and their float32
+    probabilities; the hidden states as the last norm keeps them, at the positions that predict, and their gradient. Of
+    a head that learns the float32 gradient, added up over the chunks, and a copy of it in that type."""
+    rows = number * tokens * shape.hidden_size
+    last_norm = 4 * tokens * shape.hidden_size
+    head = (4 + number) * shape.vocab_size * shape.hidden_size if trains_head else 0
+    return (4 + number) * min(CHUNK_ELEMENTS, tokens * shape.vocab_size) + last_norm + 2 * rows + head, rows + head
+
+
+def _kept(shape: Shape, config: Mapping[str, Any], tokens: int, number: int) -> int:
+    """What is there when the forward pass ends: with checkpointing one hidden state a block, without it all that
+    autograd saves. Counted from the modelling code of transformers 5 (models/llama, models/qwen3)."""
+    angles = 2 * tokens * shape.head_dim * _residual(config, number)
+    if checkpoints(config):
+        return angles + shape.num_layers * tokens * shape.hidden_size * _residual(config, number)
+    return angles + shape.num_layers * _block(shape, config, tokens, number)
+
+
+def _backward(shape: Shape, config: Mapping[str, Any], tokens: int, number: int) -> int:
+    """What a block's backward pass needs beside that: with checkpointing all that is computed again; and in the middle
+    of the MLP two gradients of its inner width, and those of its output and of its norm."""
+    inner, hidden = shape.intermediate_size, shape.hidden_size
+    gradients = tokens * (2 * inner + 2 * hidden) * number
+    again = 0
+    if checkpoints(config):
+        again = _block(shape, config, tokens, number)
+        if _residual(config, number) == 4:  # the first norm's float32 input is the hidden state itself
+            again -= 4 * tokens * hidden
+    largest = max(map(prod, shape.linear.values()))
+    if config["quantization"] == "nf4":
+        return again + gradients + largest * number  # MatMul4Bit.backward of bitsandbytes makes the matrix whole again
+    if config["adapter"] == "none":  # a matrix' gradient, before it is added
+        return again + gradients + largest * (4 + number if number < 4 else 4)
+    return again + gradients
+
+
+def _residual(config: Mapping[str, Any], number: int) -> int:
+    """Bytes of a number of the hidden states: those of the embeddings, which are float32 where they learn."""
+    return number if config["adapter"] == "lora" else 4
+
+
+def _block(shape: Shape, config: Mapping[str, Any], tokens: int, number: int) -> int:
+    return int(tokens * _saved(shape, config, number, tokens)) + _casts(shape, config, number)
+
+
+def checkpoints(config: Mapping[str, Any]) -> bool:
+    """Whether activations are computed again; left open, they are: that is the smaller."""
+    return config["gradient_checkpointing"] is not False
+
+
+def _saved(shape: Shape, config: Mapping[str, Any], number: int, tokens: int) -> float:
+    """Bytes that autograd keeps of one block for one token, its input with them."""
+    hidden, query, key, inner = shape.hidden_size, shape.query_size, shape.key_size, shape.intermediate_size
+    is_full, rank, dropout = config["adapter"] == "none", config["lora_r"], config["lora_dropout"]
+    norms = 2 * hidden + (query + key if shape.has_qk_norm else 0)
+    num_norms = 2 + (shape.num_heads + shape.num_kv_heads if shape.has_qk_norm else 0)
+    # float32 inputs of the norms with their root mean squares; where the norms learn, what they have normed too
+    kept = 4.0 * (norms * (2 if is_full else 1) + num_norms)
+    kept += number * (2 * query + 2 * key) + 4 * shape.num_heads  # turned queries and keys, values, output; logsumexp
+    kept += 3 * number * inner  # gate, its SiLU, and up
+    if config["attention"] == "eager":  # softmax in float32, and as it is multiplied with the values
+        kept += shape.num_heads * tokens * (4 + (number if number < 4 else 0))
+    elif config["attention"] in ("auto", "sdpa"):  # the examples' outputs, joined to one row
+        kept += number * query
+    if not is_full:  # what goes from A to B
+        kept += number * rank * len(_targets(config))
+    return kept + _inputs(shape, LINEAR if is_full else _targets(config), number, is_full or _is_cast(config), dropout)
+
+
+def _inputs(shape: Shape, targets: Sequence[str], number: int, are_apart: bool, dropout: float) -> float:
+    """Of the linear layers that learn, for one token. Layers that read the same tensor keep it once, unless each has a
+    copy of its own: cast to another type, or with its own dropout, whose mask of a byte a number is kept too."""
+    if dropout or (are_apart and number < 4):
+        return sum((number + (1 if dropout else 0)) * shape.linear[name][1] for name in targets)
+    sources = {name: source for source, names in enumerate((LINEAR[:3], (), LINEAR[4:6], LINEAR[6:])) for name in names}
+    read = {sources[name]: shape.linear[name][1] for name in targets if name in sources}
+    return number * sum(read.values())  # what o_proj reads is attention's output, kept already
+
+
+def _is_cast(config: Mapping[str, Any]) -> bool:
+    """peft's LoRA of a plain layer casts its input to float32, and autocast back, for each layer anew; that of a
+    4-bit layer leaves it to autocast (peft.tuners.lora.layer.Linear.forward, lora.bnb.Linear4bit.forward)."""
+    return bool(config["quantization"] == "none")
+
+
+def _casts(shape: Shape, config: Mapping[str, Any], number: int) -> int:
+    """autocast's 16-bit copies of one block's float32 weights."""
+    tensors = trained_tensors(shape, config)
+    if config["adapter"] == "none":
+        return number * sum(map(prod, shape.linear.values())) if number < 4 else 0
+    return number * sum(tensors) // shape.num_layers if number < 4 else 0
+
+
+def _targets(config: Mapping[str, Any]) -> tuple[str, ...]:
+    targets = config["target_modules"]
+    return LINEAR if targets == "all-linear" else tuple(dict.fromkeys(targets))
+
+
+# ----------------------------------------------------------------------------------------------------------- fit ----
+
+
+def available() -> int:
+    """Bytes that are free: on the GPU, where there is one, else in this machine or control group."""
+    import torch
+
+    return int(torch.cuda.mem_get_info()[0]) if torch.cuda.is_available() else free_memory()
+
+
+def fit_here(config: Mapping[str, Any], model_dir: Path) -> dict[str, Any]:
+    """`fit` of the model in a folder to this machine's free memory."""
+    import torch
+
+    on_gpu = torch.cuda.is_available()
+    mixed = on_gpu and torch.cuda.is_bf16_supported(including_emulation=False)
+    return fit(config, read_shape(model_dir), available(), on_gpu=on_gpu, mixed=mixed)
+
+
+def fit(
+    config: Mapping[str, Any], shape: Shape, available_bytes: float, *, on_gpu: bool = True, mixed: bool = True
+) -> dict[str, Any]:
+    """The settings with micro-batch, checkpointing and optimizer chosen; what a step learns from stays as it was.
+
+    With `vram` (GiB, or auto: what is free) the largest micro-batch whose activations can be kept, else the largest
+    with checkpointing; micro_batch_size times gradient_accumulation_steps stays. Without `vram` only what is left open
+    is chosen, and nothing is refused. Raises ModelError, with the numbers, when not even one example at a time fits.
+    """
+    vram = config["vram"]
+    budget = available_bytes if vram in (None, "auto") else min(available_bytes, vram * GIB)
+    tried = list(_candidates({**config, "optimizer": optimizer_name(config, on_gpu)}))
+    for chosen in tried:
+        parts = estimate(shape, chosen, on_gpu=on_gpu, mixed=mixed)
+        if sum(parts.values()) + error(parts) <= budget:
+            return chosen
+    if vram is None:
+        return tried[-1]
+    raise ModelError(_too_large(tried[-1], parts, budget, vram))
+
+
+def _candidates(config: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """From the fastest to the smallest."""
+    micro = config["micro_batch_size"]
+    batch = micro * config["gradient_accumulation_steps"]
+    sizes = [micro] if config["vram"] is None else [n for n in range(batch, 0, -1) if batch % n == 0]
+    kept = config["gradient_checkpointing"]
+    for checkpointing in (False, True) if kept is None else (kept,):
+        for size in sizes:
+            is_full = size == sizes[0] or size * config["sequence_len"] >= FEWEST_TOKENS
+            if is_full or checkpointing or kept is False:
+                yield {
+                    **config,
+                    "micro_batch_size": size,
+                    "gradient_accumulation_steps": batch // size,
+                    "gradient_checkpointing": checkpointing,
+                }
+
+
+def _too_large(config: Mapping[str, Any], parts: Parts, budget: float, vram: int | str) -> str:
+    needed = sum(parts.values())
+    listed = ", ".join(f"{name} {in_gib(size)}" for name, size in parts.items() if size >= 0.01 * needed)
+    return (
+        f"train.vram: found {vram}, {in_gib(budget)} to use; one example of {config['sequence_len']} tokens at a time "
+        f"needs {in_gib(needed)}, give or take {in_gib(error(parts))} ({listed}). {what_to_change(config, parts)}"
+    )
+
+
+def what_to_change(config: Mapping[str, Any], parts: Parts) -> str:
+    """The settings that would make it smaller, those that give most first."""
+    trained = parts["adapter"] + parts["optimizer"] + parts["gradients"]
+    is_plain = (config["adapter"], config["quantization"]) == ("lora", "none")
+    ways = {
+        "train.adapter lora with train.quantization nf4": trained if config["adapter"] == "none" else 0,
+        "train.quantization nf4": parts["weights"] if is_plain else 0,
+        "train.gradient_checkpointing true": 0 if checkpoints(config) else parts["activations"],
+        "a smaller train.micro_batch_size": parts["activations"] if config["micro_batch_size"] > 1 else 0,
+        "a smaller train.sequence_len": parts["activations"],
+        "train.optimizer auto": parts["optimizer"] if config["optimizer"] in ("adamw", "adamw_8bit") else 0,
+        "a smaller train.lora_r": trained if config["adapter"] == "lora" else 0,
+        "a smaller base_model": parts["weights"] // 4,
+    }
+    best = [way for way, size in sorted(ways.items(), key=lambda item: -item[1]) if size > 0][:3]
+    return f"Use {', or '.join(best)}."
