@@ -153,6 +153,7 @@ def trl(mode: str) -> Callable[[Path, Sequence[Example], Config], Trained]:
     def train(folder: Path, examples: Sequence[Example], config: Config) -> Trained:
         import torch
         from datasets import Dataset
+        from peft import get_peft_model
         from transformers import AutoTokenizer
         from trl import SFTConfig, SFTTrainer
 
@@ -161,17 +162,17 @@ def trl(mode: str) -> Callable[[Path, Sequence[Example], Config], Trained]:
         num_rows = max(1, round(sum(counts) / num_steps / config["sequence_len"]))
         settings = TRL_MODES[mode](config, num_rows)
         with tempfile.TemporaryDirectory() as out:
+            model = get_peft_model(load(folder, config), lora(config))
+            adapter = {name: parameter.data for name, parameter in model.named_parameters() if parameter.requires_grad}
             trainer = SFTTrainer(
-                model=load(folder, config),
+                model=model,
                 args=SFTConfig(**arguments(config, out), **settings),
                 train_dataset=Dataset.from_list(rows(examples)),
                 processing_class=AutoTokenizer.from_pretrained(folder),
-                peft_config=lora(config),
             )
-            if not torch.cuda.is_available():  # it makes the adapters of a quantised base bfloat16: not our precision
-                for parameter in trainer.model.parameters():
-                    if parameter.requires_grad:
-                        parameter.data = parameter.data.float()
+            if not torch.cuda.is_available():  # it rounds a quantised base's adapters to bfloat16: not our precision
+                for name, parameter in trainer.model.named_parameters():
+                    parameter.data = adapter.get(name, parameter.data)
             counts = [len(row["input_ids"]) for row in trainer.train_dataset]
             size = settings["per_device_train_batch_size"] * settings["gradient_accumulation_steps"]
             return _watched(trainer, in_steps(counts, size))
@@ -230,4 +231,31 @@ def plain(folder: Path, examples: Sequence[Example], config: Config) -> Trained:
         optimizer.zero_grad()
         found.times.append(time.perf_counter())
         found.losses.append(total)
+    return found
+
+
+# ---------------------------------------------------------------------------------------------------------- qrft
+
+
+def steps(num_examples: int, config: Config) -> list[list[int]]:
+    """The order of qrft, which the others are given."""
+    from qrft.training import schedule
+
+    return schedule.steps(num_examples, batch_size(config), config["num_epochs"], config["seed"])
+
+
+def qrft(folder: Path, examples: Sequence[Example], config: Config) -> Trained:
+    from qrft.training.trainer import train
+    from transformers import AutoTokenizer
+
+    found = Trained([sum(len(examples[i].token_ids) for i in step) for step in steps(len(examples), config)])
+
+    def progress(done: int, total: int, note: str) -> None:
+        if done:
+            found.times.append(time.perf_counter())
+
+    with tempfile.TemporaryDirectory() as out:
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        facts = train(folder, examples, tokenizer, config, Path(out, "adapter"), Path(out, "checkpoints"), progress)
+    found.losses = [row["loss"] for row in facts["losses"]]
     return found
