@@ -53,12 +53,12 @@ def completion_loss(model: Any, pack: Pack) -> torch.Tensor:
 
 
 def cross_entropy_sum(
-    hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor, chunk_elements: int = CHUNK_ELEMENTS
+    hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor, chunk_elements: int | None = None
 ) -> torch.Tensor:
     """Sum over rows of the cross-entropy of `hidden @ weight.T` [rows, vocabulary] with `targets` [rows], in float32.
 
     hidden [rows, d], weight [vocabulary, d]. By Liger's kernel on CUDA where it is installed, else by torch in chunks
-    of `chunk_elements` logits. The matrix products are in the weight's type or autocast's, the softmax in float32.
+    of `chunk_elements` logits (CHUNK_ELEMENTS). The matrix products are in the weight's type or autocast's, the softmax in float32.
     """
     import torch
 
@@ -72,7 +72,7 @@ def cross_entropy_sum(
             hidden, weight, targets, reduction="sum", accum_dtype=torch.float32
         )
         return loss.float()
-    num_rows = max(1, chunk_elements // weight.shape[0])
+    num_rows = max(1, (chunk_elements or CHUNK_ELEMENTS) // weight.shape[0])
     chunked: torch.Tensor = _chunked_cross_entropy().apply(hidden, weight, targets, num_rows)
     return chunked
 
