@@ -161,7 +161,7 @@ def test_killed_at_any_moment_the_same_command_goes_on_to_the_same_artifacts(
     work, folder = tmp_path / "store" / "tmp", tmp_path / "store"
     moments: list[Callable[[], object]] = [
         lambda: list(folder.glob("export-*")),  # between two stages
-        lambda: list(work.glob("train-*/partial/checkpoint-*/whole")),  # in SFT, after a checkpoint
+        lambda: list(work.glob("train-*/partial/checkpoint-*")),  # in SFT, after a checkpoint
         lambda: list(work.glob("sample-*")),  # in sampling
         lambda: len(list(folder.glob("train-*"))) == 1 and list(work.glob("train-*/partial/checkpoint-*/*")),  # in RFT
         lambda: list(work.glob("evaluate-*")) or len(list(folder.glob("grade-*"))) == 3,  # near the end

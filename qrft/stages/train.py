@@ -10,9 +10,19 @@ import pyarrow.parquet as pq
 from qrft import prompts
 from qrft.stages import Config, Inputs, Progress, Report
 from qrft.store import write_atomic
-from qrft.training import qlora
+from qrft.training import trainer
 
-VERSION = 1
+VERSION = 2
+UNNAMED = {  # settings that the recipe does not name
+    "adapter": "lora",
+    "lora_init": "default",
+    "packing": True,
+    "attention": "auto",
+    "gradient_checkpointing": None,
+    "optimizer": "auto",
+    "neftune_noise_alpha": None,
+    "report_to": (),
+}
 
 
 def run(inputs: Inputs, out: Path, config: Config, progress: Progress) -> Report:
@@ -26,19 +36,8 @@ def run(inputs: Inputs, out: Path, config: Config, progress: Progress) -> Report
     rows = pq.read_table(inputs["training"] / "training.parquet", columns=["question", "completion"]).to_pylist()
     examples = [prompts.example(tokenizer, row["question"], row["completion"], config["prompt"]) for row in rows]
     short = [e for e in examples if len(e.token_ids) <= config["max_length"]]
-    losses = qlora.train(
-        inputs["model"],
-        short,
-        tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id,
-        config,
-        out / "adapter",
-        out / "partial",
-        progress,
-    )
+    settings = {**UNNAMED, **config, "sequence_len": config["max_length"]}
+    facts = trainer.train(inputs["model"], short, tokenizer, settings, out / "adapter", out / "partial", progress)
+    losses = facts.pop("losses")
     write_atomic(out / "loss.jsonl", "".join(json.dumps(entry) + "\n" for entry in losses))
-    return {
-        "num_examples": len(short),
-        "num_too_long": len(rows) - len(short),
-        "num_tokens": sum(len(e.token_ids) for e in short),
-        "final_loss": losses[-1]["loss"] if losses else None,
-    }
+    return {**facts, "num_too_long": len(rows) - len(short)}

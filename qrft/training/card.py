@@ -1,0 +1,56 @@
+"""The model card: README.md in the folder of what was trained."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+SETTINGS = (
+    "adapter", "quantization", "lora_r", "lora_alpha", "lora_dropout", "target_modules", "use_rslora", "lora_init",
+    "learning_rate", "lr_scheduler", "warmup_ratio", "weight_decay", "neftune_noise_alpha", "num_epochs",
+    "micro_batch_size", "gradient_accumulation_steps", "sequence_len", "optimizer", "seed",
+)  # fmt: skip
+
+USE_ADAPTER = """\
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+base = AutoModelForCausalLM.from_pretrained("{base}")
+model = PeftModel.from_pretrained(base, "{folder}")
+tokenizer = AutoTokenizer.from_pretrained("{base}")"""
+
+USE_WHOLE = """\
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+model = AutoModelForCausalLM.from_pretrained("{folder}")
+tokenizer = AutoTokenizer.from_pretrained("{folder}")"""
+
+
+def write(out: Path, base: str, config: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
+    """Of what it was made and how to use it; the same training says the same. base: the model's name."""
+    is_adapter = config["adapter"] != "none"
+    use = (USE_ADAPTER if is_adapter else USE_WHOLE).format(base=base, folder="path/of/this/folder")
+    settings = "\n".join(f"| `{key}` | {json.dumps(config[key])} |" for key in SETTINGS if _matters(key, is_adapter))
+    header = f"---\nbase_model: {base}\nlibrary_name: {'peft' if is_adapter else 'transformers'}\ntags: [qrft]\n---\n"
+    text = f"""{header}
+# {base}, fine-tuned with qrft
+
+{"A LoRA adapter for" if is_adapter else "All weights of"} `{base}`, trained on {facts["num_examples"]:,} worked \
+solutions in {facts["num_steps"]:,} steps over {facts["num_tokens"]:,} tokens. The loss counts the completions only; \
+its mean over the last steps was {facts["final_loss"]:.4f} nats a token.
+
+```python
+{use}
+```
+
+| setting | value |
+|---|---|
+{settings}
+"""
+    (out / "README.md").write_text(text, encoding="utf-8")
+
+
+def _matters(key: str, is_adapter: bool) -> bool:
+    return is_adapter or not (key.startswith("lora") or key in ("target_modules", "use_rslora"))

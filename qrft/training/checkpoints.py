@@ -1,0 +1,104 @@
+"""Checkpoints: whole or not at all, and loaded without a second copy of anything on the GPU."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qrft.errors import ModelError
+
+if TYPE_CHECKING:
+    import torch
+
+WRITING = "writing"  # where a checkpoint is written before it gets its place
+WEIGHTS = "trained.safetensors"
+OURS = "qrft.json"  # what the Trainer does not know of
+
+
+def tidy(folder: Path) -> None:
+    """Makes the folder, and drops what a kill left half-written or half-deleted in it."""
+    shutil.rmtree(folder / WRITING, ignore_errors=True)
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+def last(folder: Path) -> Path | None:
+    """The newest checkpoint; each that has its place is whole."""
+    return max(folder.glob("checkpoint-*"), key=lambda p: int(p.name.rpartition("-")[2]), default=None)
+
+
+def publish(written: Path, folder: Path) -> None:
+    """Gives a checkpoint its place by one rename, then drops the older ones: at any moment one is whole."""
+    for path in (*written.iterdir(), written):
+        _sync(path)
+    older = list(folder.glob("checkpoint-*"))
+    os.replace(written, folder / written.name)
+    _sync(folder)
+    for path in older:
+        # First out of sight: a kill within the deletion must not leave half of one under its name.
+        gone = folder / WRITING / f"old-{path.name}"
+        os.replace(path, gone)
+        shutil.rmtree(gone)
+
+
+def _sync(path: Path) -> None:
+    """Waits until a file or a folder's names are on the disk, so that a power cut can't reorder them."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def save_weights(model: torch.nn.Module, folder: Path, facts: dict[str, Any]) -> None:
+    """What is trained, and `facts`; the frozen base is not written again."""
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file({name: p.detach() for name, p in model.named_parameters() if p.requires_grad}, folder / WEIGHTS)
+    (folder / OURS).write_text(json.dumps(facts), encoding="utf-8")
+
+
+def load_weights(model: torch.nn.Module, folder: Path) -> dict[str, Any]:
+    """Copies the weights into the model's own tensors, one at a time; returns the facts.
+
+    Raises ModelError when the checkpoint is of another model.
+    """
+    import torch
+    from safetensors import safe_open
+
+    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    with safe_open(folder / WEIGHTS, framework="pt") as file, torch.no_grad():
+        if set(file.keys()) != set(trained):
+            raise ModelError(
+                f"{folder}: the checkpoint is of a model with other trained weights. Delete the folder to begin anew."
+            )
+        for name, parameter in trained.items():
+            parameter.copy_(file.get_tensor(name))
+    facts: dict[str, Any] = json.loads((folder / OURS).read_text(encoding="utf-8"))
+    return facts
+
+
+def load_optimizer(optimizer: Any, path: Path) -> None:
+    """The state is read into main memory, and each tensor put where a run that was never stopped would have it.
+
+    bitsandbytes puts the state that it loads into plain GPU memory, paged or not: a run that only fits with its
+    state paged out could not be resumed. So its paged buffers are made anew, and filled.
+    """
+    import torch
+
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    if not getattr(optimizer, "is_paged", False):
+        optimizer.load_state_dict(state)
+        return
+    optimizer.load_state_dict(state, move_to_device=False)
+    for parameter, values in optimizer.state.items():
+        for key, value in values.items():
+            if not isinstance(value, torch.Tensor):
+                continue
+            if key in ("state1", "state2"):
+                values[key] = optimizer.get_state_buffer(parameter, dtype=value.dtype).copy_(value)
+            else:
+                values[key] = value.to(parameter.device)

@@ -1,0 +1,177 @@
+"""LoRA adapters: added to a base, begun at chosen weights, and saved so that they fit the base as it was."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qrft.errors import ModelError, UsageError
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
+Factors = tuple["torch.Tensor", "torch.Tensor"]  # A [r, in], B [out, r]
+SVD_ITERATIONS = 16  # of the randomised SVD; PiSSA's authors find it as good as the exact one from here on
+
+
+def add(base: PreTrainedModel, model_dir: Path, config: Mapping[str, Any]) -> Any:
+    """Wraps the base with new adapters in float32, the rest frozen. Its `initial_factors` are where they begin.
+
+    Raises ModelError when a target is no layer of the model.
+    """
+    from peft import LoraConfig, get_peft_model
+
+    targets = config["target_modules"]
+    lora = LoraConfig(
+        r=config["lora_r"],
+        lora_alpha=config["lora_alpha"],
+        lora_dropout=config["lora_dropout"],
+        target_modules=targets if isinstance(targets, str) else list(targets),
+        use_rslora=config["use_rslora"],
+        task_type="CAUSAL_LM",
+    )
+    _refuse_missing(base, targets)
+    model: Any = get_peft_model(base, lora)
+    model.initial_factors = _begin(model, model_dir, config)
+    return model
+
+
+def _refuse_missing(base: PreTrainedModel, targets: Any) -> None:
+    """peft says nothing when one of several targets matches no layer."""
+    import torch
+
+    names = {name.rpartition(".")[2] for name, module in base.named_modules() if isinstance(module, torch.nn.Linear)}
+    missing = [] if isinstance(targets, str) else [target for target in targets if target not in names]
+    if missing or not names:
+        raise ModelError(
+            f"train.target_modules: {', '.join(missing) or targets} matches no linear layer of this model, which has "
+            f"{', '.join(sorted(names)) or 'none'}. Use all-linear or names of these."
+        )
+
+
+def _layers(model: Any) -> Iterator[tuple[str, Any]]:
+    from peft.tuners.lora import LoraLayer
+
+    return ((name, module) for name, module in model.named_modules() if isinstance(module, LoraLayer))
+
+
+def _begin(model: Any, model_dir: Path, config: Mapping[str, Any]) -> dict[str, Factors]:
+    """Gives the adapters their first weights; returns copies of them by layer where the base is to be seen without.
+
+    pissa: the r strongest directions of W; the base keeps the rest, quantised anew (Meng et al., arXiv 2404.02948).
+    loftq: the r strongest directions of what quantising W lost (Li et al., arXiv 2310.08659, one round).
+    peft has both, but PiSSA not for a quantised base, LoftQ only on CUDA and without the adapter's scale.
+    """
+    import torch
+
+    kind = config["lora_init"]
+    if kind == "default":
+        return {}
+    if kind == "loftq" and config["quantization"] == "none":
+        raise UsageError("train.lora_init: found loftq with train.quantization none, which loses nothing. Allowed: nf4")
+    read = _original_weights(model_dir)
+    began = {}
+    for name, layer in _layers(model):
+        weight = read(name.removeprefix("base_model.model.") + ".weight")
+        base = layer.get_base_layer()
+        with torch.no_grad():
+            original = weight.to(base.weight.device, torch.float32)
+            lost = original if kind == "pissa" else original - _dequantized(base.weight)
+            a, b = layer.lora_A["default"].weight, layer.lora_B["default"].weight
+            scale = layer.scaling["default"]
+            _strongest(lost, a, b, scale)
+            if kind == "pissa":
+                _replace(base, original - scale * b @ a)
+            began[name] = (a.detach().cpu().clone(), b.detach().cpu().clone())
+    return began
+
+
+def _strongest(weight: torch.Tensor, a: torch.Tensor, b: torch.Tensor, scale: float) -> None:
+    """Sets the factors so that scale * b @ a is the best rank-r approximation of the weight [out, in]."""
+    import torch
+
+    rank = min(len(a), *weight.shape)  # more rows than directions: the others begin as they do by default
+    left, values, right = torch.svd_lowrank(weight, q=rank, niter=SVD_ITERATIONS)
+    root = (values / scale).sqrt()
+    a[:rank] = root[:, None] * right.T
+    b[:, :rank] = left * root
+
+
+def _dequantized(weight: Any) -> torch.Tensor:
+    import bitsandbytes as bnb
+    import torch
+
+    values: torch.Tensor = bnb.functional.dequantize_4bit(weight.data, weight.quant_state)
+    return values.to(torch.float32)
+
+
+def _replace(layer: Any, weight: torch.Tensor) -> None:
+    """Puts another weight [out, in] into a layer of the base, quantised as the layer is."""
+    from bitsandbytes.nn import modules as bnb
+
+    if not isinstance(layer, bnb.Linear4bit):
+        layer.weight.data = weight.to(layer.weight.dtype)
+        return
+    quantized: Any = layer.weight
+    state = quantized.quant_state
+    again: Any = bnb.Params4bit(
+        weight.to(state.dtype).cpu(),
+        requires_grad=False,
+        blocksize=state.blocksize,
+        quant_type=state.quant_type,
+        compress_statistics=state.nested,
+        module=layer,
+    )
+    layer.weight = again.to(layer.weight.device)
+
+
+def _original_weights(model_dir: Path) -> Callable[[str], torch.Tensor]:
+    """Reads a weight of the base from its files by name. Raises ModelError when no file has it."""
+    from safetensors import safe_open
+
+    files = {}
+    for path in sorted(model_dir.glob("*.safetensors")):
+        with safe_open(path, framework="pt") as file:
+            files.update(dict.fromkeys(file.keys(), path))
+
+    def read(name: str) -> torch.Tensor:
+        if name not in files:
+            raise ModelError(
+                f"{model_dir}: no *.safetensors file holds {name}, from which train.lora_init pissa and loftq begin. "
+                "Use train.lora_init default."
+            )
+        with safe_open(files[name], framework="pt") as file:
+            tensor: torch.Tensor = file.get_tensor(name)
+        return tensor
+
+    return read
+
+
+def save(model: Any, out: Path) -> None:
+    """Writes a plain LoRA of the original base: adapter_config.json and adapter_model.safetensors.
+
+    The trained model is base + scale * (B A - B0 A0), with B0 A0 the product that it began with and that the base
+    was changed by. Where that is not zero the adapter has both products, at twice the rank, the scale in B.
+    """
+    import torch
+    from safetensors.torch import save_file
+
+    tensors = {}
+    for name, layer in _layers(model):
+        a, b = layer.lora_A["default"].weight.detach(), layer.lora_B["default"].weight.detach()
+        if name in model.initial_factors:
+            a0, b0 = (factor.to(a.device) for factor in model.initial_factors[name])
+            a, b = torch.cat([a, a0]), layer.scaling["default"] * torch.cat([b, -b0], dim=1)
+        tensors[f"{name}.lora_A.weight"], tensors[f"{name}.lora_B.weight"] = a.contiguous(), b.contiguous()
+    out.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, out / "adapter_model.safetensors", metadata={"format": "pt"})
+    config = model.peft_config["default"].to_dict()
+    if model.initial_factors:
+        config |= {"r": 2 * config["r"], "lora_alpha": 2 * config["r"], "use_rslora": False}
+    # peft keeps module names in sets, in any order; the same training must give the same file.
+    plain = {key: sorted(value) if isinstance(value, set) else value for key, value in config.items()}
+    plain["inference_mode"] = True
+    (out / "adapter_config.json").write_text(json.dumps(plain, indent=2, sort_keys=True, default=str), encoding="utf-8")

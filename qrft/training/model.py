@@ -1,0 +1,121 @@
+"""The base model as training holds it in memory, and what of it learns."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qrft.errors import ModelError, UsageError
+from qrft.training import lora
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
+
+def load(model_dir: Path, config: Mapping[str, Any], attention: str = "sdpa") -> Any:
+    """The model ready to train, its trainable parameters requiring gradients; random parts come of the caller's seed.
+
+    attention: the name of the attention implementation that transformers is to use.
+    Raises ModelError for a base that can't be loaded, or adapted as asked; UsageError for settings that contradict.
+    """
+    import torch
+
+    if config["adapter"] == "none":
+        if config["quantization"] != "none":
+            raise UsageError(
+                f"train.quantization: found {config['quantization']} with train.adapter none. Weights of four bits "
+                "can't be trained. Allowed: none, or train.adapter lora"
+            )
+        # In bfloat16 most updates are smaller than the last bit of a weight; so what learns is kept in float32.
+        model = base = load_base(model_dir, "none", attention, dtype=torch.float32)
+    else:
+        base = load_base(model_dir, config["quantization"], attention)
+        model = lora.add(base, model_dir, config)
+    if checkpoints_activations(config):
+        # Without re-entry autograd finds the adapters inside a block by itself. The older way needs embeddings that
+        # require gradients, and computes a gradient of the whole first block for nothing.
+        enable = getattr(base, "activation_checkpointing_enable", None) or base.gradient_checkpointing_enable
+        enable({"use_reentrant": False})
+    return model
+
+
+def checkpoints_activations(config: Mapping[str, Any]) -> bool:
+    """Whether activations are computed again in the backward pass; left open, where memory is scarce: on a GPU."""
+    import torch
+
+    asked: bool | None = config["gradient_checkpointing"]
+    return torch.cuda.is_available() if asked is None else asked
+
+
+def has_bfloat16() -> bool:
+    """Whether the GPU computes in bfloat16 itself; the CPU computes in float32."""
+    import torch
+
+    return torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
+
+
+def load_base(
+    model_dir: Path, quantization: str, attention: str = "sdpa", dtype: torch.dtype | None = None
+) -> PreTrainedModel:
+    """The base model, NF4 with double quantisation or as it is, on the GPU if there is one.
+
+    dtype: of what is not quantised, and of NF4's arithmetic; None takes bfloat16 where the GPU has it, else float32.
+    Norms, embeddings and head stay in it. peft's prepare_model_for_kbit_training would make them float32: 2 GB more
+    for a vocabulary of 128k and 4,096 dimensions, and nothing gained, since norms compute in float32 anyway and the
+    loss makes float32 of its logits.
+    Raises ModelError when the folder can't be loaded, or holds a base that is quantised already.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
+    refuse_quantized(model_dir)
+    dtype = dtype or (torch.bfloat16 if has_bfloat16() else torch.float32)
+    nf4 = BitsAndBytesConfig(  # type: ignore[no-untyped-call]
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+    )
+    try:
+        return AutoModelForCausalLM.from_pretrained(
+            model_dir,
+            dtype=dtype,
+            attn_implementation=attention,
+            quantization_config=nf4 if quantization == "nf4" else None,
+            device_map={"": torch.cuda.current_device()} if torch.cuda.is_available() else None,
+        )
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # the library raises many kinds for an unreadable folder
+        raise ModelError(
+            f"{model_dir}: the model can't be loaded ({str(error).splitlines()[0]}). "
+            "Expected config.json and whole *.safetensors files; download the model again or name another folder."
+        ) from error
+
+
+def refuse_quantized(model_dir: Path) -> None:
+    """Raises ModelError when the folder's config.json says that its weights are quantised (GPTQ, AWQ, 8-bit, ...)."""
+    try:
+        config = json.loads((model_dir / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return  # loading it words that
+    if found := config.get("quantization_config"):
+        method = found.get("quant_method", "of an unknown kind")
+        raise ModelError(
+            f"{model_dir}/config.json: quantization_config: the base is quantised already ({method}). Expected the "
+            "original weights, from which train.quantization nf4 makes its own. Name the model that it was made of."
+        )
+
+
+def save_whole(model: PreTrainedModel, tokenizer: Any, model_dir: Path, out: Path) -> None:
+    """The fine-tuned model in the base's own precision, with its tokenizer. Changes `model`: no second copy is made."""
+    from transformers import AutoConfig
+
+    dtype = AutoConfig.from_pretrained(model_dir).dtype
+    if dtype is not None:
+        model.to(dtype)  # parameter by parameter, in place
+    model.save_pretrained(out)
+    tokenizer.save_pretrained(out)

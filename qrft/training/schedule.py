@@ -1,0 +1,45 @@
+"""Which examples make each optimizer step. Pure: nothing of it depends on the machine, the packing or the processes."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Iterator, Sequence
+
+
+def steps(num_examples: int, batch_size: int, num_epochs: float, seed: int) -> list[list[int]]:
+    """The examples' indices of every step, in order.
+
+    Each epoch is a new permutation cut into batches, the last of them smaller where it must be. A fraction of an epoch
+    ends between two steps, at least one step in.
+    """
+    num_steps = math.ceil(round(num_epochs * math.ceil(num_examples / batch_size), 6))
+    order = _batches(num_examples, batch_size, seed)
+    return [next(order) for _ in range(num_steps)]
+
+
+def _batches(num_examples: int, batch_size: int, seed: int) -> Iterator[list[int]]:
+    epoch = 0
+    while True:
+        indices = list(range(num_examples))
+        random.Random(f"{seed} {epoch}").shuffle(indices)  # of a text: seeds and epochs near each other share nothing
+        yield from (indices[i : i + batch_size] for i in range(0, num_examples, batch_size))
+        epoch += 1
+
+
+def share(indices: Sequence[int], lengths: Sequence[int], num_processes: int, process: int) -> list[int]:
+    """The part of a step that one of several processes takes: each gets about as many tokens.
+
+    Longest first, each to the process with the fewest tokens (Graham 1969); every process finds the same split.
+    With fewer examples than processes some get none.
+    """
+    if num_processes == 1:
+        return list(indices)
+    loads = [0] * num_processes
+    mine = []
+    for i in sorted(indices, key=lambda i: -lengths[i]):
+        lightest = loads.index(min(loads))
+        loads[lightest] += lengths[i]
+        if lightest == process:
+            mine.append(i)
+    return mine

@@ -1,0 +1,181 @@
+"""Fine-tuning a base model on examples: an adapter, or all its weights (docs/design.md, Training)."""
+
+from __future__ import annotations
+
+import gc
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qrft.errors import DataError, ModelError, UsageError
+from qrft.prompts import Example
+from qrft.training import attention, card, lora, loss, model, schedule, watch
+from qrft.training.checkpoints import WRITING, last, tidy
+
+if TYPE_CHECKING:
+    from transformers import TrainingArguments
+
+    from qrft.training.steps import StepTrainer
+
+OPTIMIZERS = {  # names of train.optimizer: those of transformers
+    "adamw": "adamw_torch_fused",
+    "adamw_8bit": "adamw_8bit",
+    "paged_adamw_8bit": "paged_adamw_8bit",
+}
+LAST_STEPS = 10  # over which the final loss is a mean
+
+
+def train(
+    model_dir: Path,
+    examples: Sequence[Example],
+    tokenizer: Any,
+    config: Mapping[str, Any],
+    out: Path,
+    checkpoints: Path,
+    progress: watch.Progress,
+) -> dict[str, Any]:
+    """Trains into `out` an adapter, or the whole model; goes on from the newest checkpoint in `checkpoints`.
+
+    config: the `train` section of a recipe, and `seed`. Of the tokenizer nothing is asked but to be saved with a whole
+    model: rows have no padding, so it needs no padding token.
+    Returns facts: `losses` (a row an optimizer step), final_loss, num_examples, num_steps, num_tokens, num_trained,
+    seconds, tokens_per_second, padding_share, peak_memory_bytes, row_tokens, num_out_of_memory.
+    Under `accelerate launch` every process calls this alike; only the first one writes, and reports progress.
+    Raises DataError without examples, ModelError when the base can't be used, does not fit, or the loss is no longer
+    a number (watch.NotFinite), UsageError for settings that contradict.
+    """
+    import torch
+    from transformers import set_seed
+
+    if not examples:
+        raise DataError("There is not one example to train on: every problem was dropped. Raise train.sequence_len.")
+    watch.reset_peak_memory()
+    batch_size = config["micro_batch_size"] * config["gradient_accumulation_steps"]
+    steps = schedule.steps(len(examples), batch_size, config["num_epochs"], config["seed"])
+    arguments = _arguments(config, len(steps), checkpoints)  # before the model: it finds this process's device
+    if arguments.should_save:
+        tidy(checkpoints)
+    set_seed(config["seed"])
+    try:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        learner = model.load(model_dir, config, attention.choose(config["attention"], device))
+        trainer = _trainer(learner, examples, steps, config, arguments, checkpoints, out, progress)
+        resume = last(checkpoints)
+        trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+        facts = _facts(trainer, examples)
+        if trainer.is_world_process_zero():
+            _save(learner, tokenizer, model_dir, config, facts, out)
+        trainer.accelerator.wait_for_everyone()
+    except torch.OutOfMemoryError as error:  # of the weights or the optimizer: steps care for themselves
+        raise ModelError(
+            f"{model_dir}: the model and its optimizer do not fit into memory ({str(error).splitlines()[0]}). Set "
+            "train.quantization nf4 and train.optimizer paged_adamw_8bit, lower train.lora_r, or take a smaller base."
+        ) from None
+    del trainer, learner  # a GPU's memory is for the sampler next
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    return facts
+
+
+def _arguments(config: Mapping[str, Any], num_steps: int, checkpoints: Path) -> TrainingArguments:
+    """One item of the Trainer's data is one optimizer step, and one pass over them is the run."""
+    import torch
+    from transformers import TrainingArguments
+
+    gpu = torch.cuda.is_available()
+    optimizer = config["optimizer"]
+    if optimizer == "auto":
+        optimizer = "paged_adamw_8bit" if gpu else "adamw"
+    # transformers' "constant" knows no warm-up.
+    scheduler = "constant_with_warmup" if config["lr_scheduler"] == "constant" else config["lr_scheduler"]
+    arguments = TrainingArguments(
+        output_dir=str(checkpoints / WRITING),
+        num_train_epochs=1,
+        per_device_train_batch_size=1,
+        gradient_accumulation_steps=1,
+        learning_rate=config["learning_rate"],
+        lr_scheduler_type=scheduler,
+        warmup_steps=math.ceil(config["warmup_ratio"] * num_steps),
+        weight_decay=config["weight_decay"],
+        optim=OPTIMIZERS[optimizer],
+        bf16=model.has_bfloat16(),
+        use_cpu=not gpu,
+        seed=config["seed"],
+        logging_steps=1,
+        logging_nan_inf_filter=False,  # such a loss stops the run
+        save_strategy="no",  # a callback asks for checkpoints, by the clock
+        ddp_find_unused_parameters=False,
+        ddp_broadcast_buffers=False,
+        report_to=list(config["report_to"]) or "none",
+        trackio_static_space_id=False,  # what is logged stays here
+        disable_tqdm=True,
+        log_level="error",
+    )
+    _ = arguments.device  # counts the GPUs
+    arguments._n_gpu = 1  # of several without `accelerate launch` one is used, and the model not copied to the others
+    return arguments
+
+
+def _trainer(
+    learner: Any,
+    examples: Sequence[Example],
+    steps: list[list[int]],
+    config: Mapping[str, Any],
+    arguments: TrainingArguments,
+    checkpoints: Path,
+    out: Path,
+    progress: watch.Progress,
+) -> StepTrainer:
+    from transformers.integrations.integration_utils import TensorBoardCallback
+    from transformers.trainer_callback import PrinterCallback
+
+    from qrft.training.steps import StepTrainer
+
+    loss.install(learner)
+    step_tokens = [sum(len(examples[i].token_ids) for i in step) for step in steps]
+    told = watch.Watch(progress, step_tokens)
+    try:
+        trainer = StepTrainer(examples, steps, config, told, checkpoints, model=learner, args=arguments)
+    except RuntimeError as error:
+        if "requires" not in str(error) or not config["report_to"]:
+            raise
+        names = ", ".join(config["report_to"])
+        raise UsageError(f"train.report_to: found {names}, not all of them installed ({error}).") from None
+    trainer.remove_callback(PrinterCallback)
+    for callback in trainer.callback_handler.callbacks:
+        if isinstance(callback, TensorBoardCallback):
+            callback.logging_dir = str(out / "logs")
+    return trainer
+
+
+def _facts(trainer: StepTrainer, examples: Sequence[Example]) -> dict[str, Any]:
+    losses = [row for row in trainer.state.log_history if "loss" in row]
+    last = [row["loss"] for row in losses[-LAST_STEPS:]]
+    told, num_steps = trainer.watch, len(trainer.train_dataset)
+    return {
+        "losses": losses,
+        "final_loss": sum(last) / len(last),
+        "num_examples": len(examples),
+        "num_steps": num_steps,
+        "num_tokens": sum(told.step_tokens),
+        "num_trained": sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
+        "seconds": told.elapsed(),
+        "tokens_per_second": sum(told.step_tokens) / told.elapsed(),
+        "padding_share": told.padding_share(),
+        "peak_memory_bytes": watch.peak_memory(),
+        "row_tokens": trainer.capacity,
+        "num_out_of_memory": trainer.num_out_of_memory,
+    }
+
+
+def _save(
+    learner: Any, tokenizer: Any, model_dir: Path, config: Mapping[str, Any], facts: Mapping[str, Any], out: Path
+) -> None:
+    loss.undo(learner)
+    if config["adapter"] == "none":
+        model.save_whole(learner, tokenizer, model_dir, out)
+    else:
+        lora.save(learner, out)
+    card.write(out, model_dir.name, config, facts)
