@@ -25,6 +25,7 @@ from typing import Any
 
 import batched_bench
 import machine
+import shapes
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from models import make_adapter, make_tokenizer
@@ -74,25 +75,15 @@ def tiny(cache: Path) -> Model:
 
 
 def smol(cache: Path) -> Model:
-    root, n_vocab = cache / "smol", 49152
+    root, n_vocab = cache / "smol", shapes.SMOL_VOCAB
     if not (root / "base.gguf").exists():
         root.mkdir(parents=True, exist_ok=True)
-        _save_smol(root / "model", n_vocab)
+        shapes.save_smol(root / "model")
+        make_tokenizer(root / "model")
         export_base(root / "model", root / "f16.gguf", "f16")
         _quantize(root / "f16.gguf", root / "base.gguf")
     base = root / "base.gguf"
     return Model("smol", root / "model", base, None, None, None, num_new=32, num_prompts=2, n_vocab=n_vocab)
-
-
-def _save_smol(folder: Path, n_vocab: int) -> None:
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    torch.manual_seed(0)
-    shape = dict(hidden_size=576, intermediate_size=1536, num_hidden_layers=30, max_position_embeddings=2048)
-    heads = dict(num_attention_heads=9, num_key_value_heads=3, tie_word_embeddings=True, bos_token_id=0, eos_token_id=1)
-    LlamaForCausalLM(LlamaConfig(vocab_size=n_vocab, **shape, **heads)).save_pretrained(folder)
-    make_tokenizer(folder)
 
 
 def _quantize(source: Path, target: Path) -> None:

@@ -1,0 +1,98 @@
+"""The models that benchmarks train and sample: real shapes, random weights, written to a folder each."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+LLAMA = {  # Llama 1 and 2
+    "7B": dict(hidden_size=4096, intermediate_size=11008, num_hidden_layers=32, num_attention_heads=32),
+    "13B": dict(hidden_size=5120, intermediate_size=13824, num_hidden_layers=40, num_attention_heads=40),
+    "33B": dict(hidden_size=6656, intermediate_size=17920, num_hidden_layers=60, num_attention_heads=52),
+}
+LLAMA_VOCAB = 32_000
+SMOL_VOCAB = 49_152
+
+
+def save_smol(folder: Path) -> None:
+    """SmolLM-135M's shape, in float32; no tokenizer."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    shape = dict(hidden_size=576, intermediate_size=1536, num_hidden_layers=30, max_position_embeddings=2048)
+    heads = dict(num_attention_heads=9, num_key_value_heads=3, tie_word_embeddings=True, bos_token_id=0, eos_token_id=1)
+    LlamaForCausalLM(LlamaConfig(vocab_size=SMOL_VOCAB, **shape, **heads)).save_pretrained(folder)
+
+
+def save_tokenizer(folder: Path, texts: Iterable[str], vocab_size: int) -> None:
+    """A byte-level BPE tokenizer of at most `vocab_size` tokens trained on `texts`, one token a digit."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.BPE())
+    digits = pre_tokenizers.Digits(individual_digits=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([digits, pre_tokenizers.ByteLevel(add_prefix_space=False)])
+    tokenizer.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    special = ["<s>", "</s>"]
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size, special_tokens=special, initial_alphabet=alphabet, show_progress=False
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>").save_pretrained(folder)
+
+
+def save_nf4(folder: Path, **shape: Any) -> None:
+    """A random Llama whose matrices are NF4 with double quantisation already, as bitsandbytes saves them.
+
+    Written a layer at a time, all layers alike: never more than one layer in memory, and no copy in 16 or 32 bits.
+    """
+    import torch
+    from safetensors.torch import save_file
+    from transformers import BitsAndBytesConfig, LlamaConfig, LlamaForCausalLM
+
+    quantization = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+    )
+    config = LlamaConfig(vocab_size=LLAMA_VOCAB, bos_token_id=0, eos_token_id=1, dtype="bfloat16", **shape)
+    config.architectures = ["LlamaForCausalLM"]
+    folder.mkdir(parents=True, exist_ok=True)
+    with torch.device("meta"):
+        sizes = {name: tensor.shape for name, tensor in LlamaForCausalLM(config).state_dict().items()}
+    torch.manual_seed(0)
+    layer = "model.layers.0."
+    first = {name: _random(size, quantized=True) for name, size in sizes.items() if name.startswith(layer)}
+    parts = [
+        {f"model.layers.{i}.{name.removeprefix(layer)}{end}": t for name, found in first.items() for end, t in found}
+        for i in range(config.num_hidden_layers)
+    ]
+    outside = {name: size for name, size in sizes.items() if not name.startswith("model.layers.")}
+    parts.append({name: t for name, size in outside.items() for _, t in _random(size, quantized=False)})
+    where = {}
+    for index, part in enumerate(parts):
+        file = f"model-{index:05}.safetensors"
+        save_file({name: tensor.contiguous() for name, tensor in part.items()}, folder / file, {"format": "pt"})
+        where |= dict.fromkeys(part, file)
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": where}))
+    config.quantization_config = quantization.to_dict()
+    config.save_pretrained(folder)
+
+
+def _random(size: Any, quantized: bool) -> list[tuple[str, Any]]:
+    """A weight's tensors with the ends of their names: a norm's ones, or a random matrix."""
+    import torch
+    from bitsandbytes.functional import quantize_4bit
+
+    if len(size) == 1:
+        return [("", torch.ones(size, dtype=torch.bfloat16))]
+    matrix = torch.randn(size, dtype=torch.bfloat16) * 0.02
+    if not quantized:
+        return [("", matrix)]
+    codes, state = quantize_4bit(matrix, compress_statistics=True, quant_type="nf4")
+    return [("", codes), *((f".{name}", tensor) for name, tensor in state.as_dict(packed=True).items())]

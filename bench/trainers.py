@@ -1,0 +1,261 @@
+"""The training loops that are compared: transformers' Trainer with padding, TRL, a plain loop, and qrft.
+
+Each trains from the same folder on the same examples, in their order, and says when its steps ended.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from qrft.prompts import Example
+
+IGNORED = -100
+Config = Mapping[str, Any]
+
+
+@dataclass
+class Trained:
+    """times: of the ends of steps, in seconds; tokens: the real ones of each step; losses: of each step."""
+
+    tokens: list[int]
+    times: list[float] = field(default_factory=list)
+    losses: list[float] = field(default_factory=list)
+
+    @property
+    def tokens_per_second(self) -> float:
+        """From the end of the first step, which warms up, to that of the last."""
+        return sum(self.tokens[1:]) / (self.times[-1] - self.times[0])
+
+
+def batch_size(config: Config) -> int:
+    return int(config["micro_batch_size"] * config["gradient_accumulation_steps"])
+
+
+def in_steps(counts: Sequence[int], size: int) -> list[int]:
+    return [sum(counts[i : i + size]) for i in range(0, len(counts), size)]
+
+
+# ------------------------------------------------------------------------------------------ transformers and TRL
+
+
+def lora(config: Config) -> Any:
+    from peft import LoraConfig
+
+    names = ("lora_alpha", "lora_dropout", "target_modules", "use_rslora")
+    return LoraConfig(r=config["lora_r"], task_type="CAUSAL_LM", **{name: config[name] for name in names})
+
+
+def load(folder: Path, config: Config) -> Any:
+    """The base as people load it for QLoRA: NF4 with double quantisation; float32 on the CPU, bfloat16 on a GPU."""
+    import torch
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig, set_seed
+
+    set_seed(config["seed"])
+    dtype = torch.bfloat16 if torch.cuda.is_available() else torch.float32
+    nf4 = BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
+    )
+    return AutoModelForCausalLM.from_pretrained(
+        folder,
+        dtype=dtype,
+        quantization_config=nf4 if config["quantization"] == "nf4" else None,
+        device_map={"": 0} if torch.cuda.is_available() else None,
+    )
+
+
+def with_lora(model: Any, config: Config) -> Any:
+    from peft import get_peft_model, prepare_model_for_kbit_training
+
+    if config["quantization"] == "nf4":
+        model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=config["gradient_checkpointing"])
+    return get_peft_model(model, lora(config))
+
+
+def arguments(config: Config, out: str) -> dict[str, Any]:
+    """What transformers' TrainingArguments and TRL's SFTConfig share."""
+    import torch
+
+    gpu = torch.cuda.is_available()
+    return dict(
+        output_dir=out,
+        num_train_epochs=1,
+        learning_rate=config["learning_rate"],
+        lr_scheduler_type=config["lr_scheduler"],
+        warmup_steps=config["warmup_ratio"],
+        weight_decay=config["weight_decay"],
+        gradient_checkpointing=config["gradient_checkpointing"],
+        optim="paged_adamw_8bit" if gpu else "adamw_torch_fused",
+        bf16=gpu,
+        use_cpu=not gpu,
+        dataloader_pin_memory=gpu,
+        seed=config["seed"],
+        train_sampling_strategy="sequential",
+        logging_steps=1,
+        save_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+        log_level="error",
+    )
+
+
+def rows(examples: Sequence[Example]) -> list[dict[str, list[int]]]:
+    return [{"input_ids": ids, "labels": [IGNORED] * prompt + ids[prompt:]} for ids, prompt in examples]
+
+
+def padded(folder: Path, examples: Sequence[Example], config: Config) -> Trained:
+    """transformers' Trainer as people write QLoRA today: a batch padded to its longest, labels of -100, full logits."""
+    from transformers import AutoTokenizer, DataCollatorForSeq2Seq, Trainer, TrainingArguments
+
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
+    counts = [len(example.token_ids) for example in examples]
+    with tempfile.TemporaryDirectory() as out:
+        trainer = Trainer(
+            model=with_lora(load(folder, config), config),
+            args=TrainingArguments(
+                **arguments(config, out),
+                per_device_train_batch_size=config["micro_batch_size"],
+                gradient_accumulation_steps=config["gradient_accumulation_steps"],
+            ),
+            train_dataset=rows(examples),
+            data_collator=DataCollatorForSeq2Seq(tokenizer, padding="longest"),
+        )
+        return _watched(trainer, in_steps(counts, batch_size(config)))
+
+
+TRL_MODES: dict[str, Callable[[Config, int], dict[str, Any]]] = {
+    "padded": lambda config, rows_: _rows(config["micro_batch_size"], config["gradient_accumulation_steps"]),
+    "padding-free": lambda config, rows_: {
+        **_rows(config["micro_batch_size"], config["gradient_accumulation_steps"]),
+        "padding_free": True,
+    },
+    "packed, row by row": lambda config, rows_: {**_rows(1, rows_), **_packing(config)},
+    "packed, rows together": lambda config, rows_: {**_rows(rows_, 1), **_packing(config)},
+}
+
+
+def _rows(size: int, accumulation: int) -> dict[str, Any]:
+    return {"per_device_train_batch_size": size, "gradient_accumulation_steps": accumulation, "max_length": None}
+
+
+def _packing(config: Config) -> dict[str, Any]:
+    return {"packing": True, "packing_strategy": "bfd", "max_length": config["sequence_len"]}
+
+
+def trl(mode: str) -> Callable[[Path, Sequence[Example], Config], Trained]:
+    """TRL's SFTTrainer in one of TRL_MODES. Where it packs, a step has about as many examples as the others'."""
+
+    def train(folder: Path, examples: Sequence[Example], config: Config) -> Trained:
+        import torch
+        from datasets import Dataset
+        from peft import get_peft_model
+        from transformers import AutoTokenizer
+        from trl import SFTConfig, SFTTrainer
+
+        counts = [len(example.token_ids) for example in examples]
+        num_steps = -(-len(examples) // batch_size(config))
+        num_rows = max(1, round(sum(counts) / num_steps / config["sequence_len"]))
+        settings = TRL_MODES[mode](config, num_rows)
+        with tempfile.TemporaryDirectory() as out:
+            model = get_peft_model(load(folder, config), lora(config))
+            adapter = {name: parameter.data for name, parameter in model.named_parameters() if parameter.requires_grad}
+            trainer = SFTTrainer(
+                model=model,
+                args=SFTConfig(**arguments(config, out), **settings),
+                train_dataset=Dataset.from_list(rows(examples)),
+                processing_class=AutoTokenizer.from_pretrained(folder),
+            )
+            if not torch.cuda.is_available():  # it rounds a quantised base's adapters to bfloat16: not our precision
+                for name, parameter in trainer.model.named_parameters():
+                    parameter.data = adapter.get(name, parameter.data)
+            counts = [len(row["input_ids"]) for row in trainer.train_dataset]
+            size = settings["per_device_train_batch_size"] * settings["gradient_accumulation_steps"]
+            return _watched(trainer, in_steps(counts, size))
+
+    return train
+
+
+def _watched(trainer: Any, tokens: list[int]) -> Trained:
+    import torch
+    from transformers import TrainerCallback
+    from transformers.trainer_callback import PrinterCallback
+
+    found = Trained(tokens)
+
+    class Watch(TrainerCallback):
+        def on_step_end(self, *_: Any, **__: Any) -> None:
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
+            found.times.append(time.perf_counter())
+
+    trainer.add_callback(Watch())
+    trainer.remove_callback(PrinterCallback)
+    trainer.train()
+    found.losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    return found
+
+
+# ------------------------------------------------------------------------------------------------ a plain loop
+
+
+def plain(folder: Path, examples: Sequence[Example], config: Config) -> Trained:
+    """No Trainer, no batch, no padding: an example at a time, all logits, float32 on the CPU, a constant rate."""
+    import torch
+    from peft import get_peft_model
+    from torch.nn.functional import cross_entropy
+    from transformers import AutoModelForCausalLM, set_seed
+
+    set_seed(config["seed"])
+    model = get_peft_model(AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32), lora(config))
+    model.train()
+    learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(learned, lr=config["learning_rate"], weight_decay=config["weight_decay"])
+    size = batch_size(config)
+    found = Trained(in_steps([len(e.token_ids) for e in examples], size))
+    for first in range(0, len(examples), size):
+        step = examples[first : first + size]
+        num_targets = sum(len(ids) - prompt for ids, prompt in step)
+        total = 0.0
+        for ids, prompt in step:
+            logits = model(input_ids=torch.tensor([ids])).logits[0, prompt - 1 : -1]
+            loss = cross_entropy(logits, torch.tensor(ids[prompt:]), reduction="sum") / num_targets
+            loss.backward()
+            total += loss.item()
+        torch.nn.utils.clip_grad_norm_(learned, 1.0)  # the Trainer's default
+        optimizer.step()
+        optimizer.zero_grad()
+        found.times.append(time.perf_counter())
+        found.losses.append(total)
+    return found
+
+
+# ---------------------------------------------------------------------------------------------------------- qrft
+
+
+def steps(num_examples: int, config: Config) -> list[list[int]]:
+    """The order of qrft, which the others are given."""
+    from qrft.training import schedule
+
+    return schedule.steps(num_examples, batch_size(config), config["num_epochs"], config["seed"])
+
+
+def qrft(folder: Path, examples: Sequence[Example], config: Config) -> Trained:
+    from qrft.training.trainer import train
+    from transformers import AutoTokenizer
+
+    found = Trained([sum(len(examples[i].token_ids) for i in step) for step in steps(len(examples), config)])
+
+    def progress(done: int, total: int, note: str) -> None:
+        if done:
+            found.times.append(time.perf_counter())
+
+    with tempfile.TemporaryDirectory() as out:
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        facts = train(folder, examples, tokenizer, config, Path(out, "adapter"), Path(out, "checkpoints"), progress)
+    found.losses = [row["loss"] for row in facts["losses"]]
+    return found
