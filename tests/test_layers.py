@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1] / "qrft"
 LAYERS = [
     {"errors", "schema"},
     {"recipe", "yaml_lines", "recipe_faults", "store", "files", "prompts", "core", "models"},
-    {"problems", "samples", "sampling", "training", "gguf", "stats", "report"},
+    {"problems", "samples", "sampling", "training", "gguf", "stats", "votes", "report"},
     {"stages", "commands"},
     {"pipeline"},
     {"console", "run"},
