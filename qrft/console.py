@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Column, Table
 
+from qrft.report.words import evidence
+
 if TYPE_CHECKING:
     from qrft.pipeline import Step
 
@@ -90,7 +92,7 @@ class Terminal:
         for model in ("base", "sft", "rft"):
             row = summary[model]
             table.add_row(model.upper(), f"{row['accuracy']:.1%}", f"{row['low']:.1%} to {row['high']:.1%}")
-        table.add_row("gain", f"{100 * summary['gain']:+.1f}", f"points, RFT over SFT; p = {summary['p_value']:.2g}")
+        table.add_row("gain", f"{100 * summary['gain']:+.1f}", f"points, RFT over SFT; {evidence(summary)}")
         table.add_row("paths", f"{summary['paths_per_problem']:.2f}", "new ones kept per problem, beside the gold one")
         self.console.print()
         self.console.print(table)

@@ -8,19 +8,22 @@
 
 from __future__ import annotations
 
+import re
 import resource
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
 
-from qrft import models, store
+from qrft import models, prompts, store
 from qrft.core import latex
-from qrft.recipe import BUILTIN_PROBLEMS, Recipe, Until, dump, local_path
+from qrft.problems import find
+from qrft.recipe import BUILTIN_PROBLEMS, PUBLISHED_PROBLEMS, Recipe, Until, dump, local_path
 from qrft.stages import curate, evaluate, export, grade, problems, report, sample, train
 from qrft.store import Store
 
@@ -73,8 +76,6 @@ def plan(recipe: Recipe, model: Path) -> list[Step]:
     base = Source(model)
     prompt = {"prompt": recipe.prompt}
     sampling = {**prompt, **recipe.sample.model_dump(), "seed": recipe.seed}
-    greedy = {**sampling, "num_samples": 1, "temperature": 0.0, "top_p": 1.0, "top_k": 0, "seed": 0}
-    greedy |= {"min_p": 0.0, "until": Until().model_dump(), "max_new_tokens": recipe.evaluate.max_new_tokens}
     rules = {"rules": recipe.grade.model_dump()}
     # Once Math-Verify is there, expressions are judged that were not before.
     grading = {**rules, "judges_expressions": recipe.grade.mode != "paper" and latex.is_available()}
@@ -90,14 +91,8 @@ def plan(recipe: Recipe, model: Path) -> list[Step]:
             return {"base": step(f"{stage}/gguf", "export", as_quantized, **inputs)}
         return {"base": base_gguf, "adapter": step(f"{stage}/gguf", "export", prompt, base=base_gguf, **inputs)}
 
-    def greedy_answers(name: str, **gguf: Step | Source) -> dict[str, Step | Source]:
-        config = {**greedy, "model": name}
-        answers = step(f"{name}/test-samples", "sample", config, model=base, problems=test_set, **gguf)
-        graded = step(f"{name}/test-graded", "grade", grading, samples=answers, problems=test_set)
-        return {name: answers, f"{name}-graded": graded}
-
-    train_set = problem_set(step, recipe, "train")
-    test_set = problem_set(step, recipe, "test")
+    train_set = problem_set(step, recipe, "problems/train", recipe.problems.train, recipe.problems.num_train)
+    test_set = problem_set(step, recipe, "problems/test", recipe.problems.test, recipe.problems.num_test)
     as_quantized = {**prompt, "quant": recipe.gguf.quant}
     base_gguf: Step | Source
     if recipe.gguf.file is None:
@@ -119,25 +114,89 @@ def plan(recipe: Recipe, model: Path) -> list[Step]:
     rft = training("rft", paths)
     rft_gguf = exported("rft", rft)
 
-    answers = {
-        **greedy_answers("base", base=base_gguf),
-        **greedy_answers("sft", **sft_gguf),
-        **greedy_answers("rft", **rft_gguf),
-    }
-    step("evaluation", "evaluate", {"models": ["base", "sft", "rft"]}, **answers)
+    tested: dict[str, dict[str, Step | Source]] = {"base": {"base": base_gguf}, "sft": sft_gguf, "rft": rft_gguf}
+    evaluation(step, recipe, grading, tested, model=base, train=train_set, test=test_set)
     everything = {s.name: s for s in steps}
     step("report", "report", {"name": recipe.name, "recipe": recipe.model_dump(mode="json")}, **everything)
     return steps
 
 
-def problem_set(step: Callable[..., Step], recipe: Recipe, split: str) -> Step:
-    """The step that draws or reads the train or the test problems."""
-    name = getattr(recipe.problems, split)
-    num_problems = getattr(recipe.problems, f"num_{split}")
+def problem_set(step: Callable[..., Step], recipe: Recipe, place: str, name: str, num_problems: int | None) -> Step:
+    """The step that draws or reads a set of problems."""
+    config: dict[str, Any] = {"num_problems": num_problems}
     if name in BUILTIN_PROBLEMS:
-        config = {"set": name, "seed": recipe.problems.seed, "num_problems": num_problems}
-        return step(f"problems/{split}", "problems", config)
-    return step(f"problems/{split}", "problems", {"num_problems": num_problems}, file=Source(local_path(name)))
+        return step(place, "problems", {**config, "set": name, "seed": recipe.problems.seed})
+    if name in PUBLISHED_PROBLEMS and not local_path(name).is_file():
+        return step(place, "problems", {**config, "set": name}, file=Source(find.locate(name)))
+    return step(place, "problems", config, file=Source(local_path(name)))
+
+
+# ---------------------------------------------------------------------------------------------------- evaluation ----
+
+
+def evaluation(
+    step: Callable[..., Step],
+    recipe: Recipe,
+    grading: Mapping[str, Any],
+    tested: Mapping[str, Mapping[str, Step | Source]],  # each model's GGUF inputs, by its name
+    *,
+    model: Source,
+    train: Step,
+    test: Step,
+) -> Step:
+    """Each model's answers to each test set, graded, and what they add up to. The base model is shown examples too."""
+    chosen, entries = recipe.evaluate, []
+    sets = {"test": (recipe.problems.test, test)}
+    for place, name in further_sets(recipe).items():
+        sets[place] = name, problem_set(step, recipe, f"problems/{place}", name, recipe.problems.num_test)
+    inputs = {f"problems/{place}": asked for place, (_, asked) in sets.items()}
+    for tuned, (place, (name, asked)), ways in product(tested, sets.items(), answering(recipe).items()):
+        for few_shot in chosen.few_shot if tuned == "base" else [0]:
+            kind, config = ways[0], {**ways[1], "model": tuned}
+            read = {"model": model, "problems": asked, **tested[tuned]}
+            if few_shot:
+                config |= {"few_shot": few_shot, "examples_seed": recipe.seed}
+                config["stop"] = [*recipe.sample.stop, prompts.next_example(recipe.prompt)]
+                read["examples"] = train
+            answers = f"{tuned}/{place}{f'-{few_shot}-shot' if few_shot else ''}{kind}"
+            samples = step(f"{answers}-samples", "sample", config, **read)
+            graded = step(f"{answers}-graded", "grade", grading, samples=samples, problems=asked)
+            inputs |= {samples.name: samples, graded.name: graded}
+            told = {"model": tuned, "problems": set_name(name), "few_shot": few_shot}
+            entries.append({**told, "answers": answers, "place": place, "is_greedy": config["temperature"] == 0})
+    # Without greedy answers the mean over samples stands for the accuracy.
+    maj_at = sorted({*chosen.maj_at} if chosen.greedy else {1, *chosen.maj_at})
+    config = {"maj_at": maj_at, "pass_at": sorted(chosen.pass_at), "rules": grading["rules"], "entries": entries}
+    return step("evaluation", "evaluate", config, **inputs)
+
+
+def answering(recipe: Recipe) -> dict[str, dict[str, Any]]:
+    """How the test problems are answered, by the ends of the steps' names: greedily, and k times for maj@K."""
+    chosen = recipe.evaluate
+    common: dict[str, Any] = {
+        **{"prompt": recipe.prompt, "stop": recipe.sample.stop, "max_new_tokens": chosen.max_new_tokens},
+        **{"num_sequences": recipe.sample.num_sequences, "until": Until().model_dump()},
+        **{"top_p": 1.0, "top_k": 0, "min_p": 0.0},
+    }
+    found = {"": {**common, "num_samples": 1, "temperature": 0.0, "seed": 0}} if chosen.greedy else {}
+    if k := max((*chosen.maj_at, *chosen.pass_at), default=0):
+        found[f"-k{k}"] = {**common, "num_samples": k, "temperature": chosen.temperature, "seed": recipe.seed}
+    return found
+
+
+def further_sets(recipe: Recipe) -> dict[str, str]:
+    """The test sets beside problems.test, each by a place for it in the run folder."""
+    places = {"train": "", "test": recipe.problems.test}
+    for name in recipe.evaluate.problems:
+        if name not in places.values():
+            place = re.sub(r"[^A-Za-z0-9._-]+", "-", set_name(name).removesuffix(".jsonl"))
+            places[place if place not in places else f"{place}-{len(places)}"] = name
+    return dict(list(places.items())[2:])
+
+
+def set_name(name: str) -> str:
+    """Of a set; of a file without its folders, which differ between machines."""
+    return name if name in (*BUILTIN_PROBLEMS, *PUBLISHED_PROBLEMS) else local_path(name).name
 
 
 class Watcher(Protocol):

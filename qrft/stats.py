@@ -201,3 +201,13 @@ def bootstrap(values: Floats, seed: int = 0) -> tuple[float, float]:
     means = [values[rng.integers(len(values), size=len(values))].mean() for _ in range(NUM_RESAMPLES)]
     low, high = np.quantile(means, [0.025, 0.975])
     return float(low), float(high)
+
+
+def compare(first: Floats, second: Floats, seed: int = 0) -> dict[str, float | None]:
+    """Of the same problems: the mean `difference` (second less first), its paired bootstrap interval `low` to `high`,
+    and `p_value`, exact McNemar's; None unless every value is 0 or 1."""
+    low, high = bootstrap(second - first, seed)
+    p_value = None
+    if np.isin([first, second], (0, 1)).all():
+        p_value = mcnemar(first.astype(bool).tolist(), second.astype(bool).tolist())
+    return {"difference": float((second - first).mean()), "low": low, "high": high, "p_value": p_value}

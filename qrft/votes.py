@@ -39,9 +39,8 @@ def values(completions: Any, grades: pa.Table, rules: core.Rules, num_threads: i
 def codes(voted: pa.DictionaryArray, known: dict[bytes, int]) -> npt.NDArray[np.int32]:
     """A number for each value, the same for equal ones, or NO_VOTE. `known` goes from one batch to the next."""
     numbers = [known.setdefault(value, len(known)) for value in voted.dictionary.to_pylist()]
-    found: npt.NDArray[np.int32] = np.array([*numbers, NO_VOTE], np.int32)[
-        voted.indices.fill_null(len(numbers)).to_numpy()
-    ]
+    codes_of = np.array([*numbers, NO_VOTE], np.int32)
+    found: npt.NDArray[np.int32] = codes_of[voted.indices.fill_null(len(numbers)).to_numpy()]
     return found
 
 

@@ -74,9 +74,10 @@ class Made:
         num_samples: int,
         answerer: Answerer,
         changes: Sequence[str] = (),  # of the recipe, by --set
+        measures: Sequence[dict[str, Any]] = (),  # beside the greedy ones
         **texts: str,
     ) -> None:
-        self.folder = folder
+        self.folder, self.measures = folder, list(measures)
         self.steps = {step.name: step for step in plan(load(TINY, changes), BUILTIN["tiny-base"])}
         self.rules = core.Rules(**self.steps["round-1/graded"].config["rules"])
         self.inputs: dict[str, Path] = {}
@@ -176,8 +177,13 @@ class Made:
                 for problem, story in zip(self.test.to_pylist(), told, strict=True)
             ]
             _, graded = self.sampled(f"{model}/", self.test, completions, 1)
-            correct[model] = graded["is_correct"].to_pylist()
-        (self.artifact("evaluation") / "evaluation.json").write_text(json.dumps(evaluate(correct)))
+            correct[model] = np.array(graded["is_correct"].to_pylist(), float)
+        labels = {"problems": "tiny-math/test", "few_shot": 0, "measure": "greedy"}
+        score = {"value": 0.5, "low": 0.4, "high": 0.6}
+        measures = [{"model": model, **labels, **score} for model in correct] + self.measures
+        (self.artifact("evaluation") / "evaluation.json").write_text(
+            json.dumps({**evaluate(correct), "measures": measures})
+        )
 
     def summary(self) -> dict[str, Any]:
         return build.summary(self.inputs, self.config["name"])

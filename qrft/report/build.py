@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,10 @@ def summary(inputs: Mapping[str, Path], name: str) -> dict[str, Any]:
         **{model: {key: evaluation[model][key] for key in ("accuracy", "low", "high")} for model in MODELS},
         "num_test": evaluation["num_test"],
         "gain": evaluation["rft"]["accuracy"] - evaluation["sft"]["accuracy"],
+        "gain_low": evaluation["gain"]["low"],
+        "gain_high": evaluation["gain"]["high"],
         "p_value": evaluation["p_value"],
+        "measures": evaluation["measures"],
         **sample_counts(run),
         "seconds": {step: manifest["seconds"] for step, manifest in run.manifests.items()},
         "parity": parity(run, "max_logit_difference", max),
@@ -96,6 +99,7 @@ def html(inputs: Mapping[str, Path], config: Mapping[str, Any], summary: Mapping
             charts=pictures(run, summary),
             verdicts=shares(tally(run.verdicts), words.VERDICTS),
             tallies=tallies(run),
+            scores=scores(summary["measures"]),
             recipe=yaml.safe_dump(config["recipe"], sort_keys=False, allow_unicode=True),
             steps=steps(run),
             versions=versions(run),
@@ -122,7 +126,7 @@ def environment() -> jinja2.Environment:
     found.filters |= {
         "percent": words.percent,
         "plural": words.plural,
-        "p_value": words.p_value,
+        "evidence": words.evidence,
         "duration": words.duration,
     }
     return found
@@ -169,6 +173,16 @@ def tallies(run: Run) -> list[tuple[str, list[dict[str, Any]]]]:
         ("Equations", shares(tally(run.graded["equations_status"]), words.EQUATIONS)),
         ("Endings", shares(tally(run.samples["finish_reason"]), words.ENDINGS)),
     ]
+
+
+def scores(measures: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """A table: a row a test set, model and number of examples, a column a measure; None where one was not taken."""
+    names = list(dict.fromkeys(row["measure"] for row in measures))
+    found: dict[tuple[str, str, int], dict[str, Any]] = {}
+    for row in measures:
+        found.setdefault((row["problems"], row["model"], row["few_shot"]), {})[row["measure"]] = row
+    by_set = sorted(found.items(), key=lambda row: [*dict.fromkeys(key[0] for key in found)].index(row[0][0]))
+    return {"names": names, "rows": [(*key, [cells.get(name) for name in names]) for key, cells in by_set]}
 
 
 def steps(run: Run) -> list[dict[str, Any]]:
