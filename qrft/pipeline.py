@@ -146,9 +146,11 @@ def evaluation(
 ) -> Step:
     """Each model's answers to each test set, graded, and what they add up to. The base model is shown examples too."""
     chosen, entries = recipe.evaluate, []
-    sets = {"test": (recipe.problems.test, test)}
+    sets = {"test": (set_name(recipe.problems.test), test)}
     for place, name in further_sets(recipe).items():
-        sets[place] = name, problem_set(step, recipe, f"problems/{place}", name, recipe.problems.num_test)
+        asked = problem_set(step, recipe, f"problems/{place}", name, recipe.problems.num_test)
+        is_known = set_name(name) in [known for known, _ in sets.values()]  # files of one name
+        sets[place] = place if is_known else set_name(name), asked
     inputs = {f"problems/{place}": asked for place, (_, asked) in sets.items()}
     for tuned, (place, (name, asked)), ways in product(tested, sets.items(), answering(recipe).items()):
         for few_shot in chosen.few_shot if tuned == "base" else [0]:
@@ -162,7 +164,7 @@ def evaluation(
             samples = step(f"{answers}-samples", "sample", config, **read)
             graded = step(f"{answers}-graded", "grade", grading, samples=samples, problems=asked)
             inputs |= {samples.name: samples, graded.name: graded}
-            told = {"model": tuned, "problems": set_name(name), "few_shot": few_shot}
+            told = {"model": tuned, "problems": name, "few_shot": few_shot}
             entries.append({**told, "answers": answers, "place": place, "is_greedy": config["temperature"] == 0})
     # Without greedy answers the mean over samples stands for the accuracy.
     maj_at = sorted({*chosen.maj_at} if chosen.greedy else {1, *chosen.maj_at})
@@ -190,7 +192,9 @@ def further_sets(recipe: Recipe) -> dict[str, str]:
     for name in recipe.evaluate.problems:
         if name not in places.values():
             place = re.sub(r"[^A-Za-z0-9._-]+", "-", set_name(name).removesuffix(".jsonl"))
-            places[place if place not in places else f"{place}-{len(places)}"] = name
+            while place in places:
+                place += "-2"
+            places[place] = name
     return dict(list(places.items())[2:])
 
 

@@ -238,7 +238,7 @@ class Evaluate(Section):
         default=True, description="One greedy answer a problem; without it the accuracy is the samples' mean."
     )
     maj_at: Counts = Field(default=(), description="maj@K: is the right answer the most frequent of K samples.")
-    pass_at: Counts = Field(default=(), description="pass@K: is any of K samples right.")
+    pass_at: Counts = Field(default=(), validate_default=True, description="pass@K: is any of K samples right.")
     temperature: float = Field(default=0.7, gt=0, description="Of these samples, as many as the largest K.")
     few_shot: Annotated[
         tuple[Annotated[int, Field(ge=0)], ...],

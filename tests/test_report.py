@@ -257,6 +257,32 @@ def test_no_correct_sample_is_explained(tmp_path: Path) -> None:
     )
 
 
+def test_all_that_was_measured_is_a_table(tmp_path: Path, made: Made) -> None:
+    assert "All that was measured" not in Page(made.html()).text  # the cards say it all
+    score = {"value": 0.123, "low": 0.1, "high": 0.15}
+    more = [
+        {"model": "base", "problems": "tiny-math/test", "few_shot": 8, "measure": "greedy", **score},
+        {"model": "sft", "problems": "<b>mine</b>", "few_shot": 0, "measure": "maj@100", **score},
+    ]
+    page = Page(Made(tmp_path, 3, 6, 2, solve, measures=more).html())
+    table = page.text.partition("All that was measured")[2].partition("Distinct paths")[0]
+    assert table.count("12.3% [10.0%, 15.0%]") == 2 and "maj@100" in table and "<b>mine</b>" in table
+
+
+def test_without_greedy_answers_the_gain_has_an_interval_and_no_p(tmp_path: Path) -> None:
+    made = Made(tmp_path, 3, 20, 2, solve)
+    sft, rft = np.linspace(0, 0.5, 20), np.linspace(0.2, 0.8, 20)
+    found = {**evaluate({"base": sft * 0, "sft": sft, "rft": rft}), "measures": []}
+    (made.inputs["evaluation"] / "evaluation.json").write_text(json.dumps(found))
+    for name in [name for name in made.inputs if "/test-" in name]:
+        del made.inputs[name]
+    summary = made.summary()
+    assert summary["p_value"] is None and 0 < summary["gain_low"] < summary["gain"] < summary["gain_high"]
+    assert summary["explained"][0].startswith("RFT gains 25.0 points over SFT (95% interval +2")
+    page = Page(made.html())
+    assert "points, paired bootstrap" in page.text and "Test problems that changed sides" not in page.text
+
+
 def test_one_problem_and_one_sample(tmp_path: Path) -> None:
     made = Made(tmp_path, 1, 1, 1, solve)
     assert "1 problem" in Page(made.html()).text
