@@ -57,9 +57,9 @@ def used() -> int:
 def memory(folder: Path, cap: int) -> dict[str, Any]:
     """Trains three steps with what the planner chooses for `cap` GiB, capped there; peaks and the estimate in GiB."""
     import torch
-    from qrft.training.shape import read_shape
 
     from qrft.training import memory as planner
+    from qrft.training.shape import read_shape
 
     context = used()
     torch.cuda.set_per_process_memory_fraction((cap * GIB - context) / torch.cuda.mem_get_info()[1])

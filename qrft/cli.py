@@ -7,10 +7,12 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from qrft.errors import QrftError
 from qrft.options import (
@@ -210,15 +212,43 @@ def curate(
 
 
 @main.command()
-@samples_command
+@partial(samples_command, needs_problems=False)
 @click.option("--maj", callback=numbers, metavar="K,...", help="Vote of K samples. [default: powers of 2, and all]")
 @click.option("--pass", "passes", callback=numbers, metavar="K,...", help="Any of K samples. [default: as for --maj]")
 @all_or_nothing
 def evaluate(maj: list[int] | None, passes: list[int] | None, as_json: bool, **settings: Any) -> None:
-    """Say how often SAMPLES are right: one alone (maj1@1), by a vote of K (maj@K), any of K (pass@K)."""
+    """Say how often SAMPLES are right: one alone (maj1@1), by a vote of K (maj@K), any of K (pass@K).
+
+    Two run folders in place of SAMPLES are compared, problem by problem.
+    """
+    from qrft.commands import compare
+
+    if any(map(compare.is_run, settings["samples"])):
+        _compare(settings["samples"], as_json)
+        return
+    if settings["problems"] is None:
+        raise click.UsageError("Missing option '--problems'. Only two run folders do without.")
     from qrft.commands import evaluate as work
 
     _show(as_json, settings, lambda task: work.run(task, maj, passes))
+
+
+def _compare(runs: tuple[Path, ...], as_json: bool) -> None:
+    from qrft.commands import compare
+    from qrft.errors import UsageError
+
+    context = click.get_current_context()
+    for option in context.command.params:
+        is_given = context.get_parameter_source(option.name or "") is ParameterSource.COMMANDLINE
+        if is_given and option.name not in ("samples", "as_json"):
+            raise UsageError(f"{option.opts[0]}: is for samples. Two run folders are compared as they were evaluated.")
+    facts = compare.run(runs)
+    if as_json:
+        click.echo(json.dumps(facts))
+    else:
+        from qrft import console
+
+        console.Terminal().compared(facts)
 
 
 def _show(as_json: bool, settings: dict[str, Any], work: Callable[[Any], dict[str, Any]]) -> None:

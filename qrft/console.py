@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Column, Table
 
-from qrft.report.words import plural
+from qrft.report.words import evidence, p_value, plural
 
 if TYPE_CHECKING:
     from qrft.planning.forecast import Forecast
@@ -190,6 +190,26 @@ class Terminal:
                 table.add_row(words, "", ", ".join(f"{status} {count:,}" for status, count in value.items()))
         self.console.print(table)
 
+    def compared(self, facts: Mapping[str, Any]) -> None:
+        """Two runs side by side, and which problems only one of them solves."""
+        self.console.print(f"A: {facts['first']}\nB: {facts['second']}\n", soft_wrap=True)
+        titles = ("model", "test set", "examples", "measure", "problems", "A", "B", "B - A, 95% interval", "")
+        table = Table(*titles, box=None, header_style="bold", padding=(0, 2, 0, 0))
+        for row in facts["comparisons"]:
+            labels = [str(row[name]) for name in ("model", "problems", "few_shot", "measure", "num_problems")]
+            values = [f"{row[run]['value']:.1%}" for run in ("first", "second")]
+            change = f"{100 * row['difference']:+.1f} ({100 * row['low']:+.1f} to {100 * row['high']:+.1f})"
+            table.add_row(*labels, *values, change, "" if row["p_value"] is None else p_value(row["p_value"]))
+        self.console.print(table)
+        self.console.print()
+        for row in facts["comparisons"]:
+            if row["num_unpaired"]:
+                self.console.print(f"{_told(row)}: {row['num_unpaired']:,} problems are in one run alone, not counted.")
+            for run, found in (("A", row["only_first"]), ("B", row["only_second"])):
+                if found:
+                    told = f"{_told(row)}: only {run} solves {len(found):,}: {_some(found)}"
+                    self.console.print(told, soft_wrap=True)
+
     def sampled(self, facts: Mapping[str, Any], folder: Path) -> None:
         """What `qrft sample` made, in one line, and with `until` a line a round."""
         for row in facts.get("rounds", []):
@@ -232,9 +252,10 @@ class Terminal:
             if row := summary.get(model):
                 table.add_row(model.upper(), f"{row['accuracy']:.1%}", f"{row['low']:.1%} to {row['high']:.1%}")
         if "rft" in summary:
-            p_value, paths = f"p = {summary['p_value']:.2g}", f"{summary['paths_per_problem']:.2f}"
-            table.add_row("gain", f"{100 * summary['gain']:+.1f}", f"points, RFT over SFT; {p_value}")
-            table.add_row("paths", paths, "new ones kept per problem, beside the gold one")
+            table.add_row("gain", f"{100 * summary['gain']:+.1f}", f"points, RFT over SFT; {evidence(summary)}")
+            table.add_row(
+                "paths", f"{summary['paths_per_problem']:.2f}", "new ones kept per problem, beside the gold one"
+            )
         self.console.print()
         self.console.print(table)
         self.console.print()
@@ -256,6 +277,16 @@ class Terminal:
         self.console.print()
         self.console.print(table)
         self.console.print(f"\nTable: {run_dir / 'sweep.csv'}", soft_wrap=True)
+
+
+def _told(row: Mapping[str, Any]) -> str:
+    """The model and what it was measured on."""
+    examples = f", {row['few_shot']} examples" if row["few_shot"] else ""
+    return f"{row['model']} on {row['problems']}{examples}, {row['measure']}"
+
+
+def _some(names: Sequence[str], most: int = 10) -> str:
+    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
 
 
 def _new_ones(facts: Mapping[str, Any]) -> str:

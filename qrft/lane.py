@@ -8,8 +8,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+from qrft.answering import evaluation
 from qrft.core import latex
-from qrft.recipe import BUILTIN_PROBLEMS, HOW_IT_GOES, Recipe, Until, local_path
+from qrft.recipe import HOW_IT_GOES, Recipe, Until, local_path
 from qrft.steps import Source, Step, beneath
 
 
@@ -99,20 +100,10 @@ class Lane:
         return (self.recipe.seed + 1_000_003 * (self.place + 1_000 * (number - 1))) % 2**32
 
     def evaluate(self) -> Step:
-        answers = self.greedy_answers("base", base=self.base_gguf)
-        kinds = ["base", *(stage for stage in self.tuned if stage in ("sft", "rft"))]
-        for kind in kinds[1:]:
-            answers |= self.greedy_answers(kind, **self.tuned[kind])
-        return self.step("evaluation", "evaluate", {"models": kinds}, **answers)
-
-    def greedy_answers(self, name: str, **gguf: Step | Source) -> dict[str, Step | Source]:
-        config = {**self.prompt, **self.recipe.sample.model_dump(), "model": name, "num_samples": 1, "seed": 0}
-        config |= {"temperature": 0.0, "top_p": 1.0, "top_k": 0, "min_p": 0.0, "until": Until().model_dump()}
-        config |= {"max_new_tokens": self.recipe.evaluate.max_new_tokens}
-        inputs = {"model": self.base, "problems": self.test_set, **gguf}
-        answers = self.step(f"{name}/test-samples", "sample", config, **inputs)
-        graded = self.step(f"{name}/test-graded", "grade", self.grading, samples=answers, problems=self.test_set)
-        return {name: answers, f"{name}-graded": graded}
+        kinds = {kind: inputs for kind, inputs in self.tuned.items() if kind in ("sft", "rft")}
+        tested = {"base": {"base": self.base_gguf}, **kinds}
+        sets = {"train": self.train_set, "test": self.test_set}
+        return evaluation(self.step, self.recipe, self.grading, tested, model=self.base, **sets, source=self.source)
 
     def report(self, variant: str, steps: Sequence[Step], evaluation: Step, recipe: Recipe) -> None:
         """Of all that this model's evaluation stands on, under the names of a run of its own."""
@@ -143,14 +134,3 @@ def choose(step: Callable[..., Step], name: str, recipe: Recipe, problems: Step,
         return step(name, "curate", config, problems=problems, **next(iter(found.values())))
     inputs = {f"{key}/{kind}": made for key, pair in found.items() for kind, made in pair.items()}
     return step(name, "curate", {**config, "sources": list(found)}, problems=problems, **inputs)
-
-
-def problem_set(step: Callable[..., Step], recipe: Recipe, split: str, source: Callable[[Path], Source]) -> Step:
-    """The step that draws or reads the train or the test problems."""
-    name = getattr(recipe.problems, split)
-    config = {"num_problems": getattr(recipe.problems, f"num_{split}")}
-    if split == "train" and recipe.problems.train_fraction < 1:
-        config |= {"fraction": recipe.problems.train_fraction, "fraction_seed": recipe.seed}
-    if name in BUILTIN_PROBLEMS:
-        return step(f"problems/{split}", "problems", {"set": name, "seed": recipe.problems.seed, **config})
-    return step(f"problems/{split}", "problems", config, file=source(local_path(name)))

@@ -101,12 +101,13 @@ def numbers(context: click.Context, option: click.Parameter, value: str | None) 
     return None if value is None else [int(word) for word in words]
 
 
-def samples_command(function: Callable[..., None]) -> Callable[..., None]:
+def samples_command(function: Callable[..., None], needs_problems: bool = True) -> Callable[..., None]:
     """The arguments of the commands that work on anyone's samples. The choices are those of core.Rules."""
+    a_file_or_a_name = "A file (JSONL, Parquet) or a name, such as gsm8k/test."
     for add in reversed(
         (
             click.argument("samples", nargs=-1, required=True, type=FILE),
-            click.option("--problems", required=True, help="A file (JSONL, Parquet) or a name, such as gsm8k/test."),
+            click.option("--problems", required=needs_problems, help=a_file_or_a_name),
             *RULES,
             click.option("--threads", type=click.IntRange(1), help="How many to use. [default: all cores]"),
             click.option("--strict", is_flag=True, help="A malformed row is an error, and not skipped."),

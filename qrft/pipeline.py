@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from qrft import store
-from qrft.lane import Lane, choose, problem_set
+from qrft.answering import problem_set
+from qrft.lane import Lane, choose
 from qrft.recipe import HOW_IT_GOES, Recipe, dump
 from qrft.steps import STAGES, Source, Step
 from qrft.store import Store
@@ -58,8 +59,10 @@ def plan_run(
         steps.append(Step(name, stage, config, inputs))
         return steps[-1]
 
-    train_set = problem_set(step, recipe, "train", source)
-    test_set = problem_set(step, recipe, "test", source)
+    sets = recipe.problems
+    share = {} if sets.train_fraction == 1 else {"fraction": sets.train_fraction, "fraction_seed": recipe.seed}
+    train_set = problem_set(step, recipe, "problems/train", sets.train, sets.num_train, source, **share)
+    test_set = problem_set(step, recipe, "problems/test", sets.test, sets.num_test, source)
     lanes = {}
     for place, (model, own) in enumerate(recipe.by_model().items()):
         folder = models if isinstance(models, Path) else models[str(own.base_model)]

@@ -28,6 +28,7 @@ from qrft.errors import RecipeError
 from qrft.recipe_faults import (
     BUILTIN_MODELS,
     BUILTIN_PROBLEMS,
+    PUBLISHED_PROBLEMS,
     did_you_mean,
     key_paths,
     local_path,
@@ -40,6 +41,7 @@ __all__ = [
     "BUILTIN_MODELS",
     "BUILTIN_PROBLEMS",
     "HOW_IT_GOES",
+    "PUBLISHED_PROBLEMS",
     "PretrainRecipe",
     "Recipe",
     "Train",
@@ -78,13 +80,13 @@ def _broken_rule(text: str, *at: str) -> PydanticCustomError:
 
 
 class Problems(Section):
-    train: str = Field(description="Problems to train and sample on: a built-in set, or a JSONL file.")
-    test: str = Field(description="Problems to evaluate on: a built-in set, or a JSONL file.")
+    train: str = Field(description="Problems to train and sample on: a built-in or published set, or a JSONL file.")
+    test: str = Field(description="Problems to evaluate on: a built-in or published set, or a JSONL file.")
     num_train: Count | None = Field(
         default=None, validate_default=True, description="How many of the training problems; null takes all."
     )
     num_test: Count | None = Field(
-        default=None, validate_default=True, description="How many of the test problems; null takes all."
+        default=None, validate_default=True, description="How many problems of each test set; null takes all."
     )
     seed: Seed = Field(default=0, description="Draws the problems of a generated set.")
     train_fraction: Share = Field(
@@ -328,8 +330,38 @@ class Curate(Section):
     )
 
 
+Counts = Annotated[tuple[Count, ...], Field(strict=False)]
+
+
 class Evaluate(Section):
+    greedy: bool = Field(
+        default=True, description="One greedy answer a problem; without it the accuracy is the samples' mean."
+    )
+    maj_at: Counts = Field(default=(), description="maj@K: is the right answer the most frequent of K samples.")
+    pass_at: Counts = Field(default=(), validate_default=True, description="pass@K: is any of K samples right.")
+    temperature: float = Field(default=0.7, gt=0, description="Of these samples, as many as the largest K.")
+    few_shot: Annotated[
+        tuple[Annotated[int, Field(ge=0)], ...],
+        Field(strict=False, min_length=1, description="Numbers of worked examples to show the base model in turn."),
+    ] = (0,)
+    problems: Annotated[tuple[str, ...], Field(strict=False)] = Field(
+        default=(), description="Test sets beside problems.test: published or built-in ones, or JSONL files."
+    )
     max_new_tokens: Count = Field(default=512, description="Longest completion, in tokens.")
+
+    @field_validator("maj_at", "pass_at", "few_shot")
+    @classmethod
+    def _each_once(cls, counts: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(counts)) < len(counts):
+            raise _broken_rule(f"found {list(counts)}. Allowed: each number once")
+        return counts
+
+    @field_validator("pass_at")
+    @classmethod
+    def _something_is_measured(cls, pass_at: tuple[int, ...], info: ValidationInfo) -> tuple[int, ...]:
+        if not pass_at and not info.data.get("maj_at", True) and not info.data.get("greedy", True):
+            raise _broken_rule("found nothing to measure. Allowed: evaluate.greedy true, or some maj_at or pass_at")
+        return pass_at
 
 
 class RftTrain(Train):
@@ -442,7 +474,7 @@ class Recipe(Section):
     gguf: Gguf = Field(default_factory=Gguf, description="The base model's file for llama.cpp.")
     grade: Grade = Field(default_factory=Grade, description="How solutions are judged.")
     curate: Curate = Field(default_factory=Curate, description="Which of the correct samples are kept.")
-    evaluate: Evaluate = Field(default_factory=Evaluate, description="Greedy answers to the test problems.")
+    evaluate: Evaluate = Field(default_factory=Evaluate, description="What is measured on the test problems.")
     num_threads: Count | None = Field(default=None, description="Processor threads; null takes all cores.")
     paper: Paper = Field(default_factory=Paper, description="Published figures to compare with, in percent.")
     sweep: dict[str, Annotated[tuple[Any, ...], Field(strict=False, min_length=1)]] = Field(
@@ -500,6 +532,19 @@ class Recipe(Section):
                 "first_samples",
             )
         return curate
+
+    @field_validator("evaluate")
+    @classmethod
+    def _problems_are_there(cls, evaluate: Evaluate, info: ValidationInfo) -> Evaluate:
+        problems, shots = info.data.get("problems"), max(evaluate.few_shot)
+        if problems and problems.num_test is None and (endless := {*evaluate.problems} & {*BUILTIN_PROBLEMS}):
+            raise _broken_rule(f"found {min(endless)}, which has no end. Allowed: with problems.num_test")
+        if problems and shots and problems.num_train is not None and problems.num_train <= shots:
+            raise _broken_rule(
+                f"found few_shot {shots} with problems.num_train {problems.num_train}. "
+                "Allowed: fewer, so that one is to spare for a problem that is an example itself"
+            )
+        return evaluate
 
     def train_config(self, stage: Literal["sft", "rft"]) -> Train:
         """The `train` section with the stage's own overrides in it."""

@@ -16,6 +16,7 @@ from qrft.yaml_lines import KeyPath, dotted, shorten
 
 BUILTIN_MODELS = ("tiny-base",)
 BUILTIN_PROBLEMS = ("tiny-math/train", "tiny-math/test")
+PUBLISHED_PROBLEMS = ("gsm8k/train", "gsm8k/test", "svamp/test", "asdiv/test")  # problems.find knows where they lie
 
 Schema = dict[str, Any]
 
@@ -138,6 +139,11 @@ def path_faults(values: dict[str, Any]) -> list[tuple[KeyPath, str]]:
         found = problems.get(split) if isinstance(problems, dict) else None
         if isinstance(found, str) and (text := _problems_fault(found)):
             faults.append((("problems", split), text))
+    evaluate = values.get("evaluate")
+    sets = evaluate.get("problems") if isinstance(evaluate, dict) else None
+    for found in sets if isinstance(sets, list) else []:
+        if isinstance(found, str) and (text := _problems_fault(found)):
+            faults.append((("evaluate", "problems"), text))
     gguf, models = values.get("gguf"), values.get("models")
     base_models: list[tuple[KeyPath, Any]] = [(("base_model",), values.get("base_model"))]
     files: list[tuple[KeyPath, Any]] = [(("gguf", "file"), gguf.get("file") if isinstance(gguf, dict) else None)]
@@ -170,12 +176,13 @@ def near_recipes(path: str | Path) -> str:
 
 def _problems_fault(name: str) -> str | None:
     path = local_path(name)
-    if name in BUILTIN_PROBLEMS or os.path.isfile(path):
+    sets = (*BUILTIN_PROBLEMS, *PUBLISHED_PROBLEMS)
+    if name in sets or os.path.isfile(path):
         return None
-    allowed = f"Allowed: a JSONL file, or a built-in set: {', '.join(BUILTIN_PROBLEMS)}"
+    allowed = f"Allowed: a JSONL file, or one of the sets {', '.join(sets)}"
     if name and os.path.isdir(path):
         return f"{path} is a folder. {allowed}"
-    guess = did_you_mean(name, [*BUILTIN_PROBLEMS, *_beside(name)])
+    guess = did_you_mean(name, [*sets, *_beside(name)])
     return f"found {_show(name)}: no such file; looked at {path}. {guess}{allowed}"
 
 

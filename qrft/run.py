@@ -19,8 +19,8 @@ from qrft.store import Store, disk_errors, write_atomic
 
 if TYPE_CHECKING:
     from qrft.console import Terminal
-    from qrft.pipeline import Step
     from qrft.planning.forecast import Forecaster, Speed
+    from qrft.steps import Step
 
 STORE = "store"  # beside the run folders, so runs share what is equal
 

@@ -53,7 +53,11 @@ TRAINING = pa.schema(
 EVALUATION = pa.schema(
     [
         ("problem_id", pa.string()),
+        ("question", pa.large_string()),
         ("model", pa.string()),
-        ("is_correct", pa.bool_()),
+        ("problems", pa.string()),  # the test set
+        ("few_shot", pa.int32()),  # worked examples in the prompt
+        ("measure", pa.string()),  # "greedy", "maj@K" or "pass@K"
+        ("value", pa.float64()),  # greedy: 1 right, 0 wrong; else the share or the chance
     ]
 )

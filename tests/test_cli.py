@@ -175,7 +175,10 @@ def test_the_command_itself(words: list[str], expected: str) -> None:
         ("prompt=[", "--set: prompt: not YAML: "),
         ("seed=x", "--set: seed: found the text 'x'. Allowed: a whole number"),
         ("problems.train=trian.jsonl", "no such file; looked at /"),
-        ("problems.train=.", " is a folder. Allowed: a JSONL file, or a built-in set: tiny-math/train, tiny-math/test"),
+        (
+            "problems.train=.",
+            " is a folder. Allowed: a JSONL file, or one of the sets tiny-math/train, tiny-math/test, gsm",
+        ),
         ("base_model=./modle", "no such folder; looked at /"),
         ("base_model=r.yaml", "r.yaml is a file. Allowed: a model folder"),
         ("train.target_modules=[embed_tokens]", "Allowed: all-linear, or a list of q_proj, "),

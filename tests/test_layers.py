@@ -13,9 +13,9 @@ ROOT = Path(__file__).parents[1] / "qrft"
 LAYERS = [
     {"errors", "schema"},
     {"recipe", "yaml_lines", "recipe_faults", "sweep", "store", "files", "prompts", "core", "models", "machine"},
-    {"problems", "samples", "sampling", "training", "gguf", "stats", "report"},
+    {"problems", "samples", "sampling", "training", "gguf", "stats", "votes", "report"},
     {"stages", "commands"},
-    {"steps", "lane", "pipeline"},
+    {"steps", "answering", "lane", "pipeline"},
     {"planning"},
     {"console", "run"},
     {"cli", "options", "__main__"},

@@ -74,9 +74,10 @@ class Made:
         num_samples: int,
         answerer: Answerer,
         changes: Sequence[str] = (),  # of the recipe, by --set
+        measures: Sequence[dict[str, Any]] = (),  # beside the greedy ones
         **texts: str,
     ) -> None:
-        self.folder = folder
+        self.folder, self.measures = folder, list(measures)
         self.steps = {step.name: step for step in plan(load(TINY, changes), BUILTIN["tiny-base"])}
         self.rules = core.Rules(**self.steps["round-1/graded"].config["rules"])
         self.inputs: dict[str, Path] = {}
@@ -176,8 +177,13 @@ class Made:
                 for problem, story in zip(self.test.to_pylist(), told, strict=True)
             ]
             _, graded = self.sampled(f"{model}/", self.test, completions, 1)
-            correct[model] = graded["is_correct"].to_pylist()
-        (self.artifact("evaluation") / "evaluation.json").write_text(json.dumps(evaluate(correct)))
+            correct[model] = np.array(graded["is_correct"].to_pylist(), float)
+        labels = {"problems": "tiny-math/test", "few_shot": 0, "measure": "greedy"}
+        score = {"value": 0.5, "low": 0.4, "high": 0.6}
+        measures = [{"model": model, **labels, **score} for model in correct] + self.measures
+        (self.artifact("evaluation") / "evaluation.json").write_text(
+            json.dumps({**evaluate(correct), "measures": measures})
+        )
 
     def summary(self) -> dict[str, Any]:
         return build.summary(self.inputs, self.config["name"])
@@ -249,6 +255,32 @@ def test_no_correct_sample_is_explained(tmp_path: Path) -> None:
         "None of 20 samples had the right answer" in page.text
         and "RFT won 0 that SFT got wrong, and lost 0" in page.text
     )
+
+
+def test_all_that_was_measured_is_a_table(tmp_path: Path, made: Made) -> None:
+    assert "All that was measured" not in Page(made.html()).text  # the cards say it all
+    score = {"value": 0.123, "low": 0.1, "high": 0.15}
+    more = [
+        {"model": "base", "problems": "tiny-math/test", "few_shot": 8, "measure": "greedy", **score},
+        {"model": "sft", "problems": "<b>mine</b>", "few_shot": 0, "measure": "maj@100", **score},
+    ]
+    page = Page(Made(tmp_path, 3, 6, 2, solve, measures=more).html())
+    table = page.text.partition("All that was measured")[2].partition("Distinct paths")[0]
+    assert table.count("12.3% [10.0%, 15.0%]") == 2 and "maj@100" in table and "<b>mine</b>" in table
+
+
+def test_without_greedy_answers_the_gain_has_an_interval_and_no_p(tmp_path: Path) -> None:
+    made = Made(tmp_path, 3, 20, 2, solve)
+    sft, rft = np.linspace(0, 0.5, 20), np.linspace(0.2, 0.8, 20)
+    found = {**evaluate({"base": sft * 0, "sft": sft, "rft": rft}), "measures": []}
+    (made.inputs["evaluation"] / "evaluation.json").write_text(json.dumps(found))
+    for name in [name for name in made.inputs if "/test-" in name]:
+        del made.inputs[name]
+    summary = made.summary()
+    assert summary["p_value"] is None and 0 < summary["gain_low"] < summary["gain"] < summary["gain_high"]
+    assert summary["explained"][0].startswith("RFT gains 25.0 points over SFT (95% interval +2")
+    page = Page(made.html())
+    assert "points, paired bootstrap" in page.text and "Test problems that changed sides" not in page.text
 
 
 def test_one_problem_and_one_sample(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import math
 import numpy as np
 import pytest
 
-from qrft.stats import expected_distinct, interval, majority_at_k, mcnemar, mean, pass_at_k, wilson
+from qrft.stats import bootstrap, expected_distinct, interval, majority_at_k, mcnemar, mean, pass_at_k, wilson
 
 
 @pytest.mark.parametrize(("successes", "trials"), [(0, 10), (1, 10), (5, 10), (10, 10), (658, 1000), (0, 1), (1, 1)])
@@ -92,15 +92,45 @@ def share_of_votes(chosen: tuple[int, ...]) -> float:
     return (1 in top) / len(top) if top else 0.0
 
 
+def tallies(num_samples: int, all_votes: list[list[int]]) -> list[np.ndarray]:
+    """As majority_at_k takes them."""
+    wrong = [[votes.count(i) for i in range(2, 8) if i in votes] for votes in all_votes]
+    correct = np.array([votes.count(1) for votes in all_votes])
+    others, num_others = np.concatenate(wrong).astype(int), np.array([len(votes) for votes in wrong])
+    return [correct, others, num_others, np.full(len(all_votes), num_samples)]
+
+
 @pytest.mark.parametrize("k", [1, 2, 3, 4, 5, 6, 7])
 def test_majority_at_k_against_brute_force(k: int) -> None:
-    correct = np.array([answers.count(1) for answers in VOTES])
-    voted = [[answers.count(i) for i in range(2, 8) if i in answers] for answers in VOTES]
-    others, num_others = np.concatenate(voted).astype(int), np.array([len(votes) for votes in voted])
-    found = majority_at_k(correct, others, num_others, np.full(len(VOTES), 7), k)
+    """Exactly, and by draws where that would take too long."""
     expected = [np.mean([share_of_votes(chosen) for chosen in choices(answers, k)]) for answers in VOTES]
-    assert found == pytest.approx(expected, abs=1e-12 if k in (1, 7) else 0.015)
-    assert (majority_at_k(correct, others, num_others, np.full(len(VOTES), 7), k) == found).all()  # seeded
+    votes = tallies(7, VOTES)
+    assert majority_at_k(*votes, k) == pytest.approx(expected, abs=1e-14)
+    drawn = majority_at_k(*votes, k, most=0)
+    assert drawn == pytest.approx(expected, abs=1e-12 if k == 7 else 0.015)
+    assert (majority_at_k(*votes, k, most=0) == drawn).all()  # seeded
+
+
+def test_majority_at_k_of_random_tallies_against_brute_force() -> None:
+    """Many answers that tie at many counts, samples of 6 to 10."""
+    rng = np.random.default_rng(0)
+    for num_samples in range(6, 11):
+        votes = [rng.integers(0, rng.integers(2, 8), num_samples).tolist() for _ in range(12)]
+        for k in range(1, num_samples + 1):
+            expected = [np.mean([share_of_votes(chosen) for chosen in choices(answers, k)]) for answers in votes]
+            assert majority_at_k(*tallies(num_samples, votes), k) == pytest.approx(expected, abs=1e-13)
+
+
+def test_majority_at_k_of_many_samples() -> None:
+    """Two answers with no abstention: the hypergeometric tail, a tie counting half; in whole numbers."""
+    c, n, k = 1100, 2000, 500
+    ways = [math.comb(c, r) * math.comb(n - c, k - r) for r in range(k + 1)]
+    tail = sum(2 * ways[r] if 2 * r > k else ways[r] if 2 * r == k else 0 for r in range(k + 1))
+    expected = tail / (2 * math.comb(n, k))
+    found = majority_at_k(np.array([c]), np.array([n - c]), np.array([1]), np.array([n]), k)
+    assert found == pytest.approx([expected], abs=1e-11)
+    alone = majority_at_k(np.array([3]), np.array([], int), np.array([0]), np.array([1000]), 100)
+    assert alone == pytest.approx(pass_at_k(np.array([3]), np.array([1000]), 100), abs=1e-12)
 
 
 def test_interval() -> None:
@@ -108,3 +138,15 @@ def test_interval() -> None:
     values = np.random.default_rng(1).beta(2, 3, 4000)
     half = 1.96 * values.std() / math.sqrt(len(values))
     assert interval(values) == pytest.approx((values.mean() - half, values.mean() + half), abs=half / 10)
+
+
+def test_paired_bootstrap_of_a_difference() -> None:
+    """Models that mostly agree: the interval is that of the problems' differences, far narrower than of two samples."""
+    rng = np.random.default_rng(2)
+    first = (rng.random(3000) < 0.5).astype(float)
+    second = np.where(rng.random(3000) < 0.05, 1.0, first)
+    low, high = bootstrap(second - first)
+    half = 1.96 * (second - first).std() / math.sqrt(3000)
+    middle = (second - first).mean()
+    assert (low, high) == pytest.approx((middle - half, middle + half), abs=half / 10)
+    assert bootstrap(np.zeros(5)) == (0.0, 0.0)

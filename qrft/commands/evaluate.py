@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from contextlib import closing
-from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from qrft import core, stats
-from qrft.commands.grading import COMPARED, Problems, Task, Totals, graded
-from qrft.core import latex
-from qrft.core.columns import as_chunked
-from qrft.core.grading import VALUE_BYTES
+from qrft import stats
+from qrft.commands.grading import Problems, Task, Totals, graded
 from qrft.errors import DataError
 from qrft.samples import Batch
-
-NO_VOTE = -1
-NO_VALUE = np.void(bytes(VALUE_BYTES))
+from qrft.votes import Votes, codes, values
 
 
 def run(task: Task, maj: Sequence[int] | None = None, passes: Sequence[int] | None = None) -> dict[str, Any]:
@@ -33,16 +25,16 @@ def run(task: Task, maj: Sequence[int] | None = None, passes: Sequence[int] | No
     """
     problems = Problems(task)
     totals = Totals(len(problems))
-    votes = _Votes(task, problems, totals)
+    votes = _read(task, problems, totals)
     fewest = int(votes.num_samples[votes.num_samples > 0].min())
     default = _default_ks(fewest)
     for k in (*(maj or ()), *(passes or ())):
-        votes.check(k)
-    values = {"maj1@1": votes.share()}
-    values |= {f"maj@{k}": votes.majority(k) for k in (default if maj is None else maj)}
-    values |= {f"pass@{k}": votes.passes(k) for k in (default if passes is None else passes)}
+        _check(votes, problems, k)
+    found = {"maj1@1": votes.share()}
+    found |= {f"maj@{k}": votes.majority(k) for k in (default if maj is None else maj)}
+    found |= {f"pass@{k}": votes.passes(k) for k in (default if passes is None else passes)}
     unsampled = int((votes.num_samples == 0).sum())
-    return totals.facts() | {"num_unsampled": unsampled} | {name: _metric(value) for name, value in values.items()}
+    return totals.facts() | {"num_unsampled": unsampled} | {name: _metric(value) for name, value in found.items()}
 
 
 def _default_ks(fewest: int) -> list[int]:
@@ -50,79 +42,30 @@ def _default_ks(fewest: int) -> list[int]:
     return sorted({*powers, fewest} - {1})
 
 
-def _metric(values: stats.Floats) -> dict[str, float]:
-    low, high = stats.interval(values)
-    return {"value": float(values.mean()), "low": low, "high": high}
+def _metric(value: stats.Floats) -> dict[str, float]:
+    low, high = stats.interval(value)
+    return {"value": float(value.mean()), "low": low, "high": high}
 
 
-class _Votes:
-    """Per problem: its samples, the right ones, and how many gave each other answer."""
-
-    def __init__(self, task: Task, problems: Problems, totals: Totals) -> None:
-        self._problems = problems
-        problem, is_correct, answers = _read(task, problems, totals)
-        self.num_samples = np.bincount(problem, minlength=len(problems))
-        self.num_correct = np.bincount(problem[is_correct], minlength=len(problems))
-        self._is_sampled = self.num_samples > 0
-        wrong = ~is_correct & (answers != NO_VOTE)
-        pairs, self._others = np.unique(problem[wrong].astype(np.int64) << 32 | answers[wrong], return_counts=True)
-        self._num_others = np.bincount(pairs >> 32, minlength=len(problems))
-
-    def check(self, k: int) -> None:
-        short = np.flatnonzero(self._is_sampled & (self.num_samples < k))
-        if len(short):
-            name, found = self._problems.ids[int(short[0])].as_py(), self.num_samples[short[0]]
-            raise DataError(
-                f"K = {k}: problem_id {name!r} has {found} samples ({len(short):,} problems have too few). "
-                f"Ask for a K up to {self.num_samples[self._is_sampled].min()}, or give more samples."
-            )
-
-    def share(self) -> stats.Floats:
-        return self._over_all(self.num_correct[self._is_sampled] / self.num_samples[self._is_sampled])
-
-    def majority(self, k: int) -> stats.Floats:
-        rows = self._is_sampled
-        num_others, num_samples = self._num_others[rows], self.num_samples[rows]
-        won = stats.majority_at_k(self.num_correct[rows], self._others, num_others, num_samples, k)
-        return self._over_all(won)
-
-    def passes(self, k: int) -> stats.Floats:
-        return self._over_all(
-            stats.pass_at_k(self.num_correct[self._is_sampled], self.num_samples[self._is_sampled], k)
+def _check(votes: Votes, problems: Problems, k: int) -> None:
+    short = np.flatnonzero((votes.num_samples > 0) & (votes.num_samples < k))
+    if len(short):
+        name, found = problems.ids[int(short[0])].as_py(), votes.num_samples[short[0]]
+        raise DataError(
+            f"K = {k}: problem_id {name!r} has {found} samples ({len(short):,} problems have too few). "
+            f"Ask for a K up to {votes.num_samples[votes.num_samples > 0].min()}, or give more samples."
         )
 
-    def _over_all(self, sampled: stats.Floats) -> stats.Floats:
-        """A problem without samples counts as wrong."""
-        values = np.zeros(len(self._problems))
-        values[self._is_sampled] = sampled
-        return values
 
-
-def _read(
-    task: Task, problems: Problems, totals: Totals
-) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.bool_], npt.NDArray[np.int32]]:
-    """Of each sample: its problem, whether it is right, and the number of its answer's value."""
+def _read(task: Task, problems: Problems, totals: Totals) -> Votes:
+    def voted(batch: Batch, grades: pa.Table) -> pa.DictionaryArray:
+        return values(batch.completion, grades, task.rules)
 
     known: dict[bytes, int] = {}
     columns: list[tuple[npt.NDArray[Any], ...]] = []
-    with closing(graded(task, problems, totals, partial(_values, task))) as parts:
+    with closing(graded(task, problems, totals, voted)) as parts:
         for part in parts:
-            numbers = [known.setdefault(value, len(known)) for value in part.extra.dictionary.to_pylist()]
-            codes = np.array([*numbers, NO_VOTE], np.int32)[part.extra.indices.fill_null(len(numbers)).to_numpy()]
             is_correct = part.grades["is_correct"].to_numpy()
-            columns.append((part.batch.problem, is_correct, codes))
+            columns.append((part.batch.problem, is_correct, codes(part.extra, known)))
     problem, is_correct, answers = (np.concatenate(column) for column in zip(*columns, strict=True))
-    return problem, is_correct, answers
-
-
-def _values(task: Task, batch: Batch, grades: pa.Table) -> pa.DictionaryArray:
-    """What each sample votes for: the value of a number, else the text of an expression; null without a vote."""
-    answers = core.extract_answers(batch.completion, rules=task.rules, num_threads=1)
-    status = grades["status"].combine_chunks().to_numpy(zero_copy_only=False)
-    # Of expressions those that equal the gold one are right, however they are written. Only wrong ones need a text.
-    texts = np.flatnonzero((status == "latex_different") & (answers.values == NO_VALUE))
-    found = latex.spans(as_chunked(batch.completion), texts, answers.starts, answers.ends)
-    for row, text in zip(texts, found, strict=True):
-        answers.values[row] = np.void(hashlib.blake2b(text.encode(), digest_size=VALUE_BYTES).digest())
-    raw = pa.Array.from_buffers(pa.binary(VALUE_BYTES), len(status), [None, pa.py_buffer(answers.values)])
-    return pc.if_else(pa.array(np.isin(status, COMPARED)), raw, None).dictionary_encode()
+    return Votes(len(problems), problem, is_correct, answers)

@@ -21,10 +21,9 @@ from qrft.core.grading import DEFAULT_RULES
 from qrft.errors import DataError, UsageError
 from qrft.problems.find import load
 from qrft.samples import Batch, Faults, Numbering, ahead, units
+from qrft.votes import COMPARED
 
 Progress = Callable[[int, int, str], None]  # bytes read, bytes in all, a note
-
-COMPARED = ("ok", "latex_equal", "latex_different")  # the statuses of answers that were compared with a gold one
 
 
 @dataclass(frozen=True)

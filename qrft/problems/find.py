@@ -22,49 +22,60 @@ FOLDER = "QRFT_DATA"  # the environment variable that names the folder of publis
 def load(name: str) -> pa.Table:
     """The problems of a file (JSONL or Parquet) or of a published set such as "gsm8k/test", as schema.PROBLEMS.
 
-    Published sets lie in the folder that QRFT_DATA names, as published; GSM8K is else downloaded from the Hugging
-    Face hub once. Raises DataError for a name that is neither, and for what can't be read.
+    Raises DataError for a name that is neither, and for what can't be read.
+    """
+    return read(locate(name), name)
+
+
+def locate(name: str) -> Path:
+    """The file of a name: the file itself, or where a published set lies.
+
+    That is the folder that QRFT_DATA names, as published; GSM8K is else downloaded from the Hugging Face hub once.
+    Raises DataError.
     """
     path = Path(name)
-    if path.exists() or name not in PUBLISHED:
-        return _read(path, name)
-    file, read = PUBLISHED[name]
-    folder = os.environ.get(FOLDER)
-    if folder and (Path(folder) / file).is_file():
-        return read(Path(folder) / file)
-    return _download(name) if name.startswith("gsm8k/") else _missing(name, file, folder)
-
-
-def _read(path: Path, name: str) -> pa.Table:
     if path.is_file():
-        return read_parquet(path) if path.suffix == ".parquet" else read_jsonl(path)
+        return path
+    if path.exists() or name not in PUBLISHED:
+        raise _unknown(path, name)
+    file, folder = PUBLISHED[name][0], os.environ.get(FOLDER)
+    if folder and (Path(folder) / file).is_file():
+        return Path(folder) / file
+    if name.startswith("gsm8k/"):
+        return _download(name)
+    where = f"{FOLDER} is not set" if not folder else f"{FOLDER} is {folder}, without {file}"
+    raise DataError(f"{name}: not here ({where}). Set {FOLDER} to a folder that holds {file} as it was published.")
+
+
+def read(path: Path, name: str) -> pa.Table:
+    """The problems of the file that `locate` gave for the name. Raises DataError for what can't be read."""
+    if path.suffix == ".parquet":
+        return read_parquet(path)
+    return PUBLISHED[name][1](path) if name in PUBLISHED and path != Path(name) else read_jsonl(path)
+
+
+def _unknown(path: Path, name: str) -> DataError:
     close = difflib.get_close_matches(name, [*PUBLISHED, *_neighbours(path)], 1)
     meant = f" Did you mean {close[0]}?" if close else ""
     found = "is a folder" if path.is_dir() else "is neither a file nor a set that is known"
-    raise DataError(f"{name}: {found}.{meant} Name a JSONL or Parquet file, or one of {', '.join(PUBLISHED)}.")
+    return DataError(f"{name}: {found}.{meant} Name a JSONL or Parquet file, or one of {', '.join(PUBLISHED)}.")
 
 
 def _neighbours(path: Path) -> list[str]:
     return [str(near) for near in path.parent.iterdir()] if path.parent.is_dir() else []
 
 
-def _missing(name: str, file: str, folder: str | None) -> pa.Table:
-    where = f"{FOLDER} is not set" if not folder else f"{FOLDER} is {folder}, without {file}"
-    raise DataError(f"{name}: not here ({where}). Set {FOLDER} to a folder that holds {file} as it was published.")
-
-
-def _download(name: str) -> pa.Table:
+def _download(name: str) -> Path:
     from huggingface_hub import hf_hub_download
 
     file = f"main/{name.partition('/')[2]}-00000-of-00001.parquet"
     try:
-        path = hf_hub_download("openai/gsm8k", file, repo_type="dataset", etag_timeout=10)
+        return Path(hf_hub_download("openai/gsm8k", file, repo_type="dataset", etag_timeout=10))
     except Exception as error:  # no network, no permission: each of the library's layers has its own
         raise DataError(
             f"{name}: the Hugging Face hub did not give {file} of openai/gsm8k ({reason(error)}). "
             f"Set {FOLDER} to a folder that holds {PUBLISHED[name][0]}, or give the file in place of the name."
         ) from error
-    return read_parquet(Path(path))
 
 
 # ---------------------------------------------------------------------------------------------- published forms ----

@@ -207,6 +207,8 @@ NO_DIFFERENCES: dict[str, Any] = {"won": [], "lost": [], "num_won": 0, "num_lost
 
 def differences(run: Run) -> dict[str, Any]:
     """The test problems that only RFT solved ("won") and that only SFT solved ("lost"), with both answers."""
+    if "sft/test-samples" not in run.inputs:  # nothing was answered greedily
+        return {"won": [], "lost": [], "num_won": 0, "num_lost": 0}
     problems = {row["problem_id"]: row for row in run.table("problems/test", "problems.parquet").to_pylist()}
     sft, rft = (greedy(run, model) for model in ("sft", "rft"))
     shared = [name for name in problems if name in sft and name in rft]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,7 @@ def summary(inputs: Mapping[str, Path], name: str, paper: Mapping[str, Any] | No
             stage: run.manifests[f"{stage}/train"]["report"].get("num_tokens") for stage in run.models[1:]
         },
         "paper": {key: value for key, value in (paper or {}).items() if value is not None and key != "cells"},
+        "measures": evaluation["measures"],
         "seconds": {step: manifest["seconds"] for step, manifest in run.manifests.items()},
         "parity": parity(run, "max_logit_difference", max),
         "parity_kl": parity(run, "mean_kl", max),
@@ -50,9 +51,9 @@ def summary(inputs: Mapping[str, Path], name: str, paper: Mapping[str, Any] | No
 
 
 def rft_facts(run: Run) -> dict[str, Any]:
-    evaluation = run.evaluation
-    gain = evaluation["rft"]["accuracy"] - evaluation["sft"]["accuracy"]
-    return {"gain": gain, "p_value": evaluation["p_value"], **sample_counts(run)}
+    gain = run.evaluation["gain"]
+    facts = {"gain": gain["difference"], "gain_low": gain["low"], "gain_high": gain["high"]}
+    return {**facts, "p_value": run.evaluation["p_value"], **sample_counts(run)}
 
 
 def sample_counts(run: Run) -> dict[str, Any]:
@@ -111,6 +112,7 @@ def html(inputs: Mapping[str, Path], config: Mapping[str, Any], summary: Mapping
             charts=pictures(run, summary),
             verdicts=shares(tally(run.verdicts), words.VERDICTS) if run.has_rft else [],
             tallies=tallies(run) if run.has_rft else [],
+            scores=scores(summary["measures"]),
             recipe=yaml.safe_dump(config["recipe"], sort_keys=False, allow_unicode=True),
             steps=steps(run),
             versions=versions(run),
@@ -137,7 +139,7 @@ def environment() -> jinja2.Environment:
     found.filters |= {
         "percent": words.percent,
         "plural": words.plural,
-        "p_value": words.p_value,
+        "evidence": words.evidence,
         "duration": words.duration,
     }
     return found
@@ -190,6 +192,16 @@ def tallies(run: Run) -> list[tuple[str, list[dict[str, Any]]]]:
         ("Equations", shares(tally(run.graded["equations_status"]), words.EQUATIONS)),
         ("Endings", shares(tally(run.samples["finish_reason"]), words.ENDINGS)),
     ]
+
+
+def scores(measures: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """A table: a row a test set, model and number of examples, a column a measure; None where one was not taken."""
+    names = list(dict.fromkeys(row["measure"] for row in measures))
+    found: dict[tuple[str, str, int], dict[str, Any]] = {}
+    for row in measures:
+        found.setdefault((row["problems"], row["model"], row["few_shot"]), {})[row["measure"]] = row
+    by_set = sorted(found.items(), key=lambda row: [*dict.fromkeys(key[0] for key in found)].index(row[0][0]))
+    return {"names": names, "rows": [(*key, [cells.get(name) for name in names]) for key, cells in by_set]}
 
 
 def steps(run: Run) -> list[dict[str, Any]]:

@@ -19,7 +19,7 @@ MAX_LOSS_POINTS = 300
 
 
 def intervals(summary: Mapping[str, Any]) -> Markup:
-    """Accuracy of each model as a point on its 95% Wilson interval."""
+    """Accuracy of each model as a point on its 95% interval."""
     models = [(model, name) for model, name in MODELS if model in summary]
     marks = ticks(100 * max(summary[model]["high"] for model, _ in models), most=10)
     width, row, top = 1040.0, 34.0, 8.0
@@ -29,7 +29,7 @@ def intervals(summary: Mapping[str, Any]) -> Markup:
     parts += [text(frame.x(v), base + 17, f"{tick_label(v)}%", "middle") for v in marks]
     for index, (model, name) in enumerate(models):
         parts.append(_interval(frame, top + row * (index + 0.5), model, name, summary[model]))
-    label = f"accuracy on {plural(summary['num_test'], 'test problem')}, with the 95% Wilson interval"
+    label = f"accuracy on {plural(summary['num_test'], 'test problem')}, with the 95% interval"
     parts.append(text((frame.x(0) + frame.x(marks[-1])) / 2, frame.height - 6, label, "middle", "label"))
     return picture(width, frame.height, label, *parts)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from qrft.report.words import p_value, percent, plural, points
+from qrft.report.words import evidence, percent, plural, points
 
 SIGNIFICANT = 0.05
 MANY_CUT_OFF = 0.1  # of the samples; fewer are not worth a sentence
@@ -21,17 +21,23 @@ def sentences(facts: Mapping[str, Any]) -> list[str]:
 def gain(facts: Mapping[str, Any]) -> str:
     """Whether RFT beats SFT, and whether that is more than luck."""
     difference = facts["gain"]
-    test = f"{p_value(facts['p_value'])}, exact McNemar on {plural(facts['num_test'], 'problem')}"
+    test = f"{evidence(facts)} on {plural(facts['num_test'], 'problem')}"
     if not any(facts[model]["accuracy"] for model in ("base", "sft", "rft")):
         return (
             f"No model solved any of {plural(facts['num_test'], 'test problem')}: the run can't show a gain or a loss."
         )
     if difference == 0:
         return f"RFT and SFT are equally accurate ({test})."
-    if facts["p_value"] < SIGNIFICANT:
+    if is_significant(facts):
         return f"RFT {'gains' if difference > 0 else 'loses'} {points(difference)} {relation(difference)} SFT ({test})."
     side = "above" if difference > 0 else "below"
     return f"RFT is {points(difference)} {side} SFT, which may be luck ({test}): more test problems would tell."
+
+
+def is_significant(facts: Mapping[str, Any]) -> bool:
+    if facts["p_value"] is None:
+        return bool(facts["gain_low"] > 0 or facts["gain_high"] < 0)
+    return bool(facts["p_value"] < SIGNIFICANT)
 
 
 def relation(difference: float) -> str:

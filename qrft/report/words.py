@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 VERDICTS = {
     "kept": "kept",
     "duplicate": "same equations as a kept path",
@@ -59,6 +62,14 @@ def points(difference: float) -> str:
     """A difference of shares in percentage points, without its sign: 6.1 points."""
     shown = f"{abs(difference) * 100:.1f}"
     return f"{shown} point" if shown == "1.0" else f"{shown} points"
+
+
+def evidence(facts: Mapping[str, Any]) -> str:
+    """What speaks for the gain: p of McNemar's test, or without greedy answers the interval of the difference."""
+    if facts["p_value"] is not None:
+        return f"{p_value(facts['p_value'])}, exact McNemar"
+    low, high = (f"{100 * facts[key]:+.1f}".replace("-", "−") for key in ("gain_low", "gain_high"))
+    return f"95% interval {low} to {high} points, paired bootstrap"
 
 
 def p_value(p: float) -> str:

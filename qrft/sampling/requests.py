@@ -49,7 +49,8 @@ def choose_examples(problems: pa.Table, count: int, template: str, place: str) -
             return list(chosen.items())
     raise DataError(
         f"{place}: {len(chosen)} problems with a worked solution; {count} examples need {count + 1}, one to spare for "
-        "a problem that is an example itself. Name other problems with --examples, or ask for fewer with --few-shot."
+        "a problem that is an example itself. Name other problems with --examples, or ask for fewer with --few-shot or "
+        "evaluate.few_shot."
     )
 
 

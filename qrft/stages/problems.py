@@ -1,4 +1,4 @@
-"""Draw a built-in problem set, or read a person's own."""
+"""Draw a built-in problem set, or read a published one or a person's own."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from qrft.problems import draw, read_jsonl, share
+from qrft.problems import draw, find, read_jsonl, share
 from qrft.problems.tiny_math import TINY_MATH_VERSION
 from qrft.stages import Config, Inputs, Progress, Report
 
@@ -14,7 +14,9 @@ VERSION = TINY_MATH_VERSION
 
 
 def run(inputs: Inputs, out: Path, config: Config, progress: Progress) -> Report:
-    if "file" in inputs:
+    if "file" in inputs and "set" in config:
+        table = find.read(inputs["file"], config["set"]).slice(0, config["num_problems"])
+    elif "file" in inputs:
         table = read_jsonl(inputs["file"], config["num_problems"])
     else:
         table = draw(config["set"], config["seed"], config["num_problems"])

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -15,7 +16,7 @@ from qrft import core, prompts
 from qrft.gguf.prepare import base_file
 from qrft.sampling.messages import Sampler, SamplingParams
 from qrft.sampling.pool import open_sampler
-from qrft.sampling.requests import make_requests
+from qrft.sampling.requests import choose_examples, make_requests
 from qrft.sampling.rounds import SAMPLES_PER_SHARD, Found, Rounds, Until
 from qrft.sampling.shards import Job, collect
 from qrft.sampling.tuning import work_of
@@ -33,7 +34,7 @@ def run(inputs: Inputs, out: Path, config: Config, progress: Progress) -> Report
     """Writes samples.parquet: for every problem, in order, its samples by index. With `until` also budget.jsonl."""
     tokenizer = prompts.load_tokenizer(inputs["model"])
     problems = pq.read_table(inputs["problems"] / "problems.parquet")
-    rounds = _rounds(problems, tokenizer, config)
+    rounds = _rounds(problems, tokenizer, config, _examples(inputs, config))
 
     def open_llama() -> Sampler:
         adapter = inputs["adapter"] / "adapter.gguf" if "adapter" in inputs else None
@@ -51,13 +52,24 @@ def run(inputs: Inputs, out: Path, config: Config, progress: Progress) -> Report
     return {**facts, "share_stopped": facts["finish_reasons"]["stop"]}
 
 
-def _rounds(problems: pa.Table, tokenizer: PreTrainedTokenizerBase, config: Config) -> Rounds:
+def _examples(inputs: Inputs, config: Config) -> list[prompts.Solved]:
+    """Of the input `examples`: the first few_shot problems, and one to spare, in an order that its seed decides."""
+    if "examples" not in inputs:
+        return []
+    table = pq.read_table(inputs["examples"] / "problems.parquet")
+    order = np.random.default_rng(config["examples_seed"]).permutation(table.num_rows)
+    return choose_examples(table.take(order), config["few_shot"], config["prompt"], "problems/train")
+
+
+def _rounds(
+    problems: pa.Table, tokenizer: PreTrainedTokenizerBase, config: Config, examples: Sequence[prompts.Solved]
+) -> Rounds:
     until, most, found = config["until"], config["num_samples"], None
     if kind := next((kind for kind in ("correct", "distinct") if until[kind]), None):
         rules = core.Rules(**config["rules"])
         found = Found(problems, Until(kind, until[kind]), rules, config["num_threads"])  # type: ignore[arg-type]
         most = until["max_samples"] or most
-    requests = make_requests(problems, tokenizer, config["prompt"])
+    requests = make_requests(problems, tokenizer, config["prompt"], examples)
     return Rounds(requests, [most], found, SAMPLES_PER_SHARD)
 
 

@@ -1,0 +1,82 @@
+"""`qrft evaluate RUN_A RUN_B`: two runs' evaluations, problem by problem."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from qrft import stats
+from qrft.errors import DataError, UsageError
+from qrft.files import read_errors
+from qrft.schema import EVALUATION
+
+TABLE = Path("evaluation") / "evaluation.parquet"
+LABELS = ("model", "problems", "few_shot", "measure")
+
+Labels = tuple[str, str, int, str]
+Values = dict[tuple[str, str], float]  # by problem_id and question: row numbers are ids in many files
+
+
+def is_run(path: Path) -> bool:
+    return (path / TABLE).is_file()
+
+
+def run(paths: tuple[Path, ...]) -> dict[str, Any]:
+    """The facts: `comparisons`, a row a model, test set, number of examples and measure that both runs have.
+
+    A row holds `first` and `second`, each a value with its 95% interval, and of the problems that both have their
+    `difference`, its paired bootstrap interval and McNemar's `p_value` (stats.compare), and which problem_ids
+    `only_first` and `only_second` solved; the last three are null but for greedy answers.
+    Raises UsageError unless two runs are named, DataError when they have nothing in common.
+    """
+    if len(paths) != 2 or not all(map(is_run, paths)):
+        others = [str(path) for path in paths if not is_run(path)]
+        found = f"{', '.join(others)} is no run folder" if others else f"{len(paths)} run folders"
+        raise UsageError(f"{found}: expected two run folders, or samples alone. A run folder holds {TABLE}.")
+    first, second = (_read(path / TABLE) for path in paths)
+    rows = [_compare(labels, first[labels], second[labels]) for labels in first if labels in second]
+    rows = [row for row in rows if row["num_problems"]]
+    if not rows:
+        names = " and ".join(map(str, paths))
+        raise DataError(
+            f"{names}: no model was measured in both on the same problems. Found {_told(first)}, and {_told(second)}."
+        )
+    return {"first": str(paths[0]), "second": str(paths[1]), "comparisons": rows}
+
+
+def _read(path: Path) -> dict[Labels, Values]:
+    with read_errors(path):
+        table = pq.read_table(path)
+    if table.schema.names != EVALUATION.names:
+        raise DataError(f"{path}: of another version of qrft. Run its recipe again: only the evaluation is made anew.")
+    found: dict[Labels, Values] = {}
+    for problem_id, question, *labels, value in zip(*(column.to_pylist() for column in table.columns), strict=True):
+        found.setdefault(tuple(labels), {})[problem_id, question] = value
+    return found
+
+
+def _compare(labels: Labels, first: Values, second: Values) -> dict[str, Any]:
+    both = [key for key in first if key in second]
+    a, b = (np.array([values[key] for key in both], np.float64) for values in (first, second))
+    row: dict[str, Any] = {**dict(zip(LABELS, labels, strict=True)), "num_problems": len(both)}
+    row["num_unpaired"] = len(first) + len(second) - 2 * len(both)
+    if not both:
+        return row
+    row |= {"first": _mean(a), "second": _mean(b), **stats.compare(a, b), "only_first": None, "only_second": None}
+    if row["p_value"] is not None:
+        ids = np.array([problem_id for problem_id, _ in both], object)
+        row |= {"only_first": ids[a > b].tolist(), "only_second": ids[b > a].tolist()}
+    return row
+
+
+def _mean(values: stats.Floats) -> dict[str, float]:
+    low, high = stats.interval(values)
+    return {"value": float(values.mean()), "low": low, "high": high}
+
+
+def _told(measured: Mapping[Labels, Values]) -> str:
+    return ", ".join(dict.fromkeys(f"{model} on {problems}" for model, problems, _, _ in measured))
