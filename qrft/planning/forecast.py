@@ -30,7 +30,8 @@ from qrft.training.shape import Shape, read_shape
 BAND, CALIBRATED_BAND = 2.0, 1.25
 TRAIN_SHARE, DECODE_SHARE, READ_SHARE = 0.4, 0.3, 0.6  # of peak operations, and of peak bandwidth
 PROCESSOR_SHARE = 0.5  # of a processor's own measured product of matrices
-LAYER_SECONDS, STEP_SECONDS = 3e-3, 2e-3  # of launching: a layer's training of a row; a step of decoding
+# Of launching, beside the operations: a layer's training of a row, on a GPU and on a processor; a step of decoding.
+LAYER_SECONDS, PROCESSOR_LAYER_SECONDS, STEP_SECONDS = 3e-3, 8e-3, 2e-3
 USUAL_LIVE = 32  # sequences, where the recipe leaves their number open
 GGUF_BYTES = {"f32": 4.0, "f16": 2.0, "q8_0": 34 / 32, "q4_k_m": 0.604}  # of a parameter of a matrix
 DISK_SPEED, GRADED_A_SECOND = 3e8, 1e5
@@ -223,7 +224,8 @@ class Forecaster:
             operations += 6 * sum(memory.trained_tensors(shape, config))
         share = TRAIN_SHARE if self.device.is_gpu else PROCESSOR_SHARE
         rows = tokens / max(1, min(largest_row(config, lengths), tokens))
-        launching = rows * shape.num_layers * LAYER_SECONDS
+        a_layer = LAYER_SECONDS if self.device.is_gpu else PROCESSOR_LAYER_SECONDS
+        launching = rows * shape.num_layers * a_layer
         return float(self.speed.train * (tokens * operations / (share * self.device.flops) + launching))
 
     # --------------------------------------------------------------------------------------------------- sampling ----
