@@ -245,8 +245,9 @@ def steps(num_examples: int, config: Config) -> list[list[int]]:
 
 
 def qrft(folder: Path, examples: Sequence[Example], config: Config) -> Trained:
-    from qrft.training.trainer import train
     from transformers import AutoTokenizer
+
+    from qrft.training.trainer import train
 
     found = Trained([sum(len(examples[i].token_ids) for i in step) for step in steps(len(examples), config)])
 
