@@ -151,6 +151,28 @@ def test_what_is_not_quantised_keeps_its_precision() -> None:
     assert kept == {torch.bfloat16} and learning == {torch.float32}
 
 
+@pytest.mark.parametrize("quantization", ["nf4", "none"])
+def test_an_adapter_computes_what_peft_does(tmp_path: Path, quantization: str) -> None:
+    import torch
+
+    folder = make_model(tmp_path, "llama-untied-biases")
+    settings = {"quantization": quantization, "use_rslora": True, "lora_dropout": 0.1}
+    learner = model.load(folder, {**CONFIG, **settings}).train()
+    learned = [parameter for parameter in learner.parameters() if parameter.requires_grad]
+    for parameter in learned:
+        torch.nn.init.normal_(parameter, std=0.1)
+
+    def logits_and_gradients() -> list[torch.Tensor]:
+        torch.manual_seed(0)
+        logits = learner(input_ids=torch.arange(40).view(2, 20)).logits
+        return [logits, *torch.autograd.grad(logits.square().mean(), learned)]
+
+    ours = logits_and_gradients()
+    for _, layer in lora._layers(learner):
+        del layer.forward  # peft's own is the class's
+    torch.testing.assert_close(ours, logits_and_gradients(), rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("init", ["pissa", "loftq"])
 def test_another_beginning_brings_the_quantised_base_nearer_to_the_original(small: Path, init: str) -> None:
     """What the model computes is the base's weight plus the adapter's product: how far is that from the original?"""

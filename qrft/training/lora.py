@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +45,23 @@ def add(base: PreTrainedModel, model_dir: Path, config: Mapping[str, Any]) -> An
         warnings.simplefilter("ignore", FutureWarning)  # peft asks the model in transformers' older words
         model: Any = get_peft_model(base, lora)
     model.initial_factors = _begin(model, model_dir, config)
+    for _, layer in _layers(model):
+        layer.forward = partial(_forward, layer)
     return model
+
+
+def _forward(layer: Any, x: torch.Tensor) -> torch.Tensor:
+    """W x + scale * B A x, the sum taken by the last product itself and the scale where there are only r numbers.
+
+    peft's own forward goes over the layer's output four times more: it copies, scales and adds it, and scales its
+    gradient. bench/training.py: a tenth of the time of a small model.
+    """
+    import torch
+
+    base: torch.Tensor = layer.base_layer(x)
+    low = layer.lora_A["default"](layer.lora_dropout["default"](x)) * layer.scaling["default"]
+    b = layer.lora_B["default"].weight
+    return torch.addmm(base.flatten(0, -2), low.flatten(0, -2), b.T).view_as(base)
 
 
 def _refuse_missing(base: PreTrainedModel, targets: Any) -> None:
