@@ -177,6 +177,33 @@ def evaluate(maj: list[int] | None, passes: list[int] | None, as_json: bool, **s
     _show(as_json, settings, lambda task: work.run(task, maj, passes))
 
 
+@main.command()
+@click.argument("base")
+@click.option("--text", type=FILE, required=True, help='JSONL with "text", or any other file as one text.')
+@click.option("--context", type=click.IntRange(1), default=1024, show_default=True, help="Tokens of a window.")
+@click.option("--stride", type=click.IntRange(1), help="Tokens from window to window. [default: half the context]")
+@click.option("--limit", type=click.IntRange(1), help="Take only the first texts.")
+@click.option("--json", "as_json", is_flag=True, help="Print the figures as one JSON object.")
+@all_or_nothing
+def loss(base: str, text: Path, context: int, stride: int | None, limit: int | None, as_json: bool) -> None:
+    """How well BASE predicts a text: nats a token, and bits a byte, in which models of any tokenizer compare.
+
+    BASE is a built-in model (tiny-base), a model's folder or a hub name.
+    """
+    from qrft.commands import loss as work
+    from qrft.run import quiet_libraries
+
+    quiet_libraries()
+    with _bar("texts") as progress:
+        facts = work.run(base, text, context, stride, limit, progress)
+    if as_json:
+        click.echo(json.dumps(facts))
+    else:
+        from qrft import console
+
+        console.Terminal().loss(facts)
+
+
 def _show(as_json: bool, settings: dict[str, Any], work: Callable[[Any], dict[str, Any]]) -> None:
     """Does the work of a command on samples, with a bar on stderr, and shows its facts on stdout."""
     from qrft.commands.grading import task

@@ -65,6 +65,18 @@ class Terminal:
                 table.add_row(words, "", ", ".join(f"{status} {count:,}" for status, count in value.items()))
         self.console.print(table)
 
+    def loss(self, facts: Mapping[str, Any]) -> None:
+        """What `qrft loss` measured, each figure with its standard error."""
+        for name, unit in (("nats_per_token", "nats a token"), ("bits_per_byte", "bits a byte")):
+            error = facts[f"{name}_error"]
+            between = f", standard error {error:.4f}" if error is not None else ""
+            self.console.print(f"{facts[name]:.4f} {unit}{between}")
+        self.console.print(
+            f"{facts['num_texts']:,} texts, {facts['num_tokens']:,} tokens, {facts['num_bytes']:,} bytes; "
+            f"windows of {facts['context']} tokens, {facts['stride']} apart; {facts['seconds']:.1f} s",
+            soft_wrap=True,
+        )
+
     def sampled(self, facts: Mapping[str, Any], folder: Path) -> None:
         """What `qrft sample` made, in one line, and with `until` a line a round."""
         for row in facts.get("rounds", []):
