@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 import resource
-import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
 
-from qrft import models, store
+from qrft import cost, models, store
 from qrft.core import latex
 from qrft.recipe import BUILTIN_PROBLEMS, Recipe, Until, dump, local_path
 from qrft.stages import curate, evaluate, export, grade, problems, report, sample, train
@@ -177,13 +176,13 @@ def run_step(step: Step, root: Store, done: Mapping[str, Path], recipe: Recipe, 
         "num_threads": recipe.num_threads,
     }
     work = root.begin(step.stage, step.digest)
-    start = time.monotonic()
     with store.disk_errors(root.root), watcher.bar(step.name) as progress:
-        facts = STAGES[step.stage].run(inputs, work, settings, progress)
-        root.commit(work, manifest(step, inputs, facts, time.monotonic() - start))
+        with cost.Meter() as meter:
+            facts = STAGES[step.stage].run(inputs, work, settings, progress)
+        root.commit(work, manifest(step, inputs, facts, meter))
 
 
-def manifest(step: Step, inputs: Mapping[str, Path], facts: Mapping[str, Any], seconds: float) -> dict[str, Any]:
+def manifest(step: Step, inputs: Mapping[str, Path], facts: Mapping[str, Any], meter: cost.Meter) -> dict[str, Any]:
     """What the artifact says of how it came about."""
     return {
         "config": dict(step.config),
@@ -192,7 +191,8 @@ def manifest(step: Step, inputs: Mapping[str, Path], facts: Mapping[str, Any], s
             for name, source in step.inputs.items()
         },
         "version": STAGES[step.stage].VERSION,
-        "seconds": seconds,
+        "seconds": meter.seconds,
+        "cost": {**cost.of_stage(step.stage, step.config, inputs, facts), **meter.facts},
         "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         "report": dict(facts),
     }

@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[1] / "qrft"
 LAYERS = [
     {"errors", "schema"},
-    {"recipe", "yaml_lines", "recipe_faults", "store", "files", "prompts", "core", "models"},
+    {"cost", "recipe", "yaml_lines", "recipe_faults", "store", "files", "prompts", "core", "models"},
     {"problems", "samples", "sampling", "training", "gguf", "stats", "report"},
     {"stages", "commands"},
     {"pipeline"},

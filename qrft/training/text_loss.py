@@ -167,4 +167,5 @@ def load_model(folder: Path) -> PreTrainedModel:
     on_gpu = torch.cuda.is_available()
     model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(folder, dtype="auto" if on_gpu else torch.float32)
     model.to("cuda" if on_gpu else "cpu")  # type: ignore[arg-type]
-    return model.eval()
+    model.eval()  # type: ignore[no-untyped-call]
+    return model
