@@ -77,6 +77,16 @@ class Terminal:
             soft_wrap=True,
         )
 
+    def family(self, cards: Mapping[str, Mapping[str, Any]]) -> None:
+        """The bases of a family, the best predictor first."""
+        table = Table("base", box=None, header_style="bold", padding=(0, 2, 0, 0))
+        for title in ("parameters", "tokens", "nats a token", "bits a byte"):
+            table.add_column(title, justify="right")
+        for name, card in sorted(cards.items(), key=lambda item: float(item[1]["held_out"]["nats_per_token"])):
+            losses = (f"{card['held_out'][key]:.4f}" for key in ("nats_per_token", "bits_per_byte"))
+            table.add_row(name, f"{card['num_parameters']:,}", f"{card['num_tokens']:,}", *losses)
+        self.console.print(table)
+
     def sampled(self, facts: Mapping[str, Any], folder: Path) -> None:
         """What `qrft sample` made, in one line, and with `until` a line a round."""
         for row in facts.get("rounds", []):

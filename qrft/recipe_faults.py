@@ -79,8 +79,8 @@ def _rule(schema: Schema, key: KeyPath) -> tuple[Schema, KeyPath]:
     """The schema of a key, and the key cut where the schema ends: pydantic goes on into unions and lists."""
     rule = schema
     for depth, part in enumerate(key):
-        inner = rule.get("properties", {}).get(part)
-        if inner is None:
+        inner = rule.get("properties", {}).get(part) or rule.get("additionalProperties")
+        if not inner:
             return rule, key[:depth]
         rule = schema["$defs"][inner["$ref"].rpartition("/")[2]] if "$ref" in inner else inner
     return rule, key
@@ -96,6 +96,8 @@ def _allowed(rule: Schema) -> str:
         return ", or ".join(_allowed(choice) for choice in rule["anyOf"])
     if "enum" in rule or "const" in rule:
         return ", ".join(rule.get("enum", [rule.get("const")]))
+    if rule["type"] == "object" and "properties" not in rule:
+        return "a section with keys of your own"
     if rule["type"] == "object":
         return f"a section with the keys {', '.join(rule['properties'])}"
     if rule["type"] == "array":

@@ -85,9 +85,10 @@ def duration(seconds: float) -> str:
 
 
 def short(value: float, unit: str) -> str:
-    """A figure of cost in the unit of its column: 3.1e+13, 4,096, 3 min 5 s or 12.4 kJ."""
+    """A figure of cost in the unit of its column: 3.1e13, 4,096, 3 min 5 s or 12.4 kJ."""
     if unit == "flops":
-        return f"{value:.1e}".replace("e+", "e")
+        digits, _, exponent = f"{value:.1e}".partition("e")
+        return f"{digits}e{int(exponent)}"
     if unit.endswith("_seconds"):
         return duration(value)
     return f"{value / 1000:,.1f} kJ" if unit.endswith("_joules") else f"{value:,.0f}"
