@@ -77,6 +77,17 @@ class Terminal:
             soft_wrap=True,
         )
 
+    def imported(self, facts: Mapping[str, Any], folder: Path) -> None:
+        """What `qrft import` found."""
+        what = {"training": "training rows", "samples": "samples"}[facts["kind"]]
+        sources = ", ".join(f"{name} {count:,}" for name, count in facts["rows_by_source"].items())
+        covered = f"{facts['num_problems_with_rows']:,} of {facts['num_problems']:,} problems"
+        self.console.print(f"{folder}: {facts['num_rows']:,} {what} of {covered}; {sources}", soft_wrap=True)
+        if facts.get("num_repeated"):
+            self.console.print(f"Left out: {facts['num_repeated']:,} rows that a file repeats.")
+        if facts.get("num_gold_twice"):
+            self.console.print(f"Left out: {facts['num_gold_twice']:,} gold solutions that a file before had.")
+
     def family(self, cards: Mapping[str, Mapping[str, Any]]) -> None:
         """The bases of a family, the best predictor first."""
         table = Table("base", box=None, header_style="bold", padding=(0, 2, 0, 0))
