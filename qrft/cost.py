@@ -42,20 +42,14 @@ def num_parameters(config: Mapping[str, Any]) -> int:
     return int(config["num_hidden_layers"]) * sum(rows * columns for rows, columns in matrices(config).values())
 
 
-def adapter_parameters(config: Mapping[str, Any], r: int, targets: Any = "all-linear") -> int:
-    """Of a LoRA of rank r: r (inputs + outputs) a matrix."""
-    sizes = [sum(size) for name, size in matrices(config).items() if targets == "all-linear" or name in targets]
-    return int(config["num_hidden_layers"]) * r * sum(sizes)
-
-
-def training_flops(config: Mapping[str, Any], num_tokens: float, trainable: int | None = None) -> float:
+def training_flops(config: Mapping[str, Any], num_tokens: float, adapter: int | None = None) -> float:
     """6 N a token (Yuan et al. 2023; Kaplan et al. 2020): 2 N forward, 2 N for the gradients of the activations, 2 N
     for those of the weights.
 
-    trainable: of an adapter, whose base is frozen: 4 N of the base, which has no gradients of weights, and 6 of it.
+    adapter: the parameters of one. Its base is frozen and has no gradients of weights: 4 N, and 6 times the adapter.
     """
     size = num_parameters(config)
-    return num_tokens * (6.0 * size if trainable is None else 4.0 * size + 6.0 * trainable)
+    return num_tokens * (6.0 * size if adapter is None else 4.0 * size + 6.0 * adapter)
 
 
 def forward_flops(config: Mapping[str, Any], num_tokens: float, n_ctx: float) -> float:
@@ -66,19 +60,17 @@ def forward_flops(config: Mapping[str, Any], num_tokens: float, n_ctx: float) ->
 
 def of_stage(stage: str, config: Mapping[str, Any], inputs: Mapping[str, Path], report: Mapping[str, Any]) -> Facts:
     """Tokens and FLOPs of a training or a sampling, from its settings and what it reported; nothing of other stages."""
-    if stage not in ("train", "sample") or "num_tokens" not in report or "model" not in inputs:
+    needed = {"train": {"num_tokens", "num_trained"}, "sample": {"num_tokens", "num_samples", "num_problems"}}
+    if stage not in needed or not needed[stage] <= report.keys() or "model" not in inputs:
         return {}
-    model = json.loads((inputs["model"] / "config.json").read_text(encoding="utf-8"))
+    num_tokens, model = report["num_tokens"], json.loads((inputs["model"] / "config.json").read_text(encoding="utf-8"))
     if stage == "train":
-        num_tokens = report.get("num_tokens_trained", report["num_tokens"] * config["num_epochs"])
-        is_whole = config.get("adapter", "lora") == "none"
-        trainable = None if is_whole else adapter_parameters(model, config["lora_r"], config["target_modules"])
-        return {"num_tokens": round(num_tokens), "flops": training_flops(model, num_tokens, trainable)}
+        adapter = None if config.get("adapter") == "none" else report["num_trained"]
+        return {"num_tokens": num_tokens, "flops": training_flops(model, num_tokens, adapter)}
     num_samples, num_prompts = max(1, report["num_samples"]), max(1, report["num_problems"])
     num_prompt_tokens = report.get("num_prompt_tokens", 0)  # a prompt is decoded once for all its samples
-    n_ctx = num_prompt_tokens / num_prompts + report["num_tokens"] / num_samples
-    flops = forward_flops(model, num_prompt_tokens + report["num_tokens"], n_ctx)
-    return {"num_tokens": report["num_tokens"], "flops": flops}
+    n_ctx = num_prompt_tokens / num_prompts + num_tokens / num_samples
+    return {"num_tokens": num_tokens, "flops": forward_flops(model, num_prompt_tokens + num_tokens, n_ctx)}
 
 
 def total(costs: Mapping[str, Facts]) -> Facts:

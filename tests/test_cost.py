@@ -59,30 +59,18 @@ def test_the_parameters_are_those_of_the_weights(kind: str, tmp_path: Path) -> N
     assert cost.num_parameters(json.loads((folder / "config.json").read_text())) == sum(map(prod, in_blocks))
 
 
-def test_the_parameters_of_an_adapter_are_pefts(tmp_path: Path) -> None:
-    from peft import LoraConfig, get_peft_model
-    from transformers import AutoModelForCausalLM
-
-    model = AutoModelForCausalLM.from_pretrained(make_model(tmp_path, "qwen3"))
-    config = json.loads((tmp_path / "config.json").read_text())
-    for targets in ("all-linear", ["q_proj", "down_proj"]):
-        adapted = get_peft_model(model, LoraConfig(r=4, target_modules=targets, task_type="CAUSAL_LM"))
-        assert cost.adapter_parameters(config, 4, targets) == adapted.get_nb_trainable_parameters()[0]
-        model = adapted.unload()
-
-
 def test_what_a_training_and_a_sampling_cost(tmp_path: Path) -> None:
     inputs = {"model": make_model(tmp_path)}
     size = cost.num_parameters(json.loads((tmp_path / "config.json").read_text()))
-    adapter = {"lora_r": 4, "target_modules": ["q_proj"], "num_epochs": 2.5}
-    whole = cost.of_stage("train", {**adapter, "adapter": "none"}, inputs, {"num_tokens": 1000})
+    trained = {"num_tokens": 2500, "num_trained": 300}
+    whole = cost.of_stage("train", {"adapter": "none"}, inputs, trained)
     assert whole == {"num_tokens": 2500, "flops": 6 * size * 2500}
-    small = cost.of_stage("train", adapter, inputs, {"num_tokens": 1000})
-    assert small["flops"] == (4 * size + 6 * 2 * 4 * (64 + 64)) * 2500  # two layers, rank 4
+    small = cost.of_stage("train", {"adapter": "lora"}, inputs, trained)
+    assert small == {"num_tokens": 2500, "flops": (4 * size + 6 * 300) * 2500}
     report = {"num_tokens": 600, "num_samples": 20, "num_problems": 5, "num_prompt_tokens": 100}
     sampled = cost.of_stage("sample", {}, inputs, report)
     assert sampled == {"num_tokens": 600, "flops": 700 * (2 * size + 2 * 2 * 50 * 64)}
-    assert cost.of_stage("grade", {}, inputs, report) == {}
+    assert cost.of_stage("grade", {}, inputs, report) == cost.of_stage("train", {}, inputs, report) == {}
 
 
 def test_sums_hold_what_is_known() -> None:
