@@ -251,6 +251,57 @@ def _compare(runs: tuple[Path, ...], as_json: bool) -> None:
         console.Terminal().compared(facts)
 
 
+@main.command()
+@click.argument("base")
+@click.option("--text", type=FILE, required=True, help='JSONL with "text", or any other file as one text.')
+@click.option("--context", type=click.IntRange(1), default=1024, show_default=True, help="Tokens of a window.")
+@click.option("--stride", type=click.IntRange(1), help="Tokens from window to window. [default: half the context]")
+@click.option("--limit", type=click.IntRange(1), help="Take only the first texts.")
+@click.option("--json", "as_json", is_flag=True, help="Print the figures as one JSON object.")
+@all_or_nothing
+def loss(base: str, text: Path, context: int, stride: int | None, limit: int | None, as_json: bool) -> None:
+    """How well BASE predicts a text: nats a token, and bits a byte, in which models of any tokenizer compare.
+
+    BASE is a built-in model (tiny-base), a model's folder or a hub name.
+    """
+    from qrft.commands import loss as work
+    from qrft.run import quiet_libraries
+
+    quiet_libraries()
+    with _bar("texts") as progress:
+        facts = work.run(base, text, context, stride, limit, progress)
+    if as_json:
+        click.echo(json.dumps(facts))
+    else:
+        from qrft import console
+
+        console.Terminal().loss(facts)
+
+
+@main.command("import")
+@click.argument("files", nargs=-1, required=True, type=FILE)
+@click.option("--problems", default="gsm8k/train", show_default=True, help="What the files are of: a file or a name.")
+@click.option("--model", help="Who sampled. [default: a training set's file name, the folder's name of samples]")
+@click.option("--output", "-o", type=FILE, required=True, help="The folder to write; must not exist.")
+@click.option("--json", "as_json", is_flag=True, help="Print the figures as one JSON object.")
+@all_or_nothing
+def import_(files: tuple[Path, ...], problems: str, model: str | None, output: Path, as_json: bool) -> None:
+    """Import FILES of the paper's repository: data/rft/*.jsonl as a training set, raw_generation_*.json as samples.
+
+    A training set is for `qrft train`, samples are for `qrft grade`, `curate` and `evaluate`.
+    """
+    from qrft.commands import imports as work
+
+    with _bar("files") as progress:
+        facts = work.run(files, problems, output, model, progress)
+    if as_json:
+        click.echo(json.dumps(facts))
+    else:
+        from qrft import console
+
+        console.Terminal().imported(facts, output)
+
+
 def _show(as_json: bool, settings: dict[str, Any], work: Callable[[Any], dict[str, Any]]) -> None:
     """Does the work of a command on samples, with a bar on stderr, and shows its facts on stdout."""
     from qrft.commands.grading import task

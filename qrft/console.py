@@ -210,6 +210,39 @@ class Terminal:
                     told = f"{_told(row)}: only {run} solves {len(found):,}: {_some(found)}"
                     self.console.print(told, soft_wrap=True)
 
+    def loss(self, facts: Mapping[str, Any]) -> None:
+        """What `qrft loss` measured, each figure with its standard error."""
+        for name, unit in (("nats_per_token", "nats a token"), ("bits_per_byte", "bits a byte")):
+            error = facts[f"{name}_error"]
+            between = f", standard error {error:.4f}" if error is not None else ""
+            self.console.print(f"{facts[name]:.4f} {unit}{between}")
+        self.console.print(
+            f"{facts['num_texts']:,} texts, {facts['num_tokens']:,} tokens, {facts['num_bytes']:,} bytes; "
+            f"windows of {facts['context']} tokens, {facts['stride']} apart; {facts['seconds']:.1f} s",
+            soft_wrap=True,
+        )
+
+    def imported(self, facts: Mapping[str, Any], folder: Path) -> None:
+        """What `qrft import` found."""
+        what = {"training": "training rows", "samples": "samples"}[facts["kind"]]
+        sources = ", ".join(f"{name} {count:,}" for name, count in facts["rows_by_source"].items())
+        covered = f"{facts['num_problems_with_rows']:,} of {facts['num_problems']:,} problems"
+        self.console.print(f"{folder}: {facts['num_rows']:,} {what} of {covered}; {sources}", soft_wrap=True)
+        if facts.get("num_repeated"):
+            self.console.print(f"Left out: {facts['num_repeated']:,} rows that a file repeats.")
+        if facts.get("num_gold_twice"):
+            self.console.print(f"Left out: {facts['num_gold_twice']:,} gold solutions that a file before had.")
+
+    def family(self, cards: Mapping[str, Mapping[str, Any]]) -> None:
+        """The bases of a family, the best predictor first."""
+        table = Table("base", box=None, header_style="bold", padding=(0, 2, 0, 0))
+        for title in ("parameters", "tokens", "nats a token", "bits a byte"):
+            table.add_column(title, justify="right")
+        for name, card in sorted(cards.items(), key=lambda item: float(item[1]["held_out"]["nats_per_token"])):
+            losses = (f"{card['held_out'][key]:.4f}" for key in ("nats_per_token", "bits_per_byte"))
+            table.add_row(name, f"{card['num_parameters']:,}", f"{card['num_tokens']:,}", *losses)
+        self.console.print(table)
+
     def sampled(self, facts: Mapping[str, Any], folder: Path) -> None:
         """What `qrft sample` made, in one line, and with `until` a line a round."""
         for row in facts.get("rounds", []):

@@ -10,7 +10,6 @@
 from __future__ import annotations
 
 import resource
-import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -18,7 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
-from qrft import store
+from qrft import cost, store
 from qrft.answering import problem_set
 from qrft.lane import Lane, choose
 from qrft.recipe import HOW_IT_GOES, Recipe, dump
@@ -138,13 +137,13 @@ def run_step(step: Step, name: str, root: Store, done: Mapping[str, Path], recip
         "num_threads": recipe.num_threads,
     }
     work = root.begin(step.stage, step.digest)
-    start = time.monotonic()
     with store.disk_errors(root.root), watcher.bar(name) as progress:
-        facts = STAGES[step.stage].run(inputs, work, settings, progress)
-        root.commit(work, manifest(step, inputs, facts, time.monotonic() - start))
+        with cost.Meter() as meter:
+            facts = STAGES[step.stage].run(inputs, work, settings, progress)
+        root.commit(work, manifest(step, inputs, facts, meter))
 
 
-def manifest(step: Step, inputs: Mapping[str, Path], facts: Mapping[str, Any], seconds: float) -> dict[str, Any]:
+def manifest(step: Step, inputs: Mapping[str, Path], facts: Mapping[str, Any], meter: cost.Meter) -> dict[str, Any]:
     """What the artifact says of how it came about."""
     return {
         "config": dict(step.config),
@@ -153,7 +152,8 @@ def manifest(step: Step, inputs: Mapping[str, Path], facts: Mapping[str, Any], s
             for name, source in step.inputs.items()
         },
         "version": STAGES[step.stage].VERSION,
-        "seconds": seconds,
+        "seconds": meter.seconds,
+        "cost": {**cost.of_stage(step.stage, step.config, inputs, facts), **meter.facts},
         "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         "report": dict(facts),
     }

@@ -610,8 +610,20 @@ def _check_names(names: Sequence[str], info: ValidationInfo, key: str) -> None:
             raise _broken_rule(f"found {name!r}. {did_you_mean(name, known)}Allowed: {allowed}", key)
 
 
+class Member(Section):
+    """What a base of a family has of its own; null: as the family."""
+
+    seed: Seed | None = Field(default=None, description="Initialisation and corpus.")
+    hidden_size: Count | None = Field(default=None, description="Width.")
+    num_layers: Count | None = Field(default=None, description="Transformer blocks.")
+    num_heads: Count | None = Field(default=None, description="Attention heads.")
+    intermediate_size: Count | None = Field(default=None, description="Width of the MLP.")
+    num_tokens: Count | None = Field(default=None, description="Tokens to train on.")
+    learning_rate: Annotated[float, Field(gt=0)] | None = Field(default=None, description="Peak learning rate.")
+
+
 class PretrainRecipe(Section):
-    """A small base model trained from nothing: `qrft pretrain`."""
+    """A small base model trained from nothing, or a family of them: `qrft pretrain`."""
 
     name: Name = Field(description="The model's name.")
     seed: Seed = Field(default=0, description="Initialisation and corpus.")
@@ -625,16 +637,38 @@ class PretrainRecipe(Section):
     batch_size: Count = Field(default=32, description="Sequences per step.")
     learning_rate: float = Field(default=1e-3, gt=0, description="Peak learning rate.")
     warmup_ratio: float = Field(default=0.02, gt=0, lt=1, description="Share of the steps that warm up.")
+    family: dict[str, Member] = Field(
+        default_factory=dict, description="Several bases, by name: what each has of its own; empty: one base."
+    )
 
     @field_validator("num_heads")
     @classmethod
     def _heads_are_even(cls, num_heads: int, info: ValidationInfo) -> int:
-        hidden_size = info.data.get("hidden_size", 0)
-        if hidden_size % (2 * num_heads):  # rotary embeddings turn pairs
-            raise _broken_rule(
-                f"found {num_heads} with hidden_size {hidden_size}. Allowed: hidden_size / num_heads whole and even"
+        return _even_heads(num_heads, info.data.get("hidden_size", 0))
+
+    @field_validator("family")
+    @classmethod
+    def _members_can_be_made(cls, family: dict[str, Member], info: ValidationInfo) -> dict[str, Member]:
+        for name, member in family.items():
+            if not MODEL_NAME.fullmatch(name):
+                raise _broken_rule(f"found the name {name!r}. Allowed: up to 40 letters, digits, _ and -")
+            _even_heads(
+                member.num_heads or info.data.get("num_heads", 1), member.hidden_size or info.data.get("hidden_size", 0)
             )
-        return num_heads
+        return family
+
+    def members(self) -> dict[str, PretrainRecipe]:
+        """A recipe for each base of the family."""
+        own = {name: member.model_dump(exclude_none=True) for name, member in self.family.items()}
+        return {name: self.model_copy(update={**keys, "name": name, "family": {}}) for name, keys in own.items()}
+
+
+def _even_heads(num_heads: int, hidden_size: int) -> int:
+    if hidden_size % (2 * num_heads):  # rotary embeddings turn pairs
+        raise _broken_rule(
+            f"found {num_heads} with hidden_size {hidden_size}. Allowed: hidden_size / num_heads whole and even"
+        )
+    return num_heads
 
 
 S = TypeVar("S", bound=Section)

@@ -15,13 +15,14 @@ from qrft import models, pipeline
 from qrft.errors import RecipeError, StoreError, UsageError
 from qrft.gguf.weights import open_weights
 from qrft.recipe import HOW_IT_GOES, PretrainRecipe, Recipe, load
-from qrft.store import Store, disk_errors, write_atomic
+from qrft.store import Store, disk_errors, lock, write_atomic
 
 if TYPE_CHECKING:
     from qrft.console import Terminal
     from qrft.planning.forecast import Forecaster, Speed
     from qrft.steps import Step
 
+CARD = "pretraining.json"
 STORE = "store"  # beside the run folders, so runs share what is equal
 
 
@@ -114,22 +115,71 @@ def quiet_libraries() -> None:
 
 
 def pretrain(path: str, overrides: Sequence[str], out: Path, terminal: Terminal) -> dict[str, Any]:
-    """A base model from nothing into the new folder `out`, with `pretraining.json`: its recipe, loss and digest."""
-    from qrft.training import pretrain as training
+    """A base model from nothing into the new folder `out`, with `pretraining.json`: its recipe, losses and digest.
 
+    Of a family each base gets a folder in `out`; those that are there are not made again.
+    """
     quiet_libraries()
     recipe = load(path, overrides, PretrainRecipe)
+    if recipe.family:
+        return _pretrain_family(recipe, out, terminal)
     if out.exists():
         raise StoreError(f"{out}: is there already. Name a folder that is not, with --out.")
+    return _pretrain_one(recipe, out, terminal)
+
+
+def _pretrain_family(recipe: PretrainRecipe, out: Path, terminal: Terminal) -> dict[str, Any]:
+    """Also writes held-out.jsonl, the text that the losses in the cards are of."""
+    from qrft.problems import tiny_corpus
+
+    cards = {}
+    with lock(out, f"{out} is being made", ""):
+        texts = (json.dumps({"text": text}) + "\n" for text in tiny_corpus.held_out())
+        write_atomic(out / "held-out.jsonl", "".join(texts))
+        for name, member in recipe.members().items():
+            is_there = (out / name).exists()
+            cards[name] = _card(out / name, member) if is_there else _pretrain_one(member, out / name, terminal)
+    terminal.family(cards)
+    return cards
+
+
+def _card(folder: Path, recipe: PretrainRecipe) -> dict[str, Any]:
+    """Of a base that is there. Raises StoreError when it is none of this recipe."""
+    path = folder / CARD
+    try:
+        card: dict[str, Any] = json.loads(path.read_bytes())
+        found = card["recipe"]
+    except (OSError, ValueError, LookupError, TypeError):
+        raise StoreError(
+            f"{path}: no card of a base, so qrft did not make {folder}. Move it away, or choose another --out."
+        ) from None
+    for key, value in _settings(recipe).items():
+        if found.get(key) != value:
+            raise StoreError(
+                f"{path}: {key} is {found.get(key)!r}, the recipe says {value!r}. Remove {folder} to make it anew, or "
+                "choose another --out."
+            )
+    return card
+
+
+def _settings(recipe: PretrainRecipe) -> dict[str, Any]:
+    return recipe.model_dump(exclude={"family"})
+
+
+def _pretrain_one(recipe: PretrainRecipe, out: Path, terminal: Terminal) -> dict[str, Any]:
+    from qrft.training import pretrain as training
+
     partial = out.with_name(out.name + ".partial")
     with disk_errors(out.parent):
         partial.mkdir(parents=True, exist_ok=True)
-        with terminal.bar("pretrain") as progress:
+        with terminal.bar(recipe.name) as progress:
             facts = training.pretrain(recipe, partial, progress)
-        card = {"recipe": recipe.model_dump(), **facts, "digest": models.fingerprint(partial)}
-        write_atomic(partial / "pretraining.json", json.dumps(card, indent=1) + "\n")
+        card = {"recipe": _settings(recipe), **facts, "digest": models.fingerprint(partial)}
+        write_atomic(partial / CARD, json.dumps(card, indent=1) + "\n")
         os.replace(partial, out)
+    held_out = facts["held_out"]
     terminal.console.print(
-        f"{out}: loss {facts['final_loss']:.4f}, {facts['num_tokens']:,} tokens, digest {card['digest']}"
+        f"{out}: loss {facts['final_loss']:.4f}, {held_out['nats_per_token']:.4f} held out "
+        f"({held_out['bits_per_byte']:.4f} bits a byte), {facts['num_tokens']:,} tokens, digest {card['digest']}"
     )
     return card

@@ -12,7 +12,19 @@ import pytest
 ROOT = Path(__file__).parents[1] / "qrft"
 LAYERS = [
     {"errors", "schema"},
-    {"recipe", "yaml_lines", "recipe_faults", "sweep", "store", "files", "prompts", "core", "models", "machine"},
+    {
+        "cost",
+        "recipe",
+        "yaml_lines",
+        "recipe_faults",
+        "sweep",
+        "store",
+        "files",
+        "prompts",
+        "core",
+        "models",
+        "machine",
+    },
     {"problems", "samples", "sampling", "training", "gguf", "stats", "votes", "report"},
     {"stages", "commands"},
     {"steps", "answering", "lane", "pipeline"},

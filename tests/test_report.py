@@ -35,6 +35,13 @@ HOSTILE = (
     "{{ 7*7 }} &amp; \" ' <<3*4=12>>12\n#### 12"
 )
 
+TRAINED = {"num_tokens": 4096, "flops": 2e12, "cpu_seconds": 60.0, "gpu_joules": 1500.0}
+COSTS = {
+    "sft/train": TRAINED,
+    "rft/train": TRAINED,
+    "round-1/samples": {"num_tokens": 1000, "flops": 5e11, "cpu_seconds": 30.0},
+}
+
 # ------------------------------------------------------------------------------------------------- made-up runs ----
 
 Answerer = Callable[[random.Random, dict[str, str], Story], str]
@@ -112,6 +119,7 @@ class Made:
             "inputs": {},
             "seconds": 3.5 + 7.25 * len(self.inputs),
             "peak_memory_bytes": 3 << 28,
+            "cost": COSTS.get(step, {"cpu_seconds": 0.5}),
             "report": report,
             "versions": {"python": "3.11.2", "qrft": "0.1.0"},
             "created": "2025-11-20T20:00:00+00:00",
@@ -242,6 +250,21 @@ def test_summary_counts_what_the_tables_hold(made: Made) -> None:
     assert list(summary["seconds"]) == list(made.inputs)
     assert json.loads(json.dumps(summary)) == summary
     assert any(f"RFT added {summary['num_kept']} distinct correct paths" in line for line in summary["explained"])
+
+
+def test_costs_are_summed_and_shown(made: Made) -> None:
+    summary = made.summary()
+    num_others = len(made.inputs) - 3  # two trainings and a sampling
+    assert summary["cost"]["steps"]["sft/train"] == TRAINED
+    assert summary["cost"]["total"] == {
+        "num_tokens": 9192,
+        "flops": 4.5e12,
+        "cpu_seconds": 150 + 0.5 * num_others,
+        "gpu_joules": 3000.0,
+    }
+    text = "".join(Page(made.html()).text.split("\n"))
+    assert "steptokensFLOPsCPU timeGPU energy" in text
+    assert "rft/train4,0962.0e121 min 0 s1.5 kJ" in text and "in all9,1924.5e12" in text
 
 
 def test_no_correct_sample_is_explained(tmp_path: Path) -> None:

@@ -77,5 +77,5 @@ def test_the_shipped_base_is_the_one_that_its_card_and_recipe_tell_of() -> None:
     card = json.loads((folder / "pretraining.json").read_text())
     recipe = load(Path(__file__).parents[1] / "recipes" / "tiny-base.yaml", [], PretrainRecipe)
     assert models.fingerprint(folder) == card["digest"]
-    assert card["recipe"] == recipe.model_dump()
+    assert card["recipe"] == recipe.model_dump(exclude={"family"})
     assert sum(path.stat().st_size for path in folder.iterdir()) <= 4 * 2**20

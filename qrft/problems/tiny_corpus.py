@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from itertools import islice
 
 from qrft.problems import tiny_math
 
@@ -17,6 +18,7 @@ TINY_CORPUS_VERSION = 1
 
 ARITHMETIC_SHARE = 0.4  # of the documents; the rest are stories
 LINES_PER_DOCUMENT = 6
+NUM_HELD_OUT = 2000
 
 
 def _arithmetic(r: random.Random) -> tuple[str, int]:
@@ -60,12 +62,21 @@ def _retell(r: random.Random, story: tiny_math.Story) -> str:
     return f"{told}, {work}. So the answer is {story.answer}."
 
 
-def documents(seed: int) -> Iterator[str]:
+def held_out() -> list[str]:
+    """Documents of the same kind that no base is trained on, whatever its seed: to measure its loss.
+
+    They tell stories of the test split; drills of six random sums do not repeat.
+    """
+    return list(islice(documents(0, "test"), NUM_HELD_OUT))
+
+
+def documents(seed: int, split: str = "pretrain") -> Iterator[str]:
     """Endless documents of the corpus."""
-    r = random.Random(f"tiny-corpus {TINY_CORPUS_VERSION} {seed}")
+    name = f"tiny-corpus {TINY_CORPUS_VERSION} {seed}"
+    r = random.Random(name if split == "pretrain" else f"{name} {split}")
     labels = sorted(
         {part.split(" = ")[0] for kind in tiny_math.KINDS.values() for path in kind.paths for part in path.split("; ")}
     )
-    stories = tiny_math.stories("pretrain", seed)
+    stories = tiny_math.stories(split, seed)
     while True:
         yield _drill(r, labels) if r.random() < ARITHMETIC_SHARE else _retell(r, next(stories))

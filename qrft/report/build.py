@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import yaml
 from markupsafe import Markup
 
-from qrft import core
+from qrft import core, cost
 from qrft.report import browser, charts, words
 from qrft.report.explain import sentences
 from qrft.report.measures import Run, distinct_curve, tally
@@ -43,6 +43,7 @@ def summary(inputs: Mapping[str, Path], name: str, paper: Mapping[str, Any] | No
         "paper": {key: value for key, value in (paper or {}).items() if value is not None and key != "cells"},
         "measures": evaluation["measures"],
         "seconds": {step: manifest["seconds"] for step, manifest in run.manifests.items()},
+        "cost": {"steps": run.costs, "total": cost.total(run.costs)},
         "parity": parity(run, "max_logit_difference", max),
         "parity_kl": parity(run, "mean_kl", max),
         "parity_top1": parity(run, "top1_agreement", min),
@@ -115,6 +116,7 @@ def html(inputs: Mapping[str, Path], config: Mapping[str, Any], summary: Mapping
             scores=scores(summary["measures"]),
             recipe=yaml.safe_dump(config["recipe"], sort_keys=False, allow_unicode=True),
             steps=steps(run),
+            costs=costs(run),
             versions=versions(run),
             num_shown=len(problems),
             differences=differences,
@@ -141,6 +143,7 @@ def environment() -> jinja2.Environment:
         "plural": words.plural,
         "evidence": words.evidence,
         "duration": words.duration,
+        "short": words.short,
     }
     return found
 
@@ -214,6 +217,22 @@ def steps(run: Run) -> list[dict[str, Any]]:
         }
         for name, manifest in run.manifests.items()
     ]
+
+
+COSTS = {"num_tokens": "tokens", "flops": "FLOPs", "cpu_seconds": "CPU time", "gpu_seconds": "GPU time"}
+ENERGY = {"cpu_joules": "CPU energy", "gpu_joules": "GPU energy"}
+
+
+def costs(run: Run) -> dict[str, Any]:
+    """The table of costs: its columns by name, those that no step knows left out, and its rows, the sum last.
+
+    Trainings and samplings have a row each; the others, which compute little, one together.
+    """
+    known = cost.total(run.costs)
+    large = {name: row for name, row in run.costs.items() if "flops" in row}
+    rest = cost.total({name: row for name, row in run.costs.items() if name not in large})
+    rows = {**large, "all other steps": rest, "in all": known}
+    return {"columns": {name: title for name, title in (COSTS | ENERGY).items() if name in known}, "rows": rows}
 
 
 def versions(run: Run) -> dict[str, str]:

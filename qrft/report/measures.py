@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from qrft import core, store
+from qrft import core, cost, store
 from qrft.core.grading import equation_keys
 from qrft.samples import pooled
 from qrft.samples.pooled import Source
@@ -45,6 +45,11 @@ class Run:
     @cached_property
     def manifests(self) -> dict[str, dict[str, Any]]:
         return {name: store.manifest(path) for name, path in self.inputs.items()}
+
+    @property
+    def costs(self) -> dict[str, cost.Facts]:
+        """What each step cost, as far as it is known."""
+        return {name: manifest.get("cost", {}) for name, manifest in self.manifests.items()}
 
     @cached_property
     def evaluation(self) -> dict[str, Any]:

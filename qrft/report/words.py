@@ -93,3 +93,13 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60} s"
     return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def short(value: float, unit: str) -> str:
+    """A figure of cost in the unit of its column: 3.1e13, 4,096, 3 min 5 s or 12.4 kJ."""
+    if unit == "flops":
+        digits, _, exponent = f"{value:.1e}".partition("e")
+        return f"{digits}e{int(exponent)}"
+    if unit.endswith("_seconds"):
+        return duration(value)
+    return f"{value / 1000:,.1f} kJ" if unit.endswith("_joules") else f"{value:,.0f}"

@@ -49,7 +49,8 @@ def run(inputs: Inputs, out: Path, config: Config, progress: Progress) -> Report
     _join(shards, problems, rounds.found is None, out / "samples.parquet")
     if rounds.found:
         write_atomic(out / "budget.jsonl", "".join(json.dumps(row) + "\n" for row in rounds.by_problem()))
-    return {**facts, "share_stopped": facts["finish_reasons"]["stop"]}
+    num_prompt_tokens = sum(len(request.prompt_ids) for request in rounds.requests)
+    return {**facts, "num_prompt_tokens": num_prompt_tokens, "share_stopped": facts["finish_reasons"]["stop"]}
 
 
 def _examples(inputs: Inputs, config: Config) -> list[prompts.Solved]:

@@ -1,4 +1,4 @@
-"""The tiny base model, from nothing: its tokenizer and a small Llama trained on the tiny corpus."""
+"""A tiny base model, from nothing: its tokenizer and a small Llama trained on the tiny corpus."""
 
 from __future__ import annotations
 
@@ -9,7 +9,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from qrft import cost
+from qrft.files import new_file
 from qrft.problems import tiny_corpus, tiny_math
+from qrft.prompts import load_tokenizer
+from qrft.training import text_loss
 
 if TYPE_CHECKING:
     import torch
@@ -23,6 +27,8 @@ LLAMA_BPE = (
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 TOKENIZER_DOCUMENTS = 8000
+CHECKPOINT = "checkpoint.pt"
+CHECKPOINT_SECONDS = 60.0
 
 
 def make_tokenizer(vocab_size: int, seed: int) -> PreTrainedTokenizerFast:
@@ -108,9 +114,10 @@ def learning_rate_at(progress: float, peak: float, warmup: float) -> float:
 
 
 def pretrain(recipe: PretrainRecipe, out: Path, progress: Callable[[int, int, str], None]) -> dict[str, Any]:
-    """Writes the model (bfloat16 safetensors) and its tokenizer into `out`; returns loss, tokens and seconds.
+    """Writes the model (bfloat16 safetensors) and its tokenizer into `out`; returns losses, tokens, FLOPs and seconds.
 
-    The final loss is the mean over the last 1% of the steps, in nats a token.
+    Goes on from the checkpoint that a killed call left in `out`, to the same model. `final_loss` is the mean over the
+    last 1% of the steps, in nats a token; `held_out` what text_loss.measure finds on tiny_corpus.held_out.
     """
     import torch
 
@@ -119,9 +126,11 @@ def pretrain(recipe: PretrainRecipe, out: Path, progress: Callable[[int, int, st
     optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.95), weight_decay=0.01)
     batches = _batches(tokenizer, recipe)
     num_steps = max(1, recipe.num_tokens // (recipe.batch_size * recipe.context_length))
-    losses: list[float] = []
-    start = time.monotonic()
-    for step in range(num_steps):
+    checkpoints = _Checkpoints(out / CHECKPOINT, recipe, model, optimizer)
+    losses = checkpoints.load()
+    for _ in losses:
+        next(batches)
+    for step in range(len(losses), num_steps):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate_at((step + 1) / num_steps, recipe.learning_rate, recipe.warmup_ratio)
         ids = next(batches)
@@ -132,14 +141,63 @@ def pretrain(recipe: PretrainRecipe, out: Path, progress: Callable[[int, int, st
         optimizer.step()
         losses.append(loss.item())
         progress(step + 1, num_steps, f"loss {losses[-1]:.3f}")
+        checkpoints.save_when_due(losses)
     model.bfloat16().save_pretrained(out)
     tokenizer.save_pretrained(out)
+    checkpoints.path.unlink(missing_ok=True)
     last = losses[-max(1, num_steps // 100) :]
+    num_tokens = num_steps * recipe.batch_size * recipe.context_length
     return {
         "final_loss": sum(last) / len(last),
         "num_steps": num_steps,
-        "num_tokens": num_steps * recipe.batch_size * recipe.context_length,
+        "num_tokens": num_tokens,
         "num_parameters": sum(p.numel() for p in model.parameters()),
         "vocab_size": len(tokenizer),
-        "seconds": time.monotonic() - start,
+        "flops": cost.training_flops(model.config.to_dict(), num_tokens),
+        "seconds": checkpoints.seconds(),
+        "held_out": held_out_loss(out, recipe.context_length),
     }
+
+
+def held_out_loss(folder: Path, context: int) -> dict[str, Any]:
+    """Of the model as it was written."""
+    model, tokenizer = text_loss.load_model(folder), load_tokenizer(folder)
+    return text_loss.measure(model, tokenizer, tiny_corpus.held_out(), context)
+
+
+class _Checkpoints:
+    """One file with all that training goes on from; of the same recipe, or it does not count."""
+
+    def __init__(
+        self, path: Path, recipe: PretrainRecipe, model: LlamaForCausalLM, optimizer: torch.optim.Optimizer
+    ) -> None:
+        self.path, self._recipe, self._model, self._optimizer = path, recipe.model_dump(), model, optimizer
+        self._start = self._saved = time.monotonic()
+
+    def seconds(self) -> float:
+        """That training took, with the calls before this one."""
+        return time.monotonic() - self._start
+
+    def load(self) -> list[float]:
+        """The losses up to the checkpoint: one a step; none without a checkpoint."""
+        import torch
+
+        found = torch.load(self.path) if self.path.exists() else {}
+        if found.get("recipe") != self._recipe:
+            return []
+        self._model.load_state_dict(found["model"])
+        self._optimizer.load_state_dict(found["optimizer"])
+        self._start -= found["seconds"]
+        losses: list[float] = found["losses"]
+        return losses
+
+    def save_when_due(self, losses: list[float]) -> None:
+        import torch
+
+        if time.monotonic() - self._saved < CHECKPOINT_SECONDS:
+            return
+        found = {"recipe": self._recipe, "losses": losses, "seconds": self.seconds()}
+        found |= {"model": self._model.state_dict(), "optimizer": self._optimizer.state_dict()}
+        with new_file(self.path) as path:
+            torch.save(found, path)
+        self._saved = time.monotonic()

@@ -1,0 +1,93 @@
+"""`qrft loss`: the pre-training loss of a model on a text file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from qrft import models, prompts
+from qrft.errors import DataError
+from qrft.files import line_blocks
+from qrft.gguf.weights import read_json
+from qrft.training import text_loss
+
+COMPRESSED = (".gz", ".zst")
+
+
+def run(
+    base: str,
+    path: Path,
+    context: int,
+    stride: int | None,
+    limit: int | None,
+    progress: Callable[[int, int, str], None],
+) -> dict[str, Any]:
+    """limit: take only the first texts. Returns the facts, with the model's fingerprint and the file's."""
+    texts = read_texts(path)
+    first = next(texts, None)  # a wrong file is told of before a model is loaded
+    if first is None:
+        raise DataError(f'{path}: no text in it. Name a text file, or JSONL with a text a line under "text".')
+    folder = models.find(base, is_exported=False)
+    limit_of_model = read_json(folder / "config.json").get("max_position_embeddings", context)
+    text_loss.check_context(limit_of_model, context, stride or 1)
+    tokenizer = prompts.load_tokenizer(folder)
+    progress(0, 1, "loading the model")
+    facts = text_loss.measure(
+        text_loss.load_model(folder),
+        tokenizer,
+        islice(_joined(first, texts), limit),
+        context,
+        stride,
+        lambda num_texts: progress(num_texts, num_texts, f"{num_texts:,} texts"),
+    )
+    return {**facts, "model": models.fingerprint(folder), "text": models.fingerprint(path)}
+
+
+def _joined(first: str, rest: Iterator[str]) -> Iterator[str]:
+    yield first
+    yield from rest
+
+
+def read_texts(path: Path) -> Iterator[str]:
+    """The "text" of each line of a .jsonl file, or all of another file as one text; .gz and .zst are unpacked.
+
+    Raises DataError, with the file and the line, for what can't be read.
+    """
+    stem = path.with_suffix("") if path.suffix in COMPRESSED else path
+    if stem.suffix in (".jsonl", ".json"):
+        yield from _jsonl(path)
+    elif data := b"".join(block for block, _ in line_blocks(path)):
+        yield _decoded(data, str(path))
+
+
+def _jsonl(path: Path) -> Iterator[str]:
+    number = 0
+    for block, _ in line_blocks(path):
+        for line in block.removesuffix(b"\n").split(b"\n"):
+            number += 1
+            if line.strip():
+                yield _text(line, f"{path}:{number}")
+
+
+def _text(line: bytes, place: str) -> str:
+    try:
+        row = json.loads(_decoded(line, place))
+    except (ValueError, RecursionError) as error:
+        raise DataError(f'{place}: not JSON ({error}). Expected one object a line: {{"text": ...}}.') from None
+    text = row.get("text") if isinstance(row, dict) else None
+    if not isinstance(text, str):
+        found = f"the keys {', '.join(row) or '(none)'}" if isinstance(row, dict) else f"a {type(row).__name__}"
+        raise DataError(f'{place}: found {found[:80]}, expected a text under "text". Correct or remove the line.')
+    return text
+
+
+def _decoded(data: bytes, place: str) -> str:
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{place}: byte 0x{data[error.start]:02x} at {error.start} is not UTF-8. Save it as UTF-8."
+        ) from None

@@ -1,0 +1,201 @@
+"""What a stage cost: floating-point operations by the paper's formulas, processor and GPU time, tokens, and energy
+where the machine has meters that may be read. What is not known is absent, never guessed."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import resource
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+RAPL = Path("/sys/class/powercap")
+Facts = dict[str, float]  # cpu_seconds, gpu_seconds, num_tokens, flops, cpu_joules, gpu_joules: those that are known
+
+READ_EVERY = 60.0  # seconds; RAPL's counters begin again at 0 after some ten minutes of full load
+
+# ------------------------------------------------------------------------------------------------------- FLOPs ----
+
+
+def matrices(config: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
+    """The linear layers of one block as (inputs, outputs), from a config.json of a Llama, Mistral or Qwen."""
+    hidden, heads, inner = (config[key] for key in ("hidden_size", "num_attention_heads", "intermediate_size"))
+    head_dim = config.get("head_dim") or hidden // heads
+    queries, keys = heads * head_dim, (config.get("num_key_value_heads") or heads) * head_dim
+    return {
+        "q_proj": (hidden, queries),
+        "k_proj": (hidden, keys),
+        "v_proj": (hidden, keys),
+        "o_proj": (queries, hidden),
+        "gate_proj": (hidden, inner),
+        "up_proj": (hidden, inner),
+        "down_proj": (inner, hidden),
+    }
+
+
+def num_parameters(config: Mapping[str, Any]) -> int:
+    """N of the formulas: the matrices of all blocks, without embeddings and head."""
+    return int(config["num_hidden_layers"]) * sum(rows * columns for rows, columns in matrices(config).values())
+
+
+def training_flops(config: Mapping[str, Any], num_tokens: float, adapter: int | None = None) -> float:
+    """6 N a token (Yuan et al. 2023; Kaplan et al. 2020): 2 N forward, 2 N for the gradients of the activations, 2 N
+    for those of the weights.
+
+    adapter: the parameters of one. Its base is frozen and has no gradients of weights: 4 N, and 6 times the adapter.
+    """
+    size = num_parameters(config)
+    return num_tokens * (6.0 * size if adapter is None else 4.0 * size + 6.0 * adapter)
+
+
+def forward_flops(config: Mapping[str, Any], num_tokens: float, n_ctx: float) -> float:
+    """2 N + 2 n_layer n_ctx d a token, as the paper counts inference."""
+    attention: float = 2.0 * config["num_hidden_layers"] * n_ctx * config["hidden_size"]
+    return num_tokens * (2.0 * num_parameters(config) + attention)
+
+
+def of_stage(stage: str, config: Mapping[str, Any], inputs: Mapping[str, Path], report: Mapping[str, Any]) -> Facts:
+    """Tokens and FLOPs of a training or a sampling, from its settings and what it reported; nothing of other stages."""
+    needed = {"train": {"num_tokens", "num_trained"}, "sample": {"num_tokens", "num_samples", "num_problems"}}
+    if stage not in needed or not needed[stage] <= report.keys() or "model" not in inputs:
+        return {}
+    num_tokens, model = report["num_tokens"], json.loads((inputs["model"] / "config.json").read_text(encoding="utf-8"))
+    if stage == "train":
+        adapter = None if config.get("adapter") == "none" else report["num_trained"]
+        return {"num_tokens": num_tokens, "flops": training_flops(model, num_tokens, adapter)}
+    num_samples, num_prompts = max(1, report["num_samples"]), max(1, report["num_problems"])
+    num_prompt_tokens = report.get("num_prompt_tokens", 0)  # a prompt is decoded once for all its samples
+    n_ctx = num_prompt_tokens / num_prompts + num_tokens / num_samples
+    return {"num_tokens": num_tokens, "flops": forward_flops(model, num_prompt_tokens + num_tokens, n_ctx)}
+
+
+def total(costs: Mapping[str, Facts]) -> Facts:
+    """The sums of what the steps have."""
+    names = list(dict.fromkeys(name for cost in costs.values() for name in cost))
+    return {name: sum(cost.get(name, 0) for cost in costs.values()) for name in names}
+
+
+# ----------------------------------------------------------------------------------------------- time and energy ----
+
+
+class Meter:
+    """Measures what runs inside it: `with Meter() as meter: ...`, then `meter.facts`.
+
+    cpu_seconds: of this process and of its children that ended; gpu_seconds: the whole time, if torch had memory on a
+    GPU; cpu_joules, gpu_joules: what the meters of the whole machine showed, other work on it included.
+    """
+
+    def __init__(self, rapl: Path = RAPL) -> None:
+        self.seconds = 0.0
+        self.facts: Facts = {}
+        self._energy = [_Counted("cpu_joules", *package) for package in rapl_packages(rapl)]
+        if gpu_joules() is not None:
+            self._energy.append(_Counted("gpu_joules", gpu_joules, None))
+        self._ended = threading.Event()
+        self._reader = threading.Thread(target=self._read_energy, daemon=True)
+
+    def __enter__(self) -> Meter:
+        self._start, self._cpu, self._gpu = time.monotonic(), _cpu_seconds(), _gpu_memory(reset=True)
+        self._reader.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.seconds = time.monotonic() - self._start
+        self._ended.set()
+        self._reader.join()
+        self.facts["cpu_seconds"] = _cpu_seconds() - self._cpu
+        if _gpu_memory() > self._gpu:
+            self.facts["gpu_seconds"] = self.seconds
+        for name in {counted.name for counted in self._energy}:
+            joules = [counted.joules for counted in self._energy if counted.name == name]
+            if None not in joules:
+                self.facts[name] = sum(filter(None, joules))
+
+    def _read_energy(self) -> None:
+        while self._energy and not self._ended.wait(READ_EVERY):
+            for counted in self._energy:
+                counted.read()
+        for counted in self._energy:
+            counted.read()
+
+
+class _Counted:
+    """Adds up what a counter rises by. `span`: where it begins again at 0."""
+
+    def __init__(self, name: str, counter: Callable[[], float | None], span: float | None) -> None:
+        self.name, self._counter, self._span = name, counter, span
+        self._last = counter()
+        self.joules: float | None = 0.0
+
+    def read(self) -> None:
+        now = self._counter()
+        if now is None or self._last is None or self.joules is None or (now < self._last and self._span is None):
+            self.joules = None  # a meter that fails in between has no sum
+            return
+        self.joules += now - self._last + (self._span or 0.0 if now < self._last else 0.0)
+        self._last = now
+
+
+def _cpu_seconds() -> float:
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + children.ru_utime + children.ru_stime
+
+
+def _gpu_memory(reset: bool = False) -> int:
+    """The most bytes that torch held on the GPU, since it was last asked to reset; 0 where torch uses none."""
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_initialized():
+        return 0
+    if reset:
+        torch.cuda.reset_peak_memory_stats()
+    return int(torch.cuda.max_memory_allocated())
+
+
+def rapl_packages(root: Path) -> list[tuple[Callable[[], float | None], float]]:
+    """Of each processor package (Linux, Intel and AMD): a reader of its joules, and where they begin again.
+
+    Empty when one of them can't be read: on most systems root alone may.
+    """
+    found = []
+    for folder in sorted(root.glob("intel-rapl:*")):
+        try:
+            if (folder / "name").read_text().startswith("package"):
+                span = int((folder / "max_energy_range_uj").read_text()) / 1e6
+                int((folder / "energy_uj").read_text())
+                found.append((_reader(folder / "energy_uj"), span))
+        except (OSError, ValueError):
+            return []
+    return found
+
+
+def _reader(path: Path) -> Callable[[], float | None]:
+    def read() -> float | None:
+        try:
+            return int(path.read_text()) / 1e6
+        except (OSError, ValueError):
+            return None
+
+    return read
+
+
+def gpu_joules() -> float | None:
+    """Of all GPUs of the machine since their driver was loaded, by NVML (Volta and later); None where it is silent."""
+    try:
+        nvml = ctypes.CDLL("libnvidia-ml.so.1")
+    except OSError:
+        return None
+    count, joules = ctypes.c_uint(), 0.0
+    if nvml.nvmlInit_v2() or nvml.nvmlDeviceGetCount_v2(ctypes.byref(count)) or not count.value:
+        return None
+    for index in range(count.value):
+        device, millijoules = ctypes.c_void_p(), ctypes.c_ulonglong()
+        if nvml.nvmlDeviceGetHandleByIndex_v2(index, ctypes.byref(device)):
+            return None
+        if nvml.nvmlDeviceGetTotalEnergyConsumption(device, ctypes.byref(millijoules)):
+            return None
+        joules += millijoules.value / 1000
+    return joules

@@ -1,0 +1,55 @@
+"""recipes/paper: the paper's runs load, keep its settings and carry its figures."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from qrft.recipe import load
+
+FOLDER = Path(__file__).parents[1] / "recipes" / "paper"
+RECIPES = sorted(FOLDER.glob("*.yaml"))
+SFT = {"llama-7b": 35.9, "llama2-7b": 41.6, "llama-13b": 43.0, "llama2-13b": 50.0, "llama-33b": 54.6}
+RFT = {
+    "llama-7b": {"k100": 41.7, "u13b": 49.3, "u33b": 49.1},
+    "llama2-7b": {"k100": 47.5, "u13b": 50.3, "u33b": 51.2},
+}
+FULL = ["train.adapter=none", "train.quantization=none", "train.learning_rate=2e-5", "train.vram=null"]
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.name)
+def test_settings_are_the_papers(path: Path) -> None:
+    recipe = load(path)
+    train = recipe.train
+    assert train.micro_batch_size * train.gradient_accumulation_steps == 128
+    assert (train.num_epochs, train.sequence_len, train.warmup_ratio, train.weight_decay) == (3, 512, 0.03, 0)
+    assert (recipe.prompt, recipe.sample.temperature, recipe.evaluate.max_new_tokens) == ("alpaca", 0.7, 256)
+    if recipe.rounds:
+        assert recipe.grade.mode == "paper" and recipe.sample.top_k == 50
+        assert max(variant.recipe.sample.num_samples for variant in recipe.variants()) == 100
+    assert load(path, FULL).train.learning_rate == 2e-5
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in RECIPES if path.name.startswith("llama")], ids=lambda path: path.name
+)
+def test_each_carries_its_figure(path: Path) -> None:
+    match = re.fullmatch(r"(llama2?-7b)-(?:rft-)?(\w+)", path.stem)
+    assert match
+    name, kind = match.groups()
+    models = load(path).by_model()
+    figures = (models.get(name) or models[""]).paper
+    assert figures.sft == SFT[name] and figures.rft == RFT[name].get(kind)
+    assert all(model.paper.sft == SFT[other] for other, model in models.items() if other)
+
+
+def test_sweeps_carry_a_figure_for_every_run_and_model() -> None:
+    for name, figure, counts in (("data-fraction", "sft", 6), ("num-samples", "rft", 7)):
+        variants = load(FOLDER / f"{name}.yaml").variants()
+        assert len(variants) == counts
+        found = [getattr(m.paper, figure) for variant in variants for m in variant.recipe.by_model().values()]
+        assert len(found) == 4 * counts and None not in found
+    last = load(FOLDER / "num-samples.yaml").variants()[-1].recipe.by_model()
+    assert last["llama2-7b"].paper.rft == RFT["llama2-7b"]["k100"] and last["llama2-7b"].paper.sft == SFT["llama2-7b"]
