@@ -65,7 +65,7 @@ def pass_at_k(num_correct: Ints, num_samples: Ints, k: int) -> Floats:
     Unbiased, and exact: whole numbers until the one division. num_samples: at least k each.
     """
     pairs, place = np.unique(np.stack([num_correct, num_samples]), axis=1, return_inverse=True)
-    known = [1 - math.comb(n - c, k) / math.comb(n, k) for c, n in pairs.T.tolist()]
+    known = [(math.comb(n, k) - math.comb(n - c, k)) / math.comb(n, k) for c, n in pairs.T.tolist()]
     return np.array(known, np.float64)[place.reshape(-1)]
 
 
@@ -79,6 +79,8 @@ def majority_at_k(
     The exact expectation over all choices of k. Where that would take more than `most` steps: the mean over
     NUM_VOTES random choices in all (at least 25 a problem).
     """
+    if k == 1:
+        return num_correct / num_samples
     ends = np.cumsum(num_others)
     tallies = [
         (c, n, tuple(sorted(others[end - size : end].tolist())))

@@ -77,6 +77,13 @@ def test_pass_at_k_against_brute_force(k: int) -> None:
     assert pass_at_k(correct, np.full(7, 6), k) == pytest.approx(expected)
 
 
+def test_one_sample_wins_its_vote_as_often_as_it_passes() -> None:
+    """To the last bit, so that a report can't show two roundings of one number."""
+    correct, samples = np.arange(31), np.full(31, 30)
+    none = np.zeros(31, int)
+    assert (majority_at_k(correct, none[:0], none, samples, 1) == pass_at_k(correct, samples, 1)).all()
+
+
 def test_pass_at_k_of_many_samples() -> None:
     assert pass_at_k(np.array([1]), np.array([100_000]), 50_000) == pytest.approx([0.5])
 
