@@ -108,8 +108,8 @@ class Lane:
     def report(self, variant: str, steps: Sequence[Step], evaluation: Step, recipe: Recipe) -> None:
         """Of all that this model's evaluation stands on, under the names of a run of its own."""
         own = self.named("")
+        inputs: dict[str, Step | Source] = {"model": self.base}
         others = beneath(evaluation) - {step.digest for step in steps if step.name.startswith(own)}
-        inputs = {}
         for step in steps:
             if step.name.startswith(own):
                 inputs[step.name.removeprefix(own)] = step

@@ -21,6 +21,7 @@ from qrft import cost, store
 from qrft.answering import problem_set
 from qrft.lane import Lane, choose
 from qrft.recipe import HOW_IT_GOES, Recipe, dump
+from qrft.report.sweep import can_draw_png
 from qrft.steps import STAGES, Source, Step
 from qrft.store import Store
 
@@ -44,8 +45,10 @@ def plan(recipe: Recipe, models: Path | Mapping[str, Path]) -> list[Step]:
             if step.stage == "report":
                 model = step.name.rpartition("/")[0] or one.recipe.base_model
                 reports[f"{len(rows)}"] = step
-                rows.append({"variant": one.name, "model": model, "settings": one.settings})
-    return [*steps, Step("sweep", "sweep", {"rows": rows}, dict(reports))]
+                page = "/".join(filter(None, [one.name, f"{step.name}.html"]))
+                rows.append({"variant": one.name, "model": model, "settings": one.settings, "report": page})
+    config = {"name": recipe.name, "study": recipe.study, "png": can_draw_png(), "rows": rows}
+    return [*steps, Step("sweep", "sweep", config, dict(reports))]
 
 
 def plan_run(
@@ -121,7 +124,8 @@ def execute(steps: list[Step], root: Store, run_dir: Path, recipe: Recipe, watch
             done[step.digest] = root.path(step.stage, step.digest)
             store.link(done[step.digest], run_dir / step.name)
             for name in getattr(STAGES[step.stage], "OUTPUTS", ()):
-                store.link(done[step.digest] / name, (run_dir / step.name).parent / name)
+                if (done[step.digest] / name).exists():  # study.md is a study's alone
+                    store.link(done[step.digest] / name, (run_dir / step.name).parent / name)
     return {step.name: done[step.digest] for step in steps}
 
 

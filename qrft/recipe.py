@@ -443,6 +443,10 @@ class Training(Train):
     seed: Seed = Field(default=0, description="Training order and initialisation.")
 
 
+# The keys of qrft.studies.claims.STUDIES.
+Study = Literal["data-fraction", "num-samples", "gain", "pooling", "pretraining-loss", "selection", "budget", "rounds"]
+
+
 class Recipe(Section):
     """A run of supervised and rejection-sampling fine-tuning: `qrft run`."""
 
@@ -477,6 +481,7 @@ class Recipe(Section):
     evaluate: Evaluate = Field(default_factory=Evaluate, description="What is measured on the test problems.")
     num_threads: Count | None = Field(default=None, description="Processor threads; null takes all cores.")
     paper: Paper = Field(default_factory=Paper, description="Published figures to compare with, in percent.")
+    study: Study | None = Field(default=None, description="The findings that the sweep is held against: study.md.")
     sweep: dict[str, Annotated[tuple[Any, ...], Field(strict=False, min_length=1)]] = Field(
         default_factory=dict, description="Keys with lists of values: a run for every combination of them."
     )

@@ -213,3 +213,68 @@ def compare(first: Floats, second: Floats, seed: int = 0) -> dict[str, float | N
     if np.isin([first, second], (0, 1)).all():
         p_value = mcnemar(first.astype(bool).tolist(), second.astype(bool).tolist())
     return {"difference": float((second - first).mean()), "low": low, "high": high, "p_value": p_value}
+
+
+# ---------------------------------------------------------------------------------------------- several runs, and fits
+
+
+class Line(NamedTuple):
+    """A least-squares line; low and high bound the slope, both infinite where two points leave no residual."""
+
+    slope: float
+    intercept: float
+    r2: float
+    low: float
+    high: float
+
+
+@lru_cache
+def student_t(df: int) -> float:
+    """The 97.5% quantile of Student's t, by bisection of the closed form of its distribution.
+
+    Abramowitz and Stegun 1964, 26.7.3 and 26.7.4: sums of powers of the cosine of atan(t / sqrt(df)). df: from 1 on.
+    """
+    low, high = 0.0, 13.0  # df = 1 has 12.7
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if _within(middle, df) < 0.95 else (low, middle)
+    return low
+
+
+def _within(t: float, df: int) -> float:
+    """The chance that |T| < t."""
+    angle = math.atan(t / math.sqrt(df))
+    is_odd, square = df % 2, math.cos(angle) ** 2
+    term = math.cos(angle) if is_odd else 1.0
+    total = 0.0
+    for j in range(df // 2):
+        total += term
+        term *= square * (2 * j + 1 + is_odd) / (2 * j + 2 + is_odd)
+    return 2 / math.pi * (angle + math.sin(angle) * total) if is_odd else math.sin(angle) * total
+
+
+def mean_interval(values: Sequence[float]) -> tuple[float, float]:
+    """Student's 95% interval of the mean of independent values, such as one a seed; infinite of fewer than two."""
+    if len(values) < 2:
+        return -math.inf, math.inf
+    center, spread = float(np.mean(values)), float(np.std(values, ddof=1))
+    half = student_t(len(values) - 1) * spread / math.sqrt(len(values))
+    return center - half, center + half
+
+
+def line_fit(xs: Sequence[float], ys: Sequence[float]) -> Line | None:
+    """Least squares of y on x with R² and Student's 95% interval of the slope; None where x has fewer than two values.
+
+    R² is 1 where y is constant: the line holds all there is to explain.
+    """
+    x, y = np.asarray(xs, np.float64), np.asarray(ys, np.float64)
+    spread = float(((x - x.mean()) ** 2).sum()) if len(x) else 0.0
+    if len(set(x.tolist())) < 2 or not spread:
+        return None
+    slope = float(((x - x.mean()) * (y - y.mean())).sum()) / spread
+    intercept = float(y.mean()) - slope * float(x.mean())
+    left, whole = float(((y - intercept - slope * x) ** 2).sum()), float(((y - y.mean()) ** 2).sum())
+    half = math.inf
+    if len(x) > 2:
+        half = student_t(len(x) - 2) * math.sqrt(left / (len(x) - 2) / spread)
+    return Line(slope, intercept, 1 - left / whole if whole else 1.0, slope - half, slope + half)

@@ -16,7 +16,7 @@ from qrft.yaml_lines import KeyPath, dotted
 MAX_RUNS = 5000
 MAX_NAME = 150  # characters of a run's folder; file systems take 255 bytes
 # What no result depends on, or what makes another sweep of it.
-FIXED = ("name", "sweep", "paper", "num_threads", "train.checkpoint_minutes", "train.report_to")
+FIXED = ("name", "sweep", "study", "paper", "num_threads", "train.checkpoint_minutes", "train.report_to")
 SAMPLES, FIRST = "sample.num_samples", "curate.first_samples"
 
 Values = dict[str, Any]

@@ -25,7 +25,7 @@ LAYERS = [
         "models",
         "machine",
     },
-    {"problems", "samples", "sampling", "training", "gguf", "stats", "votes", "report"},
+    {"problems", "samples", "sampling", "training", "gguf", "stats", "votes", "report", "studies"},
     {"stages", "commands"},
     {"steps", "answering", "lane", "pipeline"},
     {"planning"},

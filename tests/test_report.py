@@ -26,7 +26,7 @@ from qrft.problems import draw
 from qrft.problems.tiny_math import Story, stories, write_solution
 from qrft.recipe import load
 from qrft.report import browser, build, charts, explain, measures, svg, words
-from qrft.schema import PROBLEMS, SAMPLES, TRAINING
+from qrft.schema import EVALUATION, PROBLEMS, SAMPLES, TRAINING
 from qrft.stages.evaluate import evaluate
 
 TINY = Path(__file__).parents[1] / "recipes" / "tiny.yaml"
@@ -104,6 +104,7 @@ class Made:
             "round-1/samples",
         ]
         self.inputs = {name: self.inputs[name] for name in dict.fromkeys([*order, *self.inputs])}
+        self.inputs["model"] = BUILTIN["tiny-base"]
         self.config = {
             "name": "trial-run",
             "recipe": {"name": "trial-run", "seed": 0, "sample": {"num_samples": num_samples}},
@@ -189,9 +190,14 @@ class Made:
         labels = {"problems": "tiny-math/test", "few_shot": 0, "measure": "greedy"}
         score = {"value": 0.5, "low": 0.4, "high": 0.6}
         measures = [{"model": model, **labels, **score} for model in correct] + self.measures
-        (self.artifact("evaluation") / "evaluation.json").write_text(
-            json.dumps({**evaluate(correct), "measures": measures})
-        )
+        out = self.artifact("evaluation")
+        (out / "evaluation.json").write_text(json.dumps({**evaluate(correct), "measures": measures}))
+        rows = [
+            {**problem, "model": model, **labels, "value": value}
+            for model, values in correct.items()
+            for problem, value in zip(self.test.select(["problem_id", "question"]).to_pylist(), values, strict=True)
+        ]
+        pq.write_table(pa.Table.from_pylist(rows, EVALUATION), out / "evaluation.parquet")
 
     def summary(self) -> dict[str, Any]:
         return build.summary(self.inputs, self.config["name"])
@@ -244,17 +250,17 @@ def test_summary_counts_what_the_tables_hold(made: Made) -> None:
     assert summary["num_kept"] == verdicts.count("kept") > 0
     assert summary["paths_per_problem"] == summary["num_kept"] / 40
     assert summary["num_solved"] == len(solved)
-    assert summary["gain"] == summary["rft"]["accuracy"] - summary["sft"]["accuracy"]
+    assert summary["gain"] == pytest.approx(summary["rft"]["accuracy"] - summary["sft"]["accuracy"])
     assert summary["parity"] == pytest.approx(3e-5)
     assert summary["parity_kl"] == pytest.approx(3e-6) and summary["parity_top1"] == pytest.approx(0.98)
-    assert list(summary["seconds"]) == list(made.inputs)
+    assert summary["seconds"].keys() == made.inputs.keys() - {"model"}
     assert json.loads(json.dumps(summary)) == summary
     assert any(f"RFT added {summary['num_kept']} distinct correct paths" in line for line in summary["explained"])
 
 
 def test_costs_are_summed_and_shown(made: Made) -> None:
     summary = made.summary()
-    num_others = len(made.inputs) - 3  # two trainings and a sampling
+    num_others = len(made.inputs) - 4  # two trainings, a sampling, and the base, which is no step
     assert summary["cost"]["steps"]["sft/train"] == TRAINED
     assert summary["cost"]["total"] == {
         "num_tokens": 9192,
@@ -295,7 +301,7 @@ def test_all_that_was_measured_is_a_table(tmp_path: Path, made: Made) -> None:
 def test_without_greedy_answers_the_gain_has_an_interval_and_no_p(tmp_path: Path) -> None:
     made = Made(tmp_path, 3, 20, 2, solve)
     sft, rft = np.linspace(0, 0.5, 20), np.linspace(0.2, 0.8, 20)
-    found = {**evaluate({"base": sft * 0, "sft": sft, "rft": rft}), "measures": []}
+    found = {**evaluate({"base": sft * 0, "sft": sft, "rft": rft}), "measures": made.summary()["measures"]}
     (made.inputs["evaluation"] / "evaluation.json").write_text(json.dumps(found))
     for name in [name for name in made.inputs if "/test-" in name]:
         del made.inputs[name]

@@ -16,7 +16,7 @@ import yaml
 from markupsafe import Markup
 
 from qrft import core, cost
-from qrft.report import browser, charts, words
+from qrft.report import browser, charts, profile, words
 from qrft.report.explain import sentences
 from qrft.report.measures import Run, distinct_curve, tally
 
@@ -42,6 +42,8 @@ def summary(inputs: Mapping[str, Path], name: str, paper: Mapping[str, Any] | No
         },
         "paper": {key: value for key, value in (paper or {}).items() if value is not None and key != "cells"},
         "measures": evaluation["measures"],
+        "by_steps": profile.by_steps(run),
+        "base_model": profile.base_model(inputs["model"]),
         "seconds": {step: manifest["seconds"] for step, manifest in run.manifests.items()},
         "cost": {"steps": run.costs, "total": cost.total(run.costs)},
         "parity": parity(run, "max_logit_difference", max),
@@ -54,7 +56,7 @@ def summary(inputs: Mapping[str, Path], name: str, paper: Mapping[str, Any] | No
 def rft_facts(run: Run) -> dict[str, Any]:
     gain = run.evaluation["gain"]
     facts = {"gain": gain["difference"], "gain_low": gain["low"], "gain_high": gain["high"]}
-    return {**facts, "p_value": run.evaluation["p_value"], **sample_counts(run)}
+    return {**facts, "p_value": run.evaluation["p_value"], **sample_counts(run), **profile.paths(run)}
 
 
 def sample_counts(run: Run) -> dict[str, Any]:
@@ -80,6 +82,7 @@ def sample_counts(run: Run) -> dict[str, Any]:
         "num_unusable_gold": count(pc.invert(pc.is_in(gold_statuses, value_set=usable))),
         "dedup": run.dedup,
         "rounds": run.rounds,
+        "overlap": profile.overlap(run),
     }
 
 

@@ -35,7 +35,10 @@ MAX_CURVE_POINTS = 100
 
 @dataclass(frozen=True)
 class Run:
-    """The artifacts of a run by step name. The completions, which are large, are read by who shows them."""
+    """The artifacts of a run by step name, and as `model` the base's folder.
+
+    The completions, which are large, are read by who shows them.
+    """
 
     inputs: Mapping[str, Path]
 
@@ -44,7 +47,7 @@ class Run:
 
     @cached_property
     def manifests(self) -> dict[str, dict[str, Any]]:
-        return {name: store.manifest(path) for name, path in self.inputs.items()}
+        return {name: store.manifest(path) for name, path in self.inputs.items() if name != "model"}
 
     @property
     def costs(self) -> dict[str, cost.Facts]:
@@ -93,7 +96,7 @@ class Run:
 
     @cached_property
     def _counted(self) -> tuple[pa.Table, pa.Table]:
-        return self.sampled(["problem_id", "finish_reason", "num_tokens"])
+        return self.sampled(["problem_id", "model", "finish_reason", "num_tokens"])
 
     @property
     def samples(self) -> pa.Table:
@@ -110,8 +113,7 @@ class Run:
     @cached_property
     def _grading(self) -> Mapping[str, Any]:
         """By which everything in the run was graded."""
-        config: Mapping[str, Any] = self.manifests["sft/test-graded"]["config"]
-        return config
+        return next(manifest["config"] for name, manifest in self.manifests.items() if name.endswith("graded"))
 
     @cached_property
     def rules(self) -> core.Rules:

@@ -9,7 +9,7 @@ from qrft.report import build
 from qrft.stages import Config, Inputs, Progress, Report
 from qrft.store import write_atomic
 
-VERSION = 1
+VERSION = 2
 OUTPUTS = ("report.html", "summary.json")
 
 

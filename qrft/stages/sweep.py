@@ -1,19 +1,23 @@
-"""The table of a sweep, from the summaries of its runs: a row for every run and model."""
+"""The table of a sweep, from the summaries of its runs: a row for every run and model; its report, and its study."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from qrft import cost, studies
+from qrft.report import figures, sweep
 from qrft.stages import Config, Inputs, Progress, Report
 from qrft.store import write_atomic
 
-VERSION = 1
-OUTPUTS = ("sweep.jsonl", "sweep.csv")
+VERSION = 2
+OUTPUTS = ("sweep.jsonl", "sweep.csv", "report.html", "report.md", "plots", "study.md")
+
+Row = dict[str, Any]
 
 
 def run(inputs: Inputs, out: Path, config: Config, progress: Progress) -> Report:
@@ -25,14 +29,42 @@ def run(inputs: Inputs, out: Path, config: Config, progress: Progress) -> Report
         rows.append({"variant": entry["variant"], "model": entry["model"], **settings, **columns(summary)})
     write_atomic(out / "sweep.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
     write_atomic(out / "sweep.csv", as_csv(rows))
+    summaries = [json.loads((inputs[str(place)] / "summary.json").read_bytes()) for place in range(len(rows))]
+    whole = [{**row, **lists(summary), "report": entry.get("report", "")}
+             for row, summary, entry in zip(rows, summaries, config["rows"], strict=True)]  # fmt: skip
+    write_report(out, config, whole)
     progress(len(rows), len(rows), "")
     return {"num_rows": len(rows)}
 
 
-def columns(summary: Mapping[str, Any]) -> dict[str, Any]:
+def write_report(out: Path, config: Config, rows: Sequence[Row]) -> None:
+    """report.html, report.md, plots/, and study.md where the recipe is a study."""
+    findings = studies.findings(config["study"], rows) if config.get("study") else []
+    drawn = figures.figures(rows)
+    told = [finding.told() for finding in findings]
+    write_atomic(out / "report.html", sweep.html(config["name"], rows, drawn, told))
+    write_atomic(out / "report.md", sweep.text(config["name"], rows, drawn, told))
+    (out / "plots").mkdir()
+    for figure in drawn:
+        if figure.svg.startswith("<svg"):
+            alone = sweep.picture_file(figure.svg)
+            write_atomic(out / "plots" / f"{figure.name}.svg", alone)
+            if config.get("png"):
+                write_atomic(out / "plots" / f"{figure.name}.png", sweep.png(alone))
+    if config.get("study"):
+        write_atomic(out / "study.md", studies.text(config["study"], findings, rows))
+
+
+def columns(summary: Mapping[str, Any]) -> Row:
     """What a summary says in numbers and words, flat: `sft.accuracy`; and the seconds of all its steps."""
-    flat = dict(_flat("", {key: value for key, value in summary.items() if key not in ("name", "seconds")}))
-    return {**flat, "seconds": sum(summary["seconds"].values())}
+    left_out = ("name", "seconds", "cost")
+    flat = dict(_flat("", {key: value for key, value in summary.items() if key not in left_out}))
+    return {**flat, **_measures(summary), **_costs(summary), "seconds": sum(summary["seconds"].values())}
+
+
+def lists(summary: Mapping[str, Any]) -> Row:
+    """What the report draws beside the columns."""
+    return {key: value for key, value in summary.items() if isinstance(value, list)}
 
 
 def _flat(prefix: str, values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -43,7 +75,34 @@ def _flat(prefix: str, values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             yield f"{prefix}{key}", value
 
 
-def as_csv(rows: list[dict[str, Any]]) -> str:
+def _measures(summary: Mapping[str, Any]) -> Row:
+    """`rft.pass@10`, `base.8-shot.greedy`, `sft.svamp/test.maj@5`, each with `.low` and `.high`; `icl.accuracy`, the
+    base's with the most examples, of the measure of the headline."""
+    found: Row = {}
+    measures = summary.get("measures", [])
+    for entry in measures:
+        shots = f"{entry['few_shot']}-shot" if entry["few_shot"] else ""
+        problems = entry["problems"] if entry["problems"] != measures[0]["problems"] else ""
+        name = ".".join(filter(None, [entry["model"], shots, problems, entry["measure"]]))
+        found |= {name: entry["value"], f"{name}.low": entry["low"], f"{name}.high": entry["high"]}
+    first = [e for e in measures if all(e[key] == measures[0][key] for key in ("problems", "measure", "model"))]
+    if most := max((e for e in first if e["few_shot"]), key=lambda e: int(e["few_shot"]), default=None):
+        found |= {"icl.few_shot": most["few_shot"], "icl.accuracy": most["value"]}
+        found |= {"icl.low": most["low"], "icl.high": most["high"]}
+    return found
+
+
+def _costs(summary: Mapping[str, Any]) -> Row:
+    """`cost.flops`, ... of all steps; `cost.sft.`, `cost.rft.`, ... of what each model rests on."""
+    steps = summary.get("cost", {}).get("steps", {})
+    made = {name: facts for name, facts in steps.items() if not name.endswith("-samples")}  # of test answers
+    parts = {"cost": steps, "cost.sft": {"sft/train": steps.get("sft/train", {})}}
+    if "rft" in summary:
+        parts["cost.rft"] = made
+    return {f"{name}.{unit}": value for name, part in parts.items() for unit, value in cost.total(part).items()}
+
+
+def as_csv(rows: Sequence[Row]) -> str:
     """With a head line; a row without a column, or with null there, has an empty field."""
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n")

@@ -1,0 +1,281 @@
+"""The plots of a sweep's report, each from the rows of its table; a plot without two points is left out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from markupsafe import Markup
+
+from qrft.report import plane
+from qrft.report.cells import Point, Points, Row, fraction, points
+from qrft.report.plane import Axis, Mark, Series, Straight
+from qrft.report.upset import upset
+from qrft.stats import Line, line_fit
+
+Words = Callable[[float], str]
+
+
+class Figure(NamedTuple):
+    name: str  # of its file
+    title: str
+    caption: str
+    notes: list[str]  # what the fits found
+    svg: Markup
+
+
+class Curves(NamedTuple):
+    """One kind of points in a plot."""
+
+    prefix: str  # of the series' names
+    found: Points
+
+
+def figures(rows: Sequence[Row]) -> list[Figure]:
+    """In the order of the report."""
+    shares = next((key for row in rows for key in row if key.endswith("train_fraction")), "")
+    found = [
+        *(_over_fraction(rows, shares, stage) for stage in ("sft", "rft")),
+        _plot(
+            "accuracy-k", "RFT accuracy over k", "Samples a problem that RFT's paths were chosen from.",
+            [_of(rows, "rft", "samples_per_problem")], "samples a problem, k", ACCURACY, is_log=True,
+        ),
+        _plot(
+            "accuracy-paths", "RFT accuracy over distinct paths", 
+            "Different right paths a problem, the gold one counted.",
+            [_of(rows, "rft", "distinct_paths")], "distinct paths a problem", ACCURACY, fit="each", unit="a path",
+        ),
+        _plot(
+            "gain-sft", "RFT's gain over SFT's accuracy", "Does a strong base gain less than a weak one?",
+            [Curves("", points(rows, "sft.accuracy", "gain"))], "accuracy after SFT, %", "gain, points",
+            x_scale=100, fit="all", unit="a point of SFT", is_joined=False,
+        ),
+        _over_base(rows, "loss", "pre-training loss", "base_model.loss", "loss on held-out text, nats a token", False),
+        _over_base(rows, "size", "parameters", "base_model.num_parameters", "parameters without embeddings", True),
+        _plot(
+            "paths-k", "Distinct paths over k", "Expected number in k samples of a problem, the gold one counted.",
+            [Curves("", points(_curves(rows), "k", "value", ["k"]))], "samples a problem, k",
+            "distinct paths a problem", is_log=True, y_scale=1,
+        ),
+        _overlap(rows),
+        _plot(
+            "accuracy-cost", "Accuracy over cost",
+            "FLOPs of all that a model rests on: its trainings and, for RFT, what was sampled for it.",
+            [_of(rows, stage, f"cost.{stage}.flops", stage.upper()) for stage in ("sft", "rft")], "FLOPs", ACCURACY,
+            is_log=True, is_joined=False,
+        ),
+        _plot(
+            "pass-k", "pass@k before and after RFT",
+            "One of k samples is right. Where RFT is above SFT at small k and below at large, diversity was lost.",
+            [Curves(s.upper(), points(_passes(rows, s), "k", "value", ["k"])) for s in ("sft", "rft")],
+            "k", "pass@k, %", is_log=True,
+        ),
+        _plot(
+            "accuracy-steps", "Accuracy by number of steps",
+            "Test problems by the equations of their gold solution; the last point takes all longer ones.",
+            [Curves(s.upper(), points(_steps(rows, s), "steps", "value", ["steps"])) for s in ("sft", "rft")],
+            "steps", ACCURACY, x_ticks="own",
+        ),
+    ]  # fmt: skip
+    return [figure for figure in found if figure]
+
+
+ACCURACY = "accuracy, %"
+
+
+def _of(rows: Sequence[Row], stage: str, x: str, prefix: str = "") -> Curves:
+    return Curves(prefix, points(rows, x, f"{stage}.accuracy"))
+
+
+def _over_fraction(rows: Sequence[Row], key: str, stage: str) -> Figure | None:
+    return _plot(
+        f"{stage}-fraction",
+        f"{stage.upper()} accuracy over training fraction",
+        "Share of the training problems. Dotted: a line in the logarithm of the share.",
+        [_of(rows, stage, key)],
+        "share of the training problems",
+        ACCURACY,
+        is_log=True,
+        words=fraction,
+        fit="each",
+        x_ticks="own",
+        is_joined=False,
+    )
+
+
+def _over_base(rows: Sequence[Row], name: str, words: str, x: str, label: str, is_log: bool) -> Figure | None:
+    """A point for each base, whatever else was swept; ICL, SFT and RFT are the series."""
+    curves = []
+    for stage in ("icl", "sft", "rft"):
+        found = points([{**row, "model": row["model"]} for row in rows], x, f"{stage}.accuracy")
+        one = [point._replace(series=stage.upper(), name=point.series or point.name) for point in found.listed]
+        if len({point.x for point in one}) > 1:
+            curves.append(Curves("", Points(sorted(one, key=lambda point: point.x), found.averaged)))
+    caption = "A point for each base. ICL: worked examples in the prompt. Dotted: least squares."
+    return _plot(
+        f"accuracy-{name}", f"Accuracy over {words}", caption, curves, label, ACCURACY, is_log=is_log, fit="each",
+        unit="a nat", is_joined=False,
+    )  # fmt: skip
+
+
+# ---------------------------------------------------------------------------------------------- what runs hold in lists
+
+
+def _curves(rows: Iterable[Row]) -> list[dict[str, Any]]:
+    """The distinct paths over k, of the runs of each model that looked at the most samples."""
+    most: dict[str, int] = {}
+    for row in rows:
+        most[row["model"]] = max(most.get(row["model"], 0), row.get("samples_per_problem", 0))
+    long = []
+    for row in rows:
+        if row.get("samples_per_problem") == most[row["model"]]:
+            ends = {"low": row.get("distinct_paths_low"), "high": row.get("distinct_paths_high")}
+            for k, value in row.get("distinct_curve", ()):
+                long.append({**_labels(row), "k": k, "value": value, **(ends if k == most[row["model"]] else {})})
+    return long
+
+
+def _passes(rows: Iterable[Row], stage: str) -> list[dict[str, Any]]:
+    """pass@k on the first test set."""
+    long = []
+    for row in rows:
+        measures = [entry for entry in row.get("measures", ()) if entry["model"] == stage and not entry["few_shot"]]
+        for entry in measures:
+            if entry["measure"].startswith("pass@") and entry["problems"] == measures[0]["problems"]:
+                long.append(
+                    {**_labels(row), "k": int(entry["measure"].removeprefix("pass@")), **_values(entry, "value")}
+                )
+    return long
+
+
+def _steps(rows: Iterable[Row], stage: str) -> list[dict[str, Any]]:
+    return [
+        {**_labels(row), "steps": entry["steps"], **_values(entry[stage], "accuracy")}
+        for row in rows
+        for entry in row.get("by_steps", ())
+        if stage in entry
+    ]
+
+
+def _values(entry: Mapping[str, Any], key: str) -> dict[str, Any]:
+    return {"value": entry[key], "low": entry["low"], "high": entry["high"]}
+
+
+def _labels(row: Row) -> dict[str, Any]:
+    return {key: value for key, value in row.items() if key == "model" or key.startswith("sweep.")}
+
+
+def _overlap(rows: Sequence[Row]) -> Figure | None:
+    """Of the runs with the most sources."""
+    known = [row["overlap"] for row in rows if row.get("overlap")]
+    sources = [{name for entry in overlap for name in entry["sources"]} for overlap in known]
+    most = max(sources, key=len, default=set())
+    chosen = [overlap for overlap, names in zip(known, sources, strict=True) if names == most]
+    if len(most) < 2:
+        return None
+    svg, notes = upset(chosen)
+    caption = "Different right paths by who found them. A column counts those of just the sources with a dark mark."
+    return Figure("paths-overlap", "Overlap of the paths", caption, notes, svg)
+
+
+# ---------------------------------------------------------------------------------------------------------- one plot
+
+
+def _plot(
+    name: str,
+    title: str,
+    caption: str,
+    curves: Sequence[Curves],
+    x_label: str,
+    y_label: str,
+    *,
+    x_scale: float = 1,
+    y_scale: float = 100,
+    is_log: bool = False,
+    words: Words = lambda value: f"{value:,.4g}" if value < 1e6 else _power(value),
+    x_ticks: str = "round",
+    unit: str = "a unit",  # of x, after a slope
+    fit: str = "",  # a line through "each" series, or through "all" points
+    is_joined: bool = True,
+) -> Figure | None:
+    curves = [Curves(each.prefix, _scaled(each.found, x_scale, y_scale)) for each in curves if each.found.listed]
+    every = [point for each in curves for point in each.found.listed]
+    if len({point.x for point in every}) < 2:
+        return None
+    xs = sorted({point.x for point in every})
+    own = xs if x_ticks == "own" else ()
+    if is_log:
+        x = plane.log_axis(x_label, xs, words, own)
+    elif own:
+        x = Axis(x_label, xs[0], xs[-1], [(value, f"{value:g}") for value in xs])
+    else:
+        x = plane.linear_axis(x_label, xs)
+    y = plane.linear_axis(y_label, [value for point in every for value in (point.y, point.low, point.high)])
+    series = _series(curves, y_label, is_joined)
+    each_fit = [(entry.name, entry.marks, entry.style) for entry in series] if fit == "each" else []
+    all_fit = [("", [mark for entry in series for mark in entry.marks], None)] if fit == "all" else []
+    fits = [made for name, marks, style in each_fit + all_fit if (made := _fit(name, marks, style, is_log, unit))]
+    if averaged := sorted({key.removeprefix("sweep.") for each in curves for key in each.found.averaged}):
+        caption += f" Means over {', '.join(averaged)}."
+    svg = plane.plane(title, x, y, series, [straight for _, straight in fits])
+    return Figure(name, title, caption, [note for note, _ in fits], svg)
+
+
+def _power(value: float) -> str:
+    """3.1e13, or 2 million."""
+    if 1e6 <= value < 1e9:
+        return f"{value / 1e6:g}M"
+    digits, _, exponent = f"{value:.3g}".partition("e")
+    return f"{digits}e{int(exponent)}" if exponent else digits
+
+
+def _scaled(found: Points, x_scale: float, y_scale: float) -> Points:
+    return Points(
+        [
+            point._replace(x=x_scale * point.x, y=y_scale * point.y, low=y_scale * point.low, high=y_scale * point.high)
+            for point in found.listed
+        ],
+        found.averaged,
+    )
+
+
+def _series(curves: Sequence[Curves], y_label: str, is_joined: bool) -> list[Series]:
+    """Colours tell models and settings apart where there are some; SFT is dashed beside RFT then."""
+    names = list(dict.fromkeys(point.series for each in curves for point in each.found.listed))
+    made = []
+    for number, each in enumerate(curves):
+        for name in names:
+            marks = [_mark(point, each.prefix, y_label) for point in each.found.listed if point.series == name]
+            shown = ", ".join(filter(None, [each.prefix, name]))
+            style = number if names == [""] else names.index(name)
+            is_dashed = bool(each.prefix) and names != [""] and number < len(curves) - 1
+            if marks:
+                made.append(Series(shown, marks, style, is_dashed, is_joined))
+    return made
+
+
+def _mark(point: Point, prefix: str, y_label: str) -> Mark:
+    unit = "%" if "%" in y_label else " points" if "points" in y_label else ""
+    digits = 1 if unit else 2
+    name = ", ".join(filter(None, [prefix, point.name])) or "all runs"
+    tip = f"{name}: {point.y:.{digits}f}{unit}"
+    if point.high > point.low:
+        tip += f" ({point.low:.{digits}f} to {point.high:.{digits}f})"
+    seeds = f", mean of {point.num_seeds} seeds" if point.num_seeds > 1 else ""
+    return Mark(point.x, point.y, point.low, point.high, f"{tip}{seeds}".replace("-", "−"))
+
+
+def _fit(name: str, marks: Sequence[Mark], style: int | None, is_log: bool, unit: str) -> tuple[str, Straight] | None:
+    """What a line through three or more places of x says, and the line."""
+    if len({mark.x for mark in marks}) < 3:
+        return None
+    xs = [math.log2(mark.x) if is_log else mark.x for mark in marks]
+    found: Line | None = line_fit(xs, [mark.y for mark in marks])
+    if not found:
+        return None
+    low, high = min(marks, key=lambda mark: mark.x).x, max(marks, key=lambda mark: mark.x).x
+    ends = tuple((x, found.intercept + found.slope * (math.log2(x) if is_log else x)) for x in (low, high))
+    said = f"{found.slope:+.3g} points {'a doubling' if is_log else unit} (95% {found.low:.3g} to {found.high:.3g})"
+    note = f"{name + ': ' if name else ''}{said.replace('-', '−')}, R² {found.r2:.2f}"
+    return note, Straight((ends[0], ends[1]), style)
