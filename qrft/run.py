@@ -72,11 +72,12 @@ def show_plan(
     device = device if watts is None else replace(device, watts=watts)
     speed = _calibrated(steps, forecast.Forecaster(store, device), recipe, terminal) if calibrates else None
     amount, is_hourly = price or (None, False)
-    found = forecast.forecast(steps, store, device, speed, price=amount, is_hourly=is_hourly)
+    has_many = steps[-1].stage == "sweep"
+    distinct = list({step.digest: step for step in steps}.values()) if has_many else steps
+    found = forecast.forecast(distinct, store, device, speed, price=amount, is_hourly=is_hourly)
     if as_json:
         print(json.dumps(found.as_json()))
         return
-    has_many = steps[-1].stage == "sweep"
     if has_many:
         terminal.plan([(step, store.has(step.stage, step.digest)) for step in steps])
     terminal.forecast(found, shows_steps=not has_many)

@@ -313,10 +313,9 @@ class Forecaster:
 
 
 def forecast(steps: Iterable[Step], root: Store, device: Device, speed: Speed | None = None, **price: Any) -> Forecast:
-    """Of the steps of a plan, each after what it reads, equal ones once; `price` and `is_hourly` as in Forecast."""
+    """Of the steps of a plan, each after what it reads; `price` and `is_hourly` as in Forecast."""
     forecaster = Forecaster(root, device, speed)
-    distinct = {step.digest: step for step in reversed(list(steps))}  # the first of the equal ones gives the name
-    rows = tuple(forecaster.row(step) for step in reversed(distinct.values()))
+    rows = tuple(forecaster.row(step) for step in steps)
     return Forecast(rows, device, forecaster.speed, **price)
 
 
