@@ -244,7 +244,7 @@ def test_summary_counts_what_the_tables_hold(made: Made) -> None:
     assert summary["num_kept"] == verdicts.count("kept") > 0
     assert summary["paths_per_problem"] == summary["num_kept"] / 40
     assert summary["num_solved"] == len(solved)
-    assert summary["gain"] == summary["rft"]["accuracy"] - summary["sft"]["accuracy"]
+    assert summary["gain"] == pytest.approx(summary["rft"]["accuracy"] - summary["sft"]["accuracy"])
     assert summary["parity"] == pytest.approx(3e-5)
     assert summary["parity_kl"] == pytest.approx(3e-6) and summary["parity_top1"] == pytest.approx(0.98)
     assert list(summary["seconds"]) == list(made.inputs)
