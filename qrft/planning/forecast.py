@@ -237,6 +237,9 @@ class Forecaster:
         mean = min(lengths.mean_completion, config["max_new_tokens"])
         live = live_sequences(config, num)
         parts = self._sampling_parts(step, shape, lengths, live)
+        while sum(parts.values()) > self.device.memory and live > 1 and config["num_sequences"] is None:
+            live //= 2  # the sampler sizes its context by the free memory
+            parts = self._sampling_parts(step, shape, lengths, live)
         needed = sum(parts.values())
         fault = (
             f"{in_gib(needed)} needed, {in_gib(self.device.memory)} there. Use gguf.quant q4_k_m, or a "
