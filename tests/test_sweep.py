@@ -285,7 +285,7 @@ def test_figures_of_the_paper_find_their_runs() -> None:
         ),
         (
             ONE + "sweep: {sample.temperature: [1, 0], num_samples: [1, 2]}",
-            "r.yaml:8: sweep.sample.temperature: found 0 with sample.num_samples 2: all samples of a problem would be equal",
+            "r.yaml:8: sweep.sample.temperature: found 0 with sample.num_samples 2: all samples of a problem would",
         ),
         (
             ONE + "sweep: {curate.pool: [[small]]}",
