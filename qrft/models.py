@@ -26,24 +26,24 @@ TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json")
 ARCHITECTURES = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
 
 
-def find(base_model: str, *, is_exported: bool = True) -> Path:
-    """The model's folder: built in, on this disk, or downloaded from the hub once.
+def find(base_model: str, *, is_exported: bool = True, with_weights: bool = True) -> Path:
+    """The model's folder: built in, on this disk, or downloaded from the hub once, on request without its weights.
 
     Raises ModelError when there is none, or with is_exported one that qrft can't export.
     """
     folder = BUILTIN.get(base_model) or Path(base_model).expanduser()
     if not folder.is_dir():
-        folder = _download(base_model)
+        folder = _download(base_model, [name for name in MODEL_FILES if with_weights or "safetensors" not in name])
     if is_exported:
         _check(folder)
     return folder
 
 
-def _download(name: str) -> Path:
+def _download(name: str, files: list[str]) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(name, allow_patterns=list(MODEL_FILES)))
+        return Path(snapshot_download(name, allow_patterns=files))
     except Exception as error:  # no network, no such model, no permission: each library layer has its own
         raise ModelError(
             f"base_model: {name!r} is no folder here ({Path(name).absolute()}), and the hub did not give it "

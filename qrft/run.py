@@ -65,18 +65,19 @@ def show_plan(
     quiet_libraries()
     recipe = _load(path, overrides)
     store = Store(output_dir / STORE)
-    steps = pipeline.plan(recipe, _models(recipe))
+    steps = pipeline.plan(recipe, _models(recipe, with_weights=calibrates))
     if calibrates and gpu is not None:
         raise UsageError(f"--calibrate measures this machine, --gpu asks about {gpu}. Give one of the two.")
     device = devices.find(gpu)
     device = device if watts is None else replace(device, watts=watts)
     speed = _calibrated(steps, forecast.Forecaster(store, device), recipe, terminal) if calibrates else None
     amount, is_hourly = price or (None, False)
-    found = forecast.forecast(steps, store, device, speed, price=amount, is_hourly=is_hourly)
+    has_many = steps[-1].stage == "sweep"
+    distinct = list({step.digest: step for step in steps}.values()) if has_many else steps
+    found = forecast.forecast(distinct, store, device, speed, price=amount, is_hourly=is_hourly)
     if as_json:
         print(json.dumps(found.as_json()))
         return
-    has_many = steps[-1].stage == "sweep"
     if has_many:
         terminal.plan([(step, store.has(step.stage, step.digest)) for step in steps])
     terminal.forecast(found, shows_steps=not has_many)
@@ -97,12 +98,16 @@ def _load(path: str, overrides: Sequence[str]) -> Recipe:
     return recipe
 
 
-def _models(recipe: Recipe) -> dict[str, Path]:
-    """The folders of all base models, their weights' headers read: a file cut short is found before any work."""
+def _models(recipe: Recipe, with_weights: bool = True) -> dict[str, Path]:
+    """The folders of all base models, their weights' headers read: a file cut short is found before any work.
+
+    Without weights none are downloaded, nor missed.
+    """
     names = {own.base_model for variant in recipe.variants() for own in variant.recipe.by_model().values()}
-    folders = {name: models.find(name) for name in sorted(filter(None, names))}
+    folders = {name: models.find(name, with_weights=with_weights) for name in sorted(filter(None, names))}
     for folder in folders.values():
-        open_weights(folder)
+        if with_weights or any(folder.glob("*.safetensors")):
+            open_weights(folder)
     return folders
 
 

@@ -198,7 +198,7 @@ def test_an_unknown_key_has_its_line_and_a_guess(folder: Path) -> None:
     (folder / "r.yaml").write_text(RECIPE + "sample:\n  num_sample: 10\npromt: plain\n")
     first, second = fails_at_once(2, "run", "r.yaml").splitlines()
     assert first.startswith("r.yaml:5: sample.num_sample: unknown key. Did you mean num_samples? Allowed: num_samples")
-    assert second.startswith("r.yaml:6: promt: unknown key. Did you mean prompt? Allowed: name, base_model")
+    assert second.startswith("r.yaml:6: promt: unknown key. Did you mean prompt? Allowed: name, models, base_model")
 
 
 def test_a_recipe_that_is_not_there() -> None:

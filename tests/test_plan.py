@@ -320,7 +320,7 @@ def test_what_is_there_is_not_to_do(tmp_path: Path) -> None:
     steps = pipeline.plan(recipe, BUILTIN["tiny-base"])
     done: dict[str, Path] = {}
     for step in steps[:2]:
-        pipeline.run_step(step, store, done, recipe, Terminal(Console(quiet=True)))
+        pipeline.run_step(step, step.name, store, done, recipe, Terminal(Console(quiet=True)))
     found = json.loads(plan(tmp_path, "--json"))
     assert [step["is_there"] for step in found["steps"]] == [True, True] + [False] * (len(steps) - 2)
 

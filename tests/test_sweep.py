@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -159,7 +160,7 @@ def test_a_pool_is_selected_once_for_all_who_train_on_it() -> None:
 def test_only_the_models_that_rft_names_are_fine_tuned_again() -> None:
     steps = named(plan(load(TWO + "curate: {pool: [small, large]}\nrft: {models: [small], num_epochs: 9}\n")))
     assert "large/round-1/samples" in steps and "large/rft/train" not in steps
-    assert steps["large/evaluation"].config["models"] == ["base", "sft"]
+    assert [entry["model"] for entry in steps["large/evaluation"].config["entries"]] == ["base", "sft"]
     assert steps["small/rft/train"].config["num_epochs"] == 9 and "models" not in steps["small/rft/train"].config
     apart = named(plan(load(TWO + "rft: {models: [small]}\n")))
     assert "large/sft/train" in apart and "large/round-1/samples" not in apart, "nobody needs its samples"
@@ -283,8 +284,8 @@ def test_figures_of_the_paper_find_their_runs() -> None:
             "r.yaml:8: sweep.problems.train: found the text 'no.jsonl': no such",
         ),
         (
-            ONE + "sweep: {temperature: [1, 0], num_samples: [1, 2]}",
-            "r.yaml:8: sweep.temperature: found 0 with sample.num_samples 2: all samples of a problem would be equal",
+            ONE + "sweep: {sample.temperature: [1, 0], num_samples: [1, 2]}",
+            "r.yaml:8: sweep.sample.temperature: found 0 with sample.num_samples 2: all samples of a problem would",
         ),
         (
             ONE + "sweep: {curate.pool: [[small]]}",
@@ -387,7 +388,7 @@ def test_a_pool_keeps_each_path_once_and_says_whose_it_is(
 def test_the_table_has_a_row_for_every_run_and_model(tmp_path: Path) -> None:
     entries = []
     for number, models in enumerate(({"base": [0, 1], "sft": [1, 1]}, {"base": [0, 1], "sft": [1, 1], "rft": [0, 0]})):
-        facts = evaluate({name: [bool(verdict) for verdict in verdicts] for name, verdicts in models.items()})
+        facts = evaluate({name: np.array(verdicts, float) for name, verdicts in models.items()})
         (tmp_path / str(number)).mkdir()
         summary = {"name": "x", **facts, "seconds": {"sft/train": 2.5, "rft/train": 1.5}, "explained": ["word, word"]}
         (tmp_path / str(number) / "summary.json").write_text(json.dumps(summary))

@@ -237,6 +237,9 @@ class Forecaster:
         mean = min(lengths.mean_completion, config["max_new_tokens"])
         live = live_sequences(config, num)
         parts = self._sampling_parts(step, shape, lengths, live)
+        while sum(parts.values()) > self.device.memory and live > 1 and config["num_sequences"] is None:
+            live //= 2  # the sampler sizes its context by the free memory
+            parts = self._sampling_parts(step, shape, lengths, live)
         needed = sum(parts.values())
         fault = (
             f"{in_gib(needed)} needed, {in_gib(self.device.memory)} there. Use gguf.quant q4_k_m, or a "
@@ -313,10 +316,9 @@ class Forecaster:
 
 
 def forecast(steps: Iterable[Step], root: Store, device: Device, speed: Speed | None = None, **price: Any) -> Forecast:
-    """Of the steps of a plan, each after what it reads, equal ones once; `price` and `is_hourly` as in Forecast."""
+    """Of the steps of a plan, each after what it reads; `price` and `is_hourly` as in Forecast."""
     forecaster = Forecaster(root, device, speed)
-    distinct = {step.digest: step for step in reversed(list(steps))}  # the first of the equal ones gives the name
-    rows = tuple(forecaster.row(step) for step in reversed(distinct.values()))
+    rows = tuple(forecaster.row(step) for step in steps)
     return Forecast(rows, device, forecaster.speed, **price)
 
 

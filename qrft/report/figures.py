@@ -193,7 +193,7 @@ def _plot(
     x_scale: float = 1,
     y_scale: float = 100,
     is_log: bool = False,
-    words: Words = lambda value: f"{value:,.4g}" if value < 1e6 else _power(value),
+    words: Words = lambda value: f"{value:,.6g}" if value < 1e6 else _power(value),
     x_ticks: str = "round",
     unit: str = "a unit",  # of x, after a slope
     fit: str = "",  # a line through "each" series, or through "all" points
