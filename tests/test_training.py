@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -205,7 +206,7 @@ def test_the_saved_adapter_on_the_original_base_is_the_trained_model(
         for parameter in learner.parameters():
             if parameter.requires_grad:
                 parameter.add_(torch.randn_like(parameter) * 0.05)
-    lora.save(learner, tmp_path)
+    lora.save(learner, tmp_path, "a-base")
     loaded = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(small), tmp_path)
     ids = torch.arange(40)[None]
     with torch.no_grad():
@@ -217,7 +218,7 @@ def test_the_saved_adapter_on_the_original_base_is_the_trained_model(
 @pytest.mark.parametrize("init", ["pissa", "loftq"])
 def test_an_untrained_adapter_changes_nothing_whatever_it_began_with(small: Path, tmp_path: Path, init: str) -> None:
     learner = model.load(small, {**CONFIG, "quantization": "nf4", "lora_init": init})
-    lora.save(learner, tmp_path / "adapter")
+    lora.save(learner, tmp_path / "adapter", "a-base")
     factors = tensors(tmp_path)
     for name in factors:
         if "lora_A" in name:
@@ -275,11 +276,28 @@ def test_how_a_step_is_cut_into_rows_does_not_change_what_is_learnt(small: Path,
         assert largest_difference(tensors(tmp_path / "0"), tensors(tmp_path / str(i))) < 2e-4
 
 
+@pytest.mark.parametrize(("asked", "per_row"), [(False, 1), (True, 2)])
+def test_checkpointing_computes_every_block_again(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: bool, per_row: int
+) -> None:
+    from transformers.models.llama.modeling_llama import LlamaMLP
+
+    original, calls = LlamaMLP.forward, []
+
+    def counted(self: Any, states: Any) -> Any:
+        calls.append(self.training)
+        return original(self, states)
+
+    monkeypatch.setattr(LlamaMLP, "forward", counted)
+    train(small, tmp_path, num_epochs=0.1, gradient_checkpointing=asked)
+    assert calls == [True] * 2 * per_row  # of two blocks
+
+
 def test_training_learns_and_a_seed_gives_the_same_adapter(tmp_path: Path, small: Path) -> None:
     tokenizer = prompts.load_tokenizer(TINY)
-    rows = tiny_math.problems("train", seed=0, num_problems=16)
+    rows = tiny_math.problems("train", seed=0, num_problems=12)
     worked = [prompts.example(tokenizer, row["question"], row["solution"], "plain") for row in rows]
-    losses = train(TINY, tmp_path / "tiny", examples=worked, quantization="nf4", num_epochs=5)["losses"]
+    losses = train(TINY, tmp_path / "tiny", examples=worked, quantization="nf4", num_epochs=4)["losses"]
     assert losses[-1]["loss"] < 0.5 * losses[0]["loss"]
     for name, seed in {"one": 0, "again": 0, "other": 1}.items():
         train(small, tmp_path / name, seed=seed, num_epochs=1, **RANDOM)
@@ -352,8 +370,13 @@ def kill_at(step: int) -> Callable[[int, int, str], None]:
     return progress
 
 
+@pytest.mark.filterwarnings("ignore:Paged optimizers are not supported on CPU")
 @pytest.mark.parametrize(
-    "changes", [{"quantization": "nf4", "lora_init": "pissa"}, {"adapter": "none", "lora_dropout": 0.0}, {}]
+    "changes",
+    [
+        {"quantization": "nf4", "lora_init": "pissa"},
+        {"adapter": "none", "lora_dropout": 0.0, "optimizer": "paged_adamw_8bit"},
+    ],
 )
 def test_a_resumed_run_equals_an_undisturbed_one_bit_for_bit(
     small: Path, tmp_path: Path, changes: dict[str, Any]
@@ -417,8 +440,9 @@ def test_killed_within_a_checkpoint_a_run_goes_on_from_a_whole_one(small: Path, 
 def test_a_checkpoint_of_another_model_is_one_clear_error(small: Path, tmp_path: Path) -> None:
     with pytest.raises(Killed):
         train(small, tmp_path, kill_at(2), checkpoint_minutes=0)
-    with pytest.raises(ModelError, match=r"other trained weights.*Delete the folder"):
-        train(small, tmp_path, target_modules=["q_proj"])
+    for change in ({"target_modules": ["q_proj"]}, {"lora_r": 5}):
+        with pytest.raises(ModelError, match=r"other trained weights.*Delete the folder"):
+            train(small, tmp_path, **change)
 
 
 PEAK = """
@@ -460,7 +484,7 @@ def test_resuming_needs_no_more_memory_than_running(tmp_path: Path) -> None:
 
 
 def test_out_of_memory_halves_the_rows_and_does_the_step_again(
-    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     import torch
 
@@ -476,13 +500,13 @@ def test_out_of_memory_halves_the_rows_and_does_the_step_again(
             raise torch.OutOfMemoryError("CUDA out of memory.")
         return loss
 
-    notes: list[str] = []
     undisturbed = train(small, tmp_path / "one")
     monkeypatch.setattr(steps, "completion_loss", fails_once)
-    facts = train(small, tmp_path / "two", lambda done, total, note: notes.append(note))
+    facts = train(small, tmp_path / "two")
     assert facts["num_out_of_memory"] == 1 and facts["row_tokens"] == sizes[2] // 2
     assert max(sizes[3:]) <= facts["row_tokens"]
-    assert "out of memory" not in notes[1] and f"rows of {sizes[2] // 2} tokens from step 3" in notes[2]
+    told = [record.getMessage() for record in caplog.records if record.name.startswith("qrft")]
+    assert told == [f"Step 3 ran out of memory: rows of at most {sizes[2] // 2} tokens from here on"]
     assert len(facts["losses"]) == 12
     assert facts["losses"][2]["loss"] == pytest.approx(undisturbed["losses"][2]["loss"], abs=1e-5)
     assert largest_difference(tensors(tmp_path / "one"), tensors(tmp_path / "two")) < 2e-4
@@ -544,6 +568,15 @@ def test_a_report_that_is_not_installed_is_one_clear_error(small: Path, tmp_path
         pytest.skip("all of them are installed")
     with pytest.raises(UsageError, match=rf"train\.report_to: found {missing[0]}, not all of them installed.*install"):
         train(small, tmp_path, report_to=missing[:1])
+
+
+def test_a_base_from_the_hub_is_called_by_its_name_there(small: Path, tmp_path: Path) -> None:
+    base = tmp_path / "hub/models--some-one--a-model/snapshots/0123abc"
+    shutil.copytree(small, base)
+    train(base, tmp_path, num_epochs=0.1)
+    assert "base_model: some-one/a-model\n" in (tmp_path / "adapter/README.md").read_text()
+    config = json.loads((tmp_path / "adapter/adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == "some-one/a-model"
 
 
 def test_reports_go_where_they_are_asked_to(small: Path, tmp_path: Path) -> None:

@@ -28,6 +28,14 @@ model = AutoModelForCausalLM.from_pretrained("{folder}")
 tokenizer = AutoTokenizer.from_pretrained("{folder}")"""
 
 
+def hub_name(model_dir: Path) -> str | None:
+    """org/name of a model that lies in the hub's cache, where its folder is models--org--name/snapshots/<revision>."""
+    folder = model_dir.parent.parent.name
+    if model_dir.parent.name != "snapshots" or not folder.startswith("models--"):
+        return None
+    return folder.removeprefix("models--").replace("--", "/")
+
+
 def write(out: Path, base: str, config: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
     """Of what it was made and how to use it; the same training says the same. base: the model's name."""
     is_adapter = config["adapter"] != "none"

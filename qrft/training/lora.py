@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -35,7 +36,9 @@ def add(base: PreTrainedModel, model_dir: Path, config: Mapping[str, Any]) -> An
         task_type="CAUSAL_LM",
     )
     _refuse_missing(base, targets)
-    model: Any = get_peft_model(base, lora)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # peft asks the model in transformers' older words
+        model: Any = get_peft_model(base, lora)
     model.initial_factors = _begin(model, model_dir, config)
     for _, layer in _layers(model):
         layer.forward = partial(_forward, layer)
@@ -167,8 +170,8 @@ def _original_weights(model_dir: Path) -> Callable[[str], torch.Tensor]:
     return read
 
 
-def save(model: Any, out: Path) -> None:
-    """Writes a plain LoRA of the original base: adapter_config.json and adapter_model.safetensors.
+def save(model: Any, out: Path, base: str) -> None:
+    """Writes a plain LoRA of the original base, which `base` names: adapter_config.json, adapter_model.safetensors.
 
     The trained model is base + scale * (B A - B0 A0), with B0 A0 the product that it began with and that the base
     was changed by. Where that is not zero the adapter has both products, at twice the rank, the scale in B.
@@ -190,5 +193,5 @@ def save(model: Any, out: Path) -> None:
         config |= {"r": 2 * config["r"], "lora_alpha": 2 * config["r"], "use_rslora": False}
     # peft keeps module names in sets, in any order; the same training must give the same file.
     plain = {key: sorted(value) if isinstance(value, set) else value for key, value in config.items()}
-    plain["inference_mode"] = True
+    plain |= {"inference_mode": True, "base_model_name_or_path": base}
     (out / "adapter_config.json").write_text(json.dumps(plain, indent=2, sort_keys=True, default=str), encoding="utf-8")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -18,6 +19,8 @@ from qrft.prompts import Example
 from qrft.training import checkpoints, packing, schedule
 from qrft.training.loss import completion_loss
 from qrft.training.watch import NotFinite, Watch
+
+log = logging.getLogger(__name__)
 
 
 class StepTrainer(Trainer):
@@ -63,12 +66,9 @@ class StepTrainer(Trainer):
         """Leaves the gradient of a step in the parameters; returns its loss, in nats a completion token.
 
         inputs: the indices of the step's examples.
-
         Raises NotFinite before the weights change, and ModelError when one example alone does not fit into memory.
         """
         indices: list[int] = inputs
-        if not model.training:  # it goes through all modules
-            model.train()
         accelerator = self.accelerator
         mine = schedule.share(indices, self.lengths, accelerator.num_processes, accelerator.process_index)
         num_targets = sum(_num_targets(self.examples[i]) for i in indices)
@@ -79,8 +79,9 @@ class StepTrainer(Trainer):
                 self._make_rows_smaller()
         if accelerator.num_processes > 1:
             self._sum_over_processes(loss)
-        self._refuse_not_finite(loss.item(), "loss")
-        self.watch.last_loss = loss.item()
+        value = loss.item()
+        self._refuse_not_finite(value, "loss")
+        self.watch.last_loss = value
         return loss
 
     def _try_step(self, model: Any, indices: Sequence[int], num_targets: int) -> torch.Tensor | None:
@@ -118,7 +119,7 @@ class StepTrainer(Trainer):
         self.num_out_of_memory += 1
         self.capacity = num_tokens // 2  # half of what the row held: half of the old might change nothing
         step = self.state.global_step + 1
-        self.watch.notice = f", out of memory: rows of {self.capacity:,} tokens from step {step} on"
+        log.warning("Step %s ran out of memory: rows of at most %s tokens from here on", step, f"{self.capacity:,}")
 
     def _sum_over_processes(self, loss: torch.Tensor) -> None:
         torch.distributed.all_reduce(loss)
@@ -196,6 +197,7 @@ class _EveryStep(TrainerCallback):
         self.saved = time.monotonic()
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.trainer.model.train()  # a base is loaded for inference, whatever peft's wrapper of it says
         self.trainer.watch.begin(state.global_step)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:

@@ -109,7 +109,7 @@ def _arguments(config: Mapping[str, Any], num_steps: int, checkpoints: Path) -> 
         ddp_find_unused_parameters=False,
         ddp_broadcast_buffers=False,
         report_to=list(config["report_to"]) or "none",
-        trackio_static_space_id=False,  # what is logged stays here
+        trackio_space_id=None,  # what is logged stays here
         disable_tqdm=True,
         log_level="error",
     )
@@ -177,5 +177,5 @@ def _save(
     if config["adapter"] == "none":
         model.save_whole(learner, tokenizer, model_dir, out)
     else:
-        lora.save(learner, out)
-    card.write(out, model_dir.name, config, facts)
+        lora.save(learner, out, card.hub_name(model_dir) or str(model_dir))
+    card.write(out, card.hub_name(model_dir) or model_dir.name, config, facts)

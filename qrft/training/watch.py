@@ -54,7 +54,6 @@ class Watch:
         self.seconds = 0.0  # of the steps before this process went on with them
         self.num_computed = 0  # tokens of the rows that went through the model here, padding with them
         self.num_real = 0
-        self.notice = ""
         self._first = 0
         self._start = time.monotonic()
 
@@ -76,6 +75,6 @@ class Watch:
     def report(self, done: int) -> None:
         note = (
             f"loss {self.last_loss:.3f}, {self.tokens_per_second(done):,.0f} tokens/s, "
-            f"{self.padding_share():.0%} padding, {peak_memory() / 2**30:.1f} GiB{self.notice}"
+            f"{self.padding_share():.0%} padding, {peak_memory() / 2**30:.1f} GiB"
         )
         self.progress(done, len(self.step_tokens), note)
