@@ -6,7 +6,7 @@ TRL is no dependency of qrft: `pip install trl` beside it, or its rows say "not 
 there is none. Models: "tiny" is the tiny base; "smol" a random Llama of SmolLM-135M's shape with a tokenizer trained on
 GSM8K. All sides train the same QLoRA on the same examples of GSM8K's training set in the same order, in float32 on the
 CPU, with as many examples a step; only real tokens count, from the end of the first step on. One side after the other,
-`--rounds` times, medians; of TRL's ways of batching the two fastest of the first round go on, and the better one counts.
+`--rounds` times, medians; of TRL's ways of batching the two fastest of the first round go on, and the better counts.
 Run alone on the machine. Writes bench/results/training.json.
 """
 
