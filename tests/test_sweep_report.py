@@ -9,6 +9,7 @@ import re
 import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -175,14 +176,15 @@ def test_upset_counts_are_shares_of_all() -> None:
 
 
 def test_overlap_counts_a_path_once_for_each_set_of_finders() -> None:
-    class Pooled:
-        sources = {"a/sft": None, "b/sft": None}
-        problem_codes = np.array([0, 0, 0, 1, 1, 1])
-        samples = pa.table({"model": ["a/sft", "b/sft", "b/sft", "a/sft", "a/sft", "b/sft"]})
-        graded = pa.table({"equation_key": [b"p", b"p", b"q", b"p", b"p", b"r"]})
-        verdicts = pa.chunked_array([["kept", "duplicate", "kept", "duplicate_of_gold", "duplicate", "incorrect"]])
-
-    found = profile.overlap(Pooled())  # type: ignore[arg-type]
+    verdicts = ["kept", "duplicate", "kept", "duplicate_of_gold", "duplicate", "incorrect"]
+    pooled = SimpleNamespace(
+        sources={"a/sft": None, "b/sft": None},
+        problem_codes=np.array([0, 0, 0, 1, 1, 1]),
+        samples=pa.table({"model": ["a/sft", "b/sft", "b/sft", "a/sft", "a/sft", "b/sft"]}),
+        graded=pa.table({"equation_key": [b"p", b"p", b"q", b"p", b"p", b"r"]}),
+        verdicts=pa.chunked_array([verdicts]),
+    )
+    found = profile.overlap(pooled)  # type: ignore[arg-type]
     assert {tuple(entry["sources"]): entry["count"] for entry in found} == {
         ("a/sft", "b/sft"): 1, ("b/sft",): 1, ("a/sft",): 1,
     }  # fmt: skip
