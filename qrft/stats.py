@@ -257,6 +257,8 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float]:
     """Student's 95% interval of the mean of independent values, such as one a seed; infinite of fewer than two."""
     if len(values) < 2:
         return -math.inf, math.inf
+    if min(values) == max(values):
+        return values[0], values[0]
     center, spread = float(np.mean(values)), float(np.std(values, ddof=1))
     half = student_t(len(values) - 1) * spread / math.sqrt(len(values))
     return center - half, center + half

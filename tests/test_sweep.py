@@ -394,7 +394,7 @@ def test_the_table_has_a_row_for_every_run_and_model(tmp_path: Path) -> None:
         summary = {"name": "x", **facts, "seconds": {"sft/train": 2.5, "rft/train": 1.5}, "explained": ["word, word"]}
         (tmp_path / str(number) / "summary.json").write_text(json.dumps(summary))
         entries.append({"variant": f"seed={number}", "model": "m", "settings": {"seed": number, "keep": "first"}})
-    sweep.run({str(n): tmp_path / str(n) for n in (0, 1)}, tmp_path, {"rows": entries}, lambda *_: None)
+    sweep.run({str(n): tmp_path / str(n) for n in (0, 1)}, tmp_path, {"name": "x", "rows": entries}, lambda *_: None)
     rows = [json.loads(line) for line in (tmp_path / "sweep.jsonl").read_text().splitlines()]
     assert [(row["variant"], row["sweep.seed"], row["sft.accuracy"], row["seconds"]) for row in rows] == [
         ("seed=0", 0, 1.0, 4.0),

@@ -120,7 +120,7 @@ def _point(group: Sequence[Row], x: str, y: str, series: str, name: str) -> Poin
     low, high = mean_interval(by_seed)
     if len(by_seed) == 1 and len({_plain(row[y]) for row in group}) == 1:
         low, high = (group[0].get(bound) for bound in BOUNDS.get(y, ("", "")))
-    at = mean(by_seed)
+    at = by_seed[0] if low == high else mean(by_seed)
     ends = [at if bound is None or math.isinf(bound) else bound for bound in (low, high)]  # not known
     return Point(mean(per_seed(group, x).values()), at, ends[0], ends[1], len(by_seed), series, name)
 

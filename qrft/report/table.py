@@ -60,7 +60,7 @@ def table(rows: Sequence[Row]) -> Table:
 
 
 def _is_number(rows: Sequence[Row], key: str) -> bool:
-    return all(isinstance(row.get(key), int | float) for row in rows)
+    return all(isinstance(row.get(key), int | float) and not isinstance(row.get(key), bool) for row in rows)
 
 
 def _named(row: Row, keys: Sequence[str]) -> list[Cell]:

@@ -22,24 +22,29 @@ Row = dict[str, Any]
 
 def run(inputs: Inputs, out: Path, config: Config, progress: Progress) -> Report:
     """Reads the report of each of config["rows"] as the input of its number; docs/sweeps.md lists the columns."""
-    rows = []
-    for place, entry in enumerate(config["rows"]):
-        summary = json.loads((inputs[str(place)] / "summary.json").read_bytes())
-        settings = {f"sweep.{key}": value for key, value in entry["settings"].items()}
-        rows.append({"variant": entry["variant"], "model": entry["model"], **settings, **columns(summary)})
+    entries = config["rows"]
+    summaries = [json.loads((inputs[str(n)] / "summary.json").read_bytes()) for n in range(len(entries))]
+    rows = [{**labels(entry), **columns(summary)} for entry, summary in zip(entries, summaries, strict=True)]
     write_atomic(out / "sweep.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
     write_atomic(out / "sweep.csv", as_csv(rows))
-    summaries = [json.loads((inputs[str(place)] / "summary.json").read_bytes()) for place in range(len(rows))]
-    whole = [{**row, **lists(summary), "report": entry.get("report", "")}
-             for row, summary, entry in zip(rows, summaries, config["rows"], strict=True)]  # fmt: skip
+    pages = [entry.get("report", "") for entry in entries]
+    whole = [
+        {**row, **lists(summary), "report": page} for row, summary, page in zip(rows, summaries, pages, strict=True)
+    ]
     write_report(out, config, whole)
     progress(len(rows), len(rows), "")
     return {"num_rows": len(rows)}
 
 
+def labels(entry: Mapping[str, Any]) -> Row:
+    settings = {f"sweep.{key}": value for key, value in entry["settings"].items()}
+    return {"variant": entry["variant"], "model": entry["model"], **settings}
+
+
 def write_report(out: Path, config: Config, rows: Sequence[Row]) -> None:
     """report.html, report.md, plots/, and study.md where the recipe is a study."""
-    findings = studies.findings(config["study"], rows) if config.get("study") else []
+    study = config.get("study")
+    findings = studies.findings(study, rows) if study else []
     drawn = figures.figures(rows)
     told = [finding.told() for finding in findings]
     write_atomic(out / "report.html", sweep.html(config["name"], rows, drawn, told))
@@ -51,8 +56,8 @@ def write_report(out: Path, config: Config, rows: Sequence[Row]) -> None:
             write_atomic(out / "plots" / f"{figure.name}.svg", alone)
             if config.get("png"):
                 write_atomic(out / "plots" / f"{figure.name}.png", sweep.png(alone))
-    if config.get("study"):
-        write_atomic(out / "study.md", studies.text(config["study"], findings, rows))
+    if study:
+        write_atomic(out / "study.md", studies.text(study, findings, rows))
 
 
 def columns(summary: Mapping[str, Any]) -> Row:

@@ -45,7 +45,7 @@ class Finding:
 
     def _here(self) -> str:
         if not self.values:
-            return f"{self.name} could not be measured, for lack of runs"
+            return f"{self.name} could not be measured, for lack of runs that differ"
         said = f"{self.name} is {self._said(mean(self.values))} {self.unit}".rstrip()
         if len(self.values) < 2:
             return f"{said} with a single seed, so without an interval"
