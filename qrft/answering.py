@@ -10,7 +10,8 @@ from typing import Any
 
 from qrft import prompts
 from qrft.problems import find
-from qrft.recipe import BUILTIN_PROBLEMS, PUBLISHED_PROBLEMS, Recipe, Until, local_path
+from qrft.recipe import BUILTIN_PROBLEMS, PUBLISHED_PROBLEMS, Recipe, local_path
+from qrft.recipe_sections import Until
 from qrft.steps import Source, Step
 
 MakeSource = Callable[[Path], Source]

@@ -10,7 +10,8 @@ from typing import Any, Literal
 
 from qrft.answering import evaluation
 from qrft.core import latex
-from qrft.recipe import HOW_IT_GOES, Recipe, Until, local_path
+from qrft.recipe import HOW_IT_GOES, Recipe, local_path
+from qrft.recipe_sections import Until
 from qrft.steps import Source, Step, beneath
 
 

@@ -254,7 +254,6 @@ ONLY = "qrft exports LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM, Qwe
             f"/config.json: the architecture is GPT2LMHeadModel; {ONLY}",
         ),
         (remove("tokenizer.json"), "model: no tokenizer in it (tokenizer.json, tokenizer.model, vocab.json)."),
-        (remove("model.safetensors"), "/model.safetensors: not found. Expected the weights as safetensors; "),
         (rewrite("model.safetensors", lambda data: data[:-1000]), "/model.safetensors: cut short, "),
         (rewrite("model.safetensors", lambda data: data[:5]), "/model.safetensors: 5 bytes, too short for its header."),
         (rewrite("model.safetensors", lambda data: data[100:]), "/model.safetensors: "),
@@ -264,6 +263,14 @@ def test_a_damaged_base_model(model: Path, command: str, damage: Callable[[Path]
     damage(model)
     message = fails_at_once(1, command, "r.yaml", "--set", "base_model=./model")
     assert expected in message and message.startswith("model")
+
+
+def test_a_model_without_weights_can_be_planned_and_not_run(model: Path) -> None:
+    (model / "model.safetensors").unlink()
+    of = ("r.yaml", "--set", "base_model=./model")
+    assert "19 to do" in CliRunner().invoke(main, ["plan", *of]).output
+    message = fails_at_once(1, "run", *of)
+    assert "/model.safetensors: not found. Expected the weights as safetensors; " in message
 
 
 def test_a_file_of_the_model_that_can_not_be_read(model: Path) -> None:

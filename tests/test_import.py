@@ -20,6 +20,8 @@ from qrft.schema import SAMPLES, TRAINING
 PROBLEMS = draw("tiny-math/train", 0, 20).to_pylist()
 WRONG = "I say\n#### 999999"
 
+DATA = Path(os.environ.get("QRFT_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
+
 
 @pytest.fixture
 def problems(tmp_path: Path) -> Path:
@@ -157,9 +159,9 @@ def test_what_can_not_be(problems: Path, tmp_path: Path) -> None:
     assert "is there already" in fails(2, first, *of)
 
 
-@pytest.mark.skipif("QRFT_TEST_DATA" not in os.environ, reason="QRFT_TEST_DATA is not set")
+@pytest.mark.skipif(not DATA.is_dir(), reason=f"no published data at {DATA}; set QRFT_TEST_DATA")
 def test_every_question_of_gsm8k_is_found_by_itself_and_by_its_end(tmp_path: Path) -> None:
-    source = Path(os.environ["QRFT_TEST_DATA"]) / "gsm8k" / "train.jsonl"
+    source = DATA / "gsm8k" / "train.jsonl"
     rows = [json.loads(line) for line in source.read_text().splitlines()]
     with (tmp_path / "raw_generation_0.7_0.json").open("w") as file:
         for row in rows:

@@ -12,19 +12,8 @@ import pytest
 ROOT = Path(__file__).parents[1] / "qrft"
 LAYERS = [
     {"errors", "schema"},
-    {
-        "cost",
-        "recipe",
-        "yaml_lines",
-        "recipe_faults",
-        "sweep",
-        "store",
-        "files",
-        "prompts",
-        "core",
-        "models",
-        "machine",
-    },
+    {"recipe", "recipe_sections", "recipe_training", "recipe_pretrain", "recipe_faults", "yaml_lines", "sweep"}
+    | {"store", "files", "prompts", "core", "models", "machine", "cost"},
     {"problems", "samples", "sampling", "training", "gguf", "stats", "votes", "report", "studies"},
     {"stages", "commands"},
     {"steps", "answering", "lane", "pipeline"},

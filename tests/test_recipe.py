@@ -16,7 +16,8 @@ from qrft import core, models
 from qrft import recipe as recipes
 from qrft.core import grading, selection
 from qrft.errors import RecipeError
-from qrft.recipe import Curate, Grade, PretrainRecipe, Recipe, Train
+from qrft.recipe import PretrainRecipe, Recipe, Train
+from qrft.recipe_sections import Curate, Grade
 
 BASE = """\
 name: tiny

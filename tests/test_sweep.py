@@ -25,7 +25,8 @@ from qrft import recipe as recipes
 from qrft.errors import RecipeError
 from qrft.models import BUILTIN
 from qrft.problems import draw, share
-from qrft.recipe import Paper, Recipe
+from qrft.recipe import Recipe
+from qrft.recipe_sections import Paper
 from qrft.stages import curate, sweep
 from qrft.stages.evaluate import evaluate
 from qrft.store import Store

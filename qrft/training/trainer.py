@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import math
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ OPTIMIZERS = {  # names of train.optimizer: those of transformers
     "adamw_8bit": "adamw_8bit",
     "paged_adamw_8bit": "paged_adamw_8bit",
 }
+LOGS = "logs"  # TensorBoard's
 LAST_STEPS = 10  # over which the final loss is a mean
 
 
@@ -60,12 +62,14 @@ def train(
     try:
         device = "cuda" if torch.cuda.is_available() else "cpu"
         learner = model.load(model_dir, config, attention.choose(config["attention"], device))
-        trainer = _trainer(learner, examples, steps, config, arguments, checkpoints, out, progress)
+        trainer = _trainer(learner, examples, steps, config, arguments, checkpoints, progress)
         resume = last(checkpoints)
         trainer.train(resume_from_checkpoint=str(resume) if resume else None)
         facts = _facts(trainer, examples)
         if trainer.is_world_process_zero():
             _save(learner, tokenizer, model_dir, config, facts, out)
+            if (checkpoints / LOGS).is_dir():
+                shutil.copytree(checkpoints / LOGS, out / LOGS)
         trainer.accelerator.wait_for_everyone()
     except torch.OutOfMemoryError as error:  # of the weights or the optimizer: steps care for themselves
         raise ModelError(
@@ -125,7 +129,6 @@ def _trainer(
     config: Mapping[str, Any],
     arguments: TrainingArguments,
     checkpoints: Path,
-    out: Path,
     progress: watch.Progress,
 ) -> StepTrainer:
     from transformers.integrations.integration_utils import TensorBoardCallback
@@ -146,7 +149,7 @@ def _trainer(
     trainer.remove_callback(PrinterCallback)
     for callback in trainer.callback_handler.callbacks:
         if isinstance(callback, TensorBoardCallback):
-            callback.logging_dir = str(out / "logs")
+            callback.logging_dir = str(checkpoints / LOGS)  # where they outlive a stop
     return trainer
 
 
