@@ -309,7 +309,8 @@ class Terminal:
             table.add_row(row["variant"], row["model"], *shares, paths)
         self.console.print()
         self.console.print(table)
-        self.console.print(f"\nTable: {run_dir / 'sweep.csv'}", soft_wrap=True)
+        self.console.print(f"\nTable:  {run_dir / 'sweep.csv'}", soft_wrap=True)
+        self.console.print(f"Report: {run_dir / 'report.html'}", soft_wrap=True)
 
 
 def _told(row: Mapping[str, Any]) -> str:

@@ -199,7 +199,10 @@ def _plot(
     fit: str = "",  # a line through "each" series, or through "all" points
     is_joined: bool = True,
 ) -> Figure | None:
-    curves = [Curves(each.prefix, _scaled(each.found, x_scale, y_scale)) for each in curves if each.found.listed]
+    curves = [Curves(each.prefix, _scaled(each.found, x_scale, y_scale)) for each in curves]
+    if is_log:
+        curves = [Curves(each.prefix, _above_zero(each.found)) for each in curves]
+    curves = [each for each in curves if each.found.listed]
     every = [point for each in curves for point in each.found.listed]
     if len({point.x for point in every}) < 2:
         return None
@@ -238,6 +241,10 @@ def _scaled(found: Points, x_scale: float, y_scale: float) -> Points:
         ],
         found.averaged,
     )
+
+
+def _above_zero(found: Points) -> Points:
+    return found._replace(listed=[point for point in found.listed if point.x > 0])
 
 
 def _series(curves: Sequence[Curves], y_label: str, is_joined: bool) -> list[Series]:

@@ -29,11 +29,9 @@ class Axis:
         return (value - low) / ((high - low) or 1.0)
 
 
-def linear_axis(label: str, values: Sequence[float], most: int = 6, from_zero: bool = False) -> Axis:
+def linear_axis(label: str, values: Sequence[float], most: int = 6) -> Axis:
     """Round steps of 1, 2 or 5 times a power of 10 that hold all values."""
     low, high = min(values), max(values)
-    if from_zero:
-        low = min(low, 0.0)
     if high == low:
         low, high = low - (abs(low) / 10 or 1), high + (abs(high) / 10 or 1)
     power = 10.0 ** math.floor(math.log10((high - low) / most))
@@ -87,7 +85,6 @@ class Series:
     style: int
     is_dashed: bool = False
     is_joined: bool = True  # by a line; else the marks stand alone
-    has_band: bool = False  # the interval as a band, for many marks; else a bar at each
 
 
 @dataclass(frozen=True)
@@ -151,14 +148,10 @@ def _series(place: _Place, entry: Series) -> Markup:
     style = f"s{entry.style % NUM_STYLES}"
     points = [(place.x(mark.x), place.y(mark.y)) for mark in entry.marks]
     parts: list[Markup] = []
-    if entry.has_band and len(points) > 1:
-        upper = [(place.x(mark.x), place.y(mark.high)) for mark in entry.marks]
-        lower = [(place.x(mark.x), place.y(mark.low)) for mark in reversed(entry.marks)]
-        parts.append(tag("path", d=_path([*upper, *lower]) + "Z", class_=f"area {style}"))
     if entry.is_joined and len(points) > 1:
         parts.append(tag("path", d=_path(points), class_=f"curve {style}{' dashed' if entry.is_dashed else ''}"))
     for (x, y), mark in zip(points, entry.marks, strict=True):
-        bar = [] if entry.has_band else _bar(x, place.y(mark.low), place.y(mark.high), style)
+        bar = _bar(x, place.y(mark.low), place.y(mark.high), style)
         parts.append(tag("g", tag("title", mark.tip), *bar, shape(entry.style, x, y, entry.is_dashed)))
     return Markup("").join(parts)
 
