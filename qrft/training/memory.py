@@ -191,23 +191,20 @@ def _saved(shape: Shape, config: Mapping[str, Any], number: int, tokens: int) ->
         kept += number * query
     if not is_full:  # what goes from A to B
         kept += number * rank * len(_targets(config))
-    return kept + _inputs(shape, LINEAR if is_full else _targets(config), number, is_full or _is_cast(config), dropout)
+    return kept + _inputs(shape, LINEAR if is_full else _targets(config), number, is_full, dropout)
 
 
 def _inputs(shape: Shape, targets: Sequence[str], number: int, are_apart: bool, dropout: float) -> float:
-    """Of the linear layers that learn, for one token. Layers that read the same tensor keep it once, unless each has a
-    copy of its own: cast to another type, or with its own dropout, whose mask of a byte a number is kept too."""
+    """Of the linear layers that learn, for one token.
+
+    Layers that read the same tensor keep it once, unless each has a copy of its own: cast to another type (are_apart),
+    or with its own dropout, whose mask of a byte a number is kept too.
+    """
     if dropout or (are_apart and number < 4):
         return sum((number + (1 if dropout else 0)) * shape.linear[name][1] for name in targets)
     sources = {name: source for source, names in enumerate((LINEAR[:3], (), LINEAR[4:6], LINEAR[6:])) for name in names}
     read = {sources[name]: shape.linear[name][1] for name in targets if name in sources}
     return number * sum(read.values())  # what o_proj reads is attention's output, kept already
-
-
-def _is_cast(config: Mapping[str, Any]) -> bool:
-    """peft's LoRA of a plain layer casts its input to float32, and autocast back, for each layer anew; that of a
-    4-bit layer leaves it to autocast (peft.tuners.lora.layer.Linear.forward, lora.bnb.Linear4bit.forward)."""
-    return bool(config["quantization"] == "none")
 
 
 def _casts(shape: Shape, config: Mapping[str, Any], number: int) -> int:
