@@ -120,6 +120,13 @@ def test_a_single_run_has_its_own_interval() -> None:
     assert [(point.low, point.high) for point in found] == [(row["rft.low"], row["rft.high"]) for row in made]
 
 
+def test_no_interval_of_a_share_leaves_0_to_1() -> None:
+    made = rows({"seed": [0, 1]})
+    made[0]["rft.accuracy"], made[1]["rft.accuracy"] = 0.05, 0.6
+    (found,) = points([{**row, "x": 1} for row in made], "x", "rft.accuracy").listed
+    assert (found.low, found.high) == (0.0, 1.0)
+
+
 def test_too_many_series_are_averaged_and_say_so() -> None:
     made = rows(
         {"keep": ["a", "b", "c"], "order": ["x", "y", "z"], "num_samples": [1, 10], "seed": [0, 1]}, ["small", "huge"]

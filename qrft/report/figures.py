@@ -39,7 +39,7 @@ def figures(rows: Sequence[Row]) -> list[Figure]:
         *(_over_fraction(rows, shares, stage) for stage in ("sft", "rft")),
         _plot(
             "accuracy-k", "RFT accuracy over k", "Samples a problem that RFT's paths were chosen from.",
-            [_of(rows, "rft", "samples_per_problem")], "samples a problem, k", ACCURACY, is_log=True,
+            [_of(rows, "rft", "samples_per_problem")], "samples a problem, k", ACCURACY, is_log=True, x_ticks="own",
         ),
         _plot(
             "accuracy-paths", "RFT accuracy over distinct paths", 
@@ -55,7 +55,7 @@ def figures(rows: Sequence[Row]) -> list[Figure]:
         _over_base(rows, "size", "parameters", "base_model.num_parameters", "parameters without embeddings", True),
         _plot(
             "paths-k", "Distinct paths over k", "Expected number in k samples of a problem, the gold one counted.",
-            [Curves("", points(_curves(rows), "k", "value", ["k"]))], "samples a problem, k",
+            [Curves("", points(_curves(rows), "k", "distinct_paths", ["k"]))], "samples a problem, k",
             "distinct paths a problem", is_log=True, y_scale=1,
         ),
         _overlap(rows),
@@ -69,7 +69,7 @@ def figures(rows: Sequence[Row]) -> list[Figure]:
             "pass-k", "pass@k before and after RFT",
             "One of k samples is right. Where RFT is above SFT at small k and below at large, diversity was lost.",
             [Curves(s.upper(), points(_passes(rows, s), "k", "value", ["k"])) for s in ("sft", "rft")],
-            "k", "pass@k, %", is_log=True,
+            "k", "pass@k, %", is_log=True, x_ticks="own",
         ),
         _plot(
             "accuracy-steps", "Accuracy by number of steps",
@@ -130,9 +130,11 @@ def _curves(rows: Iterable[Row]) -> list[dict[str, Any]]:
     long = []
     for row in rows:
         if row.get("samples_per_problem") == most[row["model"]]:
-            ends = {"low": row.get("distinct_paths_low"), "high": row.get("distinct_paths_high")}
+            ends = {key: row.get(key) for key in ("distinct_paths_low", "distinct_paths_high")}
             for k, value in row.get("distinct_curve", ()):
-                long.append({**_labels(row), "k": k, "value": value, **(ends if k == most[row["model"]] else {})})
+                long.append(
+                    {**_labels(row), "k": k, "distinct_paths": value, **(ends if k == most[row["model"]] else {})}
+                )
     return long
 
 
@@ -275,7 +277,7 @@ def _mark(point: Point, prefix: str, y_label: str) -> Mark:
 
 def _fit(name: str, marks: Sequence[Mark], style: int | None, is_log: bool, unit: str) -> tuple[str, Straight] | None:
     """What a line through three or more places of x says, and the line."""
-    if len({mark.x for mark in marks}) < 3:
+    if len({mark.x for mark in marks}) < 3 or len({mark.y for mark in marks}) < 2:
         return None
     xs = [math.log2(mark.x) if is_log else mark.x for mark in marks]
     found: Line | None = line_fit(xs, [mark.y for mark in marks])

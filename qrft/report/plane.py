@@ -33,7 +33,7 @@ def linear_axis(label: str, values: Sequence[float], most: int = 6) -> Axis:
     """Round steps of 1, 2 or 5 times a power of 10 that hold all values."""
     low, high = min(values), max(values)
     if high == low:
-        low, high = low - (abs(low) / 10 or 1), high + (abs(high) / 10 or 1)
+        low, high = (low - abs(low) / 10, high + abs(high) / 10) if low else (0.0, 1.0)
     power = 10.0 ** math.floor(math.log10((high - low) / most))
     step = next(power * m for m in (1, 2, 5, 10, 20) if power * m * most >= (high - low) * (1 - 1e-9))
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
@@ -102,7 +102,7 @@ ROW = 19.0  # of the legend
 def plane(label: str, x: Axis, y: Axis, series: Sequence[Series], fits: Sequence[Straight] = ()) -> Markup:
     """The plot, with a legend above it where there are two series or more."""
     named = [entry for entry in series if entry.name] if len(series) > 1 else []
-    columns = 1 if any(len(entry.name) > 30 for entry in named) else 2
+    columns = 1 if any(len(entry.name) > 24 for entry in named) else 2
     top = TOP + ROW * -(-len(named) // columns)
     place = _Place(x, y, top)
     parts = [*_axes(place), *(_series(place, entry) for entry in series), *(_fit(place, fit) for fit in fits)]
