@@ -23,6 +23,7 @@ from qrft.console import Terminal
 from qrft.recipe import Recipe, load
 from qrft.run import STORE, run
 from qrft.stats import mean, wilson
+from qrft.steps import Step
 from qrft.store import Store, manifest
 
 RECIPE = "recipes/tiny.yaml"
@@ -45,13 +46,13 @@ def accuracy(model: str, overrides: Sequence[str], runs: Path) -> dict[str, Any]
     return {"accuracy": report["num_correct"] / report["num_samples"], "low": low, "high": high}
 
 
-def make(step: pipeline.Step, store: Store, done: dict[str, Path], recipe: Recipe) -> Path:
+def make(step: Step, store: Store, done: dict[str, Path], recipe: Recipe) -> Path:
     """The step's artifact, after those it reads."""
     for source in step.inputs.values():
-        if isinstance(source, pipeline.Step) and source.digest not in done:
+        if isinstance(source, Step) and source.digest not in done:
             make(source, store, done, recipe)
     if not store.has(step.stage, step.digest):
-        pipeline.run_step(step, store, done, recipe, Terminal())
+        pipeline.run_step(step, step.name, store, done, recipe, Terminal())
     done[step.digest] = store.path(step.stage, step.digest)
     return done[step.digest]
 
