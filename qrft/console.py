@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Column, Table
 
 from qrft.report.words import evidence, p_value, plural
@@ -117,7 +117,8 @@ class Terminal:
         if found.kwh is not None:
             self.console.print(f"Energy at {found.device.watts:.0f} W: {found.kwh:.3g} kWh.")
         if found.cost is not None:
-            self.console.print(f"Cost: {found.cost:.2f}, {found.cost / band:.2f} to {found.cost * band:.2f}.")
+            cost, least, most = map(_money, (found.cost, found.cost / band, found.cost * band))
+            self.console.print(f"Cost: {cost}, {least} to {most}.")
         elif found.price is not None:
             self.console.print("Cost: not known without a time and, for a price of a kWh, --watts.")
 
@@ -148,12 +149,15 @@ class Terminal:
     @contextmanager
     def bar(self, name: str, width: int = 17) -> Iterator[Callable[[int, int, str], None]]:
         """A progress bar; without a terminal one line at its end. width: of the name, so that bars stand in line."""
+        is_wide = self.console.width >= 100  # else there is room for one time: what is left, at the end what it took
+        width = width if is_wide else min(width, len("sft/train"))
+        whole = Column(no_wrap=True)  # where room is short, the bar gives way
         bar = Progress(
             TextColumn(f"{{task.description:<{width}}}"),
             BarColumn(bar_width=16),
-            TextColumn("{task.completed}/{task.total}", justify="right", table_column=Column(no_wrap=True)),
-            TimeElapsedColumn(Column(min_width=7)),  # where room is short, the bar gives way
-            TimeRemainingColumn(compact=True, table_column=Column(min_width=5)),
+            MofNCompleteColumn(table_column=whole.copy()),
+            *([TimeElapsedColumn(whole.copy())] if is_wide else []),
+            TimeRemainingColumn(compact=True, elapsed_when_finished=not is_wide, table_column=whole.copy()),
             TextColumn("{task.fields[note]}"),
             console=self.console,
             refresh_per_second=4,
@@ -360,6 +364,10 @@ def _bytes(size: float) -> str:
         if size >= unit:
             return f"{size / unit:.{0 if size >= 100 * unit else 1}f} {name}"
     return f"{size:.0f} B" if size else ""
+
+
+def _money(amount: float) -> str:
+    return f"{amount:.2f}" if amount >= 0.1 else f"{amount:.1g}"
 
 
 def _duration(seconds: float | None) -> str:

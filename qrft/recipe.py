@@ -283,7 +283,7 @@ def training(values: Mapping[str, Any], overrides: Sequence[str] = ()) -> Traini
     reading = yaml_lines.Reading("train")
     given = dict(values)
     for override in overrides:
-        yaml_lines.set_value(override, given, reading)
+        yaml_lines.set_value(override.removeprefix("train."), given, reading)  # as a recipe and messages spell the keys
     found = _validate(given, reading, Training)
     if reading.faults:
         raise RecipeError(reading.report())

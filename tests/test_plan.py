@@ -329,6 +329,13 @@ def test_a_plan_says_what_does_not_fit(tmp_path: Path) -> None:
     shown = plan(tmp_path, "--gpu", "0.4GiB")
     assert re.search(r"sft/train, rft/train: .* needed, 0\.40 GiB there\. Use a smaller train", " ".join(shown.split()))
     assert "no speed known" in shown
+    assert "paged_adamw_8bit, activations computed again" in plan(tmp_path, "--gpu", "0.4GiB", "--set", "train.vram=8")
+    alone = " ".join(plan(tmp_path, "--gpu", "0.4GiB", "--set", "sample.num_sequences=1").split())
+    assert "Use gguf.quant q4_k_m, or a smaller base_model." in alone and "smaller sample.num_sequences" not in alone
+
+
+def test_a_small_cost_is_not_shown_as_none(tmp_path: Path) -> None:
+    assert re.search(r"Cost: 0\.00\d, 0\.00\d to 0\.\d+", plan(tmp_path, "--gpu", "RTX 3090", "--price", "0.30"))
 
 
 def test_a_gpu_is_found_by_name_or_refused_with_the_names() -> None:
@@ -350,7 +357,12 @@ def test_a_driver_name_finds_its_speed() -> None:
 
 @pytest.mark.parametrize(
     ("option", "message"),
-    [(["--gpu", "zx81"], "zx81"), (["--price", "dear"], "1.10/h"), (["--gpu", "24", "--calibrate"], "one of the two")],
+    [
+        (["--gpu", "0"], "found '0'"),
+        (["--gpu", "zx81"], "zx81"),
+        (["--price", "dear"], "1.10/h"),
+        (["--gpu", "24", "--calibrate"], "one of the two"),
+    ],
 )
 def test_a_wrong_question_is_refused(option: list[str], message: str) -> None:
     done = CliRunner().invoke(main, ["plan", str(TINY), *option])

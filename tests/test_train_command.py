@@ -100,6 +100,7 @@ def test_the_folder_is_the_adapter_and_tells_what_made_it() -> None:
     assert card["settings"]["base"]["name"] == "tiny-base" and card["settings"]["prompt"] == "plain"
     assert card["facts"]["num_examples"] == facts["num_examples"] == 12 and facts["is_new"]
     assert not Path("ad.partial").exists()
+    assert '| `prompt` | "plain" |' in Path("ad/README.md").read_text()  # else no one knows how to ask it
 
 
 def test_one_example_is_shown_as_the_model_sees_it() -> None:
@@ -177,6 +178,9 @@ def test_killed_the_same_command_goes_on_to_the_same_adapter() -> None:
     assert message.startswith("ad.partial: was begun with other settings: lora_r was 4, now 8. Give those, remove ad.p")
     run(*settings)
     assert weights() == weights("whole") and not Path("ad.partial").exists()
+    texts = [Path(out, "loss.jsonl").read_text() for out in ("ad", "whole")]
+    resumed, whole = ([list(json.loads(line)) for line in text.splitlines()] for text in texts)
+    assert resumed == whole and whole[0][:2] == ["step", "loss"]  # the same keys in the same order
 
 
 @pytest.mark.slow
@@ -295,6 +299,11 @@ def test_a_cut_example_has_no_end_of_text() -> None:
 )
 def test_settings_that_are_not_allowed(setting: str, expected: str) -> None:
     assert fails(2, setting).startswith(expected)
+
+
+def test_a_key_may_be_spelled_as_messages_and_recipes_do() -> None:
+    run(*QUICK)
+    assert not run(*(f"train.{setting}" for setting in QUICK))["is_new"]
 
 
 def test_bases_that_can_not_be_trained(tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def find(name: str | None) -> Device:
     if name is None:
         return here()
     size = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(?:GiB|GB|G)?", name, re.IGNORECASE)
-    if size and (gib := float(size[1])) <= 1000:  # more is a name, such as 3090
+    if size and 0 < (gib := float(size[1])) <= 1000:  # more is a name, such as 3090
         return Device(f"a GPU of {gib:g} GiB", gib * GIB)
     found = _by_name(name)
     if len(found) != 1:

@@ -193,10 +193,11 @@ class Forecaster:
         faults = [fault] if fault else self._too_large(config, parts)
         trained = memory.trained_tensors(shape, config)
         saved = 2 * shape.num_parameters if config["adapter"] == "none" else 4 * sum(trained)
-        optimizer = memory.optimizer(trained, memory.optimizer_name(config, self.device.is_gpu))
+        name = memory.optimizer_name(config, self.device.is_gpu)
+        optimizer = memory.optimizer(trained, name)
         chosen = (
             f"{config['micro_batch_size']} examples x {config['gradient_accumulation_steps']} a step, "
-            f"{config['optimizer']}, activations {'computed again' if memory.checkpoints(config) else 'kept'}"
+            f"{name}, activations {'computed again' if memory.checkpoints(config) else 'kept'}"
         )
         return {
             "tokens": tokens,
@@ -241,10 +242,8 @@ class Forecaster:
             live //= 2  # the sampler sizes its context by the free memory
             parts = self._sampling_parts(step, shape, lengths, live)
         needed = sum(parts.values())
-        fault = (
-            f"{in_gib(needed)} needed, {in_gib(self.device.memory)} there. Use gguf.quant q4_k_m, or a "
-            "smaller sample.num_sequences."
-        )
+        ways = "gguf.quant q4_k_m, or a smaller " + ("sample.num_sequences" if live > 1 else "base_model")
+        fault = f"{in_gib(needed)} needed, {in_gib(self.device.memory)} there. Use {ways}."
         return {
             "tokens": round(num * mean),
             "parts": parts,

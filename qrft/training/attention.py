@@ -27,8 +27,12 @@ def choose(requested: str, device: str = "cpu") -> str:
     if requested == "auto":
         return installed[0] if installed else PER_EXAMPLE
     if requested in flash and requested not in installed:
-        missing = "a CUDA device; there is none" if device != "cuda" else "the package flash-attn, which is not there"
-        raise UsageError(f"train.attention: found {requested}, which needs {missing}. Use auto, or install it.")
+        missing = (
+            "a CUDA device; there is none. Use auto or sdpa"
+            if device != "cuda"
+            else "the package flash-attn, which is not there. Use auto, or install it"
+        )
+        raise UsageError(f"train.attention: found {requested}, which needs {missing}.")
     return PER_EXAMPLE if requested == "sdpa" else requested
 
 

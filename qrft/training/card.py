@@ -10,7 +10,7 @@ from typing import Any
 SETTINGS = (
     "adapter", "quantization", "lora_r", "lora_alpha", "lora_dropout", "target_modules", "use_rslora", "lora_init",
     "learning_rate", "lr_scheduler", "warmup_ratio", "weight_decay", "neftune_noise_alpha", "num_epochs",
-    "micro_batch_size", "gradient_accumulation_steps", "sequence_len", "optimizer", "seed",
+    "micro_batch_size", "gradient_accumulation_steps", "sequence_len", "too_long", "optimizer", "prompt", "seed",
 )  # fmt: skip
 
 USE_ADAPTER = """\
@@ -40,7 +40,8 @@ def write(out: Path, base: str, config: Mapping[str, Any], facts: Mapping[str, A
     """Of what it was made and how to use it; the same training says the same. base: the model's name."""
     is_adapter = config["adapter"] != "none"
     use = (USE_ADAPTER if is_adapter else USE_WHOLE).format(base=base, folder="path/of/this/folder")
-    settings = "\n".join(f"| `{key}` | {json.dumps(config[key])} |" for key in SETTINGS if _matters(key, is_adapter))
+    known = [key for key in SETTINGS if key in config and _matters(key, is_adapter)]  # the trainer needs no prompt
+    settings = "\n".join(f"| `{key}` | {json.dumps(config[key])} |" for key in known)
     header = f"---\nbase_model: {base}\nlibrary_name: {'peft' if is_adapter else 'transformers'}\ntags: [qrft]\n---\n"
     text = f"""{header}
 # {base}, fine-tuned with qrft

@@ -154,7 +154,9 @@ def _trainer(
 
 
 def _facts(trainer: StepTrainer, examples: Sequence[Example]) -> dict[str, Any]:
-    losses = [row for row in trainer.state.log_history if "loss" in row]
+    # The rows that a checkpoint kept have their keys in another order.
+    rows = [row for row in trainer.state.log_history if "loss" in row]
+    losses = [{"step": row["step"], "loss": row["loss"], **dict(sorted(row.items()))} for row in rows]
     last = [row["loss"] for row in losses[-LAST_STEPS:]]
     told, num_steps = trainer.watch, len(trainer.train_dataset)
     return {

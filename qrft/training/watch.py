@@ -74,7 +74,7 @@ class Watch:
 
     def report(self, done: int) -> None:
         note = (
-            f"loss {self.last_loss:.3f}, {self.tokens_per_second(done):,.0f} tokens/s, "
+            f"loss {self.last_loss:#.3g}, {self.tokens_per_second(done):,.0f} tokens/s, "
             f"{self.padding_share():.0%} padding, {peak_memory() / 2**30:.1f} GiB"
         )
         self.progress(done, len(self.step_tokens), note)
