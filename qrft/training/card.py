@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+FILE = "README.md"
 SETTINGS = (
     "adapter", "quantization", "lora_r", "lora_alpha", "lora_dropout", "target_modules", "use_rslora", "lora_init",
     "learning_rate", "lr_scheduler", "warmup_ratio", "weight_decay", "neftune_noise_alpha", "num_epochs",
@@ -36,10 +37,12 @@ def hub_name(model_dir: Path) -> str | None:
     return folder.removeprefix("models--").replace("--", "/")
 
 
-def write(out: Path, base: str, config: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
-    """Of what it was made and how to use it; the same training says the same. base: the model's name."""
+def write(out: Path, model_dir: Path, config: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
+    """Of what it was made and how to use it; the same training says the same."""
+    hub = hub_name(model_dir)
+    base = hub or model_dir.name
     is_adapter = config["adapter"] != "none"
-    use = (USE_ADAPTER if is_adapter else USE_WHOLE).format(base=base, folder="path/of/this/folder")
+    use = (USE_ADAPTER if is_adapter else USE_WHOLE).format(base=hub or model_dir.absolute(), folder="path/of/this/folder")
     known = [key for key in SETTINGS if key in config and _matters(key, is_adapter)]  # the trainer needs no prompt
     settings = "\n".join(f"| `{key}` | {json.dumps(config[key])} |" for key in known)
     header = f"---\nbase_model: {base}\nlibrary_name: {'peft' if is_adapter else 'transformers'}\ntags: [qrft]\n---\n"
@@ -58,7 +61,7 @@ its mean over the last steps was {facts["final_loss"]:.4f} nats a token.
 |---|---|
 {settings}
 """
-    (out / "README.md").write_text(text, encoding="utf-8")
+    (out / FILE).write_text(text, encoding="utf-8")
 
 
 def _matters(key: str, is_adapter: bool) -> bool:

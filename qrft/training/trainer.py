@@ -183,4 +183,6 @@ def _save(
         model.save_whole(learner, tokenizer, model_dir, out)
     else:
         lora.save(learner, out, card.hub_name(model_dir) or str(model_dir))
-    card.write(out, card.hub_name(model_dir) or model_dir.name, config, facts)
+    card.write(out, model_dir, config, facts)
+    for weights in out.glob("*.safetensors"):  # their library keeps them from everyone else on the machine
+        shutil.copymode(out / card.FILE, weights)
