@@ -223,7 +223,7 @@ def evaluate(maj: list[int] | None, passes: list[int] | None, as_json: bool, **s
     """
     from qrft.commands import compare
 
-    if any(map(compare.is_run, settings["samples"])):
+    if any(map(compare.is_run, settings["samples"])) or any(map(compare.runs_within, settings["samples"])):
         _compare(settings["samples"], as_json)
         return
     if settings["problems"] is None:

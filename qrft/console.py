@@ -196,14 +196,21 @@ class Terminal:
 
     def compared(self, facts: Mapping[str, Any]) -> None:
         """Two runs side by side, and which problems only one of them solves."""
-        self.console.print(f"A: {facts['first']}\nB: {facts['second']}\n", soft_wrap=True)
-        titles = ("model", "test set", "examples", "measure", "problems", "A", "B", "B - A, 95% interval", "")
-        table = Table(*titles, box=None, header_style="bold", padding=(0, 2, 0, 0))
+        self.console.print(f"A: {facts['first']}\nB: {facts['second']}", soft_wrap=True)
+        shown = {"model": "model", "problems": "test set", "few_shot": "examples", "measure": "measure"}
+        shown["num_problems"] = "problems"
+        for name in ("problems", "few_shot", "num_problems"):  # what is the same in all rows takes no column
+            if len(same := {row[name] for row in facts["comparisons"]}) == 1:
+                self.console.print(f"{shown.pop(name)}: {same.pop()}", soft_wrap=True)
+        self.console.print()
+        table = Table(
+            *shown.values(), "A", "B", "B - A", "95%", "", box=None, header_style="bold", padding=(0, 2, 0, 0)
+        )
         for row in facts["comparisons"]:
-            labels = [str(row[name]) for name in ("model", "problems", "few_shot", "measure", "num_problems")]
+            labels = [str(row[name]) for name in shown]
             values = [f"{row[run]['value']:.1%}" for run in ("first", "second")]
-            change = f"{100 * row['difference']:+.1f} ({100 * row['low']:+.1f} to {100 * row['high']:+.1f})"
-            table.add_row(*labels, *values, change, "" if row["p_value"] is None else p_value(row["p_value"]))
+            change = f"{100 * row['difference']:+.1f}", f"{100 * row['low']:+.1f} to {100 * row['high']:+.1f}"
+            table.add_row(*labels, *values, *change, "" if row["p_value"] is None else p_value(row["p_value"]))
         self.console.print(table)
         self.console.print()
         for row in facts["comparisons"]:

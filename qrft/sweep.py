@@ -116,6 +116,8 @@ def _run_faults(
 ) -> Iterator[tuple[KeyPath, str]]:
     """Of each value the first fault in a run with it, and the first run whose values can't be together."""
     paths = {matches(key, keys)[0]: key for key in sweep}
+    if SAMPLES in paths:
+        paths[FIRST] = paths[SAMPLES]  # which is how a run gets it
     known = check({key: value for key, value in values.items() if key != "sweep"})
     told = set()
     for name, settings in combinations(sweep):
@@ -145,7 +147,7 @@ def _key_faults(key: str, sweep: Mapping[str, Any], keys: Sequence[str]) -> Iter
 
 
 def _list_faults(listed: Sequence[Any]) -> Iterator[str]:
-    words = [_word(value) for value in listed]
+    words = [_word(number(value)) for value in listed]  # 1/2 and 0.5 are the same run
     twice = next((word for place, word in enumerate(words) if word in words[:place]), None)
     if twice is not None:
         yield f"found {twice} twice. Allowed: each value once"

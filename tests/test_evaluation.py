@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -291,6 +292,8 @@ def test_two_runs_are_compared_problem_by_problem(runs: None) -> None:
 def test_two_runs_in_words(runs: None) -> None:
     shown = qrft("a", "b").stdout
     assert "A: a" in shown and "B: b" in shown and "p = 0.69" in shown
+    assert "test set: mine\nexamples: 0\n" in shown  # the same in all rows
+    assert max(map(len, shown.splitlines())) <= 80 and re.search(r"greedy +10 +60.0% +80.0% +\+20.0 ", shown)
     assert "rft on mine, greedy: only A solves 2: 0, 1" in shown and "only B solves 4: 6, 7, 8, 9" in shown
 
 
@@ -321,6 +324,14 @@ def test_row_numbers_of_different_problems_are_not_paired(runs: None) -> None:
 def test_what_can_not_be_compared(runs: None, words: list[str], said: str) -> None:
     done = qrft(*words)
     assert done.exit_code == 2 and said in done.stderr
+
+
+def test_the_folder_of_a_sweep_is_no_run_and_says_which_runs_it_holds(runs: None) -> None:
+    keep("swept/seed=0", table_of([1.0]))
+    keep("swept/seed=1/small", table_of([1.0]))
+    done = qrft("swept", "swept")
+    assert done.exit_code == 2 and done.stderr.startswith("Error: swept is no run folder")
+    assert "Found within: swept/seed=0, swept/seed=1/small" in done.stderr
 
 
 def test_a_run_of_another_version_says_what_to_do(runs: None) -> None:

@@ -268,6 +268,8 @@ def test_figures_of_the_paper_find_their_runs() -> None:
             "r.yaml:8: sweep.first_samples: found beside num_samples, which sets it.",
         ),
         (ONE + "sweep: {seed: [1, 2, 1]}", "r.yaml:8: sweep.seed: found 1 twice. Allowed: each value once"),
+        (ONE + "sweep: {train_fraction: [1, 1/2, 0.5]}", "r.yaml:8: sweep.train_fraction: found 0.5 twice."),
+        (ONE + "sweep: {num_samples: [0, 2]}", "r.yaml:8: sweep.num_samples: found 0. Allowed: a whole number >= 1"),
         (
             ONE + "sweep: {train_fraction: [1, 9/8]}",
             "r.yaml:8: sweep.train_fraction: found 1.125. Allowed: a number > 0 and <= 1",

@@ -25,6 +25,11 @@ def is_run(path: Path) -> bool:
     return (path / TABLE).is_file()
 
 
+def runs_within(path: Path) -> list[Path]:
+    """The run folders of a sweep's folder, or of a recipe's with several models."""
+    return sorted(found.parent.parent for depth in ("*", "*/*") for found in path.glob(f"{depth}/{TABLE}"))
+
+
 def run(paths: tuple[Path, ...]) -> dict[str, Any]:
     """The facts: `comparisons`, a row a model, test set, number of examples and measure that both runs have.
 
@@ -34,9 +39,11 @@ def run(paths: tuple[Path, ...]) -> dict[str, Any]:
     Raises UsageError unless two runs are named, DataError when they have nothing in common.
     """
     if len(paths) != 2 or not all(map(is_run, paths)):
-        others = [str(path) for path in paths if not is_run(path)]
+        others = [str(path) for path in dict.fromkeys(paths) if not is_run(path)]
         found = f"{', '.join(others)} is no run folder" if others else f"{len(paths)} run folders"
-        raise UsageError(f"{found}: expected two run folders, or samples alone. A run folder holds {TABLE}.")
+        within = [str(run) for path in dict.fromkeys(paths) if not is_run(path) for run in runs_within(path)]
+        hint = f" Found within: {', '.join(within[:4])}{' ...' if len(within) > 4 else ''}" if within else ""
+        raise UsageError(f"{found}: expected two run folders, or samples alone. A run folder holds {TABLE}.{hint}")
     first, second = (_read(path / TABLE) for path in paths)
     rows = [_compare(labels, first[labels], second[labels]) for labels in first if labels in second]
     rows = [row for row in rows if row["num_problems"]]
