@@ -42,7 +42,8 @@ def write(out: Path, model_dir: Path, config: Mapping[str, Any], facts: Mapping[
     hub = hub_name(model_dir)
     base = hub or model_dir.name
     is_adapter = config["adapter"] != "none"
-    use = (USE_ADAPTER if is_adapter else USE_WHOLE).format(base=hub or model_dir.absolute(), folder="path/of/this/folder")
+    place = hub or model_dir.absolute()
+    use = (USE_ADAPTER if is_adapter else USE_WHOLE).format(base=place, folder="path/of/this/folder")
     known = [key for key in SETTINGS if key in config and _matters(key, is_adapter)]  # the trainer needs no prompt
     settings = "\n".join(f"| `{key}` | {json.dumps(config[key])} |" for key in known)
     header = f"---\nbase_model: {base}\nlibrary_name: {'peft' if is_adapter else 'transformers'}\ntags: [qrft]\n---\n"
