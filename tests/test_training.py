@@ -570,6 +570,14 @@ def test_a_report_that_is_not_installed_is_one_clear_error(small: Path, tmp_path
         train(small, tmp_path, report_to=missing[:1])
 
 
+def test_an_adapter_is_trained_further_from_where_it_was(small: Path, tmp_path: Path) -> None:
+    for kind in ("default", "pissa"):  # the latter is saved at twice the rank
+        first = train(small, tmp_path / kind, lora_init=kind)
+        further = train(small, tmp_path / f"{kind}-2", start=tmp_path / kind / "adapter", learning_rate=1e-9)
+        assert largest_difference(tensors(tmp_path / kind), tensors(tmp_path / f"{kind}-2")) < 1e-6
+        assert further["losses"][0]["loss"] < first["losses"][0]["loss"] - 0.5
+
+
 def test_a_base_from_the_hub_is_called_by_its_name_there(small: Path, tmp_path: Path) -> None:
     base = tmp_path / "hub/models--some-one--a-model/snapshots/0123abc"
     shutil.copytree(small, base)

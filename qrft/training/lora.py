@@ -25,12 +25,23 @@ def add(base: PreTrainedModel, model_dir: Path, config: Mapping[str, Any]) -> An
     With config["start"] they are those of that folder, to be trained further. Raises ModelError when a target is no
     layer of the model.
     """
-    from peft import LoraConfig, PeftModel, get_peft_model
+    from peft import PeftModel
 
-    if config.get("start") is not None:
-        further: Any = PeftModel.from_pretrained(base, config["start"], is_trainable=True)
-        further.initial_factors = {}  # the base is as it was
-        return further
+    model: Any
+    if config.get("start") is None:
+        model = _new(base, config)
+        model.initial_factors = _begin(model, model_dir, config)
+    else:
+        model = PeftModel.from_pretrained(base, config["start"], is_trainable=True)
+        model.initial_factors = {}  # the base is as it was
+    for _, layer in _layers(model):
+        layer.forward = partial(_forward, layer)
+    return model
+
+
+def _new(base: PreTrainedModel, config: Mapping[str, Any]) -> Any:
+    from peft import LoraConfig, get_peft_model
+
     targets = config["target_modules"]
     lora = LoraConfig(
         r=config["lora_r"],
@@ -43,11 +54,7 @@ def add(base: PreTrainedModel, model_dir: Path, config: Mapping[str, Any]) -> An
     _refuse_missing(base, targets)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # peft asks the model in transformers' older words
-        model: Any = get_peft_model(base, lora)
-    model.initial_factors = _begin(model, model_dir, config)
-    for _, layer in _layers(model):
-        layer.forward = partial(_forward, layer)
-    return model
+        return get_peft_model(base, lora)
 
 
 def _forward(layer: Any, x: torch.Tensor) -> torch.Tensor:

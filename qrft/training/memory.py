@@ -14,6 +14,7 @@ from typing import Any
 from qrft.errors import ModelError
 from qrft.machine import free_memory, in_gib
 from qrft.training.loss import CHUNK_ELEMENTS
+from qrft.training.model import has_bfloat16
 from qrft.training.shape import LINEAR, Shape, read_shape
 
 # Either way, of what is not counted to the byte; about a tenth of the whole.
@@ -235,8 +236,7 @@ def fit_here(config: Mapping[str, Any], model_dir: Path) -> dict[str, Any]:
     import torch
 
     on_gpu = torch.cuda.is_available()
-    mixed = on_gpu and torch.cuda.is_bf16_supported(including_emulation=False)
-    return fit(config, read_shape(model_dir), available(), on_gpu=on_gpu, mixed=mixed)
+    return fit(config, read_shape(model_dir), available(), on_gpu=on_gpu, mixed=has_bfloat16())
 
 
 def fit(
