@@ -494,7 +494,7 @@ def test_what_is_not_there_is_named() -> None:
     assert fails(1, *sampled, "m.gguf", "--tokenizer", str(BUILTIN["tiny-base"])).startswith("m.gguf: ")
     assert "no-such-adapter" in fails(1, *sampled, "tiny-base", "--adapter", "no-such-adapter")
     assert "none.jsonl: is neither a file" in fails(1, "sample", "tiny-base", "--problems", "none.jsonl", "-k", "2")
-    long = fails(1, *SAMPLE[:4], "-k", "2", "--max-new-tokens", "100000", "-o", "long")
+    long = fails(1, *SAMPLE[:4], "-k", "2", "--max-new-tokens", "100000", "--threads", "1", "-o", "long")
     assert "the prompt of problem 't0' has" in long and "Lower max_new_tokens" in long
 
 
