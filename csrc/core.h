@@ -190,6 +190,8 @@ void hash_sorted_equation(qrft_hash *hash, const uint8_t *at, const uint8_t *end
 /* Adds the bytes as they are. */
 void hash_bytes(qrft_hash *hash, const uint8_t *at, ptrdiff_t length);
 void hash_end(qrft_hash *hash, uint8_t key[16]);
+/* The first word of the whole text's hash. */
+uint64_t hash_first_word(qrft_cursor text);
 
 /* The equations of a text: how many, the first one's trouble, and the hash of their list, not yet ended. */
 typedef struct {
@@ -361,6 +363,7 @@ typedef struct {
 typedef struct {
     const uint8_t *key;
     const qrft_member *kept;
+    uint64_t rank;     /* of the one kept, for choices that look at one row alone */
     int64_t first_row; /* of its members */
 } qrft_entry;
 

@@ -76,10 +76,18 @@ static int64_t num_bytes(const curator *c, int64_t row) {
     return text_offset(c->job->texts, row + 1) - text_offset(c->job->texts, row);
 }
 
-/* Whether the row replaces the kept one by what can be told at once. */
-static bool is_better(const curator *c, int64_t row, int64_t kept) {
-    if (c->job->selection->keep == QRFT_KEEP_SHORTEST) return num_bytes(c, row) < num_bytes(c, kept);
-    return c->job->selection->keep == QRFT_KEEP_LONGEST && num_bytes(c, row) > num_bytes(c, kept);
+/* What decides at once between the rows of a key: of the kept one it is the least. Of equal ones the first is kept. */
+static uint64_t rank_of(const curator *c, int64_t row) {
+    switch (c->job->selection->keep) {
+    case QRFT_KEEP_SHORTEST:
+        return (uint64_t)num_bytes(c, row);
+    case QRFT_KEEP_LONGEST:
+        return UINT64_MAX - (uint64_t)num_bytes(c, row);
+    case QRFT_KEEP_RANDOM:
+        return hash_first_word(text_at(c->job->texts, row));
+    default:
+        return 0;
+    }
 }
 
 static void take_row(curator *c, int64_t row, const uint8_t *gold_key) {
@@ -92,8 +100,9 @@ static void take_row(curator *c, int64_t row, const uint8_t *gold_key) {
     qrft_entry *own = &c->entries[number];
     qrft_member *m = &c->members[c->num_members++];
     *m = (qrft_member){.row = row, .entry = number};
+    uint64_t rank = rank_of(c, row);
     if (!own->kept) own->first_row = row;
-    if (!own->kept || is_better(c, row, own->kept->row)) own->kept = m;
+    if (!own->kept || rank < own->rank) own->kept = m, own->rank = rank;
 }
 
 /* --------------------------------------------------------------------------------------------------- the whole ---- */

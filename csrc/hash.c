@@ -123,3 +123,12 @@ void hash_end(qrft_hash *hash, uint8_t key[16]) {
     write64(key, h1);
     write64(key + 8, h2);
 }
+
+uint64_t hash_first_word(qrft_cursor text) {
+    qrft_hash hash;
+    uint8_t key[16];
+    hash_begin(&hash);
+    hash_bytes(&hash, text.at, text.end - text.at);
+    hash_end(&hash, key);
+    return read64(key);
+}

@@ -170,13 +170,15 @@ int qrft_texts_grade(const qrft_texts *texts, const qrft_answers *gold, const in
 
 /*
  * Which of a group's eligible rows with equal keys is kept. Of equally good ones the first. An unknown number counts as
- * QRFT_KEEP_FIRST. The texts' bytes are read for QRFT_KEEP_FARTHEST only, their offsets also for the two after it.
+ * QRFT_KEEP_FIRST. The texts' bytes are read for QRFT_KEEP_FARTHEST and QRFT_KEEP_RANDOM only, their offsets also for
+ * the lengths.
  */
 enum qrft_keep {
     QRFT_KEEP_FIRST,    /* the first */
     QRFT_KEEP_FARTHEST, /* the paper's rule: a later one replaces it if it lies farther from the other kept paths */
     QRFT_KEEP_SHORTEST, /* the one of the fewest bytes */
     QRFT_KEEP_LONGEST,  /* the one of the most bytes */
+    QRFT_KEEP_RANDOM,   /* the one whose text's hash is the least: any of the different texts, in whatever order */
     QRFT_KEEP_ALL       /* every eligible row; neither keys nor gold keys are read, and may be NULL */
 };
 
@@ -210,9 +212,9 @@ typedef struct {
  * 16 bytes a row. verdicts[i] is written for eligible rows of a group, and left alone for the others. first_rows[i] is
  * written for chosen rows: the first row with i's key, or i itself when keys are not read. NULL: not wanted.
  *
- * A group costs time linear in its rows, and with QRFT_KEEP_FARTHEST in the bytes of its eligible texts, plus its
- * comparisons and the clearing of the memory for them that it is the first to need. Keys from qrft_texts_grade are
- * hashes; chosen ones can cost up to rows * keys.
+ * A group costs time linear in its rows, and with QRFT_KEEP_FARTHEST and QRFT_KEEP_RANDOM in the bytes of its eligible
+ * texts; with QRFT_KEEP_FARTHEST also its comparisons and the clearing of the memory for them that it is the first to
+ * need. Keys from qrft_texts_grade are hashes; chosen ones can cost up to rows * keys.
  *
  * A row costs (its length + that of the row kept for its key, if there is one) * (sum of the lengths of the rows kept
  * for other keys) cells, in code points, each length counted as at least 64. From the first row on that would bring its

@@ -192,7 +192,7 @@ def grade(output: Path, as_json: bool, **settings: Any) -> None:
 @click.option("--output", "-o", type=FILE, required=True, help="The file to write: .jsonl or .parquet.")
 @click.option(
     "--keep",
-    type=click.Choice(["farthest", "first", "shortest", "longest"]),
+    type=click.Choice(["farthest", "first", "random", "shortest", "longest"]),
     default="farthest",
     show_default=True,
     help="Which of the paths with the same equations is kept.",

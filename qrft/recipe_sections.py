@@ -185,7 +185,7 @@ class Grade(Section):
 
 
 class Curate(Section):
-    keep: Literal["farthest", "first", "shortest", "longest"] = Field(
+    keep: Literal["farthest", "first", "random", "shortest", "longest"] = Field(
         default="farthest",
         description="Of solution paths with the same equations keep the one least like the others, the first, ...",
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import random
 import time
 from collections.abc import Callable
@@ -265,6 +266,24 @@ def test_keeps() -> None:
     assert check_rows(rows, dedup=False, max_per_problem=4) == ["kept"] * 4 + ["over_limit"] * 2
 
 
+@QUICK
+@given(similar_rows(), st.randoms(use_true_random=False))
+def test_a_random_text_is_kept_in_whatever_order(rows: list[Row], rng: random.Random) -> None:
+    def kept(made: list[Row]) -> list[Row]:
+        return sorted(
+            row for row, verdict in zip(made, check_rows(made, keep="random"), strict=True) if verdict == "kept"
+        )
+
+    assert kept(rng.sample(rows, len(rows))) == kept(rows)
+
+
+def test_a_random_text_is_any_of_them() -> None:
+    """Of 4,000 pairs of texts the first and shorter one is kept half of the time, within 4 standard deviations."""
+    rows = [(f"{number} {'long ' * part}".encode(), number) for number in range(4000) for part in range(2)]
+    num_first = check_rows(rows, keep="random")[::2].count("kept")
+    assert abs(num_first - 2000) < 4 * math.sqrt(4000 / 4)
+
+
 def test_gold_texts_count_only_in_the_default_mode() -> None:
     text = "<<1+1=2>>2\n#### 2"
     for rules, dedup, expected in [
@@ -284,7 +303,7 @@ def test_mistakes() -> None:
     with pytest.raises(ValueError, match="gold_texts has 1 rows"):
         core.curate(["x"] * 3, [1] * 3, graded, gold_texts=["x"])
     with pytest.raises(
-        ValueError, match="keep must be one of 'farthest', 'first', 'shortest', 'longest', found 'best'"
+        ValueError, match="keep must be one of 'farthest', 'first', 'random', 'shortest', 'longest', found 'best'"
     ):
         core.curate(["x"] * 3, [1] * 3, graded, keep="best")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="max_per_problem must be at least 1, or None for no limit, found 0"):

@@ -174,7 +174,7 @@ static void check_choice(qrft_selection selection, const char *kept) {
     keys[0] = 1;
     qrft_texts texts = {(const uint8_t *)text, NULL, offsets, 4};
     qrft_groups groups = {order, group_offsets, NULL, 1};
-    if (selection.keep != QRFT_KEEP_FARTHEST) texts.bytes = NULL;
+    if (selection.keep != QRFT_KEEP_FARTHEST && selection.keep != QRFT_KEEP_RANDOM) texts.bytes = NULL;
     assert(qrft_paths_curate(&texts, &groups, eligible, keys, &selection, 1, verdicts, NULL) == QRFT_DONE);
     for (int i = 0; i < 4; i++) assert((verdicts[i] == QRFT_VERDICT_KEPT) == (kept[i] == '1'));
 }
@@ -185,6 +185,7 @@ static void test_choices(void) {
     check_choice((qrft_selection){-1, 0, 0}, "1100");
     check_choice((qrft_selection){QRFT_KEEP_SHORTEST, 1, 0}, "1000");
     check_choice((qrft_selection){QRFT_KEEP_LONGEST, -1, 0}, "1001");
+    check_choice((qrft_selection){QRFT_KEEP_RANDOM, 0, 0}, "1100"); /* 0x8555.., 0xfa47.., 0xdf5f.. */
     check_choice((qrft_selection){QRFT_KEEP_ALL, INT64_MIN, 0}, "1111");
     check_choice((qrft_selection){QRFT_KEEP_FARTHEST, 0, 1}, "1100");
     check_choice((qrft_selection){QRFT_KEEP_FARTHEST, 0, INT64_MAX}, "1001");

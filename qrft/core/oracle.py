@@ -192,4 +192,10 @@ def is_better(completions: Sequence[bytes], row: int, kept: dict[bytes, int], ke
     if keep == "farthest":
         others = [completions[other] for other_key, other in kept.items() if other_key != key]
         return sum(distance(new, other) for other in others) > sum(distance(old, other) for other in others)
+    if keep == "random":
+        return first_word(murmur3(new)) < first_word(murmur3(old))
     return (keep == "shortest" and len(new) < len(old)) or (keep == "longest" and len(new) > len(old))
+
+
+def first_word(hashed: bytes) -> int:
+    return int.from_bytes(hashed[:8], "little")

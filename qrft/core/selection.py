@@ -25,12 +25,13 @@ from qrft.core.columns import (
 from qrft.core.grading import DEFAULT_RULES, EQUATION_STATUSES, KEY_BYTES, Rules, equation_keys
 from qrft.core.native import ffi, lib
 
-Keep: TypeAlias = Literal["farthest", "first", "shortest", "longest"]
+Keep: TypeAlias = Literal["farthest", "first", "random", "shortest", "longest"]
 
 _OK = lib.QRFT_EQUATION_OK
 _KEEP = {
     "farthest": lib.QRFT_KEEP_FARTHEST,
     "first": lib.QRFT_KEEP_FIRST,
+    "random": lib.QRFT_KEEP_RANDOM,
     "shortest": lib.QRFT_KEEP_SHORTEST,
     "longest": lib.QRFT_KEEP_LONGEST,
 }
