@@ -26,9 +26,14 @@ class _Lines(logging.Handler):
     def __init__(self, console: Console) -> None:
         super().__init__()
         self.console = console
+        self.told: set[str] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.console.print(record.getMessage(), markup=False, soft_wrap=True)
+        """Once: trainings of one sweep have the same first example."""
+        message = record.getMessage()
+        if message not in self.told:
+            self.told.add(message)
+            self.console.print(message, markup=False, soft_wrap=True)
 
 
 class Terminal:
@@ -36,6 +41,7 @@ class Terminal:
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(highlight=False)
+        self.lines = _Lines(self.console)
 
     def plan(self, rows: list[tuple[Step, bool]]) -> None:
         if rows and rows[-1][0].stage == "sweep":
@@ -133,7 +139,7 @@ class Terminal:
             return
         table = Table("memory by part", box=None, header_style="bold", padding=(0, 2, 0, 0))
         for row in largest:
-            table.add_column(row.name, justify="right")
+            table.add_column(row.stage, justify="right")
         for part in largest[0].parts:
             if any(row.parts[part] for row in largest):
                 table.add_row(part, *(_bytes(row.parts[part]) for row in largest))
@@ -141,8 +147,8 @@ class Terminal:
         self.console.print()
         self.console.print(table)
         for row in largest:
-            for note in row.notes:
-                self.console.print(f"{row.name}: {note}", style="dim", markup=False)
+            told = "; ".join((row.name, *row.notes))
+            self.console.print(f"{row.stage}: {told}", style="dim", markup=False)
         if found.device.is_gpu and any(row.in_ram and not row.is_there for row in found.rows):
             self.console.print("* main memory, not the GPU's", style="dim")
 
@@ -169,14 +175,14 @@ class Terminal:
     @contextmanager
     def messages(self) -> Iterator[None]:
         """What qrft logs in the meantime, such as an example of a training, as lines above the bar."""
-        logger, handler = logging.getLogger("qrft"), _Lines(self.console)
+        logger = logging.getLogger("qrft")
         level = logger.level
-        logger.addHandler(handler)
+        logger.addHandler(self.lines)
         logger.setLevel(logging.INFO)
         try:
             yield
         finally:
-            logger.removeHandler(handler)
+            logger.removeHandler(self.lines)
             logger.setLevel(level)
 
     def facts(self, facts: Mapping[str, Any]) -> None:

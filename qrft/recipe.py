@@ -8,7 +8,7 @@ makes values of the text, `qrft.recipe_faults` words what is wrong with them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar, overload
 
@@ -270,7 +270,7 @@ def load(path: str | Path, overrides: Sequence[str] = (), kind: type[Section] = 
     if kind is Recipe:
         for key, text in path_faults(values):
             reading.fault(key, text)
-        for key, text in sweep.faults(values, KEYS, _faults_of):
+        for key, text in [*sweep.faults(values, KEYS, _faults_of), *_cell_faults(values)]:
             reading.fault(key, text)
     if reading.faults:
         raise RecipeError(reading.report())
@@ -321,6 +321,18 @@ def _validate(values: dict[str, Any], reading: yaml_lines.Reading, kind: type[S]
             if key not in reading.unreadable:
                 reading.fault(key, text)
         return None
+
+
+def _cell_faults(values: Mapping[str, Any]) -> Iterator[tuple[yaml_lines.KeyPath, str]]:
+    """Figures at a key that no run has would be shown nowhere."""
+    paper = values.get("paper")
+    cells = paper.get("cells") if isinstance(paper, dict) else None
+    for place, cell in enumerate(cells if isinstance(cells, list) else ()):
+        at = cell.get("at") if isinstance(cell, dict) else None
+        for key in at if isinstance(at, dict) else ():
+            if key != "model" and not sweep.matches(str(key), KEYS):
+                guess = did_you_mean(str(key), [*KEYS, *(path.rpartition(".")[2] for path in KEYS)])
+                yield ("paper", "cells", place, "at", key), f"unknown key. {guess}Allowed: model, and keys of a sweep"
 
 
 def _faults_of(values: dict[str, Any]) -> list[tuple[yaml_lines.KeyPath, str]]:

@@ -237,6 +237,10 @@ def test_figures_of_the_paper_find_their_runs() -> None:
         (TWO.replace("small:", "a.b:"), "r.yaml:2: models: found the name 'a.b'. Allowed: up to 40 letters, digits"),
         (TWO.replace("lora_r: 4", "lora_t: 4"), "r.yaml:2: models.large.train.lora_t: unknown key. Did you mean lora_"),
         (TWO + "gguf: {file: r.yaml}", "r.yaml:8: gguf.file: found a file with models. Allowed: gguf_file of each"),
+        (
+            ONE + "paper: {cells: [{at: {num_sample: 3}, rft: 39.0}]}",
+            "r.yaml:8: paper.cells.0.at.num_sample: unknown key. Did you mean num_samples? Allowed: model, and keys of",
+        ),
         (ONE + "rounds: -1", "r.yaml:8: rounds: found -1. Allowed: a whole number >= 0"),
         (
             ONE + "rft: {lora_r: 4}\nrounds_from: last",

@@ -124,6 +124,8 @@ def _point(group: Sequence[Row], x: str, y: str, series: str, name: str) -> Poin
     ends = [at if bound is None or math.isinf(bound) else bound for bound in (low, high)]  # not known
     if y == "value" or y.endswith(".accuracy"):  # a share
         ends = [min(max(bound, 0.0), 1.0) for bound in ends]
+    if y == "distinct_paths":  # the gold one is always there
+        ends = [max(bound, 1.0) for bound in ends]
     return Point(mean(per_seed(group, x).values()), at, ends[0], ends[1], len(by_seed), series, name)
 
 

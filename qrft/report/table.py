@@ -43,13 +43,14 @@ SHOWN = (
     ("samples_per_problem", "k", NUMBER, "Samples a problem that were looked at"),
     ("base_model.num_parameters", "Size", NUMBER, "Parameters of the base without embeddings"),
     ("base_model.loss", "Loss", NUMBER, "Pre-training loss on held-out text, nats a token"),
-    ("cost.rft.flops", "FLOPs", FLOPS, "Of all that the RFT model rests on"),
+    ("flops", "FLOPs", FLOPS, "Of all that the run's last model rests on"),
     ("seconds", "Time", SECONDS, "Of all steps that the run rests on; what runs share counts in each"),
 )
 
 
 def table(rows: Sequence[Row]) -> Table:
     """A row for every run and model; columns that no row has a value for are left out."""
+    rows = [{**row, "flops": row.get("cost.rft.flops", row.get("cost.sft.flops"))} for row in rows]
     keys = settings(rows)
     keys += [key for row in rows for key in row if key in ("sweep.seed", "sweep.problems.seed") and key not in keys]
     keys = list(dict.fromkeys(["model", *keys]))

@@ -119,11 +119,12 @@ def describe(examples: Examples, tokenizer: PreTrainedTokenizerBase, config: Map
     for count, fate in ((examples.num_dropped, "left out"), (examples.num_cut, "cut")):
         if count:
             log.warning("%s longer than train.sequence_len %s: %s", f"{count:,}", config["sequence_len"], fate)
+    parts = []
     for name, ids in (("prompt", token_ids[:prompt_length]), ("completion", token_ids[prompt_length:])):
         text = tokenizer.decode(ids, clean_up_tokenization_spaces=False)
         shown = text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]} ..."
-        log.info("--- %s of the first example: %s tokens\n%s", name, len(ids), shown)
-    log.info("---")
+        parts.append(f"--- {name} of the first example: {len(ids)} tokens\n{shown}\n")
+    log.info("%s---", "".join(parts))
 
 
 @contextmanager
