@@ -150,7 +150,7 @@ def set_value(override: str, values: dict[str, Any], reading: Reading) -> None:
     name, equals, text = override.partition("=")
     key: KeyPath = tuple(name.strip().split("."))
     if not equals:
-        reading.fault((), f"found {override!r}. Allowed: key=value, such as sample.num_samples=10", _SET)
+        reading.fault((), f"found {override!r}. Allowed: key=value, such as seed=1", _SET)
         return
     try:
         node = _compose(text, lambda line: f"--set: {name}")

@@ -176,7 +176,7 @@ def test_the_command_itself(words: list[str], expected: str) -> None:
             "sample.num_sample=1",
             "--set: sample.num_sample: unknown key. Did you mean num_samples? Allowed: num_samples, ",
         ),
-        ("sample.num_samples", "--set: found 'sample.num_samples'. Allowed: key=value, such as sample.num_samples=10"),
+        ("sample.num_samples", "--set: found 'sample.num_samples'. Allowed: key=value, such as seed=1"),
         ("prompt=[", "--set: prompt: not YAML: "),
         ("seed=x", "--set: seed: found the text 'x'. Allowed: a whole number"),
         ("problems.train=trian.jsonl", "no such file; looked at /"),

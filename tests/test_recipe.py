@@ -370,7 +370,7 @@ def test_set_mends_a_value_of_the_file() -> None:
         ("seed.x=1", "--set: seed: found a section. Allowed: a whole number"),
         ("sample.top_p=2", "--set: sample.top_p: found 2. Allowed: a number > 0 and <= 1"),
         ("sample.top_p=", "--set: sample.top_p: found null. Allowed: a number"),
-        ("sample.top_p", "--set: found 'sample.top_p'. Allowed: key=value, such as sample.num_samples=10"),
+        ("sample.top_p", "--set: found 'sample.top_p'. Allowed: key=value, such as seed=1"),
         ("=3", "--set: : unknown key"),
         ("prompt=[", "--set: prompt: not YAML: "),
         ("prompt=\udcff", "--set: prompt: character 0xdcff is not allowed in YAML"),

@@ -60,9 +60,10 @@ def finetune(
     """
     import torch
 
-    from qrft.training import memory, trainer
+    from qrft.training import memory, model, trainer
 
     progress(0, 1, "loading the model")
+    model.refuse_quantized(model_dir)  # before the work of making examples
     if config["num_threads"]:
         torch.set_num_threads(config["num_threads"])
     tokenizer = prompts.load_tokenizer(model_dir)
