@@ -95,7 +95,13 @@ def plan(recipe: str, overrides: tuple[str, ...], output_dir: Path, as_json: boo
 @click.argument("recipe")
 @OVERRIDES
 @click.option(
-    "--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="The model's folder; must not exist."
+    "--output",
+    "--out",
+    "-o",
+    "out",
+    type=click.Path(file_okay=False, path_type=Path),
+    required=True,
+    help="The model's folder, or a family's; a model that is there is not made again.",
 )
 @command
 def pretrain(recipe: str, overrides: tuple[str, ...], out: Path) -> None:
@@ -119,6 +125,7 @@ def sample(base: str, problems: str, num_samples: int, output: Path, as_json: bo
     from qrft.commands import sample as work
     from qrft.run import quiet_libraries
 
+    _refuse_unread(base, options)
     quiet_libraries()
     task = work.task(base, problems, num_samples, **_read(options))
     with _bar("samples") as progress:
@@ -160,6 +167,34 @@ def train(base: str, data: Path, output: Path, overrides: tuple[str, ...], threa
         click.echo(json.dumps(facts))
     else:
         Terminal().trained(facts, output)
+
+
+def _given() -> dict[str, str]:
+    """The options on the command line: the parameter's name, and the option as it is written."""
+    context = click.get_current_context()
+    return {
+        option.name: option.opts[0]
+        for option in context.command.params
+        if option.name and context.get_parameter_source(option.name) is ParameterSource.COMMANDLINE
+    }
+
+
+def _refuse_unread(base: str, options: dict[str, Any]) -> None:
+    """An option that another one would make count is a mistake: without it something else would be sampled."""
+    from qrft.errors import UsageError
+
+    of_server = ("server", "chat", "api_key_env", "max_in_flight", "requests_per_minute")
+    of_grading = ("mode", "answer_format", "marker", "equations", "order")
+    counts = {
+        **dict.fromkeys(of_server, ("with --sampler openai", options["sampler"] == "openai")),
+        **dict.fromkeys(of_grading, ("with --until", options["until"] is not None)),
+        "examples": ("with --few-shot", options["few_shot"] > 0),
+        "tokenizer": ("for a .gguf", base.endswith(".gguf")),
+    }
+    for name, option in _given().items():
+        where, is_read = counts.get(name, ("", True))
+        if not is_read:
+            raise UsageError(f"{option}: only counts {where}. Leave it out, or add that.")
 
 
 def _read(options: dict[str, Any]) -> dict[str, Any]:
@@ -237,11 +272,9 @@ def _compare(runs: tuple[Path, ...], as_json: bool) -> None:
     from qrft.commands import compare
     from qrft.errors import UsageError
 
-    context = click.get_current_context()
-    for option in context.command.params:
-        is_given = context.get_parameter_source(option.name or "") is ParameterSource.COMMANDLINE
-        if is_given and option.name not in ("samples", "as_json"):
-            raise UsageError(f"{option.opts[0]}: is for samples. Two run folders are compared as they were evaluated.")
+    for name, option in _given().items():
+        if name not in ("samples", "as_json"):
+            raise UsageError(f"{option}: is for samples. Two run folders are compared as they were evaluated.")
     facts = compare.run(runs)
     if as_json:
         click.echo(json.dumps(facts))

@@ -80,7 +80,8 @@ class Terminal:
         self._sums(found)
         self._parts(found)
         self._faults(found)
-        self.console.print(f"\nTaken for granted: {' '.join(found.assumptions)}", style="dim", markup=False)
+        if found.assumptions:
+            self.console.print(f"\nTaken for granted: {' '.join(found.assumptions)}", style="dim", markup=False)
 
     def _steps(self, found: Forecast) -> None:
         is_wide = self.console.width >= 110
@@ -195,10 +196,13 @@ class Terminal:
             if not isinstance(value, Mapping):
                 table.add_row(words, f"{value:,}" if isinstance(value, int) else f"{value:.3f}")
             elif "low" in value:
-                table.add_row(name, f"{value['value']:.1%}", f"95% interval {value['low']:.1%} to {value['high']:.1%}")
+                between = f"95% interval {value['low']:.1%} to {value['high']:.1%}"
+                table.add_row(name, f"{value['value']:.1%}", between if value["low"] < value["high"] else "no interval")
             else:
                 table.add_row(words, "", ", ".join(f"{status} {count:,}" for status, count in value.items()))
         self.console.print(table)
+        if set(facts.get("answer_statuses", ())) == {"no_marker"}:
+            self.console.print("No sample has an answer in this form: try --answer-format auto.")
 
     def compared(self, facts: Mapping[str, Any]) -> None:
         """Two runs side by side, and which problems only one of them solves."""
@@ -283,9 +287,9 @@ class Terminal:
     def trained(self, facts: Mapping[str, Any], folder: Path) -> None:
         """What `qrft train` made, in one line."""
         new = "" if facts["is_new"] else " It was there: nothing to do."
-        examples = (
-            f"{facts['num_examples']:,} examples, {facts['num_dropped']:,} more left out, {facts['num_cut']:,} cut"
-        )
+        fates = [("num_dropped", "more left out"), ("num_cut", "cut")]
+        less = "".join(f", {facts[key]:,} {fate}" for key, fate in fates if facts[key])
+        examples = plural(facts["num_examples"], "example") + less
         work = f"{facts['num_steps']:,} steps, {facts['num_tokens']:,} tokens in {facts['seconds']:,.0f} s"
         self.console.print(
             f"{folder}: {examples}; {work}, {facts['tokens_per_second']:,.0f} tokens/s, {facts['padding_share']:.1%} "

@@ -12,7 +12,7 @@ OVERRIDES = click.option(
     "overrides",
     multiple=True,
     metavar="KEY=VALUE",
-    help="Override a key of the recipe by its path, such as sample.num_samples=10. Can be repeated.",
+    help="Override a key of the recipe by its path, such as seed=1. Can be repeated.",
 )
 OUTPUT_DIR = click.option(
     "--output-dir",
@@ -184,7 +184,7 @@ def sample_command(function: Callable[..., None]) -> Callable[..., None]:
                 help="Worked examples in the prompt.",
             ),
             click.option(
-                "--examples", help="The problems that examples come from. [default: gsm8k/train, or PROBLEMS]"
+                "--examples", help="Where they come from. [default: gsm8k/train for GSM8K's sets, else PROBLEMS]"
             ),
             click.option(
                 "--until",
@@ -232,7 +232,14 @@ def sample_command(function: Callable[..., None]) -> Callable[..., None]:
                 show_default=True,
                 help="What a kill can lose; fewer cost some speed.",
             ),
-            click.option("--output", "-o", type=FILE, default=Path("samples"), show_default=True, help="The folder."),
+            click.option(
+                "--output",
+                "-o",
+                type=click.Path(file_okay=False, path_type=Path),
+                default=Path("samples"),
+                show_default=True,
+                help="The folder.",
+            ),
             click.option("--json", "as_json", is_flag=True, help="Print the figures as one JSON object."),
         )
     ):

@@ -266,6 +266,7 @@ def load(path: str | Path, overrides: Sequence[str] = (), kind: type[Section] = 
     values = yaml_lines.read(_read_text(path), reading, required)
     for override in overrides:
         yaml_lines.set_value(override, values, reading)
+    _check_kind(str(path), values, kind)
     recipe = _validate(values, reading, kind)
     if kind is Recipe:
         for key, text in path_faults(values):
@@ -276,6 +277,15 @@ def load(path: str | Path, overrides: Sequence[str] = (), kind: type[Section] = 
         raise RecipeError(reading.report())
     assert recipe is not None  # no recipe without a fault
     return recipe
+
+
+def _check_kind(path: str, values: Mapping[str, Any], kind: type[Section]) -> None:
+    """Raises RecipeError for a recipe of the other command: all its keys would be faults."""
+    commands: dict[str, type[Section]] = {"qrft run": Recipe, "qrft pretrain": PretrainRecipe}
+    fits = {command: len(values.keys() & other.model_fields.keys()) for command, other in commands.items()}
+    command = max(fits, key=fits.__getitem__)
+    if kind in commands.values() and kind is not commands[command] and fits[command] > len(values) / 2:
+        raise RecipeError(f"{path}: is a recipe for `{command}`, by its keys. Give it to that command")
 
 
 def training(values: Mapping[str, Any], overrides: Sequence[str] = ()) -> Training:

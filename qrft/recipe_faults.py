@@ -65,7 +65,7 @@ def _unknown_key(key: KeyPath, schema: Schema) -> str:
     names = list(_rule(schema, key[:-1])[0].get("properties", {}))
     unknown = str(key[-1])
     elsewhere = [path for path in key_paths(schema) if path.rpartition(".")[2] == unknown]
-    guess = did_you_mean(unknown, names) or (f"Did you mean {elsewhere[0]}? " if elsewhere else "")
+    guess = f"Did you mean {elsewhere[0]}? " if elsewhere else did_you_mean(unknown, names)
     return f"unknown key. {guess}Allowed: {', '.join(names)}"
 
 

@@ -187,7 +187,8 @@ class Grade(Section):
 class Curate(Section):
     keep: Literal["farthest", "first", "random", "shortest", "longest"] = Field(
         default="farthest",
-        description="Of solution paths with the same equations keep the one least like the others, the first, ...",
+        description="Of solution paths with the same equations keep the one least like the others, the first, a random "
+        "one, the shortest or the longest.",
     )
     max_per_problem: Count | None = Field(
         default=None, description="Keep at most so many sampled paths of a problem; null keeps all."

@@ -21,7 +21,7 @@ def wilson(successes: int, trials: int, z: float = Z95) -> tuple[float, float]:
     p, square = successes / trials, z * z
     center = (p + square / (2 * trials)) / (1 + square / trials)
     half = z * math.sqrt(p * (1 - p) / trials + square / (4 * trials * trials)) / (1 + square / trials)
-    return max(0.0, center - half), min(1.0, center + half)
+    return max(0.0, center - half) if successes else 0.0, min(1.0, center + half) if successes < trials else 1.0
 
 
 def mcnemar(first: Sequence[bool], second: Sequence[bool]) -> float:

@@ -553,8 +553,10 @@ def test_compressed_problems() -> None:
 
 
 def test_a_set_that_the_hub_does_not_give(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("QRFT_DATA", raising=False)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("HF_HOME", str(Path.cwd() / "cache"))
     done = python("from qrft.problems.find import load; load('gsm8k/test')")
-    assert "DataError: gsm8k/test: the Hugging Face hub did not give main/test-00000-of-00001.parquet" in done.stderr
+    where = "not here (QRFT_DATA is not set), and the Hugging Face hub did not give main/test-00000-of-00001.parquet"
+    assert f"DataError: gsm8k/test: {where} of openai/gsm8k (" in done.stderr
     assert "Set QRFT_DATA to a folder that holds gsm8k/test.jsonl, or give the file" in done.stderr

@@ -25,13 +25,14 @@ from models import make_adapter
 import qrft
 from qrft import cli, core, pipeline, prompts, schema, store
 from qrft.commands import sample as command
-from qrft.errors import DataError
+from qrft.errors import DataError, UsageError
 from qrft.gguf.adapter import export_adapter
 from qrft.gguf.base import export_base
 from qrft.models import BUILTIN
 from qrft.problems import draw
 from qrft.recipe import load
 from qrft.sampling.requests import choose_examples, make_requests
+from qrft.sampling.rounds import Until
 from qrft.stages import sample as stage
 
 Rows = dict[tuple[str, int], dict[str, Any]]
@@ -473,12 +474,37 @@ def test_a_server_gets_the_prompts_as_texts() -> None:
         (["-k", "2", "--stop", ""], "--stop '': expected a text"),
         (["-k", "2", "--sampler", "openai"], "Give its address with --server"),
         (["-k", "2", "--sampler", "openai", "--server", "http://x", "--adapter", "a"], "a server has its own models"),
-        (["-k", "2", "--mode", "paper", "--answer-format", "boxed"], "leave the other rules out"),
+        (
+            ["-k", "9", "--until", "correct=3", "--mode", "paper", "--answer-format", "boxed"],
+            "leave the other rules out",
+        ),
+        (
+            ["-k", "2", "--server", "http://x"],
+            "--server: only counts with --sampler openai. Leave it out",
+        ),
+        (["-k", "2", "--answer-format", "boxed"], "--answer-format: only counts with --until"),
+        (["-k", "2", "--examples", "p.jsonl"], "--examples: only counts with --few-shot"),
+        (["-k", "2", "--tokenizer", "t"], "--tokenizer: only counts for a .gguf"),
+        (["-k", "2", "-o", "p.jsonl"], "'p.jsonl' is a file"),
     ],
 )
 def test_what_cannot_be_asked_for(words: list[str], message: str) -> None:
     assert message in fails(2, *SAMPLE, *words)
     assert not Path("samples").exists()
+
+
+def test_a_folder_of_something_else_is_left_alone() -> None:
+    Path("recipes").mkdir()
+    Path("recipes/mine.yaml").write_text("name: mine\n")
+    assert "recipes: is there, and not of this command." in fails(2, *SAMPLE, "-k", "2", "-o", "recipes")
+    assert [path.name for path in Path("recipes").iterdir() if not path.name.startswith(".")] == ["mine.yaml"]
+
+
+def test_questions_alone_have_no_goal() -> None:
+    with pytest.raises(UsageError, match="have no answers to count right ones by"):
+        qrft.sample("tiny-base", ["How many are 3 and 4?"], 8, until=Until("correct", 3))
+    with pytest.raises(UsageError, match="problems: found 3 among them"):
+        qrft.sample("tiny-base", [3], 8)  # type: ignore[list-item]
 
 
 @pytest.mark.parametrize("value", ["4", "paths=4", "correct=0", "distinct=x"])

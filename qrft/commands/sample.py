@@ -91,6 +91,8 @@ def task(
     names = {item.name for item in fields(Source)}
     source = Source(base, **{name: value for name, value in options.items() if name in names})
     picking = {name: value for name, value in options.items() if name not in names}
+    if until and not isinstance(problems, str | Path):
+        raise UsageError("until: questions alone have no answers to count right ones by. Name a problem file.")
     if few_shot and not stop:
         stop = tuple(text for text in [prompts.next_example(prompt)] if text)
     params = SamplingParams(**picking, stop=tuple(stop))
@@ -137,6 +139,8 @@ def _check(source: Source, num_samples: int, params: SamplingParams, until: Unti
 def _table(problems: str | Path | Sequence[str]) -> pa.Table:
     if isinstance(problems, str | Path):
         return load(str(problems))
+    if wrong := next((text for text in problems if not isinstance(text, str)), None):
+        raise UsageError(f"problems: found {wrong!r} among them. Expected a file, a name, or questions as text.")
     rows = [{"problem_id": str(i), "question": text, "solution": "", "answer": ""} for i, text in enumerate(problems)]
     return pa.Table.from_pylist(rows, schema=PROBLEMS)
 
@@ -281,6 +285,8 @@ def _agree(folder: Path, settings: Mapping[str, Any], num_samples: int, model: s
         kept = _read_settings(path)
         asked, model = kept["num_samples"], kept["model"]
         _compare(folder, kept["settings"], settings, asked[-1], num_samples)
+    elif not path.exists() and any(not file.name.startswith(".") for file in folder.iterdir()):
+        raise UsageError(f"{folder}: is there, and not of this command. Name another folder with -o.")
     if num_samples not in asked:
         asked = [*asked, num_samples]
         store.write_atomic(path, json.dumps({"model": model, "num_samples": asked, "settings": settings}, indent=1))

@@ -12,11 +12,13 @@ from typing import Any
 
 from qrft import models, recipe, store
 from qrft.commands.settings import differences, digest, named
-from qrft.errors import UsageError
+from qrft.errors import DataError, UsageError
 from qrft.gguf.weights import open_weights
+from qrft.problems.find import PUBLISHED, locate
 from qrft.training.finetune import Row, finetune, is_main
 from qrft.training.rows import read_rows
 from qrft.training.watch import Progress
+from qrft.yaml_lines import shorten
 
 CARD = "train.json"  # in the finished folder: what made it, and the facts
 SETTINGS, CHECKPOINTS = "settings.json", "checkpoints"  # in the work folder
@@ -61,12 +63,21 @@ def task(
             f"{base}: a .gguf can't be trained. Name the folder or the hub name of the model it was made of."
         )
     if isinstance(data, str | Path):
-        name, rows = str(data), read_rows(Path(data))
+        name = str(data)
+        rows = read_rows(locate(name) if name in PUBLISHED else Path(data))
     else:
-        name, rows = "the rows", [Row(f"row {i}", *pair) for i, pair in enumerate(data)]
+        name, rows = "the rows", [_row(i, pair) for i, pair in enumerate(data)]
     model_dir = models.find(base)
     open_weights(model_dir)  # a file cut short is found before any work
     return Task(base, model_dir, name, rows, checked, threads)
+
+
+def _row(number: int, pair: Any) -> Row:
+    if not (isinstance(pair, tuple | list) and len(pair) == 2 and all(isinstance(text, str) for text in pair)):
+        raise DataError(
+            f"row {number}: found {shorten(repr(pair))}. Expected a pair of texts: question and completion."
+        )
+    return Row(f"row {number}", *pair)
 
 
 def train(

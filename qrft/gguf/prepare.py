@@ -149,7 +149,11 @@ def _fingerprint(path: Path) -> str:
 def _adapter_fingerprint(folder: Path) -> str:
     settings = folder / "adapter_config.json"
     if not settings.is_file():
-        raise ModelError(f"{settings}: not found. Expected an adapter's folder as peft saves it; check the path.")
+        inside = folder / "adapter"  # of a training's folder
+        guess = f" Did you mean {inside}?" if (inside / settings.name).is_file() else ""
+        raise ModelError(
+            f"{settings}: not found.{guess} Expected an adapter's folder as peft saves it; check the path."
+        )
     return models.fingerprint(settings) + models.fingerprint(folder)
 
 

@@ -21,11 +21,22 @@ from qrft.steps import STAGES, Source, Step
 from qrft.store import Store
 
 MOST_COUNTED = 1000  # texts that are tokenized; more are drawn evenly
-ASSUMPTIONS = (
+SAMPLED = (
     "A sampled solution is as long as the gold one.",
     "Of k samples a problem, sqrt(k)/2 new paths are kept (the paper's 7B: 5.3 of 100).",
-    "With sample.until half of the most samples are drawn.",
 )
+WITH_GOAL = "With sample.until half of the most samples are drawn."
+
+
+def has_goal(step: Step) -> bool:
+    until = step.config.get("until") or {}
+    return bool(until.get("correct") or until.get("distinct"))
+
+
+def assumptions(steps: Iterable[Step]) -> tuple[str, ...]:
+    """What the amounts of these steps rest on."""
+    sampled = [step for step in steps if step.stage == "sample"]
+    return (*(SAMPLED if sampled else ()), *((WITH_GOAL,) if any(map(has_goal, sampled)) else ()))
 
 
 @dataclass(frozen=True)
@@ -103,7 +114,7 @@ class Amounts:
     def num_samples(self, step: Step) -> float:
         """Of a problem."""
         until = step.config.get("until") or {}
-        if until.get("correct") or until.get("distinct"):
+        if has_goal(step):
             return float(until.get("max_samples") or step.config["num_samples"]) / 2
         return float(step.config["num_samples"])
 

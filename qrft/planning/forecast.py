@@ -18,7 +18,7 @@ from typing import Any
 
 from qrft.errors import ModelError
 from qrft.machine import in_gib
-from qrft.planning.amounts import ASSUMPTIONS, Amounts, Lengths
+from qrft.planning.amounts import Amounts, Lengths, assumptions
 from qrft.planning.devices import Device
 from qrft.steps import Source, Step
 from qrft.store import Store
@@ -88,7 +88,7 @@ class Forecast:
     speed: Speed
     price: float | None = None
     is_hourly: bool = False
-    assumptions: tuple[str, ...] = ASSUMPTIONS
+    assumptions: tuple[str, ...] = ()
 
     @property
     def todo(self) -> list[Row]:
@@ -317,8 +317,10 @@ class Forecaster:
 def forecast(steps: Iterable[Step], root: Store, device: Device, speed: Speed | None = None, **price: Any) -> Forecast:
     """Of the steps of a plan, each after what it reads; `price` and `is_hourly` as in Forecast."""
     forecaster = Forecaster(root, device, speed)
+    steps = list(steps)
     rows = tuple(forecaster.row(step) for step in steps)
-    return Forecast(rows, device, forecaster.speed, **price)
+    todo = (step for step, row in zip(steps, rows, strict=True) if not row.is_there)
+    return Forecast(rows, device, forecaster.speed, **price, assumptions=assumptions(todo))
 
 
 # ----------------------------------------------------------------------------------------------------- sizes ----

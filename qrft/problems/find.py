@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import logging
 import os
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
@@ -14,6 +15,7 @@ import pyarrow as pa
 from qrft.errors import DataError
 from qrft.files import reason
 from qrft.problems import MARKER, read_jsonl, read_parquet
+from qrft.recipe_faults import BUILTIN_PROBLEMS
 from qrft.schema import PROBLEMS
 
 FOLDER = "QRFT_DATA"  # the environment variable that names the folder of published sets
@@ -41,9 +43,9 @@ def locate(name: str) -> Path:
     file, folder = PUBLISHED[name][0], os.environ.get(FOLDER)
     if folder and (Path(folder) / file).is_file():
         return Path(folder) / file
-    if name.startswith("gsm8k/"):
-        return _download(name)
     where = f"{FOLDER} is not set" if not folder else f"{FOLDER} is {folder}, without {file}"
+    if name.startswith("gsm8k/"):
+        return _download(name, where)
     raise DataError(f"{name}: not here ({where}). Set {FOLDER} to a folder that holds {file} as it was published.")
 
 
@@ -57,23 +59,28 @@ def read(path: Path, name: str) -> pa.Table:
 def _unknown(path: Path, name: str) -> DataError:
     close = difflib.get_close_matches(name, [*PUBLISHED, *_neighbours(path)], 1)
     meant = f" Did you mean {close[0]}?" if close else ""
+    if name in BUILTIN_PROBLEMS:
+        split = name.partition("/")[2]
+        return DataError(f"{name}: is made anew by each run. Name the run's own: problems/{split}/problems.parquet.")
     found = "is a folder" if path.is_dir() else "is neither a file nor a set that is known"
     return DataError(f"{name}: {found}.{meant} Name a JSONL or Parquet file, or one of {', '.join(PUBLISHED)}.")
 
 
 def _neighbours(path: Path) -> list[str]:
-    return [str(near) for near in path.parent.iterdir()] if path.parent.is_dir() else []
+    return [str(near) for near in path.parent.iterdir() if near != path] if path.parent.is_dir() else []
 
 
-def _download(name: str) -> Path:
+def _download(name: str, where: str) -> Path:
     from huggingface_hub import hf_hub_download
 
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # its retries say less than the error below
     file = f"main/{name.partition('/')[2]}-00000-of-00001.parquet"
     try:
         return Path(hf_hub_download("openai/gsm8k", file, repo_type="dataset", etag_timeout=10))
     except Exception as error:  # no network, no permission: each of the library's layers has its own
         raise DataError(
-            f"{name}: the Hugging Face hub did not give {file} of openai/gsm8k ({reason(error)}). "
+            f"{name}: not here ({where}), and the Hugging Face hub did not give {file} of openai/gsm8k "
+            f"({reason(error).rstrip('.')}). "
             f"Set {FOLDER} to a folder that holds {PUBLISHED[name][0]}, or give the file in place of the name."
         ) from error
 

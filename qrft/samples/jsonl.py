@@ -135,7 +135,7 @@ def _row(row: dict[str, Any], layout: _Layout) -> tuple[str | None, Any, int | N
     """The row's four fields. Raises ValueError for a value that is missing or of a wrong type."""
     names, values = layout.names, [row.get(name) if name else None for name in layout.names]
     if values[0] is None or values[1] is None:
-        raise ValueError(f"found no {'problem_id' if values[0] is None else 'completion'}.")
+        raise ValueError(f"found no {names.problem_id if values[0] is None else names.completion}.")
     texts = values[1] if isinstance(values[1], list) else [values[1]]
     if isinstance(values[1], list) != pa.types.is_list(layout.types.completion):
         raise ValueError(f"{names.completion} is {_shown(values[1])}, but of another type in the file's first row.")

@@ -108,5 +108,5 @@ def _check(engine: Engine, requests: Sequence[Request], params: SamplingParams) 
             raise SamplerError(
                 f"{name} has {len(request.prompt_ids)} tokens, with max_new_tokens {params.max_new_tokens} more than "
                 f"the context of {limit} (the model's own: {engine.n_ctx_train}). "
-                "Lower max_new_tokens or drop the problem."
+                "Lower max_new_tokens, show fewer examples, or drop the problem."
             )

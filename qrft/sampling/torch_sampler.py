@@ -144,7 +144,7 @@ class TransformersSampler:
         if self.n_ctx_train is not None and len(ids) + params.max_new_tokens > self.n_ctx_train:
             raise SamplerError(
                 f"{name} has {len(ids)} tokens, with max_new_tokens {params.max_new_tokens} more than the model's "
-                f"context of {self.n_ctx_train}. Lower max_new_tokens or drop the problem."
+                f"context of {self.n_ctx_train}. Lower max_new_tokens, show fewer examples, or drop the problem."
             )
 
     def _decode(

@@ -98,8 +98,8 @@ def make_examples(rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase, confi
         kept.append(example)
         names.append(row.name)
     if not kept:
-        found = f"all {len(rows):,} are longer than sequence_len {limit}" if rows else "the training set is empty"
-        raise DataError(f"There is not one example to train on: {found}. Raise train.sequence_len, or give other data.")
+        found = f"all {len(rows):,} are longer than sequence_len {limit}. Raise train.sequence_len, or give other data"
+        raise DataError(f"There is not one example to train on: {found if rows else 'the training set is empty'}.")
     return Examples(kept, names, len(rows) - len(kept), num_cut)
 
 
