@@ -13,6 +13,7 @@ from sweeps import SFT, SIZES, Row, rows
 
 from qrft import recipe as recipes
 from qrft import studies
+from qrft.errors import RecipeError
 from qrft.recipe import Study
 from qrft.studies.claims import STUDIES
 from qrft.studies.finding import AGREES, DISAGREES, OPEN
@@ -164,3 +165,57 @@ def test_every_study_has_a_key_and_a_recipe() -> None:
     assert {recipe.study for recipe in found} == set(STUDIES)
     for recipe in found:
         assert len(recipe.sweep["seed"]) >= 3 and recipe.name == f"study-{recipe.study}"
+
+
+def of_study(name: str) -> Path:
+    return next(path for path in RECIPES if path.stem.endswith(f"-{name}"))
+
+
+def recipe_fault(name: str, *overrides: str) -> str:
+    """The fault of a study's recipe, without its place, which must be that of its line `study`."""
+    path = of_study(name)
+    assert recipes.load(path, [*overrides, "study=null"]).study is None
+    line = path.read_text().splitlines().index(f"study: {name}") + 1
+    with pytest.raises(RecipeError) as error:
+        recipes.load(path, overrides)
+    return str(error.value).removeprefix(f"{path}:{line}: study: ")
+
+
+@pytest.mark.parametrize(
+    ("name", "sweep", "lacking", "needed"),
+    [
+        ("data-fraction", "{seed: [0]}", "problems.train_fraction", "problems.train_fraction"),
+        (
+            "num-samples", "{seed: [0]}", "sample.num_samples and of curate.dedup",
+            "sample.num_samples and curate.dedup",
+        ),
+        ("num-samples", "{num_samples: [1, 2]}", "curate.dedup", "curate.dedup"),
+        ("pooling", "{pool: [[], [small, large]]}", "sample.num_samples", "sample.num_samples"),
+        ("selection", "{curate.keep: [first, farthest]}", "grade.order", "grade.order"),
+        ("budget", "{num_samples: [1, 2]}", "sample.until", "sample.until"),
+        ("rounds", "{}", "rounds", "rounds"),
+    ],
+)  # fmt: skip
+def test_a_study_without_what_its_claims_compare_is_a_fault(name: str, sweep: str, lacking: str, needed: str) -> None:
+    allowed = f"Allowed: with {needed} in sweep, or no study"
+    assert recipe_fault(name, f"sweep={sweep}") == f"found {name}, but no sweep of {lacking}. {allowed}"
+
+
+def test_a_study_of_several_models_with_too_few_is_a_fault() -> None:
+    two = "models={a: {base_model: tiny-base}, b: {base_model: tiny-base}}"
+    text = "found pretraining-loss with 2 models. Allowed: with 3 or more, or no study"
+    assert recipe_fault("pretraining-loss", two) == text
+    one = "found gain with 1 model that gets RFT. Allowed: with 2 or more, or no study"
+    assert recipe_fault("gain", two, "rft.models=[b]") == one
+    assert recipe_fault("gain", "models={}", "base_model=tiny-base").endswith(one)
+    assert recipes.load(of_study("gain"), [two]).study == "gain"
+
+
+def test_a_study_of_rft_without_rft_is_a_fault() -> None:
+    text = "found budget with rounds 0, which leaves RFT out. Allowed: with rounds from 1 on, or no study"
+    assert recipe_fault("budget", "rounds=0") == text
+
+
+def test_a_study_is_of_all_runs_so_each_runs_recipe_has_none() -> None:
+    recipe = recipes.load(of_study("budget"))
+    assert [variant.recipe.study for variant in recipe.variants()] == [None] * 10
