@@ -49,6 +49,7 @@ from qrft.recipe_sections import (
     Seed,
     broken_rule,
 )
+from qrft.recipe_study import study_faults
 from qrft.recipe_training import HOW_IT_GOES, RftOverrides, Train, Training, TrainOverrides, merged
 
 __all__ = [
@@ -213,7 +214,7 @@ class Recipe(Section):
         """The runs of a sweep, each a recipe without one; of a recipe without a sweep itself alone."""
         if not self.sweep:
             return [Variant("", {}, self)]
-        values = self.model_dump(mode="json", exclude={"sweep"})
+        values = self.model_dump(mode="json", exclude={"sweep", "study"})  # a study is told of all runs together
         found = []
         for name, settings in sweep.combinations(self.sweep):
             recipe = Recipe.model_validate(sweep.substituted(values, settings, self.sweep, KEYS))
@@ -271,7 +272,7 @@ def load(path: str | Path, overrides: Sequence[str] = (), kind: type[Section] = 
     if kind is Recipe:
         for key, text in path_faults(values):
             reading.fault(key, text)
-        for key, text in [*sweep.faults(values, KEYS, _faults_of), *_cell_faults(values)]:
+        for key, text in [*sweep.faults(values, KEYS, _faults_of), *study_faults(values, KEYS), *_cell_faults(values)]:
             reading.fault(key, text)
     if reading.faults:
         raise RecipeError(reading.report())

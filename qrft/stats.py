@@ -264,6 +264,31 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float]:
     return center - half, center + half
 
 
+class Estimate(NamedTuple):
+    """A figure and its 95% interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def height_at_zero(xs: Sequence[float], ys: Sequence[float]) -> Estimate | None:
+    """Where the least-squares line of y on x passes x = 0, with Student's 95% interval at n - 2 degrees of freedom.
+
+    The standard error is s sqrt(1/n + mean(x)² / sum((x - mean(x))²)), s² the sum of squared residuals over n - 2
+    (Draper and Smith 1998, section 1.4). None below four points, whose residual says next to nothing, and where x is
+    constant.
+    """
+    fit = line_fit(xs, ys) if len(xs) > 3 else None
+    if fit is None:
+        return None
+    x, y = np.asarray(xs, np.float64), np.asarray(ys, np.float64)
+    variance = float(((y - fit.intercept - fit.slope * x) ** 2).sum()) / (len(x) - 2)
+    error = math.sqrt(variance * (1 / len(x) + float(x.mean() ** 2 / ((x - x.mean()) ** 2).sum())))
+    half = student_t(len(x) - 2) * error
+    return Estimate(fit.intercept, fit.intercept - half, fit.intercept + half)
+
+
 def line_fit(xs: Sequence[float], ys: Sequence[float]) -> Line | None:
     """Least squares of y on x with R² and Student's 95% interval of the slope; None where x has fewer than two values.
 

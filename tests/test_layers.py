@@ -12,7 +12,8 @@ import pytest
 ROOT = Path(__file__).parents[1] / "qrft"
 LAYERS = [
     {"errors", "schema"},
-    {"recipe", "recipe_sections", "recipe_training", "recipe_pretrain", "recipe_faults", "yaml_lines", "sweep"}
+    {"recipe", "recipe_sections", "recipe_training", "recipe_pretrain", "recipe_study", "recipe_faults"}
+    | {"yaml_lines", "sweep"}
     | {"store", "files", "prompts", "core", "models", "machine", "cost"},
     {"problems", "samples", "sampling", "training", "gguf", "stats", "votes", "report", "studies"},
     {"stages", "commands"},

@@ -36,25 +36,26 @@ def setting(rows: Rows, name: str) -> str:
                  and key.startswith("sweep."))), "")  # fmt: skip
 
 
-def means(rows: Rows, x: str, y: str) -> tuple[list[float], list[float]]:
-    """y against x, where runs with one x are one point."""
-    found: dict[float, list[float]] = {}
+def means(rows: Rows, x: str, y: str, by: str = "") -> tuple[list[float], list[float]]:
+    """y against x, a point for each value of the column `by`, or else of x."""
+    found: dict[Any, list[tuple[float, float]]] = {}
     for row in rows:
         if row.get(x) is not None and row.get(y) is not None:
-            found.setdefault(float(row[x]), []).append(float(row[y]))
-    return list(found), [mean(values) for values in found.values()]
+            found.setdefault(row[by or x], []).append((float(row[x]), float(row[y])))
+    xs, ys = ([mean(pair[side] for pair in pairs) for pairs in found.values()] for side in (0, 1))
+    return xs, ys
 
 
-def slope(rows: Rows, x: str, y: str, log: bool = False) -> float | None:
+def slope(rows: Rows, x: str, y: str, log: bool = False, by: str = "") -> float | None:
     """Points of y, a share, a doubling (log) or a unit of x."""
-    xs, ys = means(rows, x, y)
+    xs, ys = means(rows, x, y, by)
     fit = line_fit([math.log2(v) for v in xs] if log else xs, [100 * v for v in ys])
     return fit.slope if fit else None
 
 
-def r2(rows: Rows, x: str, y: str, log: bool = False) -> float | None:
+def r2(rows: Rows, x: str, y: str, log: bool = False, by: str = "") -> float | None:
     """Of a line through three or more points."""
-    xs, ys = means(rows, x, y)
+    xs, ys = means(rows, x, y, by)
     fit = line_fit([math.log2(v) for v in xs] if log else xs, ys) if len(xs) > 2 else None
     return fit.r2 if fit and len(set(ys)) > 1 else None
 
@@ -66,7 +67,7 @@ def level(rows: Rows, column: str) -> float | None:
 
 
 def difference(rows: Rows, column: str, is_second: str) -> float | None:
-    """The rows that are second less those that are not, in points: the mean over the models that have both."""
+    """The rows that are second less those that are not, times 100: the mean over the models that have both."""
 
     def figure(own: Rows) -> float | None:
         before, after = (level([row for row in own if row[is_second] == side], column) for side in (False, True))
