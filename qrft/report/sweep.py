@@ -65,7 +65,7 @@ def picture_file(svg: str) -> str:
     return svg.replace("<svg", head, 1).replace(">", f">{white}", 1)
 
 
-DRAWN = re.compile(r"svg [.t]|\.(axis|curve|dot|whisker|fit|member|absent|link|bar)\b")
+DRAWN = re.compile(r"svg [.t]|\.(axis|curve|dot|ring|whisker|fit|member|absent|link|bar)\b")
 FONTS = "Helvetica, Arial, Liberation Sans, DejaVu Sans, sans-serif"
 
 

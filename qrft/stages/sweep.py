@@ -14,7 +14,7 @@ from qrft.report import figures, sweep
 from qrft.stages import Config, Inputs, Progress, Report
 from qrft.store import write_atomic
 
-VERSION = 2
+VERSION = 3
 OUTPUTS = ("sweep.jsonl", "sweep.csv", "report.html", "report.md", "plots", "study.md")
 
 Row = dict[str, Any]
