@@ -12,6 +12,7 @@ import pytest
 from sweeps import SIZES, Row, rows
 
 from qrft.report import figures, table
+from qrft.report.build import asset
 from qrft.report.cells import points, word
 from qrft.report.plane import NUM_STYLES, shape
 
@@ -229,3 +230,9 @@ def test_ticks_have_no_more_digits_than_they_need(k: float, tick: str) -> None:
     for row, total in zip(made, (1000 * k, 1000), strict=True):
         row |= {"num_samples": total, "num_train": 1000}
     assert {tick, "1"} <= set(words(drawn(made)["accuracy-k"]))
+
+
+def test_plots_are_printed_side_by_side() -> None:
+    """A page of paper is narrower than the screens that have one column."""
+    printed = str(asset("charts.css")).rpartition("@media print")[2]
+    assert re.search(r"\.sweep \.grid \{ grid-template-columns: 1fr 1fr;", printed)

@@ -200,7 +200,7 @@ def _overlap(rows: Sequence[Row]) -> Figure | None:
     if len(most) < 2:
         return None
     svg, notes = upset(_of_seeds(chosen))
-    caption = "Different right paths by who found them. A column counts those of just the sources with a dark mark."
+    caption = "Different right paths by who found them. A column counts those of just the sources marked below it."
     if len(chosen) < len(known):
         caption += f" Of the runs with the sources {', '.join(most)} and the largest k."
     keys = settings(chosen)

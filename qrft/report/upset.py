@@ -89,6 +89,6 @@ def _column(
         tip += f", mean of {len(shares)} seeds"
     if bounds := _bounds(shares):
         low, top = (base - bound / highest * HEIGHT for bound in bounds)
-        parts.append(line(x, low, x, top, "axis"))
+        parts.append(line(x, low, x, top, "whisker"))
     parts.append(text(x, top - 5, f"{100 * value:.0f}" if step < 34 else percent(value), "middle"))
     return tag("g", tag("title", tip), *parts)
