@@ -41,7 +41,7 @@ def word(value: Any) -> str:
     if isinstance(value, float):
         return fraction(value)
     if isinstance(value, Mapping):
-        return "+".join(f"{key} {word(inner)}" for key, inner in value.items() if inner is not None)
+        return "+".join(f"{key} {word(inner)}" for key, inner in value.items() if inner is not None) or "none"
     if isinstance(value, list | tuple):
         return "+".join(map(word, value)) or "none"
     return value if isinstance(value, str) else json.dumps(value)
@@ -74,28 +74,64 @@ MAX_SERIES = 8  # as many colours and shapes as a plot has
 class Points(NamedTuple):
     listed: list[Point]
     averaged: list[str]  # settings that would make too many series: their runs are one
+    along: list[str]  # settings that change x within a series, with their ends: `num_samples 1 to 100`
 
 
 def points(rows: Iterable[Row], x: str, y: str, within: Sequence[str] = ()) -> Points:
     """A point for each cell with both columns, by series and x.
 
-    A series has one model and one value of each setting that changes y and not x, while they are at most MAX_SERIES.
+    A series has one model and one value of each setting that changes y, but for numbers that change x: those lead along
+    it. Where that makes more than MAX_SERIES, the settings of the most values are averaged over; models never are.
     within: columns that tell points of one run apart.
     """
     known = [row for row in rows if row.get(x) is not None and row.get(y) is not None]
     keys = settings(known)
     both = [*keys, *within]
-    of_x = [key for key in keys if matters(known, both, key, x)]
+    of_x = [key for key in keys if key != "model" and _are_numbers(known, key) and matters(known, both, key, x)]
     of_y = [key for key in keys if key == "model" or (key not in of_x and matters(known, both, key, y))]
     averaged: list[str] = []
-    while len({_values(row, of_y) for row in known}) > MAX_SERIES and of_y[1 if "model" in of_y else 0 :]:
-        averaged.insert(0, of_y.pop(-1 if of_y[-1] != "model" else -2))
+    while len({_values(row, of_y) for row in known}) > MAX_SERIES and (left := [key for key in of_y if key != "model"]):
+        widest = max(reversed(left), key=lambda key: len({_values(row, [key]) for row in known}))
+        of_y.remove(widest)
+        averaged.append(widest)
     groups: dict[tuple[str, ...], list[Row]] = {}
     for row in known:
         groups.setdefault(_values(row, [*of_y, *of_x, *within]), []).append(row)
     made = [_point(group, x, y, label(group[0], of_y), label(group[0], [*of_y, *of_x])) for group in groups.values()]
     order = list(dict.fromkeys(point.series for point in made))
-    return Points(sorted(made, key=lambda point: (order.index(point.series), point.x)), averaged)
+    return Points(
+        sorted(made, key=lambda point: (order.index(point.series), point.x)),
+        averaged,
+        [_span(known, key) for key in of_x],
+    )
+
+
+def _are_numbers(rows: Iterable[Row], key: str) -> bool:
+    return all(isinstance(row.get(key), int | float) and not isinstance(row.get(key), bool) for row in rows)
+
+
+def _span(rows: Iterable[Row], key: str) -> str:
+    values = [row[key] for row in rows]
+    return f"{key.removeprefix('sweep.')} {word(min(values))} to {word(max(values))}"
+
+
+def most_sampled(rows: Sequence[Row]) -> list[Row]:
+    """Of runs that differ in k alone those with the largest: it holds the samples of the others."""
+    keys = dict.fromkeys(key for row in rows for key in row if key == "model" or key.startswith("sweep."))
+    apart = [key for key in keys if key.rpartition(".")[2] not in ("num_samples", "first_samples")]
+    most: dict[tuple[str, ...], int] = {}
+    for row in rows:
+        cell = _values(row, apart)
+        most[cell] = max(most.get(cell, 0), row.get("samples_per_problem", 0))
+    return [row for row in rows if row.get("samples_per_problem", 0) == most[_values(row, apart)]]
+
+
+def mean_samples(row: Row) -> float | None:
+    """The k of a row: with sample.until the mean over its problems, of which some get more than others."""
+    most, total, num_problems = (row.get(key) for key in ("samples_per_problem", "num_samples", "num_train"))
+    if total is None or not num_problems or total == most * num_problems:
+        return most
+    return float(total / num_problems)
 
 
 def _values(row: Row, keys: Iterable[str]) -> tuple[str, ...]:

@@ -10,7 +10,8 @@ from markupsafe import Markup
 
 from qrft.report.svg import line, number, picture, tag, text, tick_label
 
-NUM_STYLES = 8  # colours of charts.css; a shape goes with each
+NUM_COLOURS = 8  # of charts.css; a shape goes with each
+NUM_STYLES = 2 * NUM_COLOURS  # the second round: hollow, dash and dot, each colour with another one's shape
 Tick = tuple[float, str]
 
 
@@ -85,6 +86,7 @@ class Series:
     style: int
     is_dashed: bool = False
     is_joined: bool = True  # by a line; else the marks stand alone
+    shift: float = 0.0  # of its marks to the right, in pixels, where series share their places
 
 
 @dataclass(frozen=True)
@@ -92,10 +94,11 @@ class Straight:
     """A fitted line between two points in the plane's own units."""
 
     ends: tuple[tuple[float, float], tuple[float, float]]
-    style: int | None  # None: of all series
+    style: int
 
 
 WIDTH, LEFT, RIGHT, TOP, BOTTOM, PLOT = 560.0, 60.0, 16.0, 12.0, 46.0, 270.0
+INNER = WIDTH - LEFT - RIGHT - 12  # between the first and the last value of x
 ROW = 19.0  # of the legend
 
 
@@ -123,7 +126,7 @@ class _Place:
         return self.top + PLOT
 
     def x(self, value: float) -> float:
-        return LEFT + 6 + self.x_axis.share(value) * (WIDTH - LEFT - RIGHT - 12)
+        return LEFT + 6 + self.x_axis.share(value) * INNER
 
     def y(self, value: float) -> float:
         return self.base - min(max(self.y_axis.share(value), 0.0), 1.0) * PLOT
@@ -145,13 +148,12 @@ def _axes(place: _Place) -> list[Markup]:
 
 
 def _series(place: _Place, entry: Series) -> Markup:
-    style = f"s{entry.style % NUM_STYLES}"
-    points = [(place.x(mark.x), place.y(mark.y)) for mark in entry.marks]
+    points = [(place.x(mark.x) + entry.shift, place.y(mark.y)) for mark in entry.marks]
     parts: list[Markup] = []
     if entry.is_joined and len(points) > 1:
-        parts.append(tag("path", d=_path(points), class_=f"curve {style}{' dashed' if entry.is_dashed else ''}"))
+        parts.append(tag("path", d=_path(points), class_=_curve(entry)))
     for (x, y), mark in zip(points, entry.marks, strict=True):
-        bar = _bar(x, place.y(mark.low), place.y(mark.high), style)
+        bar = _bar(x, place.y(mark.low), place.y(mark.high), colour(entry.style))
         parts.append(tag("g", tag("title", mark.tip), *bar, shape(entry.style, x, y, entry.is_dashed)))
     return Markup("").join(parts)
 
@@ -177,16 +179,27 @@ def _fit(place: _Place, fit: Straight) -> Markup:
     for i in range(101):
         share, y = x1 + (x2 - x1) * i / 100, y1 + (y2 - y1) * i / 100
         if 0 <= place.y_axis.share(y) <= 1:
-            inside.append((LEFT + 6 + share * (WIDTH - LEFT - RIGHT - 12), place.y(y)))
-    style = "all" if fit.style is None else f"s{fit.style % NUM_STYLES}"
-    return tag("path", d=_path([inside[0], inside[-1]]), class_=f"fit {style}") if inside else Markup("")
+            inside.append((LEFT + 6 + share * INNER, place.y(y)))
+    return tag("path", d=_path([inside[0], inside[-1]]), class_=f"fit {colour(fit.style)}") if inside else Markup("")
 
 
 def _key(x: float, y: float, entry: Series) -> Markup:
-    style = f"s{entry.style % NUM_STYLES}{' dashed' if entry.is_dashed else ''}"
-    sample = tag("path", d=f"M{number(x)},{number(y)}h24", class_=f"curve {style}") if entry.is_joined else Markup("")
-    mark = shape(entry.style, x + 12, y, entry.is_dashed)
-    return Markup("").join([sample, mark, text(x + 31, y + 4.5, entry.name, "start", "name")])
+    sample = tag("path", d=f"M{number(x)},{number(y)}h34", class_=_curve(entry)) if entry.is_joined else Markup("")
+    mark = shape(entry.style, x + 17, y, entry.is_dashed)
+    return Markup("").join([sample, mark, text(x + 41, y + 4.5, entry.name, "start", "name")])
+
+
+def _curve(entry: Series) -> str:
+    second = " second" if is_second(entry.style) else ""
+    return f"curve {colour(entry.style)}{second}{' dashed' if entry.is_dashed else ''}"
+
+
+def colour(style: int) -> str:
+    return f"s{style % NUM_COLOURS}"
+
+
+def is_second(style: int) -> bool:
+    return style % NUM_STYLES >= NUM_COLOURS
 
 
 SHAPES = (
@@ -202,5 +215,7 @@ SHAPES = (
 
 
 def shape(style: int, x: float, y: float, is_hollow: bool = False) -> Markup:
-    class_ = f"dot s{style % NUM_STYLES}{' hollow' if is_hollow else ''}"
-    return tag("path", d=SHAPES[style % NUM_STYLES], transform=f"translate({number(x)} {number(y)})", class_=class_)
+    kind = "ring" if is_second(style) else "dot"
+    class_ = f"{kind} {colour(style)}{' hollow' if is_hollow else ''}"
+    outline = SHAPES[(style + (NUM_COLOURS // 2 if kind == "ring" else 0)) % NUM_COLOURS]
+    return tag("path", d=outline, transform=f"translate({number(x)} {number(y)})", class_=class_)

@@ -40,9 +40,8 @@ def text(name: str, rows: Sequence[Row], figures: Sequence[Figure], findings: Se
     """The same in Markdown; the pictures are those beside it."""
     parts = [f"# {name}\n", *(f"- {finding['sentence']}\n" for finding in findings)]
     if by_cell := means(rows):
-        parts.append(
-            f"\n## Means over seeds\n\nIn brackets Student's 95% interval over the seeds.\n\n{markdown(by_cell)}"
-        )
+        note = "In brackets Student's 95% interval over the seeds; none where they are all equal."
+        parts.append(f"\n## Means over seeds\n\n{note}\n\n{markdown(by_cell)}")
     parts.append(f"\n## Every run\n\nIn brackets 95% intervals over problems.\n\n{markdown(table(rows))}")
     for figure in figures:
         notes = "".join(f"- {note}\n" for note in figure.notes)
@@ -65,7 +64,7 @@ def picture_file(svg: str) -> str:
     return svg.replace("<svg", head, 1).replace(">", f">{white}", 1)
 
 
-DRAWN = re.compile(r"svg [.t]|\.(axis|curve|dot|whisker|fit|member|absent|link|bar)\b")
+DRAWN = re.compile(r"svg [.t]|\.(axis|curve|dot|ring|whisker|fit|member|absent|link|bar)\b")
 FONTS = "Helvetica, Arial, Liberation Sans, DejaVu Sans, sans-serif"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from qrft.report.cells import Row, points, settings, word
+from qrft.report.cells import Row, mean_samples, points, settings, word
 from qrft.report.words import duration, percent, short
 
 
@@ -40,7 +40,7 @@ SHOWN = (
     ("gain", "Gain", POINTS, "RFT over SFT, in points"),
     ("distinct_paths", "Paths", NUMBER, "Distinct right paths a problem, the gold one counted"),
     ("num_rows", "Rows", NUMBER, "Rows of RFT's training set"),
-    ("samples_per_problem", "k", NUMBER, "Samples a problem that were looked at"),
+    ("k", "k", NUMBER, "Samples a problem that were looked at, on average"),
     ("base_model.num_parameters", "Size", NUMBER, "Parameters of the base without embeddings"),
     ("base_model.loss", "Loss", NUMBER, "Pre-training loss on held-out text, nats a token"),
     ("flops", "FLOPs", FLOPS, "Of all that the run's last model rests on"),
@@ -50,7 +50,9 @@ SHOWN = (
 
 def table(rows: Sequence[Row]) -> Table:
     """A row for every run and model; columns that no row has a value for are left out."""
-    rows = [{**row, "flops": row.get("cost.rft.flops", row.get("cost.sft.flops"))} for row in rows]
+    rows = [
+        {**row, "flops": row.get("cost.rft.flops", row.get("cost.sft.flops")), "k": mean_samples(row)} for row in rows
+    ]
     keys = settings(rows)
     keys += [key for row in rows for key in row if key in ("sweep.seed", "sweep.problems.seed") and key not in keys]
     keys = list(dict.fromkeys(["model", *keys]))
@@ -81,7 +83,7 @@ def _cell(row: Row, key: str, kind: str) -> Cell:
     low, high = (
         row.get(bound) for bound in ((f"{stem}low", f"{stem}high") if kind == SHARE else (f"{key}_low", f"{key}_high"))
     )
-    note = "" if low is None or high is None else f"{_said(low, kind)} to {_said(high, kind)}"
+    note = "" if low is None or high is None or low == high else f"{_said(low, kind)} to {_said(high, kind)}"
     return Cell(_said(value, kind), note, float(value))
 
 

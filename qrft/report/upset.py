@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,7 +19,7 @@ Overlap = Sequence[Mapping[str, Any]]  # {"sources": [...], "count": n} each
 
 
 def upset(overlaps: Sequence[Overlap]) -> tuple[Markup, list[str]]:
-    """The picture of one run, or of the means of several with intervals; and the share that each set has alone."""
+    """The picture, and the share that each set has alone; of several overlaps, one a seed, means with intervals."""
     sets = list(dict.fromkeys(name for overlap in overlaps for entry in overlap for name in entry["sources"]))
     sets.sort(key=lambda name: -_total(overlaps, name))
     by_columns: dict[tuple[str, ...], list[float]] = {}
@@ -28,7 +29,9 @@ def upset(overlaps: Sequence[Overlap]) -> tuple[Markup, list[str]]:
             key = tuple(name for name in sets if name in entry["sources"])
             by_columns.setdefault(key, [0.0] * len(overlaps))[number] = entry["count"] / whole
     columns = sorted(by_columns.items(), key=lambda item: -mean(item[1]))
-    notes = [f"{name} alone: {percent(mean(shares))}" for key, shares in columns if len(key) == 1 for name in key]
+    notes = [f"{key[0]} alone: {_said(shares)}" for key, shares in columns if len(key) == 1]
+    if len(columns) > MAX_COLUMNS:
+        notes.append(f"The {MAX_COLUMNS} largest of {len(columns)} combinations are drawn.")
     return _drawn(sets, columns[:MAX_COLUMNS], [_total(overlaps, name) for name in sets]), notes
 
 
@@ -40,13 +43,24 @@ def _total(overlaps: Sequence[Overlap], name: str) -> float:
     )
 
 
+def _bounds(shares: Sequence[float]) -> tuple[float, float] | None:
+    """None where no interval with a width is known."""
+    low, high = mean_interval(shares)
+    return (max(low, 0.0), min(high, 1.0)) if low < high and math.isfinite(high - low) else None
+
+
+def _said(shares: Sequence[float]) -> str:
+    bounds = _bounds(shares)
+    return percent(mean(shares)) + (f" ({percent(bounds[0])} to {percent(bounds[1])})" if bounds else "")
+
+
 def _drawn(
     sets: Sequence[str], columns: Sequence[tuple[tuple[str, ...], list[float]]], totals: Sequence[float]
 ) -> Markup:
     left = 24 + 7.6 * max(len(name) for name in sets) + 46
     step = min(44.0, (WIDTH - left - 10) / len(columns))
     base = TOP + HEIGHT
-    highest = max(max(shares) for _, shares in columns)
+    highest = max((_bounds(shares) or (0.0, mean(shares)))[1] for _, shares in columns)
     parts = []
     for row, (name, total) in enumerate(zip(sets, totals, strict=True)):
         y = base + 26 + row * ROW
@@ -68,13 +82,13 @@ def _column(
 ) -> Markup:
     value, width = mean(shares), step * 0.62
     height = value / highest * HEIGHT
-    tip = f"{' and '.join(members)}{' alone' if len(members) == 1 else ', no other'}: {percent(value)}"
+    tip = f"{' and '.join(members)}{' alone' if len(members) == 1 else ', no other'}: {_said(shares)}"
     parts = [tag("rect", x=x - width / 2, y=base - height, width=width, height=height, class_="bar set")]
     top = base - height
     if len(shares) > 1:
-        low, high = (min(max(bound, 0.0), highest) / highest for bound in mean_interval(shares))
-        tip += f", mean of {len(shares)} runs"
-        parts.append(line(x, base - low * HEIGHT, x, base - high * HEIGHT, "axis"))
-        top = min(top, base - high * HEIGHT)
+        tip += f", mean of {len(shares)} seeds"
+    if bounds := _bounds(shares):
+        low, top = (base - bound / highest * HEIGHT for bound in bounds)
+        parts.append(line(x, low, x, top, "whisker"))
     parts.append(text(x, top - 5, f"{100 * value:.0f}" if step < 34 else percent(value), "middle"))
     return tag("g", tag("title", tip), *parts)
