@@ -16,6 +16,16 @@ RFT = {
     "llama-7b": {"k100": 41.7, "u13b": 49.3, "u33b": 49.1},
     "llama2-7b": {"k100": 47.5, "u13b": 50.3, "u33b": 51.2},
 }
+SFT_MAJ = {"llama-7b": 48.7, "llama2-7b": 55.4, "llama-13b": 55.2, "llama2-13b": 61.7, "llama-33b": 72.6}
+RFT_MAJ = {
+    "llama-7b": {"k100": 52.7, "u13b": 61.8, "u33b": 61.6},
+    "llama2-7b": {"k100": 58.7, "u13b": 65.6, "u33b": 64.1},
+}
+PATHS = {
+    "llama-7b": {"k100": 5.25, "u13b": 12.84, "u33b": 13.65},
+    "llama2-7b": {"k100": 5.19, "u13b": 12.84, "u33b": 13.65},
+}
+WITHOUT_DEDUP = {"llama-7b": 43.6, "llama2-7b": 46.7, "llama-13b": 46.9, "llama2-13b": 53.7}
 FULL = ["train.adapter=none", "train.quantization=none", "train.learning_rate=2e-5", "train.vram=null"]
 
 
@@ -42,6 +52,9 @@ def test_each_carries_its_figure(path: Path) -> None:
     models = load(path).by_model()
     figures = (models.get(name) or models[""]).paper
     assert figures.sft == SFT[name] and figures.rft == RFT[name].get(kind)
+    assert figures.sft_maj100 == SFT_MAJ[name] and figures.rft_maj100 == RFT_MAJ[name].get(kind)
+    assert figures.distinct_paths == PATHS[name].get(kind)
+    assert all(model.paper.sft_maj100 == SFT_MAJ[other] for other, model in models.items() if other)
     assert all(model.paper.sft == SFT[other] for other, model in models.items() if other)
 
 
@@ -53,3 +66,11 @@ def test_sweeps_carry_a_figure_for_every_run_and_model() -> None:
         assert len(found) == 4 * counts and None not in found
     last = load(FOLDER / "num-samples.yaml").variants()[-1].recipe.by_model()
     assert last["llama2-7b"].paper.rft == RFT["llama2-7b"]["k100"] and last["llama2-7b"].paper.sft == SFT["llama2-7b"]
+
+
+def test_without_dedup_the_figures_are_those_without() -> None:
+    variants = load(FOLDER / "num-samples.yaml", ["curate.dedup=false"]).variants()
+    figures = [{name: own.paper.rft for name, own in variant.recipe.by_model().items()} for variant in variants]
+    assert figures[-1] == WITHOUT_DEDUP and all(set(found.values()) == {None} for found in figures[:-1])
+    both = load(FOLDER / "num-samples.yaml", ["sweep.dedup=[true, false]", "sweep.num_samples=[100]"]).variants()
+    assert [variant.recipe.by_model()["llama-7b"].paper.rft for variant in both] == [41.7, 43.6]
