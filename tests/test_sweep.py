@@ -451,6 +451,24 @@ def test_the_table_has_a_row_for_every_run_and_model(tmp_path: Path) -> None:
         assert [row["rft.accuracy"] for row in csv.DictReader(file)] == ["", "0.0"]
 
 
+def test_the_columns_of_in_context_learning_are_those_of_the_most_examples() -> None:
+    score = {"value": 0.1, "low": 0.0, "high": 0.2}
+    kinds = [
+        ("base", 0, "greedy"),
+        ("base", 8, "greedy"),
+        ("base", 8, "maj@100"),
+        ("base", 2, "greedy"),
+        ("sft", 0, "x"),
+    ]
+    measures = [
+        {"model": model, "problems": "p", "few_shot": shots, "measure": measure, **score, "value": place / 10}
+        for place, (model, shots, measure) in enumerate(kinds)
+    ]
+    found = sweep.columns({"measures": measures, "seconds": {}})
+    assert (found["icl.few_shot"], found["icl.accuracy"], found["icl.maj@100"]) == (8, 0.1, 0.2)
+    assert found["icl.maj@100.high"] == 0.2 and "icl.x" not in found
+
+
 # ------------------------------------------------------------------------------------------------------- whole runs
 
 
