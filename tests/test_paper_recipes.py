@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 
+from qrft import pipeline
+from qrft.models import BUILTIN
+from qrft.planning.devices import find
+from qrft.planning.forecast import forecast
 from qrft.recipe import load
+from qrft.store import Store
 
 FOLDER = Path(__file__).parents[1] / "recipes" / "paper"
 RECIPES = sorted(FOLDER.glob("*.yaml"))
@@ -74,3 +82,34 @@ def test_without_dedup_the_figures_are_those_without() -> None:
     assert figures[-1] == WITHOUT_DEDUP and all(set(found.values()) == {None} for found in figures[:-1])
     both = load(FOLDER / "num-samples.yaml", ["sweep.dedup=[true, false]", "sweep.num_samples=[100]"]).variants()
     assert [variant.recipe.by_model()["llama-7b"].paper.rft for variant in both] == [41.7, 43.6]
+
+
+SIZES = {"7b": (4096, 11008, 32, 32), "13b": (5120, 13824, 40, 40), "30b": (6656, 17920, 60, 52)}
+
+
+def shaped(folder: Path, size: str) -> Path:
+    """A folder with LLaMA's sizes and no weights. Its tokenizer makes more tokens of a text than LLaMA's does, so the
+    context is twice as long."""
+    made = folder / size
+    made.mkdir(exist_ok=True)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(BUILTIN["tiny-base"] / name, made / name)
+    hidden, inner, layers, heads = SIZES[size]
+    config = {"model_type": "llama", "hidden_size": hidden, "intermediate_size": inner, "num_hidden_layers": layers}
+    config |= {"num_attention_heads": heads, "vocab_size": 32000, "max_position_embeddings": 4096}
+    (made / "config.json").write_text(json.dumps(config))
+    return made
+
+
+@pytest.mark.skipif("QRFT_TEST_DATA" not in os.environ, reason="needs QRFT_TEST_DATA with gsm8k")
+@pytest.mark.parametrize("name", ["llama-7b-rft-k100", "llama-7b-rft-u13b", "llama-7b-rft-u33b"])
+def test_each_fits_24_gib_with_the_plans_own_error(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other recipes have steps of the same settings."""
+    monkeypatch.setenv("QRFT_DATA", os.environ["QRFT_TEST_DATA"])
+    recipe = load(FOLDER / f"{name}.yaml")
+    bases = {str(model.base_model) for model in recipe.by_model().values()}
+    folders = {base: shaped(tmp_path, base.lower().removesuffix("-hf").rpartition("-")[2]) for base in bases}
+    found = forecast(pipeline.plan(recipe, folders), Store(tmp_path / "store"), find("RTX 3090"))
+    large = [row for row in found.rows if row.stage in ("train", "sample")]
+    assert large and not [row.faults for row in large if row.faults]
+    assert max(row.memory + row.error for row in large) <= found.device.memory
