@@ -104,7 +104,8 @@ class Terminal:
         for stage in ("train", "sample"):
             if rows := [row for row in found.rows if row.stage == stage and row.faults]:
                 names, largest = ", ".join(row.name for row in rows), max(rows, key=lambda row: row.memory)
-                text = f"\nDoes not fit: {names}: {' '.join(largest.faults)}"
+                verb = "Does" if any(row.memory > found.device.memory for row in rows) else "May"
+                text = f"\n{verb} not fit: {names}: {' '.join(largest.faults)}"
                 self.console.print(text, style="red", markup=False)
 
     def _sums(self, found: Forecast) -> None:

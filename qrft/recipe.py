@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar, overload
 
 from pydantic import (
+    BeforeValidator,
     Field,
     ValidationError,
     ValidationInfo,
@@ -76,6 +77,9 @@ MAX_BYTES = 256 * 1024  # a recipe is about 2 kB: a larger file was named by mis
 Study = Literal["data-fraction", "num-samples", "gain", "pooling", "pretraining-loss", "selection", "budget", "rounds"]
 
 
+Values = Annotated[tuple[Any, ...], Field(strict=False, min_length=1)]
+
+
 class Model(Section):
     base_model: str = Field(description="A built-in model, a model folder, or a hub name org/model.")
     gguf_file: str | None = Field(default=None, description="gguf.file of this model; null: as the recipe says.")
@@ -117,7 +121,8 @@ class Recipe(Section):
     num_threads: Count | None = Field(default=None, description="Processor threads; null takes all cores.")
     paper: Paper = Field(default_factory=Paper, description="Published figures to compare with, in percent.")
     study: Study | None = Field(default=None, description="The findings that the sweep is held against: study.md.")
-    sweep: dict[str, Annotated[tuple[Any, ...], Field(strict=False, min_length=1)]] = Field(
+    # null takes it away: --set sweep=null
+    sweep: Annotated[dict[str, Values], BeforeValidator(lambda value: {} if value is None else value)] = Field(
         default_factory=dict, description="Keys with lists of values: a run for every combination of them."
     )
 
@@ -194,14 +199,29 @@ class Recipe(Section):
 
     def by_model(self) -> dict[str, Recipe]:
         """A recipe of one base_model for each of the models, by name; "" is the name of the only one."""
-        return {name: self._of(name, model) for name, model in self.models.items()} or {"": self}
+        found = {name: self._of(model) for name, model in self.models.items()} or {"": self}
+        return {name: own.model_copy(update={"paper": self._figures(name, own)}) for name, own in found.items()}
 
-    def _of(self, name: str, model: Model) -> Recipe:
+    def _of(self, model: Model) -> Recipe:
         train = Train.model_validate(merged(self.train, model.train))
         gguf = self.gguf.model_copy(update={"file": model.gguf_file})
-        paper = self.paper.narrowed({"model": name})
-        own = {"base_model": model.base_model, "train": train, "gguf": gguf, "paper": paper}
-        return self.model_copy(update={"models": {}, **own})
+        return self.model_copy(
+            update={"models": {}, "base_model": model.base_model, "train": train, "gguf": gguf},
+        )
+
+    def _figures(self, model: str, own: Recipe) -> Paper:
+        """What was published of this run and model: cells are held against every value that the run has."""
+        if not self.paper.cells:
+            return self.paper
+        values = own.model_dump(mode="json") | {"models": self.model_dump(mode="json", include={"models"})["models"]}
+        for stage in ("sft", "rft"):
+            values[stage] = values["train"] | values[stage]
+        values["sample"]["num_samples"] = self.curate.first_samples or self.sample.num_samples
+
+        def of_run(key: str) -> Any:
+            return model if key == "model" else sweep.value_at(values, sweep.matches(key, KEYS)[0])
+
+        return self.paper.at(of_run)
 
     @property
     def tuned(self) -> list[str]:
@@ -218,7 +238,7 @@ class Recipe(Section):
         found = []
         for name, settings in sweep.combinations(self.sweep):
             recipe = Recipe.model_validate(sweep.substituted(values, settings, self.sweep, KEYS))
-            found.append(Variant(name, settings, recipe.model_copy(update={"paper": self.paper.narrowed(settings)})))
+            found.append(Variant(name, settings, recipe))
         return found
 
 
@@ -341,9 +361,13 @@ def _cell_faults(values: Mapping[str, Any]) -> Iterator[tuple[yaml_lines.KeyPath
     for place, cell in enumerate(cells if isinstance(cells, list) else ()):
         at = cell.get("at") if isinstance(cell, dict) else None
         for key in at if isinstance(at, dict) else ():
-            if key != "model" and not sweep.matches(str(key), KEYS):
+            paths = ["model"] if key == "model" else sweep.matches(str(key), KEYS)
+            where = ("paper", "cells", place, "at", key)
+            if not paths:
                 guess = did_you_mean(str(key), [*KEYS, *(path.rpartition(".")[2] for path in KEYS)])
-                yield ("paper", "cells", place, "at", key), f"unknown key. {guess}Allowed: model, and keys of a sweep"
+                yield where, f"unknown key. {guess}Allowed: model, and keys of a recipe"
+            elif len(paths) > 1:
+                yield where, f"could be {', '.join(paths)}. Allowed: one of them, written out"
 
 
 def _faults_of(values: dict[str, Any]) -> list[tuple[yaml_lines.KeyPath, str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -240,10 +240,16 @@ class Figures(Section):
     icl: Percent | None = Field(default=None, description="Accuracy of the base, by examples in the prompt.")
     sft: Percent | None = Field(default=None, description="Accuracy after SFT.")
     rft: Percent | None = Field(default=None, description="Accuracy after RFT.")
+    icl_maj100: Percent | None = Field(default=None, description="maj@100 of the base, by examples in the prompt.")
+    sft_maj100: Percent | None = Field(default=None, description="maj@100 after SFT.")
+    rft_maj100: Percent | None = Field(default=None, description="maj@100 after RFT.")
+    distinct_paths: Annotated[float, Field(ge=1)] | None = Field(
+        default=None, description="Distinct right paths a problem, the gold one counted."
+    )
 
 
 class Cell(Figures):
-    at: dict[str, Any] = Field(description="Which runs these are of: sweep keys with their values, and model.")
+    at: dict[str, Any] = Field(description="Which runs these are of: keys of the recipe with their values, and model.")
 
 
 class Paper(Figures):
@@ -252,16 +258,22 @@ class Paper(Figures):
         default=(), description="Figures of single models and runs of a sweep."
     )
 
-    def narrowed(self, settings: Mapping[str, Any]) -> Paper:
-        """What is left where these settings are fixed: cells of other values go, those fully met give the figures."""
-        figures, cells = self.model_dump(include={"icl", "sft", "rft"}), []
+    def at(self, found: Callable[[str], Any]) -> Paper:
+        """The figures of one run: those for all, and those of every cell whose values the run has, the last winning.
+
+        found: the run's value of a key of a cell.
+        """
+        figures: dict[str, Any] = {}
         for cell in self.cells:
-            fixed = cell.at.keys() & settings.keys()
-            if all(sweep.number(cell.at[key]) == sweep.number(settings[key]) for key in fixed):
-                rest = {key: value for key, value in cell.at.items() if key not in fixed}
-                found = cell.model_dump(include={"icl", "sft", "rft"}, exclude_none=True)
-                if rest:
-                    cells.append(cell.model_copy(update={"at": rest}))
-                else:
-                    figures.update(found)
-        return self.model_copy(update={**figures, "cells": tuple(cells)})
+            if all(_plain(value) == _plain(found(key)) for key, value in cell.at.items()):
+                figures |= cell.model_dump(include={*Figures.model_fields}, exclude_none=True)
+        return self.model_copy(update={**figures, "cells": ()})
+
+
+def _plain(value: Any) -> Any:
+    """For comparing what was written with what a recipe made of it: 1/2 with 0.5, {} with a section of nulls."""
+    if isinstance(value, Mapping):
+        return {key: _plain(inner) for key, inner in value.items() if inner is not None}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    return sweep.number(value)

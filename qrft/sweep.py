@@ -77,6 +77,14 @@ def _put(values: Any, path: str, value: Any) -> Values:
     return {**values, first: _put(values.get(first), rest, value) if rest else value}
 
 
+def value_at(values: Values, path: str) -> Any:
+    """What stands at the dotted path; None where nothing does."""
+    found: Any = values
+    for part in path.split("."):
+        found = found.get(part) if isinstance(found, Mapping) else None
+    return found
+
+
 def matches(key: str, keys: Sequence[str]) -> list[str]:
     """The key paths that a sweep's key may mean: itself, or the paths that it is the last part of."""
     if key in keys or key.startswith("models."):

@@ -327,12 +327,41 @@ def test_what_is_there_is_not_to_do(tmp_path: Path) -> None:
 
 def test_a_plan_says_what_does_not_fit(tmp_path: Path) -> None:
     shown = plan(tmp_path, "--gpu", "0.4GiB")
-    assert re.search(r"sft/train, rft/train: .* needed, 0\.40 GiB there\. Use a smaller train", " ".join(shown.split()))
+    assert re.search(
+        r"sft/train, rft/train: .* needed, give or take .* GiB, 0\.40 GiB there\. Use a smaller train",
+        " ".join(shown.split()),
+    )
     assert "no speed known" in shown
     fitted = " ".join(plan(tmp_path, "--gpu", "0.4GiB", "--set", "train.vram=8").split())
     assert "paged_adamw_8bit, activations computed again" in fitted
     alone = " ".join(plan(tmp_path, "--gpu", "0.4GiB", "--set", "sample.num_sequences=1").split())
     assert "Use gguf.quant q4_k_m, or a smaller base_model." in alone and "smaller sample.num_sequences" not in alone
+
+
+def test_a_plan_leaves_room_for_its_own_error(tmp_path: Path) -> None:
+    """Whatever the size, what is said to fit does with the error; and the sequences grow fewer where room is short."""
+    live = set()
+    for gib in (0.45, 0.5, 0.6, 0.8, 1.6):
+        options = ["--gpu", f"{gib}GiB", "--set", "train.vram=8", "--json"]
+        for step in json.loads(plan(tmp_path, *options))["steps"]:
+            if step["stage"] in ("train", "sample"):
+                fits = step["memory_bytes"] + step["memory_error_bytes"] <= gib * memory.GIB
+                assert fits == (not step["faults"]), step
+                live |= {note for note in step["notes"] if "sequences" in note}
+    assert len(live) > 1
+
+
+def test_a_plan_counts_the_examples_of_a_prompt(tmp_path: Path) -> None:
+    """Of 8 examples some 90 tokens each; more than the base reads at once are told."""
+    found = json.loads(plan(tmp_path, "--gpu", "24GiB", "--set", "evaluate.few_shot=[0, 1, 8, 60]", "--json"))
+    steps = {step["step"]: step for step in found["steps"]}
+    caches = [steps[f"base/test{shots}-samples"]["memory_by_part"]["cache"] for shots in ("", "-1-shot", "-8-shot")]
+    assert caches[0] < caches[1] and caches[2] - caches[0] > 5 * (caches[1] - caches[0])
+    limit = json.loads((BUILTIN["tiny-base"] / "config.json").read_text())["max_position_embeddings"]
+    assert not steps["base/test-samples"]["faults"]
+    assert re.match(
+        rf"up to [\d,]+ tokens needed, a context of {limit:,} there", steps["base/test-60-shot-samples"]["faults"][0]
+    )
 
 
 def test_a_small_cost_is_not_shown_as_none(tmp_path: Path) -> None:

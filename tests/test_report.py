@@ -298,6 +298,49 @@ def test_all_that_was_measured_is_a_table(tmp_path: Path, made: Made) -> None:
     assert table.count("12.3% [10.0%, 15.0%]") == 2 and "maj@100" in table and "<b>mine</b>" in table
 
 
+@pytest.mark.parametrize(
+    ("first_samples", "told"),
+    [
+        (None, [(4, 40, 160, 17), (12, 25, 200, 31)]),
+        (4, [(4, 40, 160, 17)]),
+        (2, [(2, 40, 80, None)]),
+        (7, [(4, 40, 160, 17), (7, 25, 75, None)]),
+    ],
+)
+def test_rounds_of_sampling_are_told_as_far_as_they_were_looked_at(
+    tmp_path: Path, first_samples: int | None, told: list[tuple[int, ...]]
+) -> None:
+    """40 problems of 4 samples, 25 of which got 8 more: 8 tokens each."""
+    made = Made(tmp_path, 40, 4, 12, solve)
+    samples = pq.read_table(made.inputs["round-1/samples"] / "samples.parquet")
+    index = np.array(samples["sample_index"])
+    drawn = (np.arange(480) < 300) | (index < 4)
+    tokens = pa.array([8] * 480, samples.schema.field("num_tokens").type)
+    samples = samples.set_column(samples.schema.get_field_index("num_tokens"), "num_tokens", tokens).filter(drawn)
+    graded = pq.read_table(made.inputs["round-1/graded"] / "graded.parquet").filter(drawn)
+    verdicts = pq.read_table(made.inputs["round-1/training"] / "verdicts.parquet").filter(drawn)
+    pq.write_table(samples, made.inputs["round-1/samples"] / "samples.parquet")
+    pq.write_table(graded, made.inputs["round-1/graded"] / "graded.parquet")
+    looked_at = index[drawn] < (first_samples or 12)
+    pq.write_table(verdicts.filter(looked_at), made.inputs["round-1/training"] / "verdicts.parquet")
+    keys = ("samples_per_problem", "num_problems", "num_samples", "num_tokens", "num_satisfied")
+    rounds = [dict(zip(keys, row, strict=True)) for row in ((4, 40, 160, 1280, 17), (12, 25, 200, 1600, 31))]
+    change_manifest(made.inputs["round-1/samples"], report={"rounds": rounds})
+    if first_samples:
+        config = {**made.steps["round-1/training"].config, "first_samples": first_samples}
+        change_manifest(made.inputs["round-1/training"], config=config)
+    found = made.summary()
+    assert [(*(row[key] for key in (*keys[:3], keys[4])),) for row in found["rounds"]] == told
+    assert sum(row["num_tokens"] for row in found["rounds"]) == found["sampled_tokens"] == 8 * looked_at.sum()
+    table = Page(made.html()).text.partition("Where the samples went")[2].partition("Correct samples")[0]
+    assert f"{told[-1][2]}" in table and ("None" not in table)
+
+
+def change_manifest(folder: Path, **changes: Any) -> None:
+    path = folder / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
 def test_without_greedy_answers_the_gain_has_an_interval_and_no_p(tmp_path: Path) -> None:
     made = Made(tmp_path, 3, 20, 2, solve)
     sft, rft = np.linspace(0, 0.5, 20), np.linspace(0.2, 0.8, 20)
@@ -332,6 +375,15 @@ FACTS: dict[str, Any] = {
     "num_correct": 5000, "num_correct_with_equations": 5000, "num_kept": 512, "paths_per_problem": 512 / 300,
     "num_solved": 296, "num_cut_off": 0, "num_unusable_gold": 0, "dedup": True,
 }  # fmt: skip
+
+
+def test_published_figures_are_told() -> None:
+    paper = {"source": "Yuan", "rft": 41.7, "sft_maj100": 48.7, "distinct_paths": 5.25}
+    told = explain.sentences({**FACTS, "paper": paper, "distinct_paths": 4.1})
+    assert told[:-1] == explain.sentences(FACTS) and told[-1] == (
+        "Published (Yuan): RFT 41.7%; maj@100 of SFT 48.7%; 5.25 distinct paths a problem, the gold one counted "
+        "(here 4.10)."
+    )
 
 
 def test_sentences_of_a_usual_run() -> None:

@@ -262,6 +262,7 @@ def test_the_sentence_holds_paper_figure_interval_and_verdict() -> None:
 def test_study_text_tells_what_it_rests_on() -> None:
     made = by_k(0.01)
     text = studies.text("num-samples", studies.findings("num-samples", made), made)
+    assert "`sweep.csv`" in text and "jsonl" not in text, "the table that is committed beside it"
     assert "18 rows; models small; seeds 0, 1, 2; 1,000 test problems." in text and text.count("- **agrees**: ") == 3
 
 

@@ -26,7 +26,6 @@ from qrft.errors import RecipeError
 from qrft.models import BUILTIN
 from qrft.problems import draw, share
 from qrft.recipe import Recipe
-from qrft.recipe_sections import Paper
 from qrft.stages import curate, sweep
 from qrft.stages.evaluate import evaluate
 from qrft.store import Store
@@ -204,8 +203,45 @@ def test_figures_of_the_paper_find_their_runs() -> None:
         for name in ("num_samples=1/small", "num_samples=3/small", "num_samples=3/large")
     }
     assert list(found.values()) == [{"sft": 35.9, "rft": None}, {"sft": 35.9, "rft": 39.0}, {"sft": 43.0, "rft": None}]
-    halves = Paper.model_validate({"cells": [{"at": {"train_fraction": "1/2"}, "sft": 30.9}]})
-    assert halves.narrowed({"train_fraction": 0.5}).sft == 30.9 and halves.narrowed({"train_fraction": 1}).sft is None
+
+
+@pytest.mark.parametrize(
+    ("at", "overrides", "shown"),
+    [
+        ("{dedup: true}", [], [True, True]),
+        ("{curate.dedup: true}", ["curate.dedup=false"], [False, False]),
+        ("{dedup: false, num_samples: 3}", ["curate.dedup=false"], [False, True]),
+        ("{dedup: false, num_samples: 3}", ["sweep={dedup: [true, false]}", "sample.num_samples=3"], [False, True]),
+        ("{num_samples: 1}", [], [True, False]),  # the first of a sampling of 3
+        ("{num_samples: 8}", [], [False, False]),
+        ("{num_samples: 8}", ["sweep=null"], [True]),
+        ("{train_fraction: 1/2}", [], [False, False]),
+        ("{train_fraction: 1/2}", ["sweep={train_fraction: [0.5, 1]}"], [True, False]),
+        ("{rft.num_epochs: 4}", ["rft.lora_r=4"], [True, True]),  # as train has it
+        ("{sft.num_epochs: 4}", ["sft.num_epochs=2"], [False, False]),
+        ("{sample.until: {correct: 4}}", ["sweep={sample.until: [{}, {correct: 4}]}"], [False, True]),
+        ("{sample.until: {}}", ["sweep={sample.until: [{}, {correct: 4}]}"], [True, False]),
+        ("{base_model: tiny-base}", [], [True, True]),
+    ],
+)
+def test_a_figure_is_shown_where_the_run_has_every_value_of_its_cell(
+    at: str, overrides: list[str], shown: list[bool]
+) -> None:
+    text = f"paper: {{sft: 1, cells: [{{at: {at}, rft: 39.0}}]}}\nsweep: {{num_samples: [1, 3]}}\n"
+    recipe = load(ONE + text, *overrides)
+    assert [variant.recipe.by_model()[""].paper.rft == 39.0 for variant in recipe.variants()] == shown
+    assert all(variant.recipe.by_model()[""].paper.sft == 1 for variant in recipe.variants())
+    again = [load(recipes.dump(variant.recipe)) for variant in recipe.variants()]
+    assert [own.by_model()[""].paper.rft == 39.0 for own in again] == shown, "a run's own recipe shows the same"
+
+
+def test_a_cell_is_held_against_the_settings_of_each_model() -> None:
+    cells = "paper: {cells: [{at: {train.lora_r: 4}, sft: 43.0}, {at: {models.small.base_model: tiny-base}, rft: 9}]}\n"
+    found = load(TWO + cells).by_model()
+    assert {name: (own.paper.sft, own.paper.rft) for name, own in found.items()} == {
+        "small": (None, 9.0),
+        "large": (43.0, 9.0),
+    }
 
 
 # --------------------------------------------------------------------------------------------------------------- faults
@@ -240,6 +276,10 @@ def test_figures_of_the_paper_find_their_runs() -> None:
         (
             ONE + "paper: {cells: [{at: {num_sample: 3}, rft: 39.0}]}",
             "r.yaml:8: paper.cells.0.at.num_sample: unknown key. Did you mean num_samples? Allowed: model, and keys of",
+        ),
+        (
+            ONE + "paper: {cells: [{at: {max_new_tokens: 3}, rft: 39.0}]}",
+            "r.yaml:8: paper.cells.0.at.max_new_tokens: could be sample.max_new_tokens, evaluate.max_new_tokens. Allow",
         ),
         (ONE + "rounds: -1", "r.yaml:8: rounds: found -1. Allowed: a whole number >= 0"),
         (
@@ -409,6 +449,24 @@ def test_the_table_has_a_row_for_every_run_and_model(tmp_path: Path) -> None:
     assert "rft.accuracy" not in rows[0] and rows[1]["rft.accuracy"] == 0.0 and "explained" not in rows[1]
     with (tmp_path / "sweep.csv").open(newline="") as file:
         assert [row["rft.accuracy"] for row in csv.DictReader(file)] == ["", "0.0"]
+
+
+def test_the_columns_of_in_context_learning_are_those_of_the_most_examples() -> None:
+    score = {"value": 0.1, "low": 0.0, "high": 0.2}
+    kinds = [
+        ("base", 0, "greedy"),
+        ("base", 8, "greedy"),
+        ("base", 8, "maj@100"),
+        ("base", 2, "greedy"),
+        ("sft", 0, "x"),
+    ]
+    measures = [
+        {"model": model, "problems": "p", "few_shot": shots, "measure": measure, **score, "value": place / 10}
+        for place, (model, shots, measure) in enumerate(kinds)
+    ]
+    found = sweep.columns({"measures": measures, "seconds": {}})
+    assert (found["icl.few_shot"], found["icl.accuracy"], found["icl.maj@100"]) == (8, 0.1, 0.2)
+    assert found["icl.maj@100.high"] == 0.2 and "icl.x" not in found
 
 
 # ------------------------------------------------------------------------------------------------------- whole runs

@@ -226,6 +226,21 @@ def test_published_figures_stand_beside_ours() -> None:
     assert found.rows[0][titles.index("SFT")].note.count("%") == 2
 
 
+def test_published_votes_and_paths_stand_beside_ours() -> None:
+    made = rows({"seed": [0, 1]})
+    measured = {"sft.maj@100": 0.487, "sft.maj@100.low": 0.46, "sft.maj@100.high": 0.514}
+    made[1] |= {"paper.sft_maj100": 48.7, "paper.distinct_paths": 5.25, **measured}
+    found = table.table(made)
+    titles = [column.title for column in found.columns]
+    for title, ours, theirs in (
+        ("Paths", f"{made[1]['distinct_paths']:.2f}", "5.25"),
+        ("SFT maj@100", "48.7%", "48.7%"),
+    ):
+        at = titles.index(title)
+        assert titles[at + 1] == "paper" and [found.rows[1][at].text, found.rows[1][at + 1].text] == [ours, theirs]
+    assert found.rows[1][titles.index("SFT maj@100")].note == "46.0% to 51.4%"
+
+
 def test_hostile_names_stay_text(tmp_path: Path) -> None:
     made = [{**row, "model": HOSTILE, "sweep.keep": HOSTILE} for row in rows({"num_samples": [1, 10]})]
     page = Page(report(tmp_path, made, name=HOSTILE))

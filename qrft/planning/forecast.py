@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from qrft.errors import ModelError
+from qrft.gguf.weights import read_json
 from qrft.machine import in_gib
 from qrft.planning.amounts import Amounts, Lengths, assumptions
 from qrft.planning.devices import Device
@@ -33,6 +34,7 @@ PROCESSOR_SHARE = 0.5  # of a processor's own measured product of matrices
 # Of launching, beside the operations: a layer's training of a row, on a GPU and on a processor; a step of decoding.
 LAYER_SECONDS, PROCESSOR_LAYER_SECONDS, STEP_SECONDS = 3e-3, 8e-3, 2e-3
 USUAL_LIVE = 32  # sequences, where the recipe leaves their number open
+SHARED = 4  # samples of a problem, from which on its sequences share one cache
 GGUF_BYTES = {"f32": 4.0, "f16": 2.0, "q8_0": 34 / 32, "q4_k_m": 0.604}  # of a parameter of a matrix
 DISK_SPEED, GRADED_A_SECOND = 3e8, 1e5
 CHECKPOINTS = 2  # that lie on the disk while a third is written over the older one
@@ -209,11 +211,16 @@ class Forecaster:
         }
 
     def _too_large(self, config: Mapping[str, Any], parts: Parts) -> list[str]:
-        needed = sum(parts.values())
-        if needed <= self.device.memory:
+        if not self._may_be_too_large(parts):
             return []
-        sizes = f"{in_gib(needed)} needed, {in_gib(self.device.memory)} there"
-        return [f"{sizes}. {memory.what_to_change(config, parts)}"]
+        return [f"{self._sizes(parts)}. {memory.what_to_change(config, parts)}"]
+
+    def _may_be_too_large(self, parts: Parts) -> bool:
+        return sum(parts.values()) + memory.error(parts) > self.device.memory
+
+    def _sizes(self, parts: Parts) -> str:
+        needed = f"{in_gib(sum(parts.values()))} needed, give or take {in_gib(memory.error(parts))}"
+        return f"{needed}, {in_gib(self.device.memory)} there"
 
     def train_seconds(self, shape: Shape, config: Mapping[str, Any], lengths: Lengths, tokens: int) -> float | None:
         if self.device.flops is None:
@@ -236,30 +243,50 @@ class Forecaster:
         lengths = self.amounts.lengths(_step(step, "problems"), folder_of(step), config["prompt"])
         num = self.amounts.rows(step)
         mean = min(lengths.mean_completion, config["max_new_tokens"])
-        live = live_sequences(config, num)
-        parts = self._sampling_parts(step, shape, lengths, live)
-        while sum(parts.values()) > self.device.memory and live > 1 and config["num_sequences"] is None:
-            live //= 2  # the sampler sizes its context by the free memory
-            parts = self._sampling_parts(step, shape, lengths, live)
-        needed = sum(parts.values())
+        prompt = self._longest_prompt(step, lengths)
+        live, parts = self._context(step, shape, prompt, live_sequences(config, num))
         ways = "gguf.quant q4_k_m, or a smaller " + ("sample.num_sequences" if live > 1 else "base_model")
-        fault = f"{in_gib(needed)} needed, {in_gib(self.device.memory)} there. Use {ways}."
+        faults = [f"{self._sizes(parts)}. Use {ways}."] if self._may_be_too_large(parts) else []
+        longest = prompt + config["max_new_tokens"]
+        if longest > (most := context_of(folder_of(step))):
+            faults.append(
+                f"up to {longest:,} tokens needed, a context of {most:,.0f} there. Use fewer examples or tokens."
+            )
         return {
             "tokens": round(num * mean),
             "parts": parts,
             "disk": int(2 * num * mean),  # compressed text
             "seconds": self.sample_seconds(step, shape, lengths, num, mean, live),
             "notes": (f"{live} sequences at once",),
-            "faults": (fault,) if needed > self.device.memory else (),
+            "faults": tuple(faults),
         }
 
-    def _sampling_parts(self, step: Step, shape: Shape, lengths: Lengths, live: int) -> Parts:
+    def _longest_prompt(self, step: Step, lengths: Lengths) -> int:
+        """In tokens, with the worked examples."""
+        longest = max(lengths.prompts, default=0)
+        if "examples" not in step.inputs:
+            return longest
+        examples = self.amounts.lengths(_step(step, "examples"), folder_of(step), step.config["prompt"])
+        return longest + examples.largest_sum(step.config["few_shot"])
+
+    def _context(self, step: Step, shape: Shape, prompt: int, most: int) -> tuple[int, Parts]:
+        """How many sequences live at once, at most so many, and the memory: the sampler sizes its context by what is
+        free, and leaves a quarter of that alone."""
+        is_open = step.config["num_sequences"] is None
+        found = []
+        for live in [most >> n for n in range(most.bit_length())] if is_open else [most]:
+            for cells in cache_cells(step.config, prompt, live):
+                found.append((live, self._sampling_parts(step, shape, cells, live)))
+                if not self._may_be_too_large(found[-1][1]):
+                    return found[-1]
+        return found[-1]
+
+    def _sampling_parts(self, step: Step, shape: Shape, cells: int, live: int) -> Parts:
         """llama.cpp: the file as it lies, keys and values in 16 bits, a step's logits and its working memory."""
-        longest = max(lengths.prompts, default=0) + step.config["max_new_tokens"]
         parts = dict.fromkeys(memory.PARTS, 0)
         parts["weights"] = weights_bytes(step, shape)
         parts["adapter"] = adapter_bytes(step, shape)
-        parts["cache"] = 2 * 2 * shape.num_layers * shape.key_size * live * longest
+        parts["cache"] = 2 * 2 * shape.num_layers * shape.key_size * cells
         parts["logits"] = 4 * live * shape.vocab_size
         parts["activations"] = 4 * 512 * (3 * shape.intermediate_size + 4 * shape.hidden_size)  # of 512 tokens at once
         parts["overhead"] = memory.CUDA_CONTEXT if self.device.is_gpu else 200 * MIB
@@ -339,6 +366,19 @@ def live_sequences(config: Mapping[str, Any], num_samples: float) -> int:
     return max(1, min(config["num_sequences"] or USUAL_LIVE, math.ceil(num_samples)))
 
 
+def cache_cells(config: Mapping[str, Any], prompt: int, live: int) -> list[int]:
+    """Tokens of the context for so many sequences at once, as large as the sampler likes it and as small as it can be.
+
+    Beside the sequences that grow, others hold prompts (qrft.sampling.sizing). Samples of a problem can share the cells
+    of its prompt; where there are few, each sequence has its own.
+    """
+    new, num_samples = config["max_new_tokens"], config["num_samples"]
+    held = min(live, live // num_samples + 2)
+    if num_samples < SHARED:
+        return [(live + held) * (prompt + new)]
+    return [live * (prompt + new) + held * prompt, live * new + held * prompt]
+
+
 def matrices(shape: Shape) -> int:
     """Parameters that a token is multiplied with: not the embeddings, which are looked up, but the head."""
     return shape.num_linear + shape.vocab_size * shape.hidden_size
@@ -376,6 +416,11 @@ def folder_of(step: Step) -> Path:
         if isinstance(source, Step):
             return folder_of(source)
     raise ValueError(f"{step.name} has no model")
+
+
+def context_of(folder: Path) -> float:
+    """The most tokens of a prompt and its sample together, as the model was trained; inf where it does not say."""
+    return float(read_json(folder / "config.json").get("max_position_embeddings") or math.inf)
 
 
 def shape_of(step: Step) -> Shape:

@@ -76,7 +76,7 @@ def sample_counts(run: Run) -> dict[str, Any]:
         "num_rows": num_train + num_kept,
         "paths_per_problem": num_kept / max(num_train, 1),
         "distinct_paths": 1 + num_new / max(num_train, 1),  # the gold path counted, as the paper's tables do
-        "sampled_tokens": int(pc.sum(run.samples["num_tokens"], min_count=0).as_py()),
+        "sampled_tokens": run.num_tokens,
         "num_solved": int(np.count_nonzero(run.correct_per_problem)),
         "num_cut_off": count(pc.equal(run.samples["finish_reason"], "length")),
         "num_unusable_gold": count(pc.invert(pc.is_in(gold_statuses, value_set=usable))),

@@ -14,8 +14,8 @@ MANY_CUT_OFF = 0.1  # of the samples; fewer are not worth a sentence
 def sentences(facts: Mapping[str, Any]) -> list[str]:
     """One line each, for the terminal and the report; `facts` are those of build.summary."""
     if "rft" not in facts:
-        return [sft_gain(facts)]
-    return [gain(facts), sft_gain(facts), *paths(facts), *hints(facts)]
+        return [sft_gain(facts), *published(facts)]
+    return [gain(facts), sft_gain(facts), *paths(facts), *hints(facts), *published(facts)]
 
 
 def gain(facts: Mapping[str, Any]) -> str:
@@ -32,6 +32,24 @@ def gain(facts: Mapping[str, Any]) -> str:
         return f"RFT {'gains' if difference > 0 else 'loses'} {points(difference)} {relation(difference)} SFT ({test})."
     side = "above" if difference > 0 else "below"
     return f"RFT is {points(difference)} {side} SFT, which may be luck ({test}): more test problems would tell."
+
+
+PUBLISHED = {
+    **{"icl": "base with examples {:.1f}%", "sft": "SFT {:.1f}%", "rft": "RFT {:.1f}%"},
+    **{f"{stage}_maj100": f"maj@100 of {name} {{:.1f}}%" for stage, name in
+       (("icl", "the base with examples"), ("sft", "SFT"), ("rft", "RFT"))},
+    "distinct_paths": "{:.2f} distinct paths a problem, the gold one counted",
+}  # fmt: skip
+
+
+def published(facts: Mapping[str, Any]) -> Iterator[str]:
+    """The figures that the recipe gives to compare with; where it counts them, this run's distinct paths beside."""
+    paper = facts.get("paper", {})
+    found = [text.format(paper[key]) for key, text in PUBLISHED.items() if key in paper]
+    if "distinct_paths" in paper and "distinct_paths" in facts:
+        found[-1] += f" (here {facts['distinct_paths']:.2f})"
+    if found:
+        yield f"Published{f' ({source})' if (source := paper.get('source')) else ''}: {'; '.join(found)}."
 
 
 def is_significant(facts: Mapping[str, Any]) -> bool:

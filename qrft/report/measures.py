@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -135,13 +136,28 @@ class Run:
         return as_ints(codes)
 
     @cached_property
-    def rounds(self) -> list[dict[str, int]]:
-        """With sample.until what each round of sampling took and brought; without it none."""
+    def rounds(self) -> list[dict[str, int | None]]:
+        """With sample.until what each round of sampling took and brought, as far as it was looked at; without it none.
+
+        A round that first_samples cuts has num_satisfied None: how many had enough after it was never counted.
+        """
         if len(self.sources) > 1:
             return []
         samples = next(iter(self.sources.values())).samples
-        rounds: list[dict[str, int]] = store.manifest(samples).get("report", {}).get("rounds", [])
-        return rounds
+        rounds: list[dict[str, Any]] = store.manifest(samples).get("report", {}).get("rounds", [])
+        first = self.manifests[self.training]["config"].get("first_samples") or math.inf
+        whole = [row for row in rounds if row["samples_per_problem"] <= first]
+        before = whole[-1]["samples_per_problem"] if whole else 0
+        if len(whole) == len(rounds) or before == first:
+            return whole
+        left = {"num_samples": self.samples.num_rows, "num_tokens": self.num_tokens}
+        left = {key: total - sum(row[key] for row in whole) for key, total in left.items()}
+        return [*whole, {**rounds[len(whole)], **left, "samples_per_problem": first, "num_satisfied": None}]
+
+    @property
+    def num_tokens(self) -> int:
+        """Of all samples that were looked at."""
+        return int(pc.sum(self.samples["num_tokens"], min_count=0).as_py())
 
     @cached_property
     def samples_per_problem(self) -> int:

@@ -82,7 +82,7 @@ def _flat(prefix: str, values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 def _measures(summary: Mapping[str, Any]) -> Row:
     """`rft.pass@10`, `base.8-shot.greedy`, `sft.svamp/test.maj@5`, each with `.low` and `.high`; `icl.accuracy`, the
-    base's with the most examples, of the measure of the headline."""
+    base's with the most examples, of the measure of the headline, and `icl.maj@5`, its others."""
     found: Row = {}
     measures = summary.get("measures", [])
     for entry in measures:
@@ -94,6 +94,10 @@ def _measures(summary: Mapping[str, Any]) -> Row:
     if most := max((e for e in first if e["few_shot"]), key=lambda e: int(e["few_shot"]), default=None):
         found |= {"icl.few_shot": most["few_shot"], "icl.accuracy": most["value"]}
         found |= {"icl.low": most["low"], "icl.high": most["high"]}
+        same = [e for e in measures if all(e[key] == most[key] for key in ("problems", "model", "few_shot"))]
+        for e in same:
+            name = f"icl.{e['measure']}"
+            found |= {name: e["value"], f"{name}.low": e["low"], f"{name}.high": e["high"]}
     return found
 
 

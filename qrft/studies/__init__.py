@@ -27,7 +27,7 @@ def text(study: str, found: Sequence[Finding], rows: Rows) -> str:
             *(f"- **{finding.verdict}**: {finding.sentence}" for finding in found),
             f"\n{len(rows)} rows; models {', '.join(models)}; seeds {', '.join(seeds)}; "
             f"{' or '.join(f'{n:,}' for n in num_test)} test problems.",
-            "The sentences are computed from `sweep.jsonl`: one figure a seed, Student's 95% interval over the seeds.",
+            "The sentences are computed from `sweep.csv`: one figure a seed, Student's 95% interval over the seeds.",
             "It tells of other seeds, not of other test problems or other base models.\n",
         ]
     )
