@@ -23,6 +23,7 @@ class Figure(NamedTuple):
     caption: str
     notes: list[str]  # what the fits found
     svg: Markup
+    curves: Sequence[Curves] = ()  # what is drawn, in the units of the plot
 
 
 class Curves(NamedTuple):
@@ -124,6 +125,7 @@ def _over_base(rows: Sequence[Row], name: str, words: str, x: str, label: str, i
 
 def _curves(rows: Iterable[Row]) -> list[dict[str, Any]]:
     """The distinct paths over k, of the runs of each model that looked at the most samples."""
+    rows = [row for row in rows if row.get("distinct_curve")]
     most: dict[str, int] = {}
     for row in rows:
         most[row["model"]] = max(most.get(row["model"], 0), row.get("samples_per_problem", 0))
@@ -224,7 +226,7 @@ def _plot(
     if averaged := sorted({key.removeprefix("sweep.") for each in curves for key in each.found.averaged}):
         caption += f" Means over {', '.join(averaged)}."
     svg = plane.plane(title, x, y, series, [straight for _, straight in fits])
-    return Figure(name, title, caption, [note for note, _ in fits], svg)
+    return Figure(name, title, caption, [note for note, _ in fits], svg, curves)
 
 
 def _power(value: float) -> str:

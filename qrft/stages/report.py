@@ -9,7 +9,7 @@ from qrft.report import build
 from qrft.stages import Config, Inputs, Progress, Report
 from qrft.store import write_atomic
 
-VERSION = 2
+VERSION = 3
 OUTPUTS = ("report.html", "summary.json")
 
 

@@ -9,12 +9,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from qrft import cost, studies
-from qrft.report import figures, sweep
+from qrft import studies
+from qrft.report import figures, plot_csv, sweep
 from qrft.stages import Config, Inputs, Progress, Report
 from qrft.store import write_atomic
 
-VERSION = 2
+VERSION = 3
 OUTPUTS = ("sweep.jsonl", "sweep.csv", "report.html", "report.md", "plots", "study.md")
 
 Row = dict[str, Any]
@@ -45,7 +45,7 @@ def write_report(out: Path, config: Config, rows: Sequence[Row]) -> None:
     """report.html, report.md, plots/, and study.md where the recipe is a study."""
     study = config.get("study")
     findings = studies.findings(study, rows) if study else []
-    drawn = figures.figures(rows)
+    drawn = figures.figures([*map(own_curve_apart, rows), *pools_and_lenders(rows)])
     told = [finding.told() for finding in findings]
     write_atomic(out / "report.html", sweep.html(config["name"], rows, drawn, told))
     write_atomic(out / "report.md", sweep.text(config["name"], rows, drawn, told))
@@ -54,10 +54,28 @@ def write_report(out: Path, config: Config, rows: Sequence[Row]) -> None:
         if figure.svg.startswith("<svg"):
             alone = sweep.picture_file(figure.svg)
             write_atomic(out / "plots" / f"{figure.name}.svg", alone)
+            write_atomic(out / "plots" / f"{figure.name}.csv", as_csv(plot_csv.data(figure, rows)))
             if config.get("png"):
                 write_atomic(out / "plots" / f"{figure.name}.png", sweep.png(alone))
     if study:
         write_atomic(out / "study.md", studies.text(study, findings, rows))
+
+
+def own_curve_apart(row: Row) -> Row:
+    """Without its curve of distinct paths where that is not of the model's own samples alone."""
+    return {**row, "distinct_curve": []} if "own_paths" in row else row
+
+
+def pools_and_lenders(rows: Sequence[Row]) -> Iterator[Row]:
+    """For the plot of distinct paths: a row of each model whose paths were lent, with its own curve under its name, and
+    of each pool, under the name pool."""
+    for row in rows:
+        settings = {key: value for key, value in row.items() if key.startswith("sweep.")}
+        if "own_paths" in row:
+            yield {**settings, "model": row["model"], **row["own_paths"]}
+            if row.get("distinct_curve"):
+                pool = {key: row[key] for key in row["own_paths"]}
+                yield {**settings, "model": "pool", **pool}
 
 
 def columns(summary: Mapping[str, Any]) -> Row:
@@ -69,7 +87,7 @@ def columns(summary: Mapping[str, Any]) -> Row:
 
 def lists(summary: Mapping[str, Any]) -> Row:
     """What the report draws beside the columns."""
-    return {key: value for key, value in summary.items() if isinstance(value, list)}
+    return {key: value for key, value in summary.items() if isinstance(value, list) or key == "own_paths"}
 
 
 def _flat(prefix: str, values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -99,12 +117,9 @@ def _measures(summary: Mapping[str, Any]) -> Row:
 
 def _costs(summary: Mapping[str, Any]) -> Row:
     """`cost.flops`, ... of all steps; `cost.sft.`, `cost.rft.`, ... of what each model rests on."""
-    steps = summary.get("cost", {}).get("steps", {})
-    made = {name: facts for name, facts in steps.items() if not name.endswith("-samples")}  # of test answers
-    parts = {"cost": steps, "cost.sft": {"sft/train": steps.get("sft/train", {})}}
-    if "rft" in summary:
-        parts["cost.rft"] = made
-    return {f"{name}.{unit}": value for name, part in parts.items() for unit, value in cost.total(part).items()}
+    parts = {"cost": "total", "cost.sft": "sft", "cost.rft": "rft"}
+    costs = summary.get("cost", {})
+    return {f"{name}.{unit}": value for name, key in parts.items() for unit, value in costs.get(key, {}).items()}
 
 
 def as_csv(rows: Sequence[Row]) -> str:
