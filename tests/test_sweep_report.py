@@ -263,14 +263,6 @@ def test_a_model_without_rft_is_told_once() -> None:
     assert means and [row[titles(means).index("runs")].text for row in means.rows if row[0].text == "large"] == ["2"]
 
 
-def test_k_of_a_goal_is_the_mean() -> None:
-    (row,) = rows({"seed": [0]})
-    goal = {**row, "num_train": 300, "num_samples": 5400, "samples_per_problem": 100}
-    odd = {**goal, "num_samples": 5550}
-    found = table.table([goal, odd])
-    assert [row[titles(found).index("k")].text for row in found.rows] == ["18", "18.50"]
-
-
 def test_hostile_names_stay_text(tmp_path: Path) -> None:
     made = [{**row, "model": HOSTILE, "sweep.keep": HOSTILE} for row in rows({"num_samples": [1, 10]})]
     page = Page(report(tmp_path, made, name=HOSTILE))

@@ -125,13 +125,12 @@ def _over_base(rows: Sequence[Row], name: str, words: str, x: str, label: str, i
 
 def _curves(rows: Iterable[Row]) -> list[dict[str, Any]]:
     """The distinct paths over k, of the runs of each model that looked at the most samples."""
-    rows = [row for row in rows if row.get("distinct_curve")]
     most: dict[str, int] = {}
     for row in rows:
         most[row["model"]] = max(most.get(row["model"], 0), row.get("samples_per_problem", 0))
     long = []
     for row in rows:
-        if row.get("samples_per_problem") == most[row["model"]]:
+        if row.get("samples_per_problem", 0) == most[row["model"]]:
             ends = {key: row.get(key) for key in ("distinct_paths_low", "distinct_paths_high")}
             for k, value in row.get("distinct_curve", ()):
                 long.append(

@@ -40,7 +40,7 @@ SHOWN = (
     ("gain", "Gain", POINTS, "RFT over SFT, in points"),
     ("distinct_paths", "Paths", NUMBER, "Distinct right paths a problem, the gold one counted"),
     ("num_rows", "Rows", NUMBER, "Rows of RFT's training set"),
-    ("k", "k", NUMBER, "Samples a problem that were looked at, on average"),
+    ("samples_per_problem", "k", NUMBER, "Samples a problem that were looked at"),
     ("base_model.num_parameters", "Size", NUMBER, "Parameters of the base without embeddings"),
     ("base_model.loss", "Loss", NUMBER, "Pre-training loss on held-out text, nats a token"),
     ("flops", "FLOPs", FLOPS, "Of all that the run's last model rests on"),
@@ -78,23 +78,15 @@ def once(rows: Sequence[Row]) -> list[Row]:
 
 def table(rows: Sequence[Row]) -> Table:
     """A row for every run and model, but for those of `once`; columns that no row has a value for are left out."""
+    rows = [{**row, "flops": row.get("cost.rft.flops", row.get("cost.sft.flops"))} for row in rows]
     keys = settings(rows)
     keys += [key for row in rows for key in row if key in SEEDS and key not in keys]
     keys = list(dict.fromkeys(["model", *keys]))
-    rows = once([{**row, **_sums(row)} for row in rows])
+    rows = once(rows)
     known = shown(rows)
     columns = [Column(key.removeprefix("sweep.").rpartition(".")[2], _is_number(rows, key), key) for key in keys]
     columns += [Column(title, True, hint) for _, title, _, hint in known]
     return Table(columns, [[*_named(row, keys), *(_cell(row, key, kind) for key, _, kind, _ in known)] for row in rows])
-
-
-def _sums(row: Row) -> dict[str, Any]:
-    """What is not a column of its own: FLOPs of the last model; k, which `until` makes another for each problem."""
-    found = {"flops": row.get("cost.rft.flops", row.get("cost.sft.flops"))}
-    if "num_samples" in row:
-        k, rest = divmod(row["num_samples"], max(row["num_train"], 1))
-        found["k"] = row["num_samples"] / row["num_train"] if rest else k
-    return found
 
 
 def _is_number(rows: Sequence[Row], key: str) -> bool:

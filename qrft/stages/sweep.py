@@ -45,7 +45,7 @@ def write_report(out: Path, config: Config, rows: Sequence[Row]) -> None:
     """report.html, report.md, plots/, and study.md where the recipe is a study."""
     study = config.get("study")
     findings = studies.findings(study, rows) if study else []
-    drawn = figures.figures([*map(own_curve_apart, rows), *pools_and_lenders(rows)])
+    drawn = figures.figures([drawn for row in rows for drawn in own_curves(row)])
     told = [finding.told() for finding in findings]
     write_atomic(out / "report.html", sweep.html(config["name"], rows, drawn, told))
     write_atomic(out / "report.md", sweep.text(config["name"], rows, drawn, told))
@@ -61,21 +61,17 @@ def write_report(out: Path, config: Config, rows: Sequence[Row]) -> None:
         write_atomic(out / "study.md", studies.text(study, findings, rows))
 
 
-def own_curve_apart(row: Row) -> Row:
-    """Without its curve of distinct paths where that is not of the model's own samples alone."""
-    return {**row, "distinct_curve": []} if "own_paths" in row else row
+CURVE = ("distinct_curve", "distinct_paths_low", "distinct_paths_high")
 
 
-def pools_and_lenders(rows: Sequence[Row]) -> Iterator[Row]:
-    """For the plot of distinct paths: a row of each model whose paths were lent, with its own curve under its name, and
-    of each pool, under the name pool."""
-    for row in rows:
-        settings = {key: value for key, value in row.items() if key.startswith("sweep.")}
-        if "own_paths" in row:
-            yield {**settings, "model": row["model"], **row["own_paths"]}
-            if row.get("distinct_curve"):
-                pool = {key: row[key] for key in row["own_paths"]}
-                yield {**settings, "model": "pool", **pool}
+def own_curves(row: Row) -> Iterator[Row]:
+    """A row for the plots: the distinct paths over k under a model's name are of its own samples, lent or
+    not; those of the pool that it learnt from have a row of their own, named pool."""
+    own = row.get("own_paths")
+    yield {**row, **{key: own[key] for key in CURVE}} if own else row
+    if own and row.get("distinct_curve"):
+        pool = {key: row[key] for key in (*CURVE, "distinct_paths", "samples_per_problem")}
+        yield {**{key: value for key, value in row.items() if key.startswith("sweep.")}, "model": "pool", **pool}
 
 
 def columns(summary: Mapping[str, Any]) -> Row:
