@@ -130,7 +130,7 @@ def _curves(rows: Iterable[Row]) -> list[dict[str, Any]]:
         most[row["model"]] = max(most.get(row["model"], 0), row.get("samples_per_problem", 0))
     long = []
     for row in rows:
-        if row.get("samples_per_problem", 0) == most[row["model"]]:
+        if row.get("samples_per_problem") == most[row["model"]]:
             ends = {key: row.get(key) for key in ("distinct_paths_low", "distinct_paths_high")}
             for k, value in row.get("distinct_curve", ()):
                 long.append(

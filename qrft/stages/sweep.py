@@ -68,8 +68,11 @@ def own_curves(row: Row) -> Iterator[Row]:
     """A row for the plots: the distinct paths over k under a model's name are of its own samples, lent or
     not; those of the pool that it learnt from have a row of their own, named pool."""
     own = row.get("own_paths")
-    yield {**row, **{key: own[key] for key in CURVE}} if own else row
-    if own and row.get("distinct_curve"):
+    if not own:
+        yield row
+        return
+    yield {"samples_per_problem": own["samples_per_problem"], **row, **{key: own[key] for key in CURVE}}
+    if row.get("distinct_curve"):
         pool = {key: row[key] for key in (*CURVE, "distinct_paths", "samples_per_problem")}
         yield {**{key: value for key, value in row.items() if key.startswith("sweep.")}, "model": "pool", **pool}
 
