@@ -73,6 +73,17 @@ def of_stage(stage: str, config: Mapping[str, Any], inputs: Mapping[str, Path], 
     return {"num_tokens": num_tokens, "flops": forward_flops(model, num_prompt_tokens + num_tokens, n_ctx)}
 
 
+def of_first(facts: Facts, report: Mapping[str, Any], num_tokens: float) -> Facts:
+    """What a sampling would have cost for those of its samples that a run looked at, with num_tokens in all.
+
+    The prompts were decoded once and count whole. FLOPs, time and energy go by the tokens decoded: samples of about
+    the same length are taken for granted.
+    """
+    num_prompt_tokens = report.get("num_prompt_tokens", 0)
+    share = (num_prompt_tokens + num_tokens) / max(1, num_prompt_tokens + report["num_tokens"])
+    return {**{name: share * value for name, value in facts.items()}, "num_tokens": num_tokens}
+
+
 def total(costs: Mapping[str, Facts]) -> Facts:
     """The sums of what the steps have."""
     names = list(dict.fromkeys(name for cost in costs.values() for name in cost))

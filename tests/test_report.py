@@ -369,7 +369,7 @@ def test_gold_answers_without_numbers_are_explained(tmp_path: Path) -> None:
 
 
 FACTS: dict[str, Any] = {
-    "base": {"accuracy": 0.01}, "sft": {"accuracy": 0.658}, "rft": {"accuracy": 0.719},
+    "base": {"accuracy": 0.01, "few_shot": 0}, "sft": {"accuracy": 0.658}, "rft": {"accuracy": 0.719},
     "gain": 0.061, "p_value": 0.0003, "num_test": 1000, "num_train": 300, "num_samples": 9000,
     "samples_per_problem": 30,
     "num_correct": 5000, "num_correct_with_equations": 5000, "num_kept": 512, "paths_per_problem": 512 / 300,
@@ -407,6 +407,10 @@ def test_sentences_of_a_usual_run() -> None:
         ({"num_correct": 0, "num_kept": 0}, "None of 9,000 samples had the right answer, so RFT trained on the gold"),
         ({"dedup": False}, "RFT added 512 correct samples to 300 gold solutions"),
         ({"num_correct_with_equations": 0}, "No correct sample writes its steps as equations"),
+        (
+            {"base": {"accuracy": 0.1, "few_shot": 8}},
+            "SFT on 300 gold solutions reached 65.8%, the base model with 8 exam",
+        ),
         ({"num_cut_off": 4500}, "50.0% of the samples were cut off at the token limit"),
     ],
 )
@@ -476,7 +480,8 @@ def test_a_run_in_paper_mode_is_explained_by_its_own_rules(tmp_path: Path) -> No
     assert set(kept) == {"kept: right answer, and every equation right"}
     assert not [path for path in paths if path["verdict"] == "duplicate_of_gold"]
     run = measures.Run(made.inputs)
-    assert 0 < len(run.path_counts(beside_gold=True)) < len(run.path_counts()) == made.summary()["num_kept"]
+    num_found, num_new = (round(12 * run.curve(run.samples, run.graded, beside)[-1][1]) for beside in (False, True))
+    assert 0 < num_new < num_found == made.summary()["num_kept"]
 
 
 def test_what_was_kept_without_dedup_is_not_called_dropped(tmp_path: Path) -> None:
@@ -556,10 +561,122 @@ def test_the_usual_size_takes_less_than_two_seconds(tmp_path: Path) -> None:
 
 def test_curve_ends_at_what_was_kept(made: Made) -> None:
     run = measures.Run(made.inputs)
-    curve = measures.distinct_curve(run.path_counts(("kept", "duplicate")), 12, 40)
+    curve = run.curve(run.samples, run.graded, beside_gold=True)
     assert [k for k, _ in curve] == list(range(1, 13))
     assert curve[-1][1] == pytest.approx(made.summary()["paths_per_problem"])
     assert all(a <= b + 1e-9 for (_, a), (_, b) in pairwise(curve))
+
+
+def change(path: Path, **values: Any) -> None:
+    """Of a file of JSON."""
+    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+
+
+def test_problems_that_stopped_early_count_by_the_first_samples_of_all(tmp_path: Path) -> None:
+    """As with sample.until: who has two right ones among four or more gets no more."""
+    made = Made(tmp_path, 40, 5, 12, solve)
+    samples = pq.read_table(made.inputs["round-1/samples"] / "samples.parquet")
+    graded = pq.read_table(made.inputs["round-1/graded"] / "graded.parquet")
+    is_right = np.array(graded["is_correct"].to_pylist()).reshape(40, 12)
+    before = np.cumsum(is_right, axis=1) - is_right
+    taken = ((before < 2) | (np.arange(12) < 4)).reshape(-1)
+    for step, name, table in (("samples", "samples", samples), ("graded", "graded", graded)):
+        pq.write_table(table.filter(pa.array(taken)), made.inputs[f"round-1/{step}"] / f"{name}.parquet")
+    verdicts = made.inputs["round-1/training"] / "verdicts.parquet"
+    pq.write_table(pq.read_table(verdicts).filter(pa.array(taken)), verdicts)
+    sizes = taken.reshape(40, 12).sum(axis=1)
+    assert sizes.min() == 4 < sizes.max()
+
+    gold = core.grade(made.train["solution"], made.train["answer"], rules=made.rules)["equation_key"].to_pylist()
+    rows = list(zip(samples["sample_index"].to_pylist(), graded.to_pylist(), strict=True))
+    first = [
+        {row["equation_key"] for index, row in rows[12 * n : 12 * n + 12]
+         if index < 4 and row["is_correct"] and row["equations_status"] == "ok"} - {gold[n]}
+        for n in range(40)
+    ]  # fmt: skip
+    summary = made.summary()
+    assert [k for k, _ in summary["distinct_curve"]] == [1, 2, 3, 4]
+    assert summary["distinct_curve"][-1][1] == pytest.approx(1 + np.mean([len(paths) for paths in first]))
+    assert summary["distinct_paths"] > summary["distinct_curve"][-1][1] and summary["samples_per_problem"] > 4
+
+
+def test_rft_costs_what_was_looked_at(tmp_path: Path) -> None:
+    made = Made(tmp_path, 8, 5, 12, solve, ["sample.num_samples=12", "curate.first_samples=3"])
+    tokens = pq.read_table(made.inputs["round-1/samples"] / "samples.parquet")
+    num_tokens = np.array(tokens["num_tokens"].to_pylist())
+    sampled = int(num_tokens.sum())
+    looked_at = int(num_tokens[np.array(tokens["sample_index"].to_pylist()) < 3].sum())
+    costs = {"num_tokens": sampled, "flops": 5e11, "cpu_seconds": 30.0}
+    report = {"num_tokens": sampled, "num_prompt_tokens": 700, "num_samples": 96, "num_problems": 8}
+    change(made.inputs["round-1/samples"] / "manifest.json", report=report, cost=costs)
+    cost = made.summary()["cost"]
+    share = (700 + looked_at) / (700 + sampled)
+    assert 0.1 < share < 0.9
+    assert cost["rft"]["flops"] == pytest.approx(2 * 2e12 + share * 5e11)
+    assert cost["rft"]["num_tokens"] == 2 * 4096 + looked_at
+    assert cost["total"]["flops"] == pytest.approx(2 * 2e12 + 5e11), "the run itself took all"
+    assert cost["sft"] == TRAINED
+
+
+def test_rft_does_not_cost_the_answers_to_test_problems(made: Made) -> None:
+    cost = made.summary()["cost"]
+    assert cost["total"]["cpu_seconds"] - cost["rft"]["cpu_seconds"] == pytest.approx(3 * 0.5), "of three models"
+    assert cost["rft"]["flops"] == cost["total"]["flops"] == 4.5e12
+
+
+def test_a_base_asked_with_examples_alone_hides_no_other_model(tmp_path: Path) -> None:
+    made = Made(tmp_path, 3, 40, 2, solve)
+    before = made.summary()["by_steps"]
+    assert len(before) > 1
+    out = made.inputs["evaluation"]
+    told = json.loads((out / "evaluation.json").read_text())["measures"]
+    shown = [{**entry, "few_shot": 8 if entry["model"] == "base" else 0} for entry in told]
+    change(out / "evaluation.json", measures=shown)
+    rows = pq.read_table(out / "evaluation.parquet").to_pylist()
+    rows = [{**row, "few_shot": 8 if row["model"] == "base" else 0} for row in rows]
+    pq.write_table(pa.Table.from_pylist(rows, EVALUATION), out / "evaluation.parquet")
+    summary = made.summary()
+    assert summary["by_steps"] == before and summary["base"]["few_shot"] == 8
+    assert any("the base model with 8 examples" in line for line in summary["explained"])
+    assert "before training, 8 examples" in Page(made.html()).text
+
+
+def one_way(r: random.Random, problem: dict[str, str], story: Story) -> str:
+    return write_solution(story.paths[0])
+
+
+def without_rft(made: Made) -> dict[str, Path]:
+    """What the report of a model gets that lends its samples and is not fine-tuned again."""
+    out = made.inputs["evaluation"]
+    facts = json.loads((out / "evaluation.json").read_text())
+    facts = {key: facts[key] for key in ("num_test", "base", "sft", "measures")}
+    (out / "evaluation.json").write_text(json.dumps(facts))
+    return {
+        name: path for name, path in made.inputs.items() if not name.startswith("rft") and name != "round-1/training"
+    }
+
+
+def test_who_lends_paths_and_who_learns_from_a_pool_have_curves_of_their_own(tmp_path: Path) -> None:
+    lender = Made(tmp_path / "lender", 12, 5, 6, solve)
+    alone = lender.summary()
+    assert "own_paths" not in alone, "its curve is that of its own samples"
+    curve = alone["distinct_curve"]
+    found = build.summary(without_rft(lender), "lender")
+    assert found["own_paths"]["distinct_curve"] == curve and found["own_paths"]["samples_per_problem"] == 6
+    assert found["own_paths"]["distinct_paths"] == pytest.approx(curve[-1][1]) and "distinct_curve" not in found
+
+    made = Made(tmp_path / "pool", 12, 5, 6, one_way)
+    before = made.summary()["distinct_curve"]
+    read = {}
+    for kind in ("samples", "graded"):
+        made.inputs[f"large/round-1/{kind}"] = lender.inputs[f"round-1/{kind}"].rename(tmp_path / f"large-{kind}")
+        read |= {f"large/sft/{kind}": f"large-{kind}", f"small/sft/{kind}": made.inputs[f"round-1/{kind}"].name}
+    training = made.inputs["round-1/training"]
+    config = json.loads((training / "manifest.json").read_text())["config"]
+    change(training / "manifest.json", config={**config, "sources": ["small/sft", "large/sft"]}, inputs=read)
+    pooled = made.summary()
+    assert pooled["own_paths"]["distinct_curve"] == before
+    assert pooled["distinct_curve"][-1][0] == 12 and pooled["distinct_paths"] > pooled["own_paths"]["distinct_paths"]
 
 
 def test_correct_per_problem_adds_up(made: Made) -> None:

@@ -569,6 +569,19 @@ def test_the_table_of_12_runs_is_that_of_12_separate_runs(
         assert results([alone]) == results([row])
 
 
+@pytest.mark.slow
+def test_a_run_of_fewer_samples_costs_what_its_own_sampling_would(tmp_path: Path) -> None:
+    execute(load(ONE + "sweep: {num_samples: [2, 8]}\n", *LITTLE), tmp_path)
+    of_sweep = {row["sweep.num_samples"]: row for row in rows_of(tmp_path / "trial")}
+    artifacts, _ = execute(load(ONE, *LITTLE, "sample.num_samples=2", "name=alone"), tmp_path)
+    alone = sweep.columns(json.loads((artifacts["report"] / "summary.json").read_text()))
+    # Rarely a sample differs (docs/sampling.md), and with it a length.
+    for unit in ("num_tokens", "flops"):
+        ours = of_sweep[2][f"cost.rft.{unit}"]
+        assert ours == pytest.approx(alone[f"cost.rft.{unit}"], rel=0.02)
+        assert ours < 0.95 * of_sweep[8][f"cost.rft.{unit}"]
+
+
 def kill_when(condition: Callable[[], object], words: list[str]) -> None:
     process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
     while not condition():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import importlib.util
 import json
 import math
@@ -183,13 +184,18 @@ def test_upset_counts_are_shares_of_all() -> None:
 
 
 def test_overlap_counts_a_path_once_for_each_set_of_finders() -> None:
-    verdicts = ["kept", "duplicate", "kept", "duplicate_of_gold", "duplicate", "incorrect"]
+    is_correct, statuses = [True] * 5 + [False], ["ok"] * 6
     pooled = SimpleNamespace(
         sources={"a/sft": None, "b/sft": None},
         problem_codes=np.array([0, 0, 0, 1, 1, 1]),
         samples=pa.table({"model": ["a/sft", "b/sft", "b/sft", "a/sft", "a/sft", "b/sft"]}),
-        graded=pa.table({"equation_key": [b"p", b"p", b"q", b"p", b"p", b"r"]}),
-        verdicts=pa.chunked_array([verdicts]),
+        graded=pa.table(
+            {
+                "equation_key": [b"p", b"p", b"q", b"p", b"p", b"r"],
+                "is_correct": is_correct,
+                "equations_status": statuses,
+            }
+        ),
     )
     found = profile.overlap(pooled)  # type: ignore[arg-type]
     assert {tuple(entry["sources"]): entry["count"] for entry in found} == {
@@ -241,6 +247,37 @@ def test_published_votes_and_paths_stand_beside_ours() -> None:
     assert found.rows[1][titles.index("SFT maj@100")].note == "46.0% to 51.4%"
 
 
+def titles(made: table.Table) -> list[str]:
+    return [column.title for column in made.columns]
+
+
+def test_a_base_shown_examples_says_so_and_is_not_told_twice() -> None:
+    made = [{**row, "base.few_shot": 8, "icl.few_shot": 8, "paper.icl": 11.0} for row in rows({"seed": [0, 1]})]
+    for found in (table.table(made), table.means(made)):
+        assert found and "Base, 8 examples" in titles(found) and "ICL" not in titles(found)
+        assert titles(found)[titles(found).index("Base, 8 examples") + 1] == "paper"
+    both = [{**row, "base.few_shot": 0, "icl.few_shot": 8} for row in made]
+    assert {"Base", "ICL"} < set(titles(table.table(both)))
+
+
+def test_a_model_without_rft_is_told_once() -> None:
+    made = rows({"pool": [["small"], ["small", "large"]], "num_samples": [8, 16], "seed": [0, 1]}, ["small", "large"])
+    sft = {(row["model"], row["sweep.seed"]): row for row in made}
+    for row in made:
+        if row["model"] == "large":
+            row |= {key: value for key, value in sft["large", row["sweep.seed"]].items() if "sweep." not in key}
+            for key in [key for key in row if key.startswith(("rft", "gain"))]:
+                del row[key]
+    found = table.table(made)
+    large = [row for row in found.rows if row[0].text == "large"]
+    assert len(found.rows) == 8 + 2 and len(large) == 2, "one a seed"
+    at = [titles(found).index(name) for name in ("pool", "num_samples", "seed")]
+    assert [[row[place].text for place in at] for row in large] == [["", "", "0"], ["", "", "1"]]
+    assert found.columns[at[1]].is_number, "it sorts as numbers"
+    means = table.means(made)
+    assert means and [row[titles(means).index("runs")].text for row in means.rows if row[0].text == "large"] == ["2"]
+
+
 def test_hostile_names_stay_text(tmp_path: Path) -> None:
     made = [{**row, "model": HOSTILE, "sweep.keep": HOSTILE} for row in rows({"num_samples": [1, 10]})]
     page = Page(report(tmp_path, made, name=HOSTILE))
@@ -253,12 +290,51 @@ def test_markdown_and_pictures_lie_beside_the_page(tmp_path: Path) -> None:
     report(tmp_path, made, png=False)
     text = (tmp_path / "report.md").read_text()
     named = re.findall(r"\(plots/([\w-]+\.svg)\)", text)
-    assert sorted(named) == sorted(path.name for path in (tmp_path / "plots").iterdir()) and named
-    for path in (tmp_path / "plots").iterdir():
+    pictures = sorted((tmp_path / "plots").glob("*.svg"))
+    assert sorted(named) == [path.name for path in pictures] and named
+    for path in pictures:
         root = ET.parse(path).getroot()
         assert root.tag == f"{SVG}svg" and "var(" not in path.read_text() and "@media" not in path.read_text()
     rows_of_table = [line for line in text.splitlines() if line.startswith("| small") or line.startswith("| medium")]
     assert len(rows_of_table) == len(made) + len(made) // 3, "every run, and the means over seeds"
+
+
+def plot_data(folder: Path, name: str) -> list[dict[str, str]]:
+    with (folder / "plots" / f"{name}.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_every_picture_has_its_data_beside_it(tmp_path: Path) -> None:
+    made = by_k()
+    report(tmp_path, made)
+    assert {p.stem for p in (tmp_path / "plots").glob("*.csv")} == {p.stem for p in (tmp_path / "plots").glob("*.svg")}
+    found = plot_data(tmp_path, "accuracy-k")
+    assert len(found) == 2 * 2 * len(KS)
+    one = next(row for row in found if row["series"] == "medium, dedup false" and float(row["x"]) == 25)
+    at_25 = [
+        row for row in made if (row["model"], row["sweep.num_samples"], row["sweep.dedup"]) == ("medium", 25, False)
+    ]
+    assert float(one["y"]) == pytest.approx(100 * np.mean([row["rft.accuracy"] for row in at_25]))
+    assert float(one["low"]) < float(one["y"]) < float(one["high"]) and one["num_seeds"] == "3"
+    assert {row["kind"] for row in plot_data(tmp_path, "pass-k")} == {"SFT", "RFT"}
+    overlap = plot_data(tmp_path, "paths-overlap")
+    assert len(overlap) == len(made) * 7
+    assert overlap[-1].items() > {"model": "medium", "sources": "small/sft medium/sft large/sft"}.items()
+
+
+def test_pools_and_lenders_have_curves_under_their_names(tmp_path: Path) -> None:
+    made = rows({"seed": [0, 1]}, ["small", "large"])
+    for row in made:
+        own = 1.5 if row["model"] == "small" else 1.8
+        row["own_paths"] = {"samples_per_problem": 10, "distinct_paths": own, "distinct_paths_low": own - 0.1,
+                            "distinct_paths_high": own + 0.1, "distinct_curve": [[1, 1.1], [10, own]]}  # fmt: skip
+        if row["model"] == "large":  # no RFT, so no paths that it was chosen from
+            del row["distinct_curve"], row["distinct_paths"], row["rft.accuracy"], row["samples_per_problem"]
+    report(tmp_path, made)
+    ends = {row["series"]: (float(row["x"]), float(row["y"])) for row in plot_data(tmp_path, "paths-k")}
+    assert ends.keys() == {"small", "large", "pool"}
+    assert ends["small"] == pytest.approx((10, 1.5)) and ends["large"] == pytest.approx((10, 1.8))
+    assert ends["pool"][1] > 2
 
 
 @pytest.mark.skipif(not sweep.can_draw_png(), reason="needs pip install 'qrft[png]'")
@@ -285,11 +361,8 @@ def summary(**more: Any) -> Row:
             ("rft", "gsm8k/test", 0, "pass@10", 0.8), ("rft", "svamp/test", 0, "greedy", 0.6),
         )
     ]  # fmt: skip
-    steps = {
-        "sft/train": {"flops": 3.0, "cpu_seconds": 1.0}, "round-1/samples": {"flops": 4.0}, "rft/train": {"flops": 5.0},
-        "rft/test-samples": {"flops": 100.0}, "base/test-8-shot-samples": {"flops": 100.0},
-    }  # fmt: skip
-    return {"name": "x", "measures": measures, "cost": {"steps": steps, "total": {}}, "seconds": {"a": 1.5, "b": 2.0},
+    cost = {"total": {"flops": 212.0}, "sft": {"flops": 3.0, "cpu_seconds": 1.0}, "rft": {"flops": 12.0}, "steps": {}}
+    return {"name": "x", "measures": measures, "cost": cost, "seconds": {"a": 1.5, "b": 2.0},
             "rft": {"accuracy": 0.5}, "by_steps": [{"steps": 1}], **more}  # fmt: skip
 
 
@@ -298,7 +371,7 @@ def test_columns_of_measures_and_costs() -> None:
     assert found["rft.pass@10"] == 0.8 and found["rft.svamp/test.greedy"] == 0.6 and found["base.8-shot.greedy"] == 0.3
     assert (found["icl.accuracy"], found["icl.few_shot"], found["icl.low"]) == (0.3, 8, 0.1)
     assert (found["cost.sft.flops"], found["cost.flops"], found["seconds"]) == (3.0, 212.0, 3.5)
-    assert found["cost.rft.flops"] == 12.0, "trainings and their samples, not the answers to tests"
+    assert found["cost.rft.flops"] == 12.0
     assert not any(isinstance(value, list | dict) for value in found.values())
     assert json.loads(json.dumps(found)) == found
     assert stage.lists(summary())["by_steps"] == [{"steps": 1}]

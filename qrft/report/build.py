@@ -18,7 +18,7 @@ from markupsafe import Markup
 from qrft import core, cost
 from qrft.report import browser, charts, profile, words
 from qrft.report.explain import sentences
-from qrft.report.measures import Run, distinct_curve, tally
+from qrft.report.measures import Run, tally
 
 FOLDER = Path(__file__).parent
 
@@ -33,10 +33,11 @@ def summary(inputs: Mapping[str, Path], name: str, paper: Mapping[str, Any] | No
     evaluation = run.evaluation
     facts: dict[str, Any] = {
         "name": name,
-        **{model: {key: evaluation[model][key] for key in ("accuracy", "low", "high")} for model in run.models},
+        **{model: accuracy(run, model) for model in run.models},
         "num_test": evaluation["num_test"],
         "num_train": run.problems.num_rows,
         **(rft_facts(run) if run.has_rft else {}),
+        **profile.own_paths(run),
         "trained_tokens": {
             stage: run.manifests[f"{stage}/train"]["report"].get("num_tokens") for stage in run.models[1:]
         },
@@ -45,7 +46,7 @@ def summary(inputs: Mapping[str, Path], name: str, paper: Mapping[str, Any] | No
         "by_steps": profile.by_steps(run),
         "base_model": profile.base_model(inputs["model"]),
         "seconds": {step: manifest["seconds"] for step, manifest in run.manifests.items()},
-        "cost": {"steps": run.costs, "total": cost.total(run.costs)},
+        "cost": {"steps": run.costs, "total": cost.total(run.costs), **of_models(run)},
         "parity": parity(run, "max_logit_difference", max),
         "parity_kl": parity(run, "mean_kl", max),
         "parity_top1": parity(run, "top1_agreement", min),
@@ -53,16 +54,22 @@ def summary(inputs: Mapping[str, Path], name: str, paper: Mapping[str, Any] | No
     return {**facts, "explained": sentences(facts)}
 
 
+def accuracy(run: Run, model: str) -> dict[str, Any]:
+    """With its interval; of the base also how many worked examples it was shown."""
+    found = {key: run.evaluation[model][key] for key in ("accuracy", "low", "high")}
+    return {**found, "few_shot": run.headlines[model]["few_shot"]} if model == "base" else found
+
+
 def rft_facts(run: Run) -> dict[str, Any]:
     gain = run.evaluation["gain"]
     facts = {"gain": gain["difference"], "gain_low": gain["low"], "gain_high": gain["high"]}
-    return {**facts, "p_value": run.evaluation["p_value"], **sample_counts(run), **profile.paths(run)}
+    facts |= {"p_value": run.evaluation["p_value"]}
+    return {**facts, **sample_counts(run), **profile.paths(run, run.samples, run.graded)}
 
 
 def sample_counts(run: Run) -> dict[str, Any]:
     """How the samples fared. A kept path is one beside the gold solution's."""
     num_train = run.problems.num_rows
-    num_new = len(run.path_counts(beside_gold=True))
     num_kept = count(pc.equal(run.verdicts, "kept"))
     with_equations = pc.and_(run.graded["is_correct"], pc.greater(run.graded["num_equations"], 0))
     gold_statuses = core.parse_numbers(run.problems["answer"], rules=run.rules).statuses
@@ -75,7 +82,6 @@ def sample_counts(run: Run) -> dict[str, Any]:
         "num_kept": num_kept,
         "num_rows": num_train + num_kept,
         "paths_per_problem": num_kept / max(num_train, 1),
-        "distinct_paths": 1 + num_new / max(num_train, 1),  # the gold path counted, as the paper's tables do
         "sampled_tokens": run.num_tokens,
         "num_solved": int(np.count_nonzero(run.correct_per_problem)),
         "num_cut_off": count(pc.equal(run.samples["finish_reason"], "length")),
@@ -89,6 +95,12 @@ def sample_counts(run: Run) -> dict[str, Any]:
 def count(flags: Any) -> int:
     """How many are true, of an Arrow column; it may be empty."""
     return int(pc.sum(flags, min_count=0).as_py())
+
+
+def of_models(run: Run) -> dict[str, cost.Facts]:
+    """What each trained model rests on, the answers to test problems apart."""
+    found = {"sft": run.costs["sft/train"]}
+    return {**found, "rft": cost.total(run.costs_of_rft)} if run.has_rft else found
 
 
 def parity(run: Run, measure: str, worst: Callable[[list[float]], float]) -> float | None:
@@ -174,11 +186,10 @@ def pictures(run: Run, summary: Mapping[str, Any]) -> dict[str, Markup]:
 
 
 def sample_pictures(run: Run) -> dict[str, Markup]:
-    k, num_problems = run.samples_per_problem, max(run.problems.num_rows, 1)
-    beside, found = run.path_counts(beside_gold=True), run.path_counts()
+    beside, found = (run.curve(run.samples, run.graded, beside_gold) for beside_gold in (True, False))
     return {
-        "paths": charts.distinct_paths(distinct_curve(beside, k, num_problems), distinct_curve(found, k, num_problems)),
-        "histogram": charts.histogram(run.correct_per_problem, k),
+        "paths": charts.distinct_paths(beside, found),
+        "histogram": charts.histogram(run.correct_per_problem, run.samples_per_problem),
         "verdicts": charts.verdict_bar(tally(run.verdicts)),
     }
 

@@ -64,7 +64,10 @@ def relation(difference: float) -> str:
 
 def sft_gain(facts: Mapping[str, Any]) -> str:
     before, after = facts["base"]["accuracy"], facts["sft"]["accuracy"]
-    num_gold = plural(facts["num_train"], "gold solution")
+    num_gold, few_shot = plural(facts["num_train"], "gold solution"), facts["base"]["few_shot"]
+    if few_shot:
+        shown = f"the base model with {plural(few_shot, 'example')}"
+        return f"SFT on {num_gold} reached {percent(after)}, {shown} {percent(before)}."
     if before == after:
         return f"SFT on {num_gold} left the base model at {percent(before)}."
     verb = "raised" if after > before else "lowered"

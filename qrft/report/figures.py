@@ -26,6 +26,7 @@ class Figure(NamedTuple):
     caption: str
     notes: list[str]  # what the fits found
     svg: Markup
+    curves: Sequence[Curves] = ()  # what is drawn, in the units of the plot
 
 
 class Curves(NamedTuple):
@@ -280,7 +281,7 @@ def _plot(
         caption += f" Along a series: {', '.join(along)}."
     caption += _over(key for each in curves for key in each.found.averaged)
     svg = plane.plane(title, x, y, series, [straight for _, straight in fits])
-    return Figure(name, title, caption, [note for note, _ in fits], svg)
+    return Figure(name, title, caption, [note for note, _ in fits], svg, curves)
 
 
 def _power(value: float) -> str:

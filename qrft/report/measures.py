@@ -25,12 +25,8 @@ from qrft.stats import expected_distinct
 
 Ints: TypeAlias = npt.NDArray[np.int64]
 
-DISTINCT = (
-    "kept",
-    "over_limit",
-    "duplicate",
-    "duplicate_of_gold",
-)  # the verdicts on correct samples with right equations
+Curve: TypeAlias = list[tuple[int, float]]  # (k, distinct paths a problem)
+
 MAX_CURVE_POINTS = 100
 
 
@@ -55,6 +51,19 @@ class Run:
         """What each step cost, as far as it is known."""
         return {name: manifest.get("cost", {}) for name, manifest in self.manifests.items()}
 
+    @property
+    def costs_of_rft(self) -> dict[str, cost.Facts]:
+        """Of each step under RFT's model: trainings, and samplings as far as their samples were looked at."""
+        steps = {name: facts for name, facts in self.costs.items() if not name.endswith("-samples")}  # test answers
+        first = self.manifests[self.training]["config"].get("first_samples")
+        for name in steps if first else ():
+            report = self.manifests[name].get("report", {})
+            if name.endswith("/samples") and "num_tokens" in report:
+                samples = self.table(name, "samples.parquet", ["sample_index", "num_tokens"])
+                looked_at = samples.filter(pc.less(samples["sample_index"], first))["num_tokens"]
+                steps[name] = cost.of_first(steps[name], report, pc.sum(looked_at, min_count=0).as_py())
+        return steps
+
     @cached_property
     def evaluation(self) -> dict[str, Any]:
         values: dict[str, Any] = json.loads((self.inputs["evaluation"] / "evaluation.json").read_bytes())
@@ -68,6 +77,12 @@ class Run:
     def models(self) -> list[str]:
         """base, sft and, where this model got it, rft."""
         return [name for name in ("base", "sft", "rft") if name in self.evaluation]
+
+    @property
+    def headlines(self) -> dict[str, dict[str, Any]]:
+        """The measure that is each model's accuracy: the first of it."""
+        measures = self.evaluation["measures"]
+        return {model: next(entry for entry in measures if entry["model"] == model) for model in self.models}
 
     @property
     def has_rft(self) -> bool:
@@ -97,7 +112,7 @@ class Run:
 
     @cached_property
     def _counted(self) -> tuple[pa.Table, pa.Table]:
-        return self.sampled(["problem_id", "model", "finish_reason", "num_tokens"])
+        return self.sampled(COUNTED)
 
     @property
     def samples(self) -> pa.Table:
@@ -132,8 +147,10 @@ class Run:
     @cached_property
     def problem_codes(self) -> Ints:
         """The problem of each sample, as its row in `problems`."""
-        codes = pc.index_in(self.samples["problem_id"], value_set=self.problems["problem_id"].combine_chunks())
-        return as_ints(codes)
+        return self.codes_of(self.samples)
+
+    def codes_of(self, samples: pa.Table) -> Ints:
+        return as_ints(pc.index_in(samples["problem_id"], value_set=self.problems["problem_id"].combine_chunks()))
 
     @cached_property
     def rounds(self) -> list[dict[str, int | None]]:
@@ -173,29 +190,67 @@ class Run:
         return counts
 
     @cached_property
-    def is_gold_path(self) -> pa.ChunkedArray:
-        """Of each sample, whether it has the gold solution's equations."""
+    def own(self) -> tuple[pa.Table, pa.Table] | None:
+        """All samples of this very SFT model and their grades, where RFT chose among other models' too, or there is no
+        RFT and the samples were lent; else None."""
+        steps = ("round-1/samples", "round-1/graded")
+        if not all(step in self.inputs for step in steps):
+            return None
+        own = {path for name, path in self.inputs.items() if name.startswith("round-") and name.endswith("/samples")}
+        if self.has_rft and own >= {source.samples for source in self.sources.values()}:
+            return None
+        return pooled.read({"": Source(*(self.inputs[step] for step in steps))}, None, COUNTED)
+
+    @cached_property
+    def gold_keys(self) -> pa.Array:
+        """The equation list of each problem's gold solution."""
         keys = equation_keys(self.problems["solution"], rules=self.rules)
-        gold = pa.array([key.tobytes() for key in keys], self.graded["equation_key"].type)
-        return pc.equal(self.graded["equation_key"], gold.take(pa.array(self.problem_codes)))
+        return pa.array([key.tobytes() for key in keys], pa.binary(keys.shape[1]))
 
-    def path_counts(self, beside_gold: bool = False) -> list[int]:
-        """How many samples took each distinct correct path of each problem; the order says nothing.
+    def right_paths(self, samples: pa.Table, graded: pa.Table, beside_gold: bool = False) -> pa.Table:
+        """The problem (its row in `problems`) and the equation list of each sample that is a right path.
 
-        beside_gold: without the gold solutions' paths.
+        beside_gold: without those that have the gold solution's equations.
         """
-        columns = {"problem": self.problem_codes, "key": self.graded["equation_key"]}
-        counted = pc.is_in(self.verdicts, value_set=pa.array(DISTINCT, self.verdicts.type))
+        codes = self.codes_of(samples)
+        counted = is_right_path(graded)
         if beside_gold:
-            counted = pc.and_not(counted, self.is_gold_path)
-        rows = pa.table(columns).filter(counted)
-        counts: list[int] = rows.group_by(["problem", "key"]).aggregate([([], "count_all")])["count_all"].to_pylist()
+            is_gold = pc.equal(graded["equation_key"], self.gold_keys.take(pa.array(codes)))
+            counted = pc.and_not(counted, is_gold)
+        return pa.table({"problem": codes, "key": graded["equation_key"]}).filter(counted)
+
+    def new_paths(self, samples: pa.Table, graded: pa.Table) -> Ints:
+        """Of each problem how many distinct right paths beside the gold one these samples hold."""
+        found = self.right_paths(samples, graded, beside_gold=True).group_by(["problem", "key"]).aggregate([])
+        counts: Ints = np.bincount(as_ints(found["problem"]), minlength=self.problems.num_rows)
         return counts
+
+    def curve(self, samples: pa.Table, graded: pa.Table, beside_gold: bool = False) -> Curve:
+        """Distinct right paths over k, from k = 1 to the fewest samples that a problem has.
+
+        With sample.until a problem has few samples because many of them were right. So all problems count by as many
+        of their first samples, and none by those that only hard ones have.
+        """
+        by_source = samples.group_by(["problem_id", "model"]).aggregate([([], "count_all")])["count_all"]
+        is_first = pc.less(samples["sample_index"], pc.min(by_source))
+        samples, graded = samples.filter(is_first), graded.filter(is_first)
+        num_samples = int(np.bincount(self.codes_of(samples)).max(initial=0))
+        rows = self.right_paths(samples, graded, beside_gold)
+        counts = rows.group_by(["problem", "key"]).aggregate([([], "count_all")])["count_all"].to_pylist()
+        return distinct_curve(counts, num_samples, max(self.problems.num_rows, 1))
 
     def losses(self, step: str) -> list[dict[str, float]]:
         """The logged losses of a training, a row a logging step."""
         lines = (self.inputs[step] / "loss.jsonl").read_text(encoding="utf-8").splitlines()
         return [json.loads(line) for line in lines if line.strip()]
+
+
+COUNTED = ("problem_id", "model", "sample_index", "finish_reason", "num_tokens")
+
+
+def is_right_path(graded: pa.Table) -> pa.ChunkedArray:
+    """Whether a sample has the right answer and right equations: what selection chooses among."""
+    return pc.and_(graded["is_correct"], pc.equal(graded["equations_status"], "ok"))
 
 
 def as_ints(column: pa.Array | pa.ChunkedArray) -> Ints:
@@ -210,7 +265,7 @@ def tally(column: pa.ChunkedArray) -> dict[str, int]:
     return dict(counts.most_common())
 
 
-def distinct_curve(counts: Iterable[int], num_samples: int, num_problems: int) -> list[tuple[int, float]]:
+def distinct_curve(counts: Iterable[int], num_samples: int, num_problems: int) -> Curve:
     """(k, distinct paths a problem that k of its num_samples samples hold on average), for k = 1 .. num_samples.
 
     The unbiased expectation of stats.expected_distinct, summed over all paths of all problems at once: paths seen

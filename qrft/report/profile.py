@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from qrft import core, cost, stats
-from qrft.report.measures import DISTINCT, Run, as_ints, distinct_curve
+from qrft.report.measures import Run, as_ints, is_right_path
 
 CURVE_POINTS = 16  # of the distinct paths over k, evenly on a log axis
 
@@ -32,30 +32,29 @@ def base_model(folder: Path) -> dict[str, Any]:
 CARD = {"loss": "nats_per_token", "loss_error": "nats_per_token_error", "bits_per_byte": "bits_per_byte"}
 
 
-def paths(run: Run) -> dict[str, Any]:
-    """The distinct paths a problem, gold's counted: a bootstrap interval over problems, and their number over k."""
-    per_problem = new_paths(run)
+def paths(run: Run, samples: pa.Table, graded: pa.Table) -> dict[str, Any]:
+    """The distinct paths a problem in these samples, gold's counted as the paper's tables do: their mean, its bootstrap
+    interval over problems, and their number over k."""
+    per_problem = run.new_paths(samples, graded).astype(np.float64)
     low, high = stats.interval(per_problem)
-    k, num_problems = run.samples_per_problem, max(len(per_problem), 1)
-    curve = dict(distinct_curve(run.path_counts(beside_gold=True), k, num_problems))
-    wanted = {min(curve, key=lambda known: abs(known - at)) for at in np.geomspace(1, k, CURVE_POINTS)} if curve else ()
+    curve = dict(run.curve(samples, graded, beside_gold=True))
+    at = np.geomspace(1, max(curve, default=1), CURVE_POINTS)
+    wanted = {min(curve, key=lambda known: abs(known - k)) for k in at} if curve else set()
     return {
+        "distinct_paths": 1 + float(stats.mean(per_problem)),
         "distinct_paths_low": 1 + low,
         "distinct_paths_high": 1 + high,
         "distinct_curve": [[k, 1 + curve[k]] for k in sorted(wanted)],
     }
 
 
-def new_paths(run: Run) -> stats.Floats:
-    """Of each problem how many distinct right paths beside the gold one its samples hold."""
-    counted = pc.and_not(_is_distinct(run), run.is_gold_path)
-    found = pa.table({"problem": run.problem_codes, "key": run.graded["equation_key"]}).filter(counted)
-    problems = as_ints(found.group_by(["problem", "key"]).aggregate([])["problem"])
-    return np.bincount(problems, minlength=run.problems.num_rows).astype(np.float64)
-
-
-def _is_distinct(run: Run) -> pa.ChunkedArray:
-    return pc.is_in(run.verdicts, value_set=pa.array(DISTINCT, run.verdicts.type))
+def own_paths(run: Run) -> dict[str, Any]:
+    """The same of the model's own samples, with how many a problem there are; {} where RFT chose among just those."""
+    if run.own is None:
+        return {}
+    samples, graded = run.own
+    most = int(np.bincount(run.codes_of(samples)).max(initial=0))
+    return {"own_paths": {"samples_per_problem": most, **paths(run, samples, graded)}}
 
 
 def overlap(run: Run) -> list[dict[str, Any]]:
@@ -66,7 +65,7 @@ def overlap(run: Run) -> list[dict[str, Any]]:
     if len(run.sources) < 2:
         return []
     columns = {"problem": run.problem_codes, "key": run.graded["equation_key"], "source": run.samples["model"]}
-    found = pa.table(columns).filter(_is_distinct(run))
+    found = pa.table(columns).filter(is_right_path(run.graded))
     members: dict[tuple[int, bytes], set[str]] = {}
     for problem, key, source in zip(*(found[name].to_pylist() for name in found.column_names), strict=True):
         members.setdefault((problem, key), set()).add(source)
@@ -77,19 +76,25 @@ def overlap(run: Run) -> list[dict[str, Any]]:
 def by_steps(run: Run) -> list[dict[str, Any]]:
     """Accuracy on the test problems with 1, 2, .. steps, the equations of the gold solution; the last takes all above.
 
-    `{"steps": 2, "num_problems": 40, "sft": {"accuracy", "low", "high"}, ...}`, of the measure of the headline.
+    `{"steps": 2, "num_problems": 40, "sft": {"accuracy", "low", "high"}, ...}`, of each model's headline: its first
+    measure, which of the base alone may be with examples.
     """
     problems = run.table("problems/test", "problems.parquet", ["problem_id", "solution", "answer"])
     graded = core.grade(problems["solution"], problems["answer"], rules=run.rules)
     steps = np.minimum(as_ints(graded["num_equations"]), MAX_STEPS)
     rows = pq.read_table(run.inputs["evaluation"] / "evaluation.parquet")
-    first = run.evaluation["measures"][0]
-    alike = [pc.equal(rows[key], pa.scalar(first[key], rows[key].type)) for key in ("problems", "few_shot", "measure")]
-    rows = rows.filter(pc.and_(pc.and_(alike[0], alike[1]), alike[2]))
-    values = {model: rows.filter(pc.equal(rows["model"], model))["value"].to_numpy() for model in run.models}
+    values = {model: _headline(rows, run.headlines[model]) for model in run.models}
     if not steps.any() or any(len(found) != len(steps) for found in values.values()):
         return []
     return [_accuracy(int(step), steps == step, values) for step in np.unique(steps)]
+
+
+def _headline(rows: pa.Table, first: Mapping[str, Any]) -> stats.Floats:
+    """The values of one measure, a problem each."""
+    for key in ("model", "problems", "few_shot", "measure"):
+        rows = rows.filter(pc.equal(rows[key], pa.scalar(first[key], rows[key].type)))
+    values: stats.Floats = rows["value"].to_numpy()
+    return values
 
 
 MAX_STEPS = 8  # more are rare in GSM8K

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from qrft.report.cells import Row, mean_samples, points, settings, word
-from qrft.report.words import duration, percent, short
+from qrft.report.cells import SEEDS, Row, mean_samples, points, settings, word
+from qrft.report.words import duration, percent, plural, short
 
 
 class Cell(NamedTuple):
@@ -55,26 +55,56 @@ SHOWN = (
 )
 
 
+Entry = tuple[str, str, str, str]  # of SHOWN
+
+
+def shown(rows: Sequence[Row]) -> list[Entry]:
+    """The entries that a row has a value for. A base that was asked with examples alone is ICL itself."""
+    known = [entry for entry in SHOWN if any(row.get(entry[0]) is not None for row in rows)]
+    examples = [row.get("base.few_shot", 0) for row in rows]
+    if any(examples) and examples == [row.get("icl.few_shot", 0) for row in rows]:
+        known = [entry for entry in known if entry[0] != "icl.accuracy"]
+    if any(examples) and len(set(examples)) == 1:
+        key, title, kind, hint = SHOWN[0]
+        known = [(key, f"{title}, {plural(examples[0], 'example')}", kind, hint), *known[1:]]
+    return known
+
+
+def once(rows: Sequence[Row]) -> list[Row]:
+    """A model without RFT is the same in all runs that differ in what RFT does: told once, without those settings."""
+    keys = {key for row in rows for key in row if key.startswith("sweep.") and key not in SEEDS}
+    same = ["model", *SEEDS, *(key for key, *_ in SHOWN)]
+    made: dict[str, Row] = {}
+    for number, row in enumerate(rows):
+        cell = str(number) if "rft.accuracy" in row else word([word(row.get(key)) for key in same])
+        first = made.setdefault(cell, row)
+        differing = {key for key in keys if first.get(key) != row.get(key)}
+        made[cell] = {key: value for key, value in first.items() if key not in differing}
+    return list(made.values())
+
+
 def table(rows: Sequence[Row]) -> Table:
-    """A row for every run and model; columns that no row has a value for are left out."""
+    """A row for every run and model, but for those of `once`; columns that no row has a value for are left out."""
     rows = [
         {**row, "flops": row.get("cost.rft.flops", row.get("cost.sft.flops")), "k": mean_samples(row)} for row in rows
     ]
     keys = settings(rows)
-    keys += [key for row in rows for key in row if key in ("sweep.seed", "sweep.problems.seed") and key not in keys]
+    keys += [key for row in rows for key in row if key in SEEDS and key not in keys]
     keys = list(dict.fromkeys(["model", *keys]))
-    known = [entry for entry in SHOWN if any(row.get(entry[0]) is not None for row in rows)]
+    rows = once(rows)
+    known = shown(rows)
     columns = [Column(key.removeprefix("sweep.").rpartition(".")[2], _is_number(rows, key), key) for key in keys]
     columns += [Column(title, True, hint) for _, title, _, hint in known]
     return Table(columns, [[*_named(row, keys), *(_cell(row, key, kind) for key, _, kind, _ in known)] for row in rows])
 
 
 def _is_number(rows: Sequence[Row], key: str) -> bool:
-    return all(isinstance(row.get(key), int | float) and not isinstance(row.get(key), bool) for row in rows)
+    values = [row[key] for row in rows if key in row]
+    return all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
 
 
 def _named(row: Row, keys: Sequence[str]) -> list[Cell]:
-    cells = [Cell(word(row.get(key)), value=_sortable(row.get(key))) for key in keys]
+    cells = [Cell(word(row[key]), value=_sortable(row[key])) if key in row else Cell("") for key in keys]
     return [cells[0]._replace(link=row.get("report", "")), *cells[1:]]
 
 
@@ -111,13 +141,13 @@ def _said(value: float, kind: str) -> str:
 def means(rows: Sequence[Row]) -> Table | None:
     """Accuracies by cell, over the seeds; None where every cell has one run."""
     keys = list(dict.fromkeys(["model", *settings(rows)]))
+    rows = once(rows)
     groups: dict[str, list[Row]] = {}
     for row in rows:
-        groups.setdefault(str([word(row.get(key)) for key in keys]), []).append(row)
+        groups.setdefault(str([word(row[key]) if key in row else "" for key in keys]), []).append(row)
     if max(map(len, groups.values()), default=1) < 2:
         return None
-    known = [entry for entry in SHOWN[:9] if entry[2] in (SHARE, POINTS, PAPER) or entry[0] == "distinct_paths"]
-    known = [entry for entry in known if any(row.get(entry[0]) is not None for row in rows)]
+    known = [entry for entry in shown(rows) if entry[2] in (SHARE, POINTS, PAPER) or entry[0] == "distinct_paths"]
     columns = [Column(key.removeprefix("sweep.").rpartition(".")[2], _is_number(rows, key), key) for key in keys]
     columns += [Column("runs", True, "Seeds"), *(Column(title, True, hint) for _, title, _, hint in known)]
     made = []

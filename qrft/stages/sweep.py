@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from qrft import cost, studies
-from qrft.report import figures, sweep
+from qrft import studies
+from qrft.report import figures, plot_csv, sweep
 from qrft.stages import Config, Inputs, Progress, Report
 from qrft.store import write_atomic
 
@@ -45,7 +45,7 @@ def write_report(out: Path, config: Config, rows: Sequence[Row]) -> None:
     """report.html, report.md, plots/, and study.md where the recipe is a study."""
     study = config.get("study")
     findings = studies.findings(study, rows) if study else []
-    drawn = figures.figures(rows)
+    drawn = figures.figures([drawn for row in rows for drawn in own_curves(row)])
     told = [finding.told() for finding in findings]
     write_atomic(out / "report.html", sweep.html(config["name"], rows, drawn, told))
     write_atomic(out / "report.md", sweep.text(config["name"], rows, drawn, told))
@@ -54,10 +54,27 @@ def write_report(out: Path, config: Config, rows: Sequence[Row]) -> None:
         if figure.svg.startswith("<svg"):
             alone = sweep.picture_file(figure.svg)
             write_atomic(out / "plots" / f"{figure.name}.svg", alone)
+            write_atomic(out / "plots" / f"{figure.name}.csv", as_csv(plot_csv.data(figure, rows)))
             if config.get("png"):
                 write_atomic(out / "plots" / f"{figure.name}.png", sweep.png(alone))
     if study:
         write_atomic(out / "study.md", studies.text(study, findings, rows))
+
+
+CURVE = ("distinct_curve", "distinct_paths_low", "distinct_paths_high")
+
+
+def own_curves(row: Row) -> Iterator[Row]:
+    """A row for the plots: the distinct paths over k under a model's name are of its own samples, lent or
+    not; those of the pool that it learnt from have a row of their own, named pool."""
+    own = row.get("own_paths")
+    if not own:
+        yield row
+        return
+    yield {"samples_per_problem": own["samples_per_problem"], **row, **{key: own[key] for key in CURVE}}
+    if row.get("distinct_curve"):
+        pool = {key: row[key] for key in (*CURVE, "distinct_paths", "samples_per_problem")}
+        yield {**{key: value for key, value in row.items() if key.startswith("sweep.")}, "model": "pool", **pool}
 
 
 def columns(summary: Mapping[str, Any]) -> Row:
@@ -69,7 +86,7 @@ def columns(summary: Mapping[str, Any]) -> Row:
 
 def lists(summary: Mapping[str, Any]) -> Row:
     """What the report draws beside the columns."""
-    return {key: value for key, value in summary.items() if isinstance(value, list)}
+    return {key: value for key, value in summary.items() if isinstance(value, list) or key == "own_paths"}
 
 
 def _flat(prefix: str, values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -103,12 +120,9 @@ def _measures(summary: Mapping[str, Any]) -> Row:
 
 def _costs(summary: Mapping[str, Any]) -> Row:
     """`cost.flops`, ... of all steps; `cost.sft.`, `cost.rft.`, ... of what each model rests on."""
-    steps = summary.get("cost", {}).get("steps", {})
-    made = {name: facts for name, facts in steps.items() if not name.endswith("-samples")}  # of test answers
-    parts = {"cost": steps, "cost.sft": {"sft/train": steps.get("sft/train", {})}}
-    if "rft" in summary:
-        parts["cost.rft"] = made
-    return {f"{name}.{unit}": value for name, part in parts.items() for unit, value in cost.total(part).items()}
+    parts = {"cost": "total", "cost.sft": "sft", "cost.rft": "rft"}
+    costs = summary.get("cost", {})
+    return {f"{name}.{unit}": value for name, key in parts.items() for unit, value in costs.get(key, {}).items()}
 
 
 def as_csv(rows: Sequence[Row]) -> str:
