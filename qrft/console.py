@@ -119,7 +119,7 @@ class Terminal:
             else (f"{_duration(found.seconds)}, {_duration(found.seconds / band)} to {_duration(found.seconds * band)}")
         )
         how = ", measured here" if found.speed.is_measured else ""
-        self.console.print(f"\n{len(found.rows):,} steps, {missing:,} to do. Disk: {_bytes(found.disk)}.")
+        self.console.print(f"\n{len(found.rows):,} steps, {missing:,} to do. Disk: {_bytes(found.disk) or 'no more'}.")
         kind = "GPU memory" if found.device.is_gpu else "of main memory, as there is no GPU"
         self.console.print(f"On {found.device.name}: {_bytes(found.device.memory)} {kind}. Time: {time}{how}.")
         if found.kwh is not None:
