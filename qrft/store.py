@@ -37,7 +37,7 @@ PACKAGES = ("qrft", "torch", "transformers", "peft", "bitsandbytes", "llama-cpp-
 _GIVEN = {"config", "inputs", "seconds", "peak_memory_bytes", "report"}  # what a stage must tell of its artifact
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
-_BROKEN = {errno.EIO, errno.EEXIST, errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.ENOLCK}
+_BROKEN = {errno.EIO, errno.EEXIST, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.ENOLCK}
 
 
 def digest(stage: str, version: int, config: Mapping[str, Any], inputs: Mapping[str, str]) -> str:
