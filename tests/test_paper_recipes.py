@@ -17,6 +17,7 @@ from qrft.planning.forecast import forecast
 from qrft.recipe import load
 from qrft.store import Store
 
+DATA = Path(os.environ.get("QRFT_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
 FOLDER = Path(__file__).parents[1] / "recipes" / "paper"
 RECIPES = sorted(FOLDER.glob("*.yaml"))
 SFT = {"llama-7b": 35.9, "llama2-7b": 41.6, "llama-13b": 43.0, "llama2-13b": 50.0, "llama-33b": 54.6}
@@ -101,11 +102,11 @@ def shaped(folder: Path, size: str) -> Path:
     return made
 
 
-@pytest.mark.skipif("QRFT_TEST_DATA" not in os.environ, reason="needs QRFT_TEST_DATA with gsm8k")
+@pytest.mark.skipif(not (DATA / "gsm8k").is_dir(), reason=f"no gsm8k in {DATA}: set QRFT_TEST_DATA")
 @pytest.mark.parametrize("name", ["llama-7b-rft-k100", "llama-7b-rft-u13b", "llama-7b-rft-u33b"])
 def test_each_fits_24_gib_with_the_plans_own_error(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The other recipes have steps of the same settings."""
-    monkeypatch.setenv("QRFT_DATA", os.environ["QRFT_TEST_DATA"])
+    monkeypatch.setenv("QRFT_DATA", str(DATA))
     recipe = load(FOLDER / f"{name}.yaml")
     bases = {str(model.base_model) for model in recipe.by_model().values()}
     folders = {base: shaped(tmp_path, base.lower().removesuffix("-hf").rpartition("-")[2]) for base in bases}
