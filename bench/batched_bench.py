@@ -73,7 +73,7 @@ def run(program: Path, model: Path, adapter: Path | None, **options: object) -> 
 
 
 def has_amx() -> bool:
-    """Whether the library has the AMX kernels that crash (see qrft.sampling.llama_cpp) and are left out everywhere."""
+    """Whether the library has the AMX kernels that crash (see the sampler's engine.py) and are left out everywhere."""
     import llama_cpp
 
     return b"AMX_INT8 = 1" in llama_cpp.llama_print_system_info()

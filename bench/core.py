@@ -26,7 +26,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import reference
 
-from qrft import core
+from qrft import grading as core
 
 ROUNDS = 7
 
@@ -87,7 +87,7 @@ def in_memory(samples: pa.Table, gold: list[str], script: Path | None) -> dict[s
 
 def curate(samples: Path, problems: Path, out: Path, mode: str = "default") -> float:
     """The whole process, on two threads."""
-    qrft = [sys.executable, "-c", "from qrft.cli import main; main()", "curate"]
+    qrft = [sys.executable, "-c", "from qrft.cli.main import main; main()", "curate"]
     command = [*qrft, str(samples), "--problems", str(problems), "-o", str(out), "--mode", mode, "--threads", "2"]
     return once(lambda: subprocess.run([*command, "--json"], check=True, capture_output=True))
 

@@ -15,12 +15,13 @@ from typing import Any
 import machine
 import pyarrow.parquet as pq
 
-from qrft import models, prompts
-from qrft.gguf.parity import check_parity
-from qrft.recipe import load
-from qrft.run import quiet_libraries
-from qrft.sampling.messages import Request, SamplingParams
-from qrft.sampling.process import LlamaProcess
+from qrft.cli.actions import quiet_libraries
+from qrft.config.recipe import load
+from qrft.models import find as models
+from qrft.models import prompts
+from qrft.models.gguf.parity import check_parity
+from qrft.sampling.api import Request, SamplingParams
+from qrft.sampling.backends.llama_cpp.process import LlamaProcess
 
 
 def transformers_texts(model: Path, adapter: Path, ids: list[list[int]], max_new_tokens: int) -> list[list[int]]:

@@ -24,8 +24,8 @@ import llama_cpp.llama_cpp as llama
 import machine
 import numpy as np
 
-from qrft.sampling.messages import SamplingParams
-from qrft.sampling.picking import Picker
+from qrft.sampling.api import SamplingParams
+from qrft.sampling.backends.picking import Picker
 
 CANDIDATE = np.dtype([("id", "<i4"), ("logit", "<f4"), ("p", "<f4")])
 TEMPERATURE, TOP_P, TOP_K, MIN_P = 0.7, 0.95, 40, 0.05

@@ -28,16 +28,16 @@ import machine
 import shapes
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-from models import make_adapter, make_tokenizer
+from helpers.models import make_adapter, make_tokenizer
 
-from qrft import models
-from qrft.gguf.adapter import export_adapter
-from qrft.gguf.base import export_base
-from qrft.run import quiet_libraries
-from qrft.sampling.messages import Request, SamplingParams
-from qrft.sampling.pool import LlamaPool, open_sampler
-from qrft.sampling.process import LlamaProcess
-from qrft.sampling.tuning import Work
+from qrft.cli.actions import quiet_libraries
+from qrft.models import find as models
+from qrft.models.gguf.adapter import export_adapter
+from qrft.models.gguf.base import export_base
+from qrft.sampling.api import Request, SamplingParams
+from qrft.sampling.backends.llama_cpp.pool import LlamaPool, open_sampler
+from qrft.sampling.backends.llama_cpp.process import LlamaProcess
+from qrft.sampling.backends.llama_cpp.tuning import Work
 
 TEMPERATURE = 0.7
 NUM_PROMPT = 64

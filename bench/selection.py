@@ -24,8 +24,8 @@ from machine import describe
 from rapidfuzz.distance import Levenshtein
 from rapidfuzz.process import cdist, cpdist
 
-from qrft import core
-from qrft.core.selection import Keep
+from qrft import grading as core
+from qrft.grading.selection import Keep
 
 
 def read(samples: Path, problems: Path) -> tuple[list[str], list[int], pa.Table]:

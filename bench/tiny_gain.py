@@ -18,13 +18,14 @@ from typing import Any
 
 import machine
 
-from qrft import models, pipeline
-from qrft.console import Terminal
-from qrft.recipe import Recipe, load
-from qrft.run import STORE, run
-from qrft.stats import mean, wilson
-from qrft.steps import Step
-from qrft.store import Store, manifest
+from qrft.cli.actions import STORE, run
+from qrft.cli.console import Terminal
+from qrft.config.recipe import Recipe, load
+from qrft.evaluation.stats import mean, wilson
+from qrft.models import find as models
+from qrft.pipeline import flow as pipeline
+from qrft.pipeline.graph import Step
+from qrft.pipeline.store import Store, manifest
 
 RECIPE = "recipes/tiny.yaml"
 SEEDS = (0, 1, 2)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from qrft.prompts import Example
+from qrft.models.prompts import Example
 
 IGNORED = -100
 Config = Mapping[str, Any]

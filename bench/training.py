@@ -30,9 +30,10 @@ import machine
 import shapes
 import trainers
 
-from qrft import models, prompts
-from qrft.prompts import Example
-from qrft.run import quiet_libraries
+from qrft.cli.actions import quiet_libraries
+from qrft.models import find as models
+from qrft.models import prompts
+from qrft.models.prompts import Example
 
 SETTINGS: dict[str, Any] = {
     "seed": 0,

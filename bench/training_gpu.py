@@ -19,7 +19,7 @@ import shapes
 import trainers
 import training
 
-from qrft.prompts import Example
+from qrft.models.prompts import Example
 
 GIB = 2**30
 CAPS = {"7B": 8, "13B": 12, "33B": 24}  # GiB
@@ -58,8 +58,8 @@ def memory(folder: Path, cap: int) -> dict[str, Any]:
     """Trains three steps with what the planner chooses for `cap` GiB, capped there; peaks and the estimate in GiB."""
     import torch
 
+    from qrft.models.shape import read_shape
     from qrft.training import memory as planner
-    from qrft.training.shape import read_shape
 
     context = used()
     torch.cuda.set_per_process_memory_fraction((cap * GIB - context) / torch.cuda.mem_get_info()[1])

@@ -4,7 +4,7 @@
  * Sums and products of plain numbers are computed here, as Python does it: integers exactly, / in doubles, a mix in
  * doubles. Every result is Python's to the bit, since IEEE 754 fixes each operation; this file is compiled without
  * contraction (a fused multiply-add would round once instead of twice). Whatever needs more of Python is left
- * undecided, for the caller to send to qrft/core/oracle_paper.py; what Python surely refuses is wrong at once.
+ * undecided, for the caller to send to qrft/grading/reference/paper.py; what Python surely refuses is wrong at once.
  */
 #include <float.h>
 #include <string.h>

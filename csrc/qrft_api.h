@@ -257,7 +257,7 @@ typedef struct {
     double min_p;       /* only those at least min_p times as likely as the most likely one; 0, less or NaN: off */
 } qrft_picking;
 
-/* Row i is decided by number positions[i] of the stream keys[i], as qrft/sampling/streams.py makes them. */
+/* Row i is decided by number positions[i] of the stream keys[i], as qrft/sampling/backends/streams.py makes them. */
 typedef struct {
     const uint64_t *keys;
     const int64_t *positions;

@@ -1,5 +1,5 @@
 """`python -m qrft`."""
 
-from qrft.cli import main
+from qrft.cli.main import main
 
 main(prog_name="qrft")

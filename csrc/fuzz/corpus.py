@@ -1,6 +1,6 @@
 """Packs what a fuzzer has found worth keeping into one file that the tests replay through C and its Python twin.
 
-    python csrc/fuzz/corpus.py build/fuzz/corpus/fuzz_grade tests/fuzz_grade.jsonl [--max-bytes 200]
+    python csrc/fuzz/corpus.py build/fuzz/corpus/fuzz_grade tests/grading/fuzz_grade.jsonl [--max-bytes 200]
 
 One input a line, as a JSON text whose characters are the bytes. Long inputs are left out: the short ones that libFuzzer
 finds first reach the same branches, and the twin is slow.

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from qrft import stats
+from qrft.data.files import read_errors
+from qrft.data.schema import EVALUATION
 from qrft.errors import DataError, UsageError
-from qrft.files import read_errors
-from qrft.schema import EVALUATION
+from qrft.evaluation import stats
 
 TABLE = Path("evaluation") / "evaluation.parquet"
 LABELS = ("model", "problems", "few_shot", "measure")

@@ -15,14 +15,14 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from qrft import core
+from qrft import grading as core
 from qrft.commands.grading import Graded, Problems, Task, Totals, graded, is_eligible
 from qrft.commands.spool import Part, Spool
-from qrft.core.grading import equation_keys
-from qrft.files import check_output, new_file
-from qrft.problems import MARKER
-from qrft.samples import Batch, ahead
-from qrft.schema import GRADED, TRAINING
+from qrft.data.files import check_output, new_file
+from qrft.data.problems import MARKER
+from qrft.data.samples import Batch, ahead
+from qrft.data.schema import GRADED, TRAINING
+from qrft.grading.grader import equation_keys
 
 Key = tuple[int, bytes]
 

@@ -10,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from qrft import stats
 from qrft.commands.grading import Problems, Task, Totals, graded
+from qrft.data.samples import Batch
 from qrft.errors import DataError
-from qrft.samples import Batch
-from qrft.votes import Votes, codes, values
+from qrft.evaluation import stats
+from qrft.evaluation.votes import Votes, codes, values
 
 
 def run(task: Task, maj: Sequence[int] | None = None, passes: Sequence[int] | None = None) -> dict[str, Any]:

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from qrft.commands.grading import Graded, Problems, Task, Totals, graded
-from qrft.files import check_output, new_file
-from qrft.schema import GRADED
+from qrft.data.files import check_output, new_file
+from qrft.data.schema import GRADED
 
 WRITTEN = pa.schema(
     [("problem_id", pa.string()), ("sample_index", pa.int32()), ("model", pa.string()), *GRADED],

@@ -14,14 +14,14 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from qrft import core
-from qrft.core import latex
-from qrft.core.columns import threads as core_threads
-from qrft.core.grading import DEFAULT_RULES
+from qrft import grading as core
+from qrft.data.problems.registry import load
+from qrft.data.samples import Batch, Faults, Numbering, ahead, units
 from qrft.errors import DataError, UsageError
-from qrft.problems.find import load
-from qrft.samples import Batch, Faults, Numbering, ahead, units
-from qrft.votes import COMPARED
+from qrft.evaluation.votes import COMPARED
+from qrft.grading import latex
+from qrft.grading.columns import threads as core_threads
+from qrft.grading.grader import DEFAULT_RULES
 
 Progress = Callable[[int, int, str], None]  # bytes read, bytes in all, a note
 

@@ -8,10 +8,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from qrft import models, prompts
+from qrft.data.files import line_blocks
 from qrft.errors import DataError
-from qrft.files import line_blocks
-from qrft.gguf.weights import read_json
+from qrft.models import find as models
+from qrft.models import prompts
+from qrft.models.gguf.weights import read_json
 from qrft.training import text_loss
 
 COMPRESSED = (".gz", ".zst")

@@ -11,17 +11,20 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-from qrft import core, models, prompts, store
+from qrft import grading as core
 from qrft.commands.settings import differences, digest, named
-from qrft.core.grading import DEFAULT_RULES
+from qrft.data.problems.registry import load
+from qrft.data.schema import PROBLEMS
 from qrft.errors import DataError, UsageError
-from qrft.problems.find import load
-from qrft.sampling.messages import Completion, Sampler, SamplingParams
+from qrft.grading.grader import DEFAULT_RULES
+from qrft.models import find as models
+from qrft.models import prompts
+from qrft.pipeline import store
+from qrft.sampling.api import Completion, Sampler, SamplingParams
+from qrft.sampling.backends.llama_cpp.tuning import Work, work_of
+from qrft.sampling.budget import SAMPLES_PER_SHARD, Found, Rounds, Until, judges_expressions
 from qrft.sampling.requests import choose_examples, make_requests
-from qrft.sampling.rounds import SAMPLES_PER_SHARD, Found, Rounds, Until, judges_expressions
 from qrft.sampling.shards import Job, Progress, collect, stream
-from qrft.sampling.tuning import Work, work_of
-from qrft.schema import PROBLEMS
 
 SETTINGS = "settings.json"
 BUDGET = "budget.jsonl"
@@ -212,21 +215,21 @@ def _model_dir(source: Source) -> Path | None:
 
 def _open(source: Source, model_dir: Path | None, prompt_ids: list[list[int]], work: Work) -> Sampler:
     if source.sampler == "openai":
-        from qrft.sampling.server import ServerSampler
+        from qrft.sampling.backends.openai import ServerSampler
 
         names = ("chat", "api_key_env", "max_in_flight", "requests_per_minute")
         return ServerSampler(source.server or "", source.base, **{name: getattr(source, name) for name in names})
     assert model_dir is not None
     if source.sampler == "transformers":
-        from qrft.sampling.torch_sampler import TransformersSampler
+        from qrft.sampling.backends.transformers import TransformersSampler
 
         return TransformersSampler(model_dir, source.adapter, n_threads=source.threads)
     return _open_llama(source, model_dir, prompt_ids, work)
 
 
 def _open_llama(source: Source, model_dir: Path, prompt_ids: list[list[int]], work: Work) -> Sampler:
-    from qrft.gguf.prepare import check_once, is_gguf, prepare_adapter, prepare_base
-    from qrft.sampling.pool import open_sampler
+    from qrft.models.gguf.prepare import check_once, is_gguf, prepare_adapter, prepare_base
+    from qrft.sampling.backends.llama_cpp.pool import open_sampler
 
     base = prepare_base(source.base, source.tokenizer, source.quant, n_threads=source.threads)
     adapter = source.adapter and prepare_adapter(source.adapter, source.base, source.tokenizer)

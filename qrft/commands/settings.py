@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from qrft import models
+from qrft.models import find as models
 
 
 def named(name: str, path: Path) -> dict[str, str]:

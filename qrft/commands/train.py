@@ -10,15 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from qrft import models, recipe, store
 from qrft.commands.settings import differences, digest, named
+from qrft.config import recipe
+from qrft.config.yaml_lines import shorten
+from qrft.data.problems.registry import PUBLISHED, locate
+from qrft.data.training_rows import read_rows
 from qrft.errors import DataError, UsageError
-from qrft.gguf.weights import open_weights
-from qrft.problems.find import PUBLISHED, locate
+from qrft.models import find as models
+from qrft.models.gguf.weights import open_weights
+from qrft.pipeline import store
 from qrft.training.finetune import Row, finetune, is_main
-from qrft.training.rows import read_rows
 from qrft.training.watch import Progress
-from qrft.yaml_lines import shorten
 
 CARD = "train.json"  # in the finished folder: what made it, and the facts
 SETTINGS, CHECKPOINTS = "settings.json", "checkpoints"  # in the work folder

@@ -16,9 +16,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from qrft import prompts, store
-from qrft.steps import STAGES, Source, Step
-from qrft.store import Store
+from qrft.models import prompts
+from qrft.pipeline import store
+from qrft.pipeline.graph import STAGES, Source, Step
+from qrft.pipeline.store import Store
 
 MOST_COUNTED = 1000  # texts that are tokenized; more are drawn evenly
 SAMPLED = (

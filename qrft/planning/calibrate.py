@@ -15,13 +15,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from qrft import prompts
-from qrft.gguf.prepare import prepare_base
+from qrft.models import prompts
+from qrft.models.gguf.prepare import prepare_base
+from qrft.pipeline.graph import STAGES, Source, Step
 from qrft.planning.amounts import Lengths, measure
 from qrft.planning.forecast import Forecaster, Speed, folder_of, largest_row, live_sequences, shape_of
-from qrft.sampling.messages import Request, Sampler, SamplingParams
-from qrft.sampling.pool import open_sampler
-from qrft.steps import STAGES, Source, Step
+from qrft.sampling.api import Request, Sampler, SamplingParams
+from qrft.sampling.backends.llama_cpp.pool import open_sampler
 from qrft.training import memory
 
 STEPS = 20

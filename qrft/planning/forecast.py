@@ -17,15 +17,15 @@ from pathlib import Path
 from typing import Any
 
 from qrft.errors import ModelError
-from qrft.gguf.weights import read_json
 from qrft.machine import in_gib
+from qrft.models.gguf.weights import read_json
+from qrft.models.shape import Shape, read_shape
+from qrft.pipeline.graph import Source, Step
+from qrft.pipeline.store import Store
 from qrft.planning.amounts import Amounts, Lengths, assumptions
 from qrft.planning.devices import Device
-from qrft.steps import Source, Step
-from qrft.store import Store
 from qrft.training import memory
 from qrft.training.memory import MIB, Parts
-from qrft.training.shape import Shape, read_shape
 
 # A time is taken to lie between the estimate over its band and the estimate times it.
 BAND, CALIBRATED_BAND = 2.0, 1.25
@@ -369,8 +369,8 @@ def live_sequences(config: Mapping[str, Any], num_samples: float) -> int:
 def cache_cells(config: Mapping[str, Any], prompt: int, live: int) -> list[int]:
     """Tokens of the context for so many sequences at once, as large as the sampler likes it and as small as it can be.
 
-    Beside the sequences that grow, others hold prompts (qrft.sampling.sizing). Samples of a problem can share the cells
-    of its prompt; where there are few, each sequence has its own.
+    Beside the sequences that grow, others hold prompts (qrft.sampling.backends.llama_cpp.sizing). Samples of a problem
+    can share the cells of its prompt; where there are few, each sequence has its own.
     """
     new, num_samples = config["max_new_tokens"], config["num_samples"]
     held = min(live, live // num_samples + 2)

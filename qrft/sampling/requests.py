@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from qrft import prompts
+from qrft.data.problems import MARKER
 from qrft.errors import DataError
-from qrft.problems import MARKER
-from qrft.prompts import Solved
-from qrft.sampling.messages import Request
+from qrft.models import prompts
+from qrft.models.prompts import Solved
+from qrft.sampling.api import Request
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from qrft.data.files import reason
+from qrft.data.schema import SAMPLES
 from qrft.errors import StoreError
-from qrft.files import reason
-from qrft.sampling.checks import first_stop
-from qrft.sampling.messages import Completion, Request, Sampler, SamplingParams, Stats
-from qrft.sampling.rounds import Rounds
-from qrft.schema import SAMPLES
-from qrft.store import write_atomic
+from qrft.pipeline.store import write_atomic
+from qrft.sampling.api import Completion, Request, Sampler, SamplingParams, Stats
+from qrft.sampling.backends.checks import first_stop
+from qrft.sampling.budget import Rounds
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from qrft.report.cells import SEEDS
+from qrft.report.sweep.cells import SEEDS
 from qrft.studies.claims import STUDIES
-from qrft.studies.figures import Rows
+from qrft.studies.estimates import Rows
 from qrft.studies.finding import Finding
 
 

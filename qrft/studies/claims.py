@@ -6,10 +6,10 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from qrft.report.cells import fraction, seed
-from qrft.stats import Line, height_at_zero, line_fit
+from qrft.evaluation.stats import Line, height_at_zero, line_fit
+from qrft.report.sweep.cells import fraction, seed
 from qrft.studies import published
-from qrft.studies.figures import Row, Rows, difference, level, of_models, per_seed, r2, setting, slope
+from qrft.studies.estimates import Row, Rows, difference, level, of_models, per_seed, r2, setting, slope
 from qrft.studies.finding import Finding, signed
 
 RFT = "rft.accuracy"

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from qrft.stats import Estimate, mean, mean_interval
+from qrft.evaluation.stats import Estimate, mean, mean_interval
 
 AGREES, DISAGREES, OPEN = "agrees", "does not agree", "can't be told"
 NO_SPREAD = 1e-9  # of a share, its points or a slope: below is rounding

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from qrft import prompts
 from qrft.errors import DataError, ModelError
-from qrft.prompts import Example
+from qrft.models import prompts
+from qrft.models.prompts import Example
 from qrft.training.watch import NotFinite, Progress
 
 if TYPE_CHECKING:

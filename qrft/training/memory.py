@@ -1,7 +1,8 @@
 """Peak memory of a training, by part, from the model's sizes and the recipe's `train` section alone; and `fit`.
 
 The peak lies in the backward pass of a micro-batch that is not the first of its step: all gradients are there, and all
-that the forward pass kept. `tests/test_plan.py` holds every part that can be made without a GPU against the real thing.
+that the forward pass kept. `tests/planning/test_plan.py` holds every part that can be made without a GPU against the
+real thing.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ from typing import Any
 
 from qrft.errors import ModelError
 from qrft.machine import free_memory, in_gib
+from qrft.models.shape import LINEAR, Shape, read_shape
 from qrft.training.loss import CHUNK_ELEMENTS
 from qrft.training.model import has_bfloat16
-from qrft.training.shape import LINEAR, Shape, read_shape
 
 # Either way, of what is not counted to the byte; about a tenth of the whole.
 ERROR_BAND = 0.25

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any
 
-from qrft.prompts import Example
+from qrft.models.prompts import Example
 
 Pack = dict[str, Any]  # see `collate`
 

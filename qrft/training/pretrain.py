@@ -9,17 +9,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qrft import cost
-from qrft.files import new_file
-from qrft.problems import tiny_corpus, tiny_math
-from qrft.prompts import load_tokenizer
+from qrft.data.files import new_file
+from qrft.data.problems import tiny_corpus, tiny_math
+from qrft.models.prompts import load_tokenizer
+from qrft.pipeline import cost
 from qrft.training import text_loss
 
 if TYPE_CHECKING:
     import torch
     from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
-    from qrft.recipe import PretrainRecipe
+    from qrft.config.recipe import PretrainRecipe
 
 # llama.cpp's "llama-bpe" pre-tokenizer: numbers of up to 3 digits stay whole, so the GGUF splits text as HF does.
 LLAMA_BPE = (

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qrft.errors import DataError, ModelError, UsageError
-from qrft.prompts import Example
+from qrft.models.prompts import Example
 from qrft.training import attention, card, lora, loss, model, schedule, watch
 from qrft.training.checkpoints import WRITING, last, tidy
 
 if TYPE_CHECKING:
     from transformers import TrainingArguments
 
-    from qrft.training.steps import StepTrainer
+    from qrft.training.step_trainer import StepTrainer
 
 OPTIMIZERS = {  # names of train.optimizer: those of transformers
     "adamw": "adamw_torch_fused",
@@ -134,7 +134,7 @@ def _trainer(
     from transformers.integrations.integration_utils import TensorBoardCallback
     from transformers.trainer_callback import PrinterCallback
 
-    from qrft.training.steps import StepTrainer
+    from qrft.training.step_trainer import StepTrainer
 
     loss.install(learner)
     step_tokens = [sum(len(examples[i].token_ids) for i in step) for step in steps]

@@ -1,0 +1,1 @@
+"""The command line: what a person types, what the commands do, and what is shown."""

@@ -1,0 +1,384 @@
+"""The command line. Heavy modules are imported by the command that needs them: `qrft --help` is instant."""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from qrft.cli.options import (
+    FILE,
+    OUTPUT_DIR,
+    OVERRIDES,
+    numbers,
+    plan_command,
+    sample_command,
+    samples_command,
+    train_command,
+)
+from qrft.errors import QrftError
+
+
+def ends_with_a_message(stopped: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """A QrftError ends the command with its message and its exit code, without a traceback; Ctrl-C with `stopped`."""
+
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(function)
+        def wrapped(*args: Any, **kwargs: Any) -> None:
+            try:
+                function(*args, **kwargs)
+            except QrftError as error:
+                click.echo(f"Error: {error}", err=True)
+                sys.exit(error.exit_code)
+            except KeyboardInterrupt:
+                click.echo(f"\nStopped. {stopped}", err=True)
+                sys.exit(130)
+
+        return wrapped
+
+    return decorate
+
+
+command = ends_with_a_message("What is finished is kept: run the same command again.")
+all_or_nothing = ends_with_a_message("Nothing was written.")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="qrft")
+def main() -> None:
+    """Teach a language model to reason with its own correct answers (RFT), on one GPU or on none."""
+
+
+@main.command()
+@click.argument("recipe")
+@OVERRIDES
+@OUTPUT_DIR
+@click.option("--name", help="Name of the run folder in place of the recipe's.")
+@command
+def run(recipe: str, overrides: tuple[str, ...], output_dir: Path, name: str | None) -> None:
+    """Do all of RECIPE: SFT, sample, grade, keep what is right and new, fine-tune again, evaluate, report.
+
+    What is there already is not done again, so the same command goes on after any stop.
+    """
+    from qrft.cli import actions as runs
+    from qrft.cli import console
+
+    runs.run(recipe, _named(overrides, name), output_dir, console.Terminal())
+
+
+@main.command()
+@plan_command
+@command
+def plan(recipe: str, overrides: tuple[str, ...], output_dir: Path, as_json: bool, **settings: Any) -> None:
+    """Show the steps of RECIPE, which of them are there, and what each needs: tokens, memory, disk, time, cost.
+
+    Nothing is loaded and nothing written; --calibrate runs 20 steps of training and of sampling first.
+    """
+    from rich.console import Console
+
+    from qrft.cli.actions import show_plan
+    from qrft.cli.console import Terminal
+
+    terminal = Terminal(Console(stderr=True, highlight=False)) if as_json else Terminal()
+    show_plan(recipe, overrides, output_dir, terminal, as_json=as_json, **settings)
+
+
+@main.command()
+@click.argument("recipe")
+@OVERRIDES
+@click.option(
+    "--output",
+    "--out",
+    "-o",
+    "out",
+    type=click.Path(file_okay=False, path_type=Path),
+    required=True,
+    help="The model's folder, or a family's; a model that is there is not made again.",
+)
+@command
+def pretrain(recipe: str, overrides: tuple[str, ...], out: Path) -> None:
+    """Make a tiny base model from nothing, as RECIPE says."""
+    from qrft.cli import actions as runs
+    from qrft.cli import console
+
+    runs.pretrain(recipe, overrides, out, console.Terminal())
+
+
+@main.command()
+@sample_command
+@command
+def sample(base: str, problems: str, num_samples: int, output: Path, as_json: bool, **options: Any) -> None:
+    """Sample solutions of BASE: k for each problem, into a folder of Parquet shards.
+
+    BASE is a built-in model (tiny-base), a model's folder, a hub name or a .gguf; for openai the model's name at the
+    server. The same command goes on after any stop, and -k can be raised later. How to grade for --until: the options
+    from --mode to --order.
+    """
+    from qrft.cli.actions import quiet_libraries
+    from qrft.commands import sample as work
+
+    _refuse_unread(base, options)
+    quiet_libraries()
+    task = work.task(base, problems, num_samples, **_read(options))
+    with _bar("samples") as progress:
+        facts = work.run(task, output, progress)
+    if as_json:
+        click.echo(json.dumps(facts))
+    else:
+        from qrft.cli import console
+
+        console.Terminal().sampled(facts, output)
+
+
+@main.command()
+@train_command
+@command
+def train(base: str, data: Path, output: Path, overrides: tuple[str, ...], threads: int | None, as_json: bool) -> None:
+    """Fine-tune BASE on worked solutions: a QLoRA adapter, or with --set adapter=none every weight.
+
+    BASE is a built-in model (tiny-base), a model's folder or a hub name. The same command goes on after any stop.
+    Several GPUs: accelerate launch -m qrft train ...
+    """
+    from rich.console import Console
+
+    from qrft.cli.actions import quiet_libraries
+    from qrft.cli.console import Terminal
+    from qrft.commands import train as work
+    from qrft.training.finetune import is_main
+
+    quiet_libraries()
+    task = work.task(base, data, overrides, threads=threads)
+    if not is_main():  # the first process speaks for all
+        work.run(task, output, lambda done, total, note: None)
+        return
+    facts = work.finished(task, output)
+    if facts is None:
+        with Terminal(Console(stderr=True, highlight=False)).bar("train", len("train")) as progress:
+            facts = work.run(task, output, progress)
+    if as_json:
+        click.echo(json.dumps(facts))
+    else:
+        Terminal().trained(facts, output)
+
+
+def _given() -> dict[str, str]:
+    """The options on the command line: the parameter's name, and the option as it is written."""
+    context = click.get_current_context()
+    return {
+        option.name: option.opts[0]
+        for option in context.command.params
+        if option.name and context.get_parameter_source(option.name) is ParameterSource.COMMANDLINE
+    }
+
+
+def _refuse_unread(base: str, options: dict[str, Any]) -> None:
+    """An option that another one would make count is a mistake: without it something else would be sampled."""
+    from qrft.errors import UsageError
+
+    of_server = ("server", "chat", "api_key_env", "max_in_flight", "requests_per_minute")
+    of_grading = ("mode", "answer_format", "marker", "equations", "order")
+    counts = {
+        **dict.fromkeys(of_server, ("with --sampler openai", options["sampler"] == "openai")),
+        **dict.fromkeys(of_grading, ("with --until", options["until"] is not None)),
+        "examples": ("with --few-shot", options["few_shot"] > 0),
+        "tokenizer": ("for a .gguf", base.endswith(".gguf")),
+    }
+    for name, option in _given().items():
+        where, is_read = counts.get(name, ("", True))
+        if not is_read:
+            raise UsageError(f"{option}: only counts {where}. Leave it out, or add that.")
+
+
+def _read(options: dict[str, Any]) -> dict[str, Any]:
+    """From the words of the command line to what commands.sample.task takes."""
+    from qrft.errors import UsageError
+    from qrft.grading import Rules
+    from qrft.sampling.budget import Until
+
+    try:
+        rules = Rules(**{name: options.pop(name) for name in ("mode", "answer_format", "marker", "equations", "order")})
+    except ValueError as error:
+        raise UsageError(f"{error}.") from None
+    until = options["until"] and Until(*options["until"])
+    return {**options, "until": until, "rules": rules, "stop": [text.replace("\\n", "\n") for text in options["stop"]]}
+
+
+@main.command()
+@samples_command
+@click.option("--output", "-o", type=FILE, required=True, help="The file to write: .parquet.")
+@all_or_nothing
+def grade(output: Path, as_json: bool, **settings: Any) -> None:
+    """A verdict for each of the SAMPLES: its answer, whether it is right, its equations."""
+    from qrft.commands import grade as work
+
+    _show(as_json, settings, lambda task: work.run(task, output))
+
+
+@main.command()
+@samples_command
+@click.option("--output", "-o", type=FILE, required=True, help="The file to write: .jsonl or .parquet.")
+@click.option(
+    "--keep",
+    type=click.Choice(["farthest", "first", "random", "shortest", "longest"]),
+    default="farthest",
+    show_default=True,
+    help="Which of the paths with the same equations is kept.",
+)
+@click.option("--max-per-problem", type=click.IntRange(1), help="Keep at most so many paths of a problem.")
+@click.option("--no-dedup", is_flag=True, help="Keep every right path, those with the same equations too.")
+@click.option("--no-gold", is_flag=True, help="Leave the gold solutions out.")
+@all_or_nothing
+def curate(
+    output: Path, keep: str, max_per_problem: int | None, no_dedup: bool, no_gold: bool, as_json: bool, **settings: Any
+) -> None:
+    """Make a training set of SAMPLES: the gold solutions, and the right and distinct paths."""
+    from qrft.commands import curate as work
+
+    selection = work.Selection(keep, max_per_problem, not no_dedup, not no_gold)
+    _show(as_json, settings, lambda task: work.run(task, output, selection))
+
+
+@main.command()
+@partial(samples_command, needs_problems=False)
+@click.option("--maj", callback=numbers, metavar="K,...", help="Vote of K samples. [default: powers of 2, and all]")
+@click.option("--pass", "passes", callback=numbers, metavar="K,...", help="Any of K samples. [default: as for --maj]")
+@all_or_nothing
+def evaluate(maj: list[int] | None, passes: list[int] | None, as_json: bool, **settings: Any) -> None:
+    """Say how often SAMPLES are right: one alone (maj1@1), by a vote of K (maj@K), any of K (pass@K).
+
+    Two run folders in place of SAMPLES are compared, problem by problem.
+    """
+    from qrft.commands import compare
+
+    if any(map(compare.is_run, settings["samples"])) or any(map(compare.runs_within, settings["samples"])):
+        _compare(settings["samples"], as_json)
+        return
+    if settings["problems"] is None:
+        raise click.UsageError("Missing option '--problems'. Only two run folders do without.")
+    from qrft.commands import evaluate as work
+
+    _show(as_json, settings, lambda task: work.run(task, maj, passes))
+
+
+def _compare(runs: tuple[Path, ...], as_json: bool) -> None:
+    from qrft.commands import compare
+    from qrft.errors import UsageError
+
+    for name, option in _given().items():
+        if name not in ("samples", "as_json"):
+            raise UsageError(f"{option}: is for samples. Two run folders are compared as they were evaluated.")
+    facts = compare.run(runs)
+    if as_json:
+        click.echo(json.dumps(facts))
+    else:
+        from qrft.cli import console
+
+        console.Terminal().compared(facts)
+
+
+@main.command()
+@click.argument("base")
+@click.option("--text", type=FILE, required=True, help='JSONL with "text", or any other file as one text.')
+@click.option("--context", type=click.IntRange(1), default=1024, show_default=True, help="Tokens of a window.")
+@click.option("--stride", type=click.IntRange(1), help="Tokens from window to window. [default: half the context]")
+@click.option("--limit", type=click.IntRange(1), help="Take only the first texts.")
+@click.option("--json", "as_json", is_flag=True, help="Print the figures as one JSON object.")
+@all_or_nothing
+def loss(base: str, text: Path, context: int, stride: int | None, limit: int | None, as_json: bool) -> None:
+    """How well BASE predicts a text: nats a token, and bits a byte, in which models of any tokenizer compare.
+
+    BASE is a built-in model (tiny-base), a model's folder or a hub name.
+    """
+    from qrft.cli.actions import quiet_libraries
+    from qrft.commands import loss as work
+
+    quiet_libraries()
+    with _bar("texts") as progress:
+        facts = work.run(base, text, context, stride, limit, progress)
+    if as_json:
+        click.echo(json.dumps(facts))
+    else:
+        from qrft.cli import console
+
+        console.Terminal().loss(facts)
+
+
+@main.command("import")
+@click.argument("files", nargs=-1, required=True, type=FILE)
+@click.option("--problems", default="gsm8k/train", show_default=True, help="What the files are of: a file or a name.")
+@click.option("--model", help="Who sampled. [default: a training set's file name, the folder's name of samples]")
+@click.option("--output", "-o", type=FILE, required=True, help="The folder to write; must not exist.")
+@click.option("--json", "as_json", is_flag=True, help="Print the figures as one JSON object.")
+@all_or_nothing
+def import_(files: tuple[Path, ...], problems: str, model: str | None, output: Path, as_json: bool) -> None:
+    """Import FILES of the paper's repository: data/rft/*.jsonl as a training set, raw_generation_*.json as samples.
+
+    A training set is for `qrft train`, samples are for `qrft grade`, `curate` and `evaluate`.
+    """
+    from qrft.commands import imports as work
+
+    with _bar("files") as progress:
+        facts = work.run(files, problems, output, model, progress)
+    if as_json:
+        click.echo(json.dumps(facts))
+    else:
+        from qrft.cli import console
+
+        console.Terminal().imported(facts, output)
+
+
+def _show(as_json: bool, settings: dict[str, Any], work: Callable[[Any], dict[str, Any]]) -> None:
+    """Does the work of a command on samples, with a bar on stderr, and shows its facts on stdout."""
+    from qrft.commands.grading import task
+
+    with _bytes_bar() as progress:
+        facts = work(task(**settings, progress=progress, warn=lambda message: click.echo(message, err=True)))
+    if as_json:
+        click.echo(json.dumps(facts))
+    else:
+        from qrft.cli import console
+
+        console.Terminal().facts(facts)
+
+
+@contextmanager
+def _bytes_bar() -> Iterator[Callable[[int, int, str], None]]:
+    with _bar("MB read") as progress:
+        # Rounded up: what has a total of 0 counts as done.
+        yield lambda done, total, note: progress(-(-done // 10**6), -(-total // 10**6), note)
+
+
+@contextmanager
+def _bar(name: str) -> Iterator[Callable[[int, int, str], None]]:
+    """On stderr, where that is a terminal."""
+    if not sys.stderr.isatty():
+        yield lambda done, total, note: None
+        return
+    from rich.console import Console
+
+    from qrft.cli.console import Terminal
+
+    with Terminal(Console(stderr=True, highlight=False)).bar(name, len(name)) as progress:
+        yield progress
+
+
+@main.command()
+@click.option("--pretrain", is_flag=True, help="The schema of a pre-training recipe.")
+def schema(pretrain: bool) -> None:
+    """Print the JSON schema of a recipe, for editors."""
+    from qrft.config.recipe import PretrainRecipe, Recipe, json_schema
+
+    click.echo(json.dumps(json_schema(PretrainRecipe if pretrain else Recipe), indent=2))
+
+
+def _named(overrides: tuple[str, ...], name: str | None) -> tuple[str, ...]:
+    """`--name` among the overrides, in quotes: its value is a text whatever YAML would make of it."""
+    return overrides if name is None else (*overrides, f"name={json.dumps(name)}")

@@ -1,0 +1,74 @@
+"""The recipe of `qrft pretrain`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import (
+    Field,
+    ValidationInfo,
+    field_validator,
+)
+
+from qrft.config.sections import MODEL_NAME, Count, Name, Section, Seed, broken_rule
+
+
+class Member(Section):
+    """What a base of a family has of its own; null: as the family."""
+
+    seed: Seed | None = Field(default=None, description="Initialisation and corpus.")
+    hidden_size: Count | None = Field(default=None, description="Width.")
+    num_layers: Count | None = Field(default=None, description="Transformer blocks.")
+    num_heads: Count | None = Field(default=None, description="Attention heads.")
+    intermediate_size: Count | None = Field(default=None, description="Width of the MLP.")
+    num_tokens: Count | None = Field(default=None, description="Tokens to train on.")
+    learning_rate: Annotated[float, Field(gt=0)] | None = Field(default=None, description="Peak learning rate.")
+
+
+class PretrainRecipe(Section):
+    """A small base model trained from nothing, or a family of them: `qrft pretrain`."""
+
+    name: Name = Field(description="The model's name.")
+    seed: Seed = Field(default=0, description="Initialisation and corpus.")
+    hidden_size: Count = Field(default=128, description="Width; an even multiple of num_heads.")
+    num_layers: Count = Field(default=4, description="Transformer blocks.")
+    num_heads: Count = Field(default=4, validate_default=True, description="Attention heads.")
+    intermediate_size: Count = Field(default=384, description="Width of the MLP.")
+    vocab_size: Count = Field(default=1024, description="Tokens in the tokenizer.")
+    context_length: Count = Field(default=256, description="Tokens per sequence.")
+    num_tokens: Count = Field(default=8_000_000, description="Tokens to train on.")
+    batch_size: Count = Field(default=32, description="Sequences per step.")
+    learning_rate: float = Field(default=1e-3, gt=0, description="Peak learning rate.")
+    warmup_ratio: float = Field(default=0.02, gt=0, lt=1, description="Share of the steps that warm up.")
+    family: dict[str, Member] = Field(
+        default_factory=dict, description="Several bases, by name: what each has of its own; empty: one base."
+    )
+
+    @field_validator("num_heads")
+    @classmethod
+    def _heads_are_even(cls, num_heads: int, info: ValidationInfo) -> int:
+        return _even_heads(num_heads, info.data.get("hidden_size", 0))
+
+    @field_validator("family")
+    @classmethod
+    def _members_can_be_made(cls, family: dict[str, Member], info: ValidationInfo) -> dict[str, Member]:
+        for name, member in family.items():
+            if not MODEL_NAME.fullmatch(name):
+                raise broken_rule(f"found the name {name!r}. Allowed: up to 40 letters, digits, _ and -")
+            _even_heads(
+                member.num_heads or info.data.get("num_heads", 1), member.hidden_size or info.data.get("hidden_size", 0)
+            )
+        return family
+
+    def members(self) -> dict[str, PretrainRecipe]:
+        """A recipe for each base of the family."""
+        own = {name: member.model_dump(exclude_none=True) for name, member in self.family.items()}
+        return {name: self.model_copy(update={**keys, "name": name, "family": {}}) for name, keys in own.items()}
+
+
+def _even_heads(num_heads: int, hidden_size: int) -> int:
+    if hidden_size % (2 * num_heads):  # rotary embeddings turn pairs
+        raise broken_rule(
+            f"found {num_heads} with hidden_size {hidden_size}. Allowed: hidden_size / num_heads whole and even"
+        )
+    return num_heads

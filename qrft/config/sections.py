@@ -1,0 +1,279 @@
+"""The sections of a recipe, but for those of training: every key with its type, default and description."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from qrft.config import sweep
+from qrft.config.messages import BUILTIN_PROBLEMS
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*$", max_length=100)]
+Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]  # the range of numpy's seeds, the narrowest of all that take it
+Count = Annotated[int, Field(ge=1)]
+# Of every block of every supported model. An adapter elsewhere could not be exported, which would show after training.
+Linear = Literal["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+
+
+MODEL_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,39}")  # a folder's; with a dot, --set could not name it
+Prompt = Literal["plain", "alpaca", "chat"]
+# A share may be written 1/8.
+Share = Annotated[float, Field(gt=0, le=1), BeforeValidator(sweep.number)]
+Percent = Annotated[float, Field(ge=0, le=100)]
+
+
+def broken_rule(text: str, *at: str) -> PydanticCustomError:
+    """at: the key inside the validated section that is wrong."""
+    return PydanticCustomError("broken_rule", "{text}", {"text": text, "at": at})
+
+
+class Problems(Section):
+    train: str = Field(description="Problems to train and sample on: a built-in or published set, or a JSONL file.")
+    test: str = Field(description="Problems to evaluate on: a built-in or published set, or a JSONL file.")
+    num_train: Count | None = Field(
+        default=None, validate_default=True, description="How many of the training problems; null takes all."
+    )
+    num_test: Count | None = Field(
+        default=None, validate_default=True, description="How many problems of each test set; null takes all."
+    )
+    seed: Seed = Field(default=0, description="Draws the problems of a generated set.")
+    train_fraction: Share = Field(
+        default=1.0,
+        description="Share of the training problems to use; drawn by seed, smaller within larger.",
+    )
+
+    @field_validator("num_train", "num_test")
+    @classmethod
+    def _generated_sets_end(cls, num_problems: int | None, info: ValidationInfo) -> int | None:
+        name = info.data.get(str(info.field_name).removeprefix("num_"))
+        if num_problems is None and name in BUILTIN_PROBLEMS:
+            raise broken_rule(f"found null with {name}, which has no end. Allowed: how many problems to draw")
+        return num_problems
+
+
+class Until(Section):
+    correct: Count | None = Field(default=None, description="Enough correct samples of a problem; null: no such goal.")
+    distinct: Count | None = Field(
+        default=None,
+        validate_default=True,
+        description="Enough distinct correct paths beside the gold one; null: no such goal.",
+    )
+    max_samples: Count | None = Field(
+        default=None, validate_default=True, description="Most samples of a problem; null takes sample.num_samples."
+    )
+
+    @field_validator("distinct")
+    @classmethod
+    def _one_goal(cls, distinct: int | None, info: ValidationInfo) -> int | None:
+        if distinct is not None and info.data.get("correct") is not None:
+            raise broken_rule(f"found {distinct} beside sample.until.correct. Allowed: one of the two")
+        return distinct
+
+    @field_validator("max_samples")
+    @classmethod
+    def _goal_is_in_reach(cls, max_samples: int | None, info: ValidationInfo) -> int | None:
+        goal = info.data.get("correct") or info.data.get("distinct")
+        if max_samples is not None and goal is None and {"correct", "distinct"} <= set(info.data):
+            raise broken_rule(f"found {max_samples} without a goal. Allowed: with sample.until.correct or .distinct")
+        if max_samples is not None and goal is not None and max_samples < goal:
+            raise broken_rule(f"found {max_samples}, which can't hold {goal} paths. Allowed: a whole number >= {goal}")
+        return max_samples
+
+
+class Sample(Section):
+    num_samples: Count = Field(default=30, description="Samples per problem: k.")
+    temperature: float = Field(default=0.7, ge=0, description="0 always takes the likeliest token.")
+    top_p: float = Field(default=1.0, gt=0, le=1, description="Nucleus sampling; 1 is off.")
+    top_k: int = Field(default=0, ge=0, description="Keep the k likeliest tokens; 0 is off.")
+    min_p: float = Field(
+        default=0.0, ge=0, le=1, description="Keep tokens of at least this share of the likeliest one's probability."
+    )
+    stop: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(strict=False)] = Field(
+        default=(), description="Texts that end a completion where they begin."
+    )
+    until: Until = Field(default_factory=Until, description="Sample problems more until they have enough paths.")
+    max_new_tokens: Count = Field(default=512, description="Longest completion, in tokens.")
+    num_sequences: Count | None = Field(
+        default=None, description="Sequences decoded together in one context; null chooses by the model's size."
+    )
+
+    @field_validator("until")
+    @classmethod
+    def _goal_is_in_reach(cls, until: Until, info: ValidationInfo) -> Until:
+        goal, num_samples = until.correct or until.distinct or 0, info.data.get("num_samples", 1)
+        if until.max_samples is None and goal > num_samples:
+            raise broken_rule(
+                f"found {goal} paths with sample.num_samples {num_samples}. Allowed: fewer, or with until.max_samples"
+            )
+        return until
+
+    @field_validator("temperature")
+    @classmethod
+    def _samples_differ(cls, temperature: float, info: ValidationInfo) -> float:
+        num_samples = info.data.get("num_samples", 1)
+        if temperature == 0 and num_samples > 1:
+            raise broken_rule(
+                f"found 0 with sample.num_samples {num_samples}: all samples of a problem would be equal. "
+                "Allowed: a temperature > 0, or num_samples 1"
+            )
+        return temperature
+
+
+class Gguf(Section):
+    quant: Literal["f32", "f16", "q8_0", "q4_k_m"] = Field(
+        default="f16", description="How the files that qrft makes hold their matrices; file has its own."
+    )
+    file: str | None = Field(
+        default=None, description="A ready GGUF file of this very base model, used where it lies; null makes one."
+    )
+    merge: bool = Field(
+        default=False, description="Merge each adapter into a copy of the base, or apply it to the base at run time."
+    )
+
+    @field_validator("merge")
+    @classmethod
+    def _a_ready_file_stays_as_it_is(cls, merge: bool, info: ValidationInfo) -> bool:
+        if merge and info.data.get("file") is not None:
+            raise broken_rule("found true with gguf.file, into which nothing can be merged. Allowed: false, or no file")
+        return merge
+
+
+class Grade(Section):
+    """The fields of core.Rules; docs/semantics.md defines every value."""
+
+    mode: Literal["default", "paper"] = Field(
+        default="default", description="paper: decide as the paper's own script does; the other keys then stay out."
+    )
+    answer_format: Literal["gsm8k", "boxed", "answer-is", "last-number", "auto"] = Field(
+        default="gsm8k", description="Where the answer stands in a solution."
+    )
+    marker: Annotated[str, Field(min_length=1)] | None = Field(
+        default=None, description="The text after which the answer stands, in place of answer_format; null: none."
+    )
+    equations: Literal["marked", "anywhere"] = Field(
+        default="marked", description="Check the equations between << and >>, or those in running text too."
+    )
+    order: Literal["exact", "commutative"] = Field(
+        default="exact", description="Whether swapped operands of + and * make another path, or the same one."
+    )
+
+    @field_validator("answer_format", "marker", "equations", "order")
+    @classmethod
+    def _paper_leaves_no_choice(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if info.data.get("mode") == "paper" and value != (default := cls.model_fields[str(info.field_name)].default):
+            raise broken_rule(
+                f"found {value!r} with grade.mode paper, which decides everything as the paper does. "
+                f"Allowed: {default or 'null'}, or leave the key out"
+            )
+        return value
+
+
+class Curate(Section):
+    keep: Literal["farthest", "first", "random", "shortest", "longest"] = Field(
+        default="farthest",
+        description="Of solution paths with the same equations keep the one least like the others, the first, a random "
+        "one, the shortest or the longest.",
+    )
+    max_per_problem: Count | None = Field(
+        default=None, description="Keep at most so many sampled paths of a problem; null keeps all."
+    )
+    dedup: bool = Field(default=True, description="Keep one path per list of equations; false keeps every right one.")
+    first_samples: Count | None = Field(
+        default=None, description="Look at the first so many samples of a problem (and model); null looks at all."
+    )
+    pool: Annotated[tuple[str, ...], Field(strict=False)] = Field(
+        default=(), description="Models whose samples are selected from together, for all; empty: each has its own."
+    )
+
+
+Counts = Annotated[tuple[Count, ...], Field(strict=False)]
+
+
+class Evaluate(Section):
+    greedy: bool = Field(
+        default=True, description="One greedy answer a problem; without it the accuracy is the samples' mean."
+    )
+    maj_at: Counts = Field(default=(), description="maj@K: is the right answer the most frequent of K samples.")
+    pass_at: Counts = Field(default=(), validate_default=True, description="pass@K: is any of K samples right.")
+    temperature: float = Field(default=0.7, gt=0, description="Of these samples, as many as the largest K.")
+    few_shot: Annotated[
+        tuple[Annotated[int, Field(ge=0)], ...],
+        Field(strict=False, min_length=1, description="Numbers of worked examples to show the base model in turn."),
+    ] = (0,)
+    problems: Annotated[tuple[str, ...], Field(strict=False)] = Field(
+        default=(), description="Test sets beside problems.test: published or built-in ones, or JSONL files."
+    )
+    max_new_tokens: Count = Field(default=512, description="Longest completion, in tokens.")
+
+    @field_validator("maj_at", "pass_at", "few_shot")
+    @classmethod
+    def _each_once(cls, counts: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(counts)) < len(counts):
+            raise broken_rule(f"found {list(counts)}. Allowed: each number once")
+        return counts
+
+    @field_validator("pass_at")
+    @classmethod
+    def _something_is_measured(cls, pass_at: tuple[int, ...], info: ValidationInfo) -> tuple[int, ...]:
+        if not pass_at and not info.data.get("maj_at", True) and not info.data.get("greedy", True):
+            raise broken_rule("found nothing to measure. Allowed: evaluate.greedy true, or some maj_at or pass_at")
+        return pass_at
+
+
+class Figures(Section):
+    icl: Percent | None = Field(default=None, description="Accuracy of the base, by examples in the prompt.")
+    sft: Percent | None = Field(default=None, description="Accuracy after SFT.")
+    rft: Percent | None = Field(default=None, description="Accuracy after RFT.")
+    icl_maj100: Percent | None = Field(default=None, description="maj@100 of the base, by examples in the prompt.")
+    sft_maj100: Percent | None = Field(default=None, description="maj@100 after SFT.")
+    rft_maj100: Percent | None = Field(default=None, description="maj@100 after RFT.")
+    distinct_paths: Annotated[float, Field(ge=1)] | None = Field(
+        default=None, description="Distinct right paths a problem, the gold one counted."
+    )
+
+
+class Cell(Figures):
+    at: dict[str, Any] = Field(description="Which runs these are of: keys of the recipe with their values, and model.")
+
+
+class Paper(Figures):
+    source: str | None = Field(default=None, description="Where the figures stand.")
+    cells: Annotated[tuple[Cell, ...], Field(strict=False)] = Field(
+        default=(), description="Figures of single models and runs of a sweep."
+    )
+
+    def at(self, found: Callable[[str], Any]) -> Paper:
+        """The figures of one run: those for all, and those of every cell whose values the run has, the last winning.
+
+        found: the run's value of a key of a cell.
+        """
+        figures: dict[str, Any] = {}
+        for cell in self.cells:
+            if all(_plain(value) == _plain(found(key)) for key, value in cell.at.items()):
+                figures |= cell.model_dump(include={*Figures.model_fields}, exclude_none=True)
+        return self.model_copy(update={**figures, "cells": ()})
+
+
+def _plain(value: Any) -> Any:
+    """For comparing what was written with what a recipe made of it: 1/2 with 0.5, {} with a section of nulls."""
+    if isinstance(value, Mapping):
+        return {key: _plain(inner) for key, inner in value.items() if inner is not None}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    return sweep.number(value)

@@ -1,0 +1,88 @@
+"""People's files: read in blocks of whole lines, compressed or not; written whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from qrft.errors import DataError, UsageError
+from qrft.pipeline.store import disk_errors
+
+BLOCK_BYTES = 4 << 20  # parsing is fastest while a block and its columns fit the second-level cache or little more
+LONGEST_LINE = 1 << 30  # what has no line end in a GiB is no file of lines
+
+_COMPRESSION = {".gz": "gzip", ".zst": "zstd"}
+
+
+def is_parquet(path: Path) -> bool:
+    return path.suffix == ".parquet"
+
+
+def line_blocks(path: Path) -> Iterator[tuple[bytes, int]]:
+    """Pieces of a file of lines, each of whole lines, with the bytes of the file read so far.
+
+    Names ending in .gz and .zst are decompressed. Raises DataError for what can't be read.
+    """
+    with read_errors(path), pa.OSFile(str(path)) as raw, _decompressed(raw, path) as stream:
+        rest: list[bytes | memoryview] = []
+        while data := stream.read(BLOCK_BYTES):
+            end = data.rfind(b"\n") + 1
+            if end:
+                yield b"".join([*rest, memoryview(data)[:end]]), raw.tell()
+                rest = []
+            rest.append(data[end:])
+            if sum(map(len, rest)) > LONGEST_LINE:
+                raise DataError(f"{path}: no line end in {LONGEST_LINE >> 20:,} MiB. Expected JSONL, a row a line.")
+        if last := b"".join(rest):
+            yield last, raw.tell()
+
+
+def _decompressed(raw: Any, path: Path) -> Any:
+    codec = _COMPRESSION.get(path.suffix)
+    return contextlib.nullcontext(raw) if codec is None else pa.CompressedInputStream(raw, codec)
+
+
+@contextlib.contextmanager
+def read_errors(path: Path) -> Iterator[None]:
+    """What goes wrong while a person's file is read, as a DataError."""
+    try:
+        yield
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(f"{path}: can't be read ({reason(error)}). Name a file that can be.") from error
+
+
+def reason(error: Exception) -> str:
+    """Why, in one line: Arrow packs the system's words into sentences of its own."""
+    code = error.errno if isinstance(error, OSError) else None
+    return os.strerror(code) if code else (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def check_output(output: Path, suffixes: Sequence[str], inputs: Sequence[Path]) -> None:
+    """Raises UsageError for an output that can't be written, or is an input, before any work is done."""
+    if output.suffix not in suffixes:
+        raise UsageError(f"{output}: its name says no format. Expected one that ends in {' or '.join(suffixes)}.")
+    if output.is_dir():
+        raise UsageError(f"{output}: is a folder. Name the file to write.")
+    if not output.parent.is_dir():
+        raise UsageError(f"{output}: there is no folder {output.parent}. Make it, or name another place.")
+    if output.exists() and any(path.exists() and path.samefile(output) for path in inputs):
+        raise UsageError(f"{output}: is read as well, and would be replaced. Name another output.")
+
+
+@contextlib.contextmanager
+def new_file(path: Path) -> Iterator[Path]:
+    """A name to write under; it becomes `path` at the end, and goes away when anything fails."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    with disk_errors(path.parent):
+        try:
+            yield temporary
+            os.replace(temporary, path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise

@@ -1,0 +1,126 @@
+"""Problem sets: the built-in ones by name, and files of people's own; `find` knows the published ones."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from qrft.data.files import line_blocks, read_errors
+from qrft.data.problems import tiny_math
+from qrft.data.schema import PROBLEMS
+from qrft.errors import DataError
+
+MARKER = "####"  # GSM8K's: what follows it is the answer
+
+
+def draw(name: str, seed: int, num_problems: int) -> pa.Table:
+    """The first `num_problems` problems of a built-in set such as "tiny-math/train"."""
+    split = name.partition("/")[2]
+    return pa.Table.from_pylist(list(tiny_math.problems(split, seed, num_problems)), schema=PROBLEMS)
+
+
+def share(problems: pa.Table, fraction: float, seed: int) -> pa.Table:
+    """A share of the problems, at least one, in their order; of one seed a smaller share lies within every larger."""
+
+    def rank(problem_id: str) -> bytes:
+        return hashlib.blake2b(f"{seed}/{problem_id}".encode(), digest_size=8).digest()
+
+    number = max(1, round(fraction * problems.num_rows))
+    ids = problems["problem_id"].to_pylist()
+    return problems.take(pa.array(sorted(sorted(range(len(ids)), key=lambda row: rank(ids[row]))[:number]), pa.int64()))
+
+
+def read_jsonl(path: Path, num_problems: int | None = None) -> pa.Table:
+    """The first problems of a JSONL file with "question" and "answer" (GSM8K's form, or a bare answer).
+
+    `problem_id` (or `id`) names a problem; without it, its number among the rows, from 0. Raises DataError, with the
+    file and the line, for what can't be read.
+    """
+    return _table(((place, _parse(line, place)) for place, line in _lines(path)), path, num_problems)
+
+
+def read_parquet(path: Path) -> pa.Table:
+    """As `read_jsonl`, from Parquet: qrft's own problems.parquet too, whose worked solutions stand under `solution`."""
+    with read_errors(path):
+        table = pq.read_table(path)
+    keys = [name for name in ("problem_id", "id", "question", "answer", "solution") if name in table.column_names]
+    rows = [_with_solution(row) for row in table.select(keys).to_pylist()]
+    return _table(((f"{path}:{number}", row) for number, row in enumerate(rows, 1)), path, None)
+
+
+def _with_solution(row: dict[str, Any]) -> dict[str, Any]:
+    return {**row, "answer": row["solution"]} if MARKER in (row.get("solution") or "") else row
+
+
+def _table(found: Iterable[tuple[str, dict[str, Any]]], path: Path, num_problems: int | None) -> pa.Table:
+    """From rows, each with its place for people."""
+    rows: list[dict[str, str]] = []
+    places: dict[str, str] = {}
+    for place, fields in found:
+        if num_problems is not None and len(rows) == num_problems:
+            break
+        row = _row(fields, str(len(rows)), place)
+        if row["problem_id"] in places:
+            raise DataError(
+                f"{place}: problem_id {row['problem_id'][:60]!r} was on line {places[row['problem_id']]} already. "
+                "Each problem needs an id of its own; without any, the row number serves."
+            )
+        places[row["problem_id"]] = place.rpartition(":")[2]
+        rows.append(row)
+    if not rows:
+        raise DataError(f'{path}: no problem in it. Expected a line a problem: {{"question": ..., "answer": ...}}.')
+    return pa.Table.from_pylist(rows, schema=PROBLEMS)
+
+
+def _lines(path: Path) -> Iterator[tuple[str, bytes]]:
+    """The lines that are not blank, each with its place."""
+    number = 0
+    for block, _ in line_blocks(path.absolute()):
+        for line in block.removesuffix(b"\n").split(b"\n"):
+            number += 1
+            if line.strip():
+                yield f"{path}:{number}", line
+
+
+def _parse(line: bytes, place: str) -> dict[str, Any]:
+    try:
+        row = json.loads(line.decode("utf-8-sig"))
+        if b"\\ud" in line.lower():  # JSON can spell what is no text: half a surrogate pair, "\\ud83d"
+            json.dumps(row, ensure_ascii=False).encode()
+    except (ValueError, RecursionError) as error:
+        raise DataError(
+            f"{place}: not JSON in UTF-8 ({error}); found {line.decode(errors='replace').strip()[:60]!r}. "
+            'Expected one object a line: {"question": ..., "answer": ...}.'
+        ) from error
+    if not isinstance(row, dict):
+        raise DataError(f"{place}: found a {type(row).__name__}, expected an object with question and answer.")
+    return row
+
+
+def _row(row: dict[str, Any], default_id: str, place: str) -> dict[str, str]:
+    question, solution = (_text(row, key, place) for key in ("question", "answer"))
+    if MARKER not in solution:
+        solution = solution if MARKER in solution else f"{MARKER} {solution}"
+    answer = solution.rpartition(MARKER)[2].strip()
+    if not answer:
+        raise DataError(f"{place}: found nothing after {MARKER}, expected the answer. Correct or remove the line.")
+    given_id = row.get("problem_id", row.get("id"))
+    problem_id = default_id if given_id is None else str(given_id)
+    return {"problem_id": problem_id, "question": question, "solution": solution, "answer": answer}
+
+
+def _text(row: dict[str, Any], key: str, place: str) -> str:
+    value = row.get(key)
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        value = str(value)
+    if not isinstance(value, str) or not value.strip():
+        found = f"{key} is {value!r}" if key in row else f"the keys {', '.join(sorted(row)) or '(none)'}"
+        found = found if len(found) <= 80 else f"{found[:77]}..."
+        raise DataError(f'{place}: found {found}, expected a text under "{key}". Correct or remove the line.')
+    return value.strip()

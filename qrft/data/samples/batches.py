@@ -1,0 +1,150 @@
+"""The stream of batches: what a batch of samples is, whatever file it comes from."""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from qrft.data.files import is_parquet
+from qrft.data.samples import jsonl, parquet
+from qrft.data.samples.rows import INDEXES, Faults, Rows
+from qrft.errors import DataError
+
+T = TypeVar("T")
+_SUFFIX = re.compile(r"(\.(jsonl|json|parquet|gz|zst))*$")
+
+
+@dataclass
+class Batch:
+    """Samples of known problems, row-aligned, in the order of the files."""
+
+    problem: npt.NDArray[np.int32]  # row number in the table of problems
+    completion: pa.Array  # large_string, valid UTF-8
+    sample_index: npt.NDArray[np.int64]  # -1 where the file gives none
+    model: pa.DictionaryArray  # the names of models
+    place: Callable[[int], str]  # "file:line" of a row
+    faults: Faults
+
+
+class Unit(NamedTuple):
+    """A piece of a file: how to read it, in any thread."""
+
+    read: Callable[[], Batch]
+    position: int  # bytes of all files up to its end
+
+
+def units(paths: Sequence[Path], problem_ids: pa.Array) -> Iterator[Unit]:
+    """The pieces of all files in order. Raises DataError for a file that is missing, empty or of another kind."""
+    names, before = default_models(paths), 0
+    known = {problem_id: row for row, problem_id in enumerate(problem_ids.to_pylist())}
+    for path in paths:
+        num_units = 0
+        for rows, position in (parquet if is_parquet(path) else jsonl).read(path):
+            num_units += 1
+            yield Unit(partial(_batch, rows, path, names[path], known), before + position)
+        if num_units == 0:
+            raise DataError(f"{path}: empty. Expected samples, one a row, with problem_id and completion.")
+        before += path.stat().st_size
+
+
+def default_models(paths: Sequence[Path]) -> dict[Path, str]:
+    """For samples without a model: their file's name, so that pooled files stay apart; the path where names meet."""
+    stems = {path: _SUFFIX.sub("", path.name) or path.name for path in paths}
+    twice = {stem for stem in stems.values() if list(stems.values()).count(stem) > 1}
+    return {path: str(path) if stem in twice else stem for path, stem in stems.items()}
+
+
+def ahead(tasks: Iterable[Callable[[], T]], num_threads: int) -> Iterator[T]:
+    """The results in order, while the next `num_threads` tasks are already worked on."""
+    waiting: deque[Future[T]] = deque()
+    with ThreadPoolExecutor(num_threads) as pool:
+        try:
+            for task in tasks:
+                waiting.append(pool.submit(task))
+                if len(waiting) > num_threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+# ------------------------------------------------------------------------------------------------ rows to batch ----
+
+
+def _batch(read: Callable[[], tuple[Rows, Faults]], path: Path, model: str, known: dict[str, int]) -> Batch:
+    rows, faults = read()
+    rows = _flat(_whole(rows, path, faults))
+    rows = _whole(rows, path, faults)
+    numbers = rows.numbers
+
+    def place(row: int) -> str:
+        return f"{path}:{int(numbers[row])}"
+
+    indexes = rows.indexes.fill_null(-1).to_numpy()
+    problem = _problems(rows.ids, known, place)
+    models = rows.models.fill_null(model).dictionary_encode()
+    return Batch(problem, rows.completions, indexes, models, place, faults)
+
+
+def _whole(rows: Rows, path: Path, faults: Faults) -> Rows:
+    """The rows that are no faults."""
+    indexes = rows.indexes.fill_null(0).to_numpy()
+    is_whole = rows.ids.is_valid().to_numpy(False) & rows.completions.is_valid().to_numpy(False)
+    is_whole &= (indexes >= INDEXES.start) & (indexes < INDEXES.stop)
+    if is_whole.all():
+        return rows
+    for row in np.flatnonzero(~is_whole).tolist():
+        faults.add(f"{path}:{rows.numbers[row]}: {_fault(rows, row)}")
+    ids, completions, found, models = (column.filter(pa.array(is_whole)) for column in rows[:4])
+    return Rows(ids, completions, found, models, np.asarray(rows.numbers)[is_whole])
+
+
+def _fault(rows: Rows, row: int) -> str:
+    for name, column in (("problem_id", rows.ids), ("completion", rows.completions)):
+        if not column[row].is_valid:
+            return f"found no {name}."
+    return f"sample_index is {rows.indexes[row]}, expected a whole number from 0."
+
+
+def _flat(rows: Rows) -> Rows:
+    """A row for each completion of a list. Their places in the list count, so a sample_index beside it does not."""
+    if not pa.types.is_list(rows.completions.type):
+        return rows
+    row = pc.list_parent_indices(rows.completions)
+    nothing = pa.nulls(len(row), pa.int64())
+    numbers = np.asarray(rows.numbers, np.int64)[row.to_numpy()]
+    return Rows(rows.ids.take(row), rows.completions.flatten(), nothing, rows.models.take(row), numbers)
+
+
+def _problems(ids: pa.Array, known: dict[str, int], place: Callable[[int], str]) -> npt.NDArray[np.int32]:
+    """The ids' rows among the problems. A batch has few different ones, so it costs the same however many are known."""
+    encoded = ids.dictionary_encode()
+    codes, names = encoded.indices.to_numpy(), [str(name) for name in encoded.dictionary.to_pylist()]
+    rows: npt.NDArray[np.int32] = np.array([known.get(name, -1) for name in names], np.int32)[codes]
+    if (rows < 0).any():
+        row = int(np.flatnonzero(rows < 0)[0])
+        raise DataError(_unknown(names[codes[row]], place(row), list(known)))
+    return rows
+
+
+def _unknown(problem_id: str, place: str, known: Sequence[str]) -> str:
+    have = f"{len(known):,} problems with the ids {known[0]} to {known[-1]}"
+    way_out = "Give the PROBLEMS that these samples are of"
+    if problem_id == str(len(known)):
+        way_out += "; did you count from 1? Row numbers count from 0"
+    elif problem_id.isdecimal() and len(problem_id) < 18 and int(problem_id) < len(known):
+        way_out += "; did you mean the row number? It counts only where PROBLEMS has no ids"
+    return f"{place}: problem_id {problem_id[:60]!r} is unknown: there are {have}. {way_out}."

@@ -1,0 +1,171 @@
+"""Samples from JSONL. Arrow parses whole blocks; a block that it refuses is read line by line, so every bad line is
+named and every good one kept."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.json
+
+from qrft.data.files import line_blocks
+from qrft.data.samples.rows import INDEXES, Faults, Rows
+from qrft.data.samples.spellings import Names, find_names
+from qrft.errors import DataError
+
+_BOM = b"\xef\xbb\xbf"
+
+
+def read(path: Path) -> Iterator[tuple[Callable[[], tuple[Rows, Faults]], int]]:
+    """How to read each block, and the bytes of the file up to its end. The first object names the columns for all."""
+    layout, first_line = None, 1
+    for block, position in line_blocks(path):
+        if first_line == 1:
+            block = block.removeprefix(_BOM)
+        layout = layout or _layout(block, path, first_line)
+        num_lines = _count_lines(block)
+        yield partial(_parse, block, layout, path, first_line, num_lines), position
+        first_line += num_lines
+    if first_line > 1 and layout is None:
+        raise DataError(f"{path}: no JSON object on any line. Expected one a line, with problem_id and completion.")
+
+
+class _Layout:
+    """What the first object of a file shows: the names of its columns and how Arrow is to read them."""
+
+    def __init__(self, row: dict[str, Any], place: str) -> None:
+        self.names = find_names(row, place)
+        texts = pa.large_string()
+        is_list = isinstance(row[self.names.completion], list)
+        types = Names(
+            pa.int64() if isinstance(row[self.names.problem_id], int) else texts,
+            pa.list_(texts) if is_list else texts,
+            pa.int64(),
+            texts,
+        )
+        self.types = types
+        self.schema = pa.schema([(name, kind) for name, kind in zip(self.names, types, strict=True) if name])
+
+
+def _layout(block: bytes, path: Path, first_line: int) -> _Layout | None:
+    for number, line in enumerate(block.split(b"\n"), first_line):
+        try:
+            return _Layout(_object(line), f"{path}:{number}")
+        except ValueError:
+            continue
+    return None
+
+
+def _count_lines(block: bytes) -> int:
+    return int(np.count_nonzero(np.frombuffer(block, np.uint8) == ord("\n"))) + (not block.endswith(b"\n"))
+
+
+def _parse(block: bytes, layout: _Layout | None, path: Path, first_line: int, num_lines: int) -> tuple[Rows, Faults]:
+    table = _parse_block(block, layout) if layout else None
+    if layout is None or table is None or table.num_rows != num_lines:
+        return _parse_lines(block, layout, path, first_line)
+    ids, completions, indexes, models = (
+        table[name].combine_chunks() if name else pa.nulls(num_lines, kind)
+        for name, kind in zip(layout.names, layout.types, strict=True)
+    )
+    return Rows(ids, completions, indexes, models, range(first_line, first_line + num_lines)), Faults()
+
+
+def _starts_objects(block: bytes) -> bool:
+    """Whether every line begins with {. Then as many rows as lines means one row a line; and Arrow's parser, which
+    crashes when the first value is null (apache/arrow issue 47409), meets an object first."""
+    data = np.frombuffer(block, np.uint8)
+    starts = np.flatnonzero(data[:-1] == ord("\n")) + 1
+    return block.startswith(b"{") and bool((data[starts] == ord("{")).all())
+
+
+def _parse_block(block: bytes, layout: _Layout) -> pa.Table | None:
+    """None where Arrow finds anything odd: JSON that is none, another type than the first row's, invalid UTF-8."""
+    if not _starts_objects(block):
+        return None
+    options = pa.json.ParseOptions(explicit_schema=layout.schema, unexpected_field_behavior="ignore")
+    whole = pa.json.ReadOptions(use_threads=False, block_size=len(block) + 1)
+    try:
+        table = pa.json.read_json(pa.BufferReader(block), whole, options)
+        table.validate(full=True)
+        return table
+    except pa.ArrowException:
+        return None
+
+
+# ------------------------------------------------------------------------------------------------- line by line ----
+
+
+def _parse_lines(block: bytes, layout: _Layout | None, path: Path, first_line: int) -> tuple[Rows, Faults]:
+    faults = Faults()
+    rows: list[tuple[str | None, Any, int | None, str | None]] = []
+    numbers: list[int] = []
+    for number, line in enumerate(block.split(b"\n"), first_line):
+        if line.strip():
+            try:
+                row = _object(line)
+                if layout:  # else no line of the block holds an object
+                    rows.append(_row(row, layout))
+                    numbers.append(number)
+            except ValueError as error:
+                faults.add(f"{path}:{number}: {error}")
+    texts = pa.large_string()
+    types = (texts, layout.types.completion if layout else texts, pa.int64(), texts)
+    ids, completions, indexes, models = (pa.array([row[i] for row in rows], kind) for i, kind in enumerate(types))
+    return Rows(ids, completions, indexes, models, np.array(numbers, np.int64)), faults
+
+
+def _object(line: bytes) -> dict[str, Any]:
+    try:
+        row = json.loads(line.decode())
+    except (ValueError, RecursionError) as error:
+        found = line.decode(errors="replace").strip()[:60]
+        raise ValueError(f"not JSON in UTF-8 ({error}); found {found!r}.") from None
+    if not isinstance(row, dict):
+        raise ValueError(f"found a {type(row).__name__}, expected an object.")
+    return row
+
+
+def _row(row: dict[str, Any], layout: _Layout) -> tuple[str | None, Any, int | None, str | None]:
+    """The row's four fields. Raises ValueError for a value that is missing or of a wrong type."""
+    names, values = layout.names, [row.get(name) if name else None for name in layout.names]
+    if values[0] is None or values[1] is None:
+        raise ValueError(f"found no {names.problem_id if values[0] is None else names.completion}.")
+    texts = values[1] if isinstance(values[1], list) else [values[1]]
+    if isinstance(values[1], list) != pa.types.is_list(layout.types.completion):
+        raise ValueError(f"{names.completion} is {_shown(values[1])}, but of another type in the file's first row.")
+    texts = [_text(text, names.completion) for text in texts]
+    completion = texts if isinstance(values[1], list) else texts[0]
+    return _id(values[0], names.problem_id), completion, _index(values[2]), _text(values[3], "model")
+
+
+def _id(value: Any, name: str) -> str | None:
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)  # what pandas makes of a column of numbers with gaps
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    return _text(value, name)
+
+
+def _index(value: Any) -> int | None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value not in INDEXES):
+        raise ValueError(f"sample_index is {_shown(value)}, expected a whole number from 0.")
+    return value
+
+
+def _text(value: Any, name: str) -> str | None:
+    """JSON can spell halves of surrogate pairs, which are no characters: each becomes U+FFFD."""
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise ValueError(f"{name} is {_shown(value)}, expected a text.")
+    return value if value.isascii() else value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _shown(value: Any) -> str:
+    return repr(value)[:60]

@@ -1,0 +1,47 @@
+"""The samples of several models or rounds as one table, row-aligned with their grades."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from qrft.data.schema import SAMPLES
+
+
+class Source(NamedTuple):
+    """Where samples lie: the folders of samples.parquet and of graded.parquet."""
+
+    samples: Path
+    graded: Path
+
+
+def read(
+    sources: Mapping[str, Source], first_samples: int | None, columns: Sequence[str] = tuple(SAMPLES.names)
+) -> tuple[pa.Table, pa.Table]:
+    """Samples, of which only `columns`, and their grades, source after source.
+
+    sources: by the name that takes the place of the samples' `model`; "" leaves that as it is.
+    first_samples: of each problem and source only those; None: all.
+    """
+    pairs = [_read(name, source, first_samples, columns) for name, source in sources.items()]
+    samples, graded = zip(*pairs, strict=True)
+    return pa.concat_tables(samples), pa.concat_tables(graded)
+
+
+def _read(name: str, source: Source, first_samples: int | None, columns: Sequence[str]) -> tuple[pa.Table, pa.Table]:
+    wanted = list(dict.fromkeys([*columns, "sample_index"]))
+    samples = pq.read_table(source.samples / "samples.parquet", columns=wanted)
+    graded = pq.read_table(source.graded / "graded.parquet")
+    if first_samples is not None:
+        is_wanted = pc.less(samples["sample_index"], first_samples)
+        samples, graded = samples.filter(is_wanted), graded.filter(is_wanted)
+    if name and "model" in wanted:
+        place = samples.schema.get_field_index("model")
+        names = pa.repeat(pa.scalar(name), samples.num_rows)
+        samples = samples.set_column(place, samples.schema.field(place), names)
+    return samples.select(columns), graded

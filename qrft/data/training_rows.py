@@ -1,0 +1,86 @@
+"""Training data of people's own: JSONL or Parquet, a question and its completion a row."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from qrft.data.files import is_parquet, line_blocks, read_errors
+from qrft.errors import DataError
+from qrft.training.finetune import Row
+
+# The first that is there counts. What has both "solution" and "answer" has a bare answer under the latter.
+QUESTION = ("question", "problem", "prompt", "query")
+COMPLETION = ("completion", "response", "solution", "answer", "output")
+
+
+def read_rows(path: Path) -> list[Row]:
+    """Every row of a file; the first one decides which columns count. Raises DataError with the file and the line."""
+    rows: list[Row] = []
+    question = completion = ""
+    for place, fields in _parquet(path) if is_parquet(path) else _jsonl(path):
+        if not rows:
+            question, completion = _first(QUESTION, fields, place), _first(COMPLETION, fields, place)
+        rows.append(Row(place, _text(fields, question, place), _text(fields, completion, place)))
+        if not rows[-1].question.strip():
+            raise DataError(f"{place}: {question} is empty. Correct or remove the row.")
+    if not rows:
+        raise DataError(f'{path}: no row in it. Expected a line an example: {{"question": ..., "completion": ...}}.')
+    return rows
+
+
+def _parquet(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    with read_errors(path), pq.ParquetFile(path) as file:
+        names = [name for name in file.schema_arrow.names if name in (*QUESTION, *COMPLETION)]
+        number = 0
+        for batch in file.iter_batches(columns=names or None):
+            for fields in batch.to_pylist():
+                number += 1
+                yield f"{path}:{number}", fields
+
+
+def _jsonl(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    number = 0
+    for block, _ in line_blocks(path):
+        for line in block.removesuffix(b"\n").split(b"\n"):
+            number += 1
+            if line.strip():
+                yield f"{path}:{number}", _object(line, f"{path}:{number}")
+
+
+def _object(line: bytes, place: str) -> dict[str, Any]:
+    try:
+        fields = json.loads(line.decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        found = line.decode(errors="replace").strip()[:60]
+        raise DataError(
+            f"{place}: not JSON in UTF-8 ({error}); found {found!r}. "
+            'Expected one object a line: {"question": ..., "completion": ...}.'
+        ) from error
+    if not isinstance(fields, dict):
+        raise DataError(f"{place}: found a {type(fields).__name__}, expected an object with question and completion.")
+    return fields
+
+
+def _first(spellings: Iterable[str], fields: dict[str, Any], place: str) -> str:
+    for name in spellings:
+        if name in fields:
+            return name
+    found = ", ".join(fields)[:200] or "(none)"
+    raise DataError(f"{place}: found the columns {found}. Expected one of {', '.join(spellings)}.")
+
+
+def _text(fields: dict[str, Any], name: str, place: str) -> str:
+    value = fields.get(name)
+    if not isinstance(value, str):
+        found = repr(value)[:60] if name in fields else "nothing"
+        raise DataError(f"{place}: found {found} under {name!r}, expected a text. Correct or remove the row.")
+    try:
+        value.encode()
+    except UnicodeEncodeError:  # JSON can spell half a surrogate pair
+        raise DataError(f"{place}: {name} holds half a character (\\ud800 to \\udfff). Correct the row.") from None
+    return value

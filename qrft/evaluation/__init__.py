@@ -1,0 +1,1 @@
+"""Measures, their intervals and tests."""

@@ -1,0 +1,86 @@
+"""Votes of samples: what each answered by value, and from that maj@K and pass@K of each problem."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from qrft import grading as core
+from qrft.evaluation import stats
+from qrft.grading import latex
+from qrft.grading.columns import as_chunked
+from qrft.grading.grader import VALUE_BYTES
+
+COMPARED = ("ok", "latex_equal", "latex_different")  # the statuses of answers that were compared with a gold one
+NO_VOTE = -1
+NO_VALUE = np.void(bytes(VALUE_BYTES))
+
+
+def values(completions: Any, grades: pa.Table, rules: core.Rules, num_threads: int | None = 1) -> pa.DictionaryArray:
+    """What each sample votes for: the value of a number, else the text of an expression; null without a vote.
+
+    grades: schema.GRADED, row-aligned with the completions.
+    """
+    answers = core.extract_answers(completions, rules=rules, num_threads=num_threads)
+    status = grades["status"].combine_chunks().to_numpy(zero_copy_only=False)
+    # Of expressions those that equal the gold one are right, however they are written. Only wrong ones need a text.
+    texts = np.flatnonzero((status == "latex_different") & (answers.values == NO_VALUE))
+    found = latex.spans(as_chunked(completions), texts, answers.starts, answers.ends)
+    for row, text in zip(texts, found, strict=True):
+        answers.values[row] = np.void(hashlib.blake2b(text.encode(), digest_size=VALUE_BYTES).digest())
+    raw = pa.Array.from_buffers(pa.binary(VALUE_BYTES), len(status), [None, pa.py_buffer(answers.values)])
+    return pc.if_else(pa.array(np.isin(status, COMPARED)), raw, None).dictionary_encode()
+
+
+def codes(voted: pa.DictionaryArray, known: dict[bytes, int]) -> npt.NDArray[np.int32]:
+    """A number for each value, the same for equal ones, or NO_VOTE. `known` goes from one batch to the next."""
+    numbers = [known.setdefault(value, len(known)) for value in voted.dictionary.to_pylist()]
+    codes_of = np.array([*numbers, NO_VOTE], np.int32)
+    found: npt.NDArray[np.int32] = codes_of[voted.indices.fill_null(len(numbers)).to_numpy()]
+    return found
+
+
+class Votes:
+    """Per problem: its samples, the right ones, and how many gave each other answer.
+
+    problem, is_correct, answers: of each sample its problem's number, whether it is right, its code.
+    """
+
+    def __init__(
+        self,
+        num_problems: int,
+        problem: npt.NDArray[Any],
+        is_correct: npt.NDArray[np.bool_],
+        answers: npt.NDArray[np.int32],
+    ) -> None:
+        self.num_samples = np.bincount(problem, minlength=num_problems)
+        self._num_correct = np.bincount(problem[is_correct], minlength=num_problems)
+        self._is_sampled = self.num_samples > 0
+        wrong = ~is_correct & (answers != NO_VOTE)
+        pairs, self._others = np.unique(problem[wrong].astype(np.int64) << 32 | answers[wrong], return_counts=True)
+        self._num_others = np.bincount(pairs >> 32, minlength=num_problems)
+
+    def share(self) -> stats.Floats:
+        """maj1@1: the share of right samples. As below, a problem without samples counts as wrong."""
+        rows = self._is_sampled
+        return self._over_all(self._num_correct[rows] / self.num_samples[rows])
+
+    def majority(self, k: int) -> stats.Floats:
+        """maj@k of each problem; k: at most the samples of each that has any, here and in `passes`."""
+        rows = self._is_sampled
+        tallies = self._num_correct[rows], self._others, self._num_others[rows], self.num_samples[rows]
+        return self._over_all(stats.majority_at_k(*tallies, k))
+
+    def passes(self, k: int) -> stats.Floats:
+        rows = self._is_sampled
+        return self._over_all(stats.pass_at_k(self._num_correct[rows], self.num_samples[rows], k))
+
+    def _over_all(self, sampled: stats.Floats) -> stats.Floats:
+        found = np.zeros(len(self.num_samples))
+        found[self._is_sampled] = sampled
+        return found

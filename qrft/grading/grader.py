@@ -1,0 +1,233 @@
+"""Grading columns of texts: answers, equations, keys. docs/semantics.md says what is decided."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal, NamedTuple, get_args
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from qrft.data.schema import GRADED
+from qrft.grading.columns import Texts, as_chunked, check, named, names_of, pieces, pointer, same_length, threads
+from qrft.grading.native import ffi, lib
+from qrft.grading.reference import paper as oracle_paper
+from qrft.grading.undecided import settle_answers, settle_grades
+
+GRADER_VERSION = 3
+"""Raised whenever docs/semantics.md changes a result; it enters the digests of the stages that grade."""
+
+KEY_BYTES = 16
+VALUE_BYTES = 32
+
+ANSWER_STATUSES = tuple(names_of(lib.qrft_answer_status_name))
+EQUATION_STATUSES = tuple(names_of(lib.qrft_equation_status_name))
+
+Mode = Literal["default", "paper"]
+AnswerFormat = Literal["gsm8k", "boxed", "answer-is", "last-number", "auto"]
+EquationSource = Literal["marked", "anywhere"]
+KeyOrder = Literal["exact", "commutative"]
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How to judge; docs/semantics.md defines every value. In mode "paper" only the defaults of the others are allowed.
+
+    `marker`: the text after which the answer stands, in place of an `answer_format`.
+    """
+
+    mode: Mode = "default"
+    answer_format: AnswerFormat = "gsm8k"
+    marker: str | None = None
+    equations: EquationSource = "marked"
+    order: KeyOrder = "exact"
+
+    def __post_init__(self) -> None:
+        for name, allowed in _CHOICES.items():
+            if (found := getattr(self, name)) not in allowed:
+                raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, found {found!r}")
+        if self.mode == "paper" and replace(self, mode="default") != Rules():
+            raise ValueError("mode 'paper' decides everything as the paper does: leave the other rules out")
+        if self.marker == "":
+            raise ValueError("marker must not be empty")
+
+
+# In the order of the enums of qrft_api.h.
+_FORMATS = (*get_args(AnswerFormat), "marker")
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "mode": get_args(Mode),
+    "answer_format": get_args(AnswerFormat),
+    "equations": get_args(EquationSource),
+    "order": get_args(KeyOrder),
+}
+DEFAULT_RULES = Rules()
+
+
+# Of the C functions that read answers, what settles their undecided rows.
+_READERS = {
+    lib.qrft_answers_extract: oracle_paper.find_answer,
+    lib.qrft_numbers_parse: oracle_paper.parse_number,
+}
+
+
+class _Options:
+    """A qrft_options, with the marker's memory."""
+
+    def __init__(self, rules: Rules) -> None:
+        # A command line's bytes that are no UTF-8 are surrogates in Python's text.
+        self._marker = b"" if rules.marker is None else rules.marker.encode("utf-8", "surrogateescape")
+        marker = ffi.from_buffer("uint8_t[]", self._marker)
+        fields = {
+            "paper_mode": rules.mode == "paper",
+            "answer_format": _FORMATS.index(rules.answer_format if rules.marker is None else "marker"),
+            "equation_source": _CHOICES["equations"].index(rules.equations),
+            "key_order": _CHOICES["order"].index(rules.order),
+            "marker": marker,
+            "marker_length": len(marker),
+        }
+        self.pointer = ffi.new("qrft_options *", fields)
+
+
+class Answers(NamedTuple):
+    """One entry a text. Spans are in bytes, -1 for none. Equal values are equal bytes; zero bytes stand for none."""
+
+    starts: npt.NDArray[np.int64]
+    ends: npt.NDArray[np.int64]
+    statuses: pa.DictionaryArray
+    values: npt.NDArray[np.void]
+
+
+class _AnswerArrays:
+    def __init__(self, num_rows: int) -> None:
+        self.starts = np.empty(num_rows, np.int64)
+        self.ends = np.empty(num_rows, np.int64)
+        self.statuses = np.empty(num_rows, np.uint8)
+        self.values = np.empty((num_rows, VALUE_BYTES), np.uint8)
+
+    def struct(self, rows: slice) -> Any:
+        fields = {
+            "starts": pointer(self.starts[rows], "int64_t *"),
+            "ends": pointer(self.ends[rows], "int64_t *"),
+            "statuses": pointer(self.statuses[rows], "uint8_t *"),
+            "values": pointer(self.values[rows], "qrft_value *"),
+        }
+        return ffi.new("qrft_answers *", fields)
+
+    def public(self) -> Answers:
+        values = self.values.view(f"V{VALUE_BYTES}").reshape(-1)
+        return Answers(self.starts, self.ends, named(self.statuses, ANSWER_STATUSES), values)
+
+
+def _read_answers(function: Any, texts: pa.ChunkedArray, rules: Rules, num_threads: int | None) -> _AnswerArrays:
+    arrays, options = _AnswerArrays(len(texts)), _Options(rules)
+    for column, rows in pieces(texts):
+        check(function(column.pointer, options.pointer, threads(num_threads), arrays.struct(rows)))
+    if rules.mode == "paper":
+        settle_answers(texts, arrays, _READERS[function])
+    return arrays
+
+
+def extract_answers(completions: Texts, *, rules: Rules = DEFAULT_RULES, num_threads: int | None = None) -> Answers:
+    """The answer of each text."""
+    return _read_answers(lib.qrft_answers_extract, as_chunked(completions), rules, num_threads).public()
+
+
+def parse_numbers(texts: Texts, *, rules: Rules = DEFAULT_RULES, num_threads: int | None = None) -> Answers:
+    """Each text as what would follow a ####, such as the gold answers "72" or "$1,000"."""
+    return _read_answers(lib.qrft_numbers_parse, as_chunked(texts), rules, num_threads).public()
+
+
+# -------------------------------------------------------------------------------------------------------- grade ----
+
+
+class _GradeArrays:
+    def __init__(self, num_rows: int) -> None:
+        self.starts = np.empty(num_rows, np.int64)
+        self.ends = np.empty(num_rows, np.int64)
+        self.answer_statuses = np.empty(num_rows, np.uint8)
+        self.is_correct = np.empty(num_rows, np.uint8)
+        self.num_equations = np.empty(num_rows, np.int32)
+        self.equation_statuses = np.empty(num_rows, np.uint8)
+        self.keys = np.empty((num_rows, KEY_BYTES), np.uint8)
+
+    def struct(self, rows: slice) -> Any:
+        fields = {
+            "answer_starts": pointer(self.starts[rows], "int64_t *"),
+            "answer_ends": pointer(self.ends[rows], "int64_t *"),
+            "answer_statuses": pointer(self.answer_statuses[rows], "uint8_t *"),
+            "is_correct": pointer(self.is_correct[rows], "uint8_t *"),
+            "num_equations": pointer(self.num_equations[rows], "int32_t *"),
+            "equation_statuses": pointer(self.equation_statuses[rows], "uint8_t *"),
+            "equation_keys": pointer(self.keys[rows], "uint8_t *"),
+        }
+        return ffi.new("qrft_grades *", fields)
+
+    def table(self) -> pa.Table:
+        keys = pa.Array.from_buffers(pa.binary(KEY_BYTES), len(self.keys), [None, pa.py_buffer(self.keys)])
+        columns = [
+            pa.array(self.starts),
+            pa.array(self.ends),
+            named(self.answer_statuses, ANSWER_STATUSES),
+            pa.array(self.is_correct.astype(np.bool_)),
+            pa.array(self.num_equations),
+            named(self.equation_statuses, EQUATION_STATUSES),
+            keys,
+        ]
+        return pa.table(columns, schema=GRADED)
+
+
+def _gold_index(gold: pa.ChunkedArray) -> tuple[pa.ChunkedArray, npt.NDArray[np.int64] | None]:
+    """The distinct gold texts and each row's place among them; None: one text a row, in order."""
+    if not pa.types.is_dictionary(gold.type):
+        return gold, None
+    whole = gold.unify_dictionaries().combine_chunks()
+    if isinstance(whole, pa.ChunkedArray):  # what older pyarrow returns for dictionaries
+        whole = pa.concat_arrays(whole.chunks) if whole.num_chunks else pa.array([], gold.type)
+    index = whole.indices.cast(pa.int64()).fill_null(-1)
+    return pa.chunked_array([whole.dictionary]), index.to_numpy(zero_copy_only=False)
+
+
+def _grade(
+    completions: pa.ChunkedArray,
+    gold: _AnswerArrays,
+    index: npt.NDArray[np.int64] | None,
+    rules: Rules,
+    num_threads: int | None,
+) -> _GradeArrays:
+    arrays, options = _GradeArrays(len(completions)), _Options(rules)
+    for column, rows in pieces(completions):
+        golds = gold.struct(rows if index is None else slice(None))
+        places = pointer(None if index is None else index[rows], "int64_t *")
+        check(
+            lib.qrft_texts_grade(
+                column.pointer, golds, places, options.pointer, threads(num_threads), arrays.struct(rows)
+            )
+        )
+    if rules.mode == "paper":
+        settle_grades(completions, arrays, gold, index)
+    return arrays
+
+
+def grade(
+    completions: Texts, gold_answers: Texts, *, rules: Rules = DEFAULT_RULES, num_threads: int | None = None
+) -> pa.Table:
+    """Grades each completion against the gold answer of its row; the table follows schema.GRADED.
+
+    A gold answer is what stands after the gold solution's ####. A dictionary column of them is parsed once a value.
+    """
+    texts = as_chunked(completions)
+    gold_texts = as_chunked(gold_answers)
+    same_length(len(texts), gold_answers=gold_texts)
+    values, index = _gold_index(gold_texts)
+    gold = _read_answers(lib.qrft_numbers_parse, values, rules, num_threads)
+    return _grade(texts, gold, index, rules, num_threads).table()
+
+
+def equation_keys(
+    texts: Texts, *, rules: Rules = DEFAULT_RULES, num_threads: int | None = None
+) -> npt.NDArray[np.uint8]:
+    """The keys of the texts' equation lists, shape (n, 16)."""
+    column = as_chunked(texts)
+    nothing_gold = np.full(len(column), -1, np.int64)
+    return _grade(column, _AnswerArrays(0), nothing_gold, rules, num_threads).keys

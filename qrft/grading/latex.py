@@ -1,0 +1,241 @@
+"""Answers that are expressions, judged by Math-Verify (the extra qrft[latex]) in processes that can be killed.
+
+`core.grade` never calls this. What it grades as "expression" stays so until `resolve` judges those rows:
+
+    with Judges() as judges:
+        graded = resolve(completions, gold_answers, graded, judges)
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from importlib.util import find_spec
+from pathlib import Path
+from queue import LifoQueue
+from typing import Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from qrft.errors import QrftError
+from qrft.grading.columns import Texts, as_bytes, as_chunked, same_length, threads
+from qrft.grading.grader import DEFAULT_RULES, Rules, parse_numbers
+
+Outcome: TypeAlias = "bool | Literal['timeout', 'error']"
+
+STATUSES: dict[Outcome, str] = {
+    True: "latex_equal",
+    False: "latex_different",
+    "timeout": "latex_timeout",
+    "error": "latex_error",
+}
+HOW_TO_INSTALL = "Comparing expressions needs Math-Verify: run `pip install 'qrft[latex]'`."
+WAKE_SECONDS = 0.5  # Ctrl-C may not end a wait for another thread; it is seen after it
+START_SECONDS = 60.0  # importing sympy takes a second, on a busy machine with a slow disk ten
+
+
+def is_available() -> bool:
+    return find_spec("math_verify") is not None
+
+
+def needs_judging(graded: pa.Table) -> bool:
+    """Whether an answer is an expression."""
+    return "expression" in pc.unique(graded["status"]).to_pylist()
+
+
+# ------------------------------------------------------------------------------------------------------ workers ----
+
+
+class _Worker:
+    """One process of latex_worker.py. It is started when it is first asked, and again after it has been killed."""
+
+    def __init__(self, timeout_seconds: float) -> None:
+        self._timeout = timeout_seconds
+        self._process: subprocess.Popen[bytes] | None = None
+        self._is_stopped = False
+
+    def judge(self, gold: str, answer: str) -> Outcome:
+        process = self._process or self._start()
+        assert process.stdin is not None
+        try:
+            process.stdin.write(json.dumps([gold, answer]).encode() + b"\n")
+            process.stdin.flush()
+        except BrokenPipeError:
+            return self._give_up("error")
+        reply = _read_line(process, self._timeout)
+        if reply is None or not reply:
+            return self._give_up("timeout" if reply is None else "error")
+        verdict: Outcome = json.loads(reply)
+        return verdict
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        # -P: the folder of the file is no place to import from.
+        command = [
+            sys.executable,
+            "-P",
+            str(Path(__file__).with_name("latex_worker.py")),
+            str(math.ceil(self._timeout)),
+        ]
+        pipe, nothing = subprocess.PIPE, subprocess.DEVNULL
+        process = self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=nothing)
+        if self._is_stopped:  # just now
+            process.kill()
+        if _read_line(process, START_SECONDS) != b"ready\n":
+            self.close()
+            raise QrftError(
+                f"The process that compares expressions did not start within {START_SECONDS:.0f} seconds; "
+                f"run `{' '.join(command)}` to see why."
+            )
+        return process
+
+    def _give_up(self, outcome: Outcome) -> Outcome:
+        self.close()
+        return outcome
+
+    def stop(self) -> None:
+        """From any thread and for good: what is under way ends at once."""
+        self._is_stopped = True
+        if process := self._process:
+            process.kill()
+
+    def close(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.communicate()
+        self._process = None
+
+
+def _read_line(process: subprocess.Popen[bytes], timeout_seconds: float) -> bytes | None:
+    """A line, what there is of one when the process has ended, or None when the time is over."""
+    assert process.stdout is not None
+    deadline, line = time.monotonic() + timeout_seconds, b""
+    poll = select.poll()
+    poll.register(process.stdout, select.POLLIN)
+    while not line.endswith(b"\n"):
+        if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
+            return None
+        if not (piece := os.read(process.stdout.fileno(), 4096)):
+            return b""
+        line += piece
+    return line
+
+
+class Judges:
+    """Worker processes that compare expressions, for as long as this is open; none is started before it is needed.
+
+    "timeout": a pair took longer than `timeout_seconds`, and its worker was killed; "error": it can't be read, or the
+    worker crashed. Neither changes the outcome of another pair. Use as a context manager.
+    """
+
+    def __init__(self, num_workers: int | None = None, timeout_seconds: float = 5.0) -> None:
+        workers = [_Worker(timeout_seconds) for _ in range(threads(num_workers))]
+        self._workers = workers
+        self._idle: LifoQueue[_Worker] = LifoQueue()  # the last one that worked first: it is started already
+        for worker in workers:
+            self._idle.put(worker)
+        self._pool = ThreadPoolExecutor(len(workers))
+        self._known: dict[tuple[str, str], Outcome] = {}  # a pair takes longer to judge than to keep
+
+    def __enter__(self) -> Judges:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """At once, whatever is under way."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        for worker in self._workers:
+            worker.stop()
+        self._pool.shutdown()  # a thread uses its worker to the end
+        for worker in self._workers:
+            worker.close()
+
+    def judge(
+        self, pairs: Sequence[tuple[str, str]], progress: Callable[[int], None] = lambda num_judged: None
+    ) -> list[Outcome]:
+        """Whether the two texts of each pair (gold, answer) are the same expression; equal pairs are judged once.
+
+        Raises ImportError without Math-Verify. `progress` gets the number of pairs that have been sent to a worker.
+        """
+        self._known.update((pair, True) for pair in pairs if pair[0] == pair[1])  # a text is itself
+        rest = list(dict.fromkeys(pair for pair in pairs if pair not in self._known))
+        if rest and not is_available():
+            raise ImportError(HOW_TO_INSTALL)
+        for number, future in enumerate([self._pool.submit(self._judge, pair) for pair in rest]):
+            while not future.done():
+                wait([future], WAKE_SECONDS)
+            self._known[rest[number]] = future.result()
+            progress(number + 1)
+        return [self._known[pair] for pair in pairs]
+
+    def _judge(self, pair: tuple[str, str]) -> Outcome:
+        worker = self._idle.get()
+        try:
+            return worker.judge(*pair)
+        finally:
+            self._idle.put(worker)
+
+
+# ---------------------------------------------------------------------------------------------------------- rows ----
+
+ANSWERED = pa.array(["ok", "too_big", "expression"])
+DELIMITERS = re.compile(r"(?<!\\)(?:\\[()\[\]]|\$+)")
+
+
+def plain(answer: bytes) -> str:
+    """An answer's text without what only says that it is math, and without Markdown around it."""
+    return DELIMITERS.sub(" ", answer.decode("utf-8", "replace")).strip(" \t\n\v\f\r*_`.")
+
+
+def spans(
+    texts: pa.ChunkedArray, rows: npt.NDArray[np.int64], starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]
+) -> list[str]:
+    """The plain answers of some rows; starts and ends are those of all rows."""
+    found = texts.take(pa.array(rows)).to_pylist()
+    return [plain(as_bytes(text)[starts[row] : ends[row]]) for text, row in zip(found, rows, strict=True)]
+
+
+def resolve(
+    completions: Texts,
+    gold_answers: Texts,
+    graded: pa.Table,
+    judges: Judges,
+    *,
+    rules: Rules = DEFAULT_RULES,
+    progress: Callable[[int], None] = lambda num_judged: None,
+) -> pa.Table:
+    """The table of `core.grade`, with its expressions judged.
+
+    Every row that has an answer and a gold answer, one of them an expression, gets one of STATUSES, and is correct when
+    that is "latex_equal". All other rows stay as they are. `rules` are those of the grading.
+    """
+    texts, golds = as_chunked(completions), as_chunked(gold_answers)
+    same_length(len(texts), gold_answers=golds, graded=graded)
+    gold, status = parse_numbers(golds, rules=rules), graded["status"].cast(pa.string()).combine_chunks()
+    both_answered = pc.and_(pc.is_in(status, ANSWERED), pc.is_in(gold.statuses, ANSWERED))
+    mask = pc.and_(both_answered, pc.or_(pc.equal(status, "expression"), pc.equal(gold.statuses, "expression")))
+    rows = np.flatnonzero(mask)
+    if not len(rows):
+        return graded
+    starts, ends = (graded[name].to_numpy() for name in ("answer_start", "answer_end"))
+    pairs = list(zip(spans(golds, rows, gold.starts, gold.ends), spans(texts, rows, starts, ends), strict=True))
+    outcomes = judges.judge(pairs, progress)
+    replace = {
+        "status": pa.array([STATUSES[outcome] for outcome in outcomes], pa.string()),
+        "is_correct": pa.array([outcome is True for outcome in outcomes], pa.bool_()),
+    }
+    for name, values in replace.items():
+        field = graded.schema.field(name)
+        column = pc.replace_with_mask(graded[name].cast(values.type).combine_chunks(), mask, values)
+        encoded = column.dictionary_encode().cast(field.type) if name == "status" else column
+        graded = graded.set_column(graded.schema.get_field_index(name), field, encoded)
+    return graded

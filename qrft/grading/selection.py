@@ -1,0 +1,221 @@
+"""Which of the correct samples become training rows: one a problem and equation list."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, TypeAlias, TypedDict, Unpack
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from qrft.grading.columns import (
+    Column,
+    Texts,
+    as_bytes,
+    as_chunked,
+    as_plain,
+    check,
+    named,
+    pointer,
+    same_length,
+    threads,
+)
+from qrft.grading.grader import DEFAULT_RULES, EQUATION_STATUSES, KEY_BYTES, Rules, equation_keys
+from qrft.grading.native import ffi, lib
+
+Keep: TypeAlias = Literal["farthest", "first", "random", "shortest", "longest"]
+
+_OK = lib.QRFT_EQUATION_OK
+_KEEP = {
+    "farthest": lib.QRFT_KEEP_FARTHEST,
+    "first": lib.QRFT_KEEP_FIRST,
+    "random": lib.QRFT_KEEP_RANDOM,
+    "shortest": lib.QRFT_KEEP_SHORTEST,
+    "longest": lib.QRFT_KEEP_LONGEST,
+}
+
+# Rows that C does not look at get the numbers after its own.
+VERDICTS = ("kept", "duplicate", "duplicate_of_gold", "over_limit", "incorrect", "bad_equation")
+_INCORRECT, _BAD_EQUATION = 4, 5
+
+# Cells that the comparisons of a problem may cost in the default mode; docs/semantics.md says how they count.
+MAX_CELLS = 1 << 40
+
+
+def _one_chunk(texts: pa.ChunkedArray) -> pa.Array:
+    """Rows of a problem lie anywhere in the column, so C needs it in one piece; several chunks are copied."""
+    if texts.num_chunks == 1:
+        return texts.chunk(0)
+    plain = [as_plain(chunk).cast(pa.large_binary()) for chunk in texts.chunks]
+    return pa.concat_arrays(plain) if plain else pa.array([], pa.large_binary())
+
+
+def _flag(column: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
+    flags: npt.NDArray[np.bool_] = column.combine_chunks().to_numpy(zero_copy_only=False).astype(np.bool_)
+    return flags
+
+
+def _key_rows(column: pa.ChunkedArray) -> npt.NDArray[np.uint8]:
+    keys = pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], pa.binary(KEY_BYTES))
+    if len(keys) == 0:
+        return np.empty((0, KEY_BYTES), np.uint8)
+    flat = np.frombuffer(keys.buffers()[1], np.uint8).reshape(-1, KEY_BYTES)
+    return np.ascontiguousarray(flat[keys.offset : keys.offset + len(keys)])
+
+
+class _Groups:
+    """The rows by problem, each problem's in the order of the table."""
+
+    def __init__(self, problem_ids: Any, gold_texts: Texts | None, rules: Rules, num_threads: int | None) -> None:
+        ids = problem_ids if isinstance(problem_ids, pa.ChunkedArray) else pa.chunked_array([pa.array(problem_ids)])
+        codes = _codes(ids)
+        counts = np.bincount(codes)
+        self.order = np.argsort(codes, kind="stable").astype(np.int64)
+        self.offsets = np.concatenate([[0], np.cumsum(counts[counts > 0])]).astype(np.int64)
+        self.gold_keys = None if gold_texts is None else self._keys_of(as_chunked(gold_texts), rules, num_threads)
+
+    def _keys_of(self, gold_texts: pa.ChunkedArray, rules: Rules, num_threads: int | None) -> npt.NDArray[np.uint8]:
+        first_rows = pa.array(self.order[self.offsets[:-1]])
+        return equation_keys(gold_texts.take(first_rows), rules=rules, num_threads=num_threads)
+
+    def struct(self) -> Any:
+        fields = {
+            "order": pointer(self.order, "int64_t *"),
+            "group_offsets": pointer(self.offsets, "int64_t *"),
+            "gold_keys": pointer(self.gold_keys, "uint8_t *"),
+            "num_groups": len(self.offsets) - 1,
+        }
+        return ffi.new("qrft_groups *", fields)
+
+
+def _codes(ids: pa.ChunkedArray) -> npt.NDArray[np.int64]:
+    """A number a distinct id; rows without an id form a problem of their own, number 0."""
+    encoded = ids if pa.types.is_dictionary(ids.type) else pc.dictionary_encode(ids)
+    parts = [chunk.indices.cast(pa.int64()).fill_null(-1) for chunk in encoded.unify_dictionaries().chunks]
+    whole = pa.concat_arrays(parts) if parts else pa.array([], pa.int64())
+    codes: npt.NDArray[np.int64] = whole.to_numpy(zero_copy_only=False) + 1
+    return codes
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """What to keep; checked here, with C's words for it."""
+
+    keep: Keep
+    max_per_problem: int | None
+    dedup: bool
+    rules: Rules
+
+    def __post_init__(self) -> None:
+        if self.keep not in _KEEP:
+            raise ValueError(f"keep must be one of {', '.join(map(repr, _KEEP))}, found {self.keep!r}")
+        if self.max_per_problem is not None and self.max_per_problem < 1:
+            raise ValueError(f"max_per_problem must be at least 1, or None for no limit, found {self.max_per_problem}")
+
+    @property
+    def reads_gold(self) -> bool:
+        return self.dedup and self.rules.mode != "paper"
+
+    def struct(self) -> Any:
+        fields = {
+            "keep": _KEEP[self.keep] if self.dedup else lib.QRFT_KEEP_ALL,
+            "max_per_group": self.max_per_problem or 0,
+            "max_cells": 0 if self.rules.mode == "paper" else MAX_CELLS,
+        }
+        return ffi.new("qrft_selection *", fields)
+
+
+class _Chosen(NamedTuple):
+    """A number of VERDICTS a row, and for chosen rows the first row with their key."""
+
+    codes: npt.NDArray[np.uint8]
+    first_rows: npt.NDArray[np.int64]
+
+
+def _choose(
+    texts: pa.ChunkedArray, groups: _Groups, graded: pa.Table, choice: _Choice, num_threads: int | None
+) -> _Chosen:
+    is_correct = _flag(graded["is_correct"])
+    is_sound = _flag(pc.equal(graded["equations_status"], EQUATION_STATUSES[_OK]))
+    eligible = (is_correct & is_sound).astype(np.uint8)
+    codes = np.where(is_correct, _BAD_EQUATION, _INCORRECT).astype(np.uint8)
+    keys = _key_rows(graded["equation_key"])
+    column = Column(_one_chunk(texts))
+    first_rows = np.empty(len(codes), np.int64)
+    rows, row_keys, out = (pointer(array, "uint8_t *") for array in (eligible, keys, codes))
+    arguments = (column.pointer, groups.struct(), rows, row_keys, choice.struct(), threads(num_threads), out)
+    check(lib.qrft_paths_curate(*arguments, pointer(first_rows, "int64_t *")))
+    return _Chosen(codes, first_rows)
+
+
+class Options(TypedDict, total=False):
+    """What `select`, `verdicts` and `curate` take besides the columns; see `select`."""
+
+    gold_texts: Texts | None
+    keep: Keep
+    max_per_problem: int | None
+    dedup: bool
+    rules: Rules
+    num_threads: int | None
+
+
+class Selected(NamedTuple):
+    """A name of VERDICTS a row, and the kept rows: ascending, but in mode "paper" in the order in which their equation
+    lists came first, as the paper's script writes them."""
+
+    verdicts: pa.StringArray
+    kept: npt.NDArray[np.int64]
+
+
+def select(
+    completions: Texts,
+    problem_ids: Any,
+    graded: pa.Table,
+    *,
+    gold_texts: Texts | None = None,
+    keep: Keep = "farthest",
+    max_per_problem: int | None = None,
+    dedup: bool = True,
+    rules: Rules = DEFAULT_RULES,
+    num_threads: int | None = None,
+) -> Selected:
+    """Why each row is kept or not, and which are: correct, every equation right, one a problem and equation list.
+
+    All columns are row-aligned; `graded` comes from `grade` with the same `rules`. The rows of a problem may lie
+    anywhere, and count in the order of the table. `gold_texts` holds the gold solution of the row's problem (the first
+    of its rows is read): its equation list then counts as taken. None, and mode "paper": nothing is taken beforehand.
+
+    `keep` names which row of an equation list is chosen, `max_per_problem` how many of the chosen rows a problem keeps,
+    and dedup=False chooses every correct row with right equations; docs/semantics.md, "Selecting paths".
+    """
+    choice = _Choice(keep, max_per_problem, dedup, rules)
+    texts = as_chunked(completions)
+    same_length(len(texts), problem_ids=problem_ids, graded=graded)
+    if gold_texts is not None:
+        same_length(len(texts), gold_texts=gold_texts)
+    groups = _Groups(problem_ids, gold_texts if choice.reads_gold else None, rules, num_threads)
+    codes, first_rows = _choose(texts, groups, graded, choice, num_threads)
+    kept = np.flatnonzero(codes == lib.QRFT_VERDICT_KEPT).astype(np.int64)
+    if rules.mode == "paper":
+        kept = kept[np.argsort(first_rows[kept])]
+    return Selected(named(codes, VERDICTS).cast(pa.string()), kept)
+
+
+def verdicts(completions: Texts, problem_ids: Any, graded: pa.Table, **options: Unpack[Options]) -> pa.StringArray:
+    """The verdicts of `select`."""
+    return select(completions, problem_ids, graded, **options).verdicts
+
+
+def curate(completions: Texts, problem_ids: Any, graded: pa.Table, **options: Unpack[Options]) -> npt.NDArray[np.int64]:
+    """The kept rows of `select`."""
+    return select(completions, problem_ids, graded, **options).kept
+
+
+def distance(a: str | bytes, b: str | bytes) -> int:
+    """The Levenshtein distance in code points, in time proportional to the product of the lengths."""
+    left, right = as_bytes(a), as_bytes(b)
+    result = int(lib.qrft_texts_distance(left, len(left), right, len(right)))
+    check(lib.QRFT_NO_MEMORY if result < 0 else lib.QRFT_DONE)
+    return result

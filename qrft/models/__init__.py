@@ -1,0 +1,1 @@
+"""Base models: where they lie, their shapes, their prompts, and their files for llama.cpp."""

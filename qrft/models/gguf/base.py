@@ -1,0 +1,128 @@
+"""A Hugging Face model folder as one GGUF file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qrft.errors import ModelError
+from qrft.models.gguf.architecture import Model, add_metadata, gguf_name, open_model, rope_factors, to_ggml_layout
+from qrft.models.gguf.lora import Lora, add_delta, open_lora
+from qrft.models.gguf.quantize import Quant, quantize
+from qrft.models.gguf.vocabulary import add_vocabulary
+from qrft.models.gguf.weights import read_tensor
+
+if TYPE_CHECKING:
+    import gguf
+
+Dtype = Literal["f32", "f16"]
+_ROPE_FACTORS = "rope_freqs.weight"
+
+
+def export_base(
+    model_dir: Path,
+    out: Path,
+    quant: Quant = "f32",
+    adapter_dir: Path | None = None,
+    *,
+    n_threads: int | None = None,
+) -> None:
+    """Writes the model in `model_dir` to the GGUF file `out`.
+
+    Architectures: Llama, Mistral, Qwen2, Qwen3. With `adapter_dir`, a peft LoRA folder, the adapter is merged into the
+    weights in float32. Matrices are stored as `quant`, vectors always as f32; q8_0 and q4_k_m by way of an f16 file
+    beside `out`, on `n_threads` (None: all cores). Memory: one tensor at a time. `out` appears when whole. Raises
+    ModelError for a folder, an architecture or an adapter that can't be exported.
+    """
+    if quant == "f32" or quant == "f16":
+        _export(model_dir, out, quant, adapter_dir)
+        return
+    wide = out.with_name(out.name + ".f16")
+    try:
+        _export(model_dir, wide, "f16", adapter_dir)
+        quantize(wide, out, quant, n_threads)
+    finally:
+        wide.unlink(missing_ok=True)
+
+
+def _export(model_dir: Path, out: Path, dtype: Dtype, adapter_dir: Path | None) -> None:
+    import gguf
+
+    model = open_model(model_dir)
+    lora = open_lora(adapter_dir, model) if adapter_dir else None
+    names = _tensor_names(model)
+    with gguf_file(out, model.arch) as writer:
+        writer.add_file_type(gguf.LlamaFileType.ALL_F32 if dtype == "f32" else gguf.LlamaFileType.MOSTLY_F16)
+        add_metadata(writer, model)
+        add_vocabulary(writer, model_dir, model.config.vocab_size)
+        factors = rope_factors(model)
+        if factors is not None:
+            writer.add_tensor_info(_ROPE_FACTORS, factors.shape, factors.dtype, factors.nbytes)
+        for name, gguf_tensor in names.items():
+            shape, stored = model.weights[name].shape, _stored_dtype(model.weights[name].shape, dtype)
+            writer.add_tensor_info(gguf_tensor, shape, stored, int(np.prod(shape)) * stored.itemsize)
+        write_header(writer)
+        if factors is not None:
+            writer.write_tensor_data(factors)
+        for name in names:
+            writer.write_tensor_data(_tensor(model, lora, name, dtype))
+
+
+@contextmanager
+def gguf_file(out: Path, arch: str) -> Iterator[gguf.GGUFWriter]:
+    """A writer whose file becomes visible as `out` at the end of the block, and is removed when the block raises."""
+    import gguf
+
+    partial = out.with_name(out.name + ".partial")
+    writer = gguf.GGUFWriter(partial, arch)
+    try:
+        yield writer
+        writer.close()
+        partial.replace(out)
+    except BaseException:
+        writer.close()
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def write_header(writer: gguf.GGUFWriter) -> None:
+    """Everything before the tensors' data; then write_tensor_data once a tensor, in the order of add_tensor_info."""
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_ti_data_to_file()
+
+
+def _tensor_names(model: Model) -> dict[str, str]:
+    """HF name -> GGUF name, for every tensor to be written."""
+    names: dict[str, str] = {}
+    for name in model.weights:
+        if name.endswith(".rotary_emb.inv_freq") or (name == "lm_head.weight" and model.is_tied):
+            continue  # llama.cpp computes the first, and takes the embeddings for the second
+        found = gguf_name(model, name)
+        if found is None:
+            raise ModelError(
+                f"{model.weights[name].path}: tensor {name} is unknown in {model.arch} models of "
+                f"{model.config.num_hidden_layers} layers. Give a plain model folder: not an adapter, not quantised."
+            )
+        names[name] = found
+    return names
+
+
+def _stored_dtype(shape: tuple[int, ...], dtype: Dtype) -> np.dtype[np.floating]:
+    return np.dtype(np.float16 if dtype == "f16" and len(shape) > 1 else np.float32)
+
+
+def _tensor(model: Model, lora: Lora | None, name: str, dtype: Dtype) -> NDArray[np.floating]:
+    tensor = read_tensor(name, model.weights[name])
+    if lora is not None:
+        tensor = add_delta(lora, name, tensor)
+    tensor = to_ggml_layout(model, name, tensor)
+    stored = _stored_dtype(tensor.shape, dtype)
+    if stored == np.float16 and np.abs(tensor).max(initial=0.0) > np.finfo(np.float16).max:
+        raise ModelError(f"{model.folder}: {name} holds values too large for f16. Export as f32.")
+    return tensor.astype(stored, copy=False)

@@ -1,0 +1,170 @@
+"""The GGUF files that a sampler needs of a base and an adapter, made once and kept in a cache folder."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+
+from qrft.errors import ModelError
+from qrft.models import find as models
+from qrft.models.gguf.adapter import export_adapter
+from qrft.models.gguf.base import export_base
+from qrft.models.gguf.header import check_adapter, check_base, check_vocabulary
+from qrft.models.gguf.parity import Parity, check_parity
+from qrft.models.gguf.quantize import Quant
+from qrft.pipeline.store import disk_errors, write_atomic
+
+VERSION = 2  # of the files: raised when the same model and settings would give others
+
+
+def prepare_base(
+    base: str,
+    tokenizer: Path | None = None,
+    quant: Quant = "f16",
+    *,
+    adapter: Path | None = None,
+    cache_dir: Path | None = None,
+    n_threads: int | None = None,
+) -> Path:
+    """The GGUF file of a base model: a folder, a hub name or a built-in name, converted and quantised once; or a .gguf,
+    used as it is.
+
+    `tokenizer`: for a .gguf, the Hugging Face folder whose tokenizer makes its token ids; with a config.json in it the
+    whole model is compared. `adapter`: a peft folder to be merged in before quantising, for a base that is no .gguf.
+    `cache_dir`: None for the user's own. `n_threads`: of the quantiser, None for all cores.
+    Raises ModelError for what can't be exported, and for a file that is not the tokenizer's; StoreError for a disk.
+    """
+    if is_gguf(base):
+        return _ready(Path(base).expanduser(), tokenizer, adapter)
+    folder = models.find(base)
+    parts = [_fingerprint(folder), quant, _adapter_fingerprint(adapter) if adapter else ""]
+    out = _place(cache_dir, folder.name, quant, "base", *parts)
+    with _lock(out.parent):
+        if not out.exists():
+            export_base(folder, out, quant, adapter, n_threads=n_threads)
+    return out
+
+
+def prepare_adapter(adapter: Path, base: str, tokenizer: Path | None = None, cache_dir: Path | None = None) -> Path:
+    """The GGUF file of a LoRA adapter: a peft folder, converted once; or a .gguf, used as it is.
+
+    `base`, `tokenizer`: as prepare_base takes them; converting a peft folder needs the base's Hugging Face folder.
+    Raises ModelError for an adapter that is not for this base or can't be exported exactly (DoRA, trained embeddings).
+    """
+    folder = _model_folder(base, tokenizer)
+    if is_gguf(str(adapter)):
+        check_adapter(adapter, folder)
+        return adapter
+    if folder is None:
+        raise ModelError(
+            f"{adapter}: converting a peft folder needs the base model's config.json and weights, which {base} does "
+            "not hold. Name the base model's folder, or give the adapter as a .gguf."
+        )
+    parts = [_fingerprint(folder), _adapter_fingerprint(adapter)]
+    out = _place(cache_dir, adapter.resolve().name, "lora", "adapter", *parts)
+    with _lock(out.parent):
+        if not out.exists():
+            export_adapter(adapter, folder, out)
+    return out
+
+
+def check_once(
+    model_dir: Path,
+    base_gguf: Path,
+    adapter_dir: Path | None,
+    adapter_gguf: Path | None,
+    prompts: Sequence[list[int]],
+    *,
+    cache_dir: Path | None = None,
+    n_threads: int | None = None,
+) -> Parity:
+    """check_parity, whose result is kept: these files are not compared again, whatever the prompts.
+
+    Raises ModelError when llama.cpp and transformers disagree.
+    """
+    files = [_fingerprint(model_dir), _fingerprint(base_gguf)]
+    files.append(_adapter_fingerprint(adapter_dir) if adapter_dir else "")
+    files.append(_fingerprint(adapter_gguf) if adapter_gguf else "")
+    kept = _place(cache_dir, base_gguf.stem, "parity", "parity", *files).with_suffix(".json")
+    if not kept.exists():
+        found = check_parity(model_dir, base_gguf, adapter_dir, adapter_gguf, list(prompts), n_threads=n_threads)
+        if not prompts:  # nothing was compared
+            return found
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(kept, json.dumps(found))
+    parity: Parity = json.loads(kept.read_bytes())
+    return parity
+
+
+def base_file(base: Path) -> Path:
+    """The GGUF file of a step's input `base`: a ready file itself, or the one in an artifact."""
+    return base if base.is_file() else base / "base.gguf"
+
+
+def is_gguf(name: str) -> bool:
+    """Whether the name of a base or an adapter is that of a GGUF file."""
+    return name.endswith(".gguf")
+
+
+def default_cache_dir() -> Path:
+    """$XDG_CACHE_HOME/qrft/gguf, by default ~/.cache/qrft/gguf."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "qrft" / "gguf"
+
+
+def _ready(path: Path, tokenizer: Path | None, adapter: Path | None) -> Path:
+    if tokenizer is None:
+        raise ModelError(f"{path}: a .gguf needs the Hugging Face tokenizer that made its token ids: name its folder.")
+    if adapter is not None:
+        raise ModelError(f"{path}: an adapter can't be merged into a .gguf. Name the base model's Hugging Face folder.")
+    if (tokenizer / "config.json").is_file():
+        check_base(path, tokenizer)
+    else:
+        check_vocabulary(path, tokenizer)
+    return path
+
+
+def _model_folder(base: str, tokenizer: Path | None) -> Path | None:
+    """The Hugging Face folder of a base; None when there is but a tokenizer."""
+    if not is_gguf(base):
+        return models.find(base)
+    return tokenizer if tokenizer is not None and (tokenizer / "config.json").is_file() else None
+
+
+def _place(cache_dir: Path | None, name: str, kind: str, *parts: str) -> Path:
+    digest = hashlib.blake2b(json.dumps([VERSION, *parts]).encode(), digest_size=10).hexdigest()
+    return (cache_dir or default_cache_dir()) / f"{name}-{kind}-{digest}.gguf"
+
+
+@lru_cache(maxsize=16)  # gigabytes to read
+def _fingerprint(path: Path) -> str:
+    return models.fingerprint(path)
+
+
+def _adapter_fingerprint(folder: Path) -> str:
+    settings = folder / "adapter_config.json"
+    if not settings.is_file():
+        inside = folder / "adapter"  # of a training's folder
+        guess = f" Did you mean {inside}?" if (inside / settings.name).is_file() else ""
+        raise ModelError(
+            f"{settings}: not found.{guess} Expected an adapter's folder as peft saves it; check the path."
+        )
+    return models.fingerprint(settings) + models.fingerprint(folder)
+
+
+@contextmanager
+def _lock(folder: Path) -> Iterator[None]:
+    """Held while a file is made: a second process waits, then finds it. Dying lets go."""
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(handle)

@@ -1,0 +1,88 @@
+"""A GGUF file in fewer bits, by llama.cpp's own quantiser.
+
+It runs in a process of its own, `python -m qrft.models.gguf.quantize SOURCE OUT QUANT THREADS`: llama.cpp aborts where
+Python would raise.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Literal
+
+from qrft.errors import ModelError
+
+Quant = Literal["f32", "f16", "q8_0", "q4_k_m"]
+FTYPES = {"q8_0": 7, "q4_k_m": 15}  # enum llama_ftype
+_LOG_LINES = 15
+
+
+def quantize(source: Path, out: Path, quant: Quant, n_threads: int | None = None) -> None:
+    """Writes the f32 or f16 GGUF `source` as `quant`, one of FTYPES, to `out`, which appears when whole.
+
+    Matrices whose rows don't divide into the blocks of `quant` (256 values for q4_k_m, 32 for q8_0) get the nearest
+    larger type that they fit; vectors stay f32. Raises ModelError with llama.cpp's last log lines when it fails.
+    """
+    partial = out.with_name(out.name + ".partial")
+    words = [str(source.absolute()), str(partial.absolute()), quant, str(n_threads or len(os.sched_getaffinity(0)))]
+    path = os.pathsep.join([str(Path(__file__).parents[3]), *filter(None, [os.environ.get("PYTHONPATH")])])
+    try:
+        with tempfile.TemporaryFile() as log:
+            code = subprocess.run(
+                [sys.executable, "-P", "-m", "qrft.models.gguf.quantize", *words],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, "PYTHONPATH": path},
+            ).returncode
+            if code != 0:
+                log.seek(0)
+                raise ModelError(_failure(source, quant, code, log.read()))
+        partial.replace(out)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _failure(source: Path, quant: Quant, code: int, log: bytes) -> str:
+    how = f"was ended by {signal.Signals(-code).name}" if code < 0 else "failed"
+    lines = "\n".join(log.decode("utf-8", "replace").splitlines()[-_LOG_LINES:])
+    return (
+        f"{source}: llama.cpp's quantiser to {quant} {how}. If memory or disk ran out, make room and run the same "
+        f"command again; else choose gguf.quant f16.\nIts last log lines:\n{lines}"
+    )
+
+
+def main() -> None:
+    """The process: exit code 0 when the file is whole."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle; it ends us
+    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
+    source, out, quant, n_threads = sys.argv[1:]
+
+    import llama_cpp.llama_cpp as lib
+
+    from qrft.sampling.backends.llama_cpp import engine as llama_cpp
+
+    llama_cpp.set_log()
+    params = lib.llama_model_quantize_default_params()
+    params.ftype, params.nthread = FTYPES[quant], int(n_threads)
+    status = lib.llama_model_quantize(os.fsencode(source), os.fsencode(out), ctypes.byref(params))
+    sys.stderr.flush()
+    os._exit(int(status != 0))  # llama.cpp's destructors may call a log callback that is gone
+
+
+def _end_with_parent(parent: int) -> None:
+    """A killed parent can't end us, and minutes of work for no one would follow."""
+    while os.getppid() == parent:
+        time.sleep(1.0)
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+"""What each model scores on each test set, with intervals, and whether RFT beats SFT by more than luck."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from qrft import grading as core
+from qrft.data.schema import EVALUATION
+from qrft.evaluation import stats
+from qrft.evaluation.stats import Floats
+from qrft.evaluation.votes import Votes, codes, values
+from qrft.pipeline.stages import Config, Inputs, Progress, Report
+from qrft.pipeline.store import write_atomic
+
+VERSION = 2
+GREEDY = "greedy"
+
+
+def run(inputs: Inputs, out: Path, config: Config, progress: Progress) -> Report:
+    """Writes evaluation.parquet, a value a problem and measure, and evaluation.json, their means with 95% intervals.
+
+    Each of config["entries"] tells of one step's answers: whose they are, to which set, after how many examples.
+    `<answers>-samples`, `<answers>-graded` and `problems/<place>` are its inputs.
+    """
+    tables, measures = [], []
+    headline: dict[str, Floats] = {}
+    for number, entry in enumerate(config["entries"]):
+        problems = pq.read_table(inputs[f"problems/{entry['place']}"] / "problems.parquet")
+        for measure, found in _measured(inputs, entry, problems, config):
+            labels = {key: entry[key] for key in ("model", "problems", "few_shot")} | {"measure": measure}
+            low, high = stats.interval(found)
+            mean = {"value": float(found.mean()), "low": low, "high": high, "num_problems": len(found)}
+            measures.append({**labels, **mean})
+            tables.append(_table(problems, labels, found))
+            # The first of a model: on problems.test, greedy where that is asked for.
+            headline.setdefault(entry["model"], found)
+        progress(number + 1, len(config["entries"]), "")
+    pq.write_table(pa.concat_tables(tables), out / "evaluation.parquet", compression="zstd")
+    result = {**evaluate(headline), "measures": measures}
+    write_atomic(out / "evaluation.json", json.dumps(result, indent=1))
+    return {"num_measures": len(measures)}
+
+
+def _measured(
+    inputs: Inputs, entry: Mapping[str, Any], problems: pa.Table, config: Config
+) -> Iterator[tuple[str, Floats]]:
+    """The name of each measure and its value for each problem, in the order of the problems."""
+    graded = pq.read_table(inputs[f"{entry['answers']}-graded"] / "graded.parquet")
+    samples = inputs[f"{entry['answers']}-samples"] / "samples.parquet"
+    problem_ids = pq.read_table(samples, columns=["problem_id"])["problem_id"]
+    place = pc.index_in(problem_ids, problems["problem_id"].combine_chunks()).to_numpy()
+    is_correct = graded["is_correct"].to_numpy()
+    if entry["is_greedy"]:
+        yield GREEDY, np.bincount(place[is_correct], minlength=problems.num_rows).astype(np.float64)
+        return
+    completions = pq.read_table(samples, columns=["completion"])["completion"]
+    voted = values(completions, graded, core.Rules(**config["rules"]), config["num_threads"])
+    votes = Votes(problems.num_rows, place, is_correct, codes(voted, {}))
+    for k in config["maj_at"]:
+        yield f"maj@{k}", votes.majority(k)
+    for k in config["pass_at"]:
+        yield f"pass@{k}", votes.passes(k)
+
+
+def _table(problems: pa.Table, labels: Mapping[str, Any], found: Floats) -> pa.Table:
+    same = {key: pa.array([value] * problems.num_rows) for key, value in labels.items()}
+    columns = {"problem_id": problems["problem_id"], "question": problems["question"], **same, "value": found}
+    return pa.table({name: columns[name] for name in EVALUATION.names}).cast(EVALUATION)
+
+
+def evaluate(headline: Mapping[str, Floats]) -> dict[str, Any]:
+    """Each model's accuracy from its value for each problem, and RFT's gain over SFT with its paired interval.
+
+    p_value: exact McNemar between sft and rft; null where a problem's value is a share and not right or wrong.
+    """
+    result: dict[str, Any] = {"num_test": len(next(iter(headline.values())))}
+    if {"sft", "rft"} <= headline.keys():
+        paired = stats.compare(headline["sft"], headline["rft"])
+        result["p_value"] = paired["p_value"]
+        result["gain"] = {key: paired[key] for key in ("difference", "low", "high")}
+    for model, found in headline.items():
+        low, high = stats.interval(found)
+        result[model] = {"accuracy": float(found.mean()), "low": low, "high": high}
+    return result

@@ -1,0 +1,53 @@
+"""A model, or an adapter for it, as a GGUF file that llama.cpp is shown to read as transformers does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from qrft.models import prompts
+from qrft.models.gguf.adapter import export_adapter
+from qrft.models.gguf.base import export_base
+from qrft.models.gguf.header import check_base
+from qrft.models.gguf.parity import check_parity
+from qrft.models.gguf.prepare import VERSION, base_file
+from qrft.pipeline.stages import Config, Inputs, Progress, Report
+
+__all__ = ["VERSION", "run"]
+
+NUM_PARITY_PROBLEMS = 8
+MAX_PARITY_TOKENS = 256  # of one problem; their logits are in memory twice: 300 MB for a vocabulary of 150,000
+
+
+def run(inputs: Inputs, out: Path, config: Config, progress: Progress) -> Report:
+    """Writes base.gguf, or adapter.gguf when there is an adapter to be applied to the input `base`; neither for a ready
+    `file`, which is used as it is. `tuned`: a training of every weight, whose model stands in the base's place.
+    Raises ModelError when llama.cpp and transformers disagree."""
+    model = inputs["tuned"] / "model" if "tuned" in inputs else inputs["model"]
+    adapter = inputs["adapter"] / "adapter" if "adapter" in inputs else None
+    adapter_gguf: Path | None = None
+    progress(0, 2, "reading the file" if "file" in inputs else "writing the file")
+    if "file" in inputs:
+        base_gguf = inputs["file"]
+        check_base(base_gguf, model)
+    elif "base" in inputs:
+        assert adapter is not None
+        base_gguf, adapter_gguf = base_file(inputs["base"]), out / "adapter.gguf"
+        export_adapter(adapter, model, adapter_gguf)
+    else:
+        base_gguf = out / "base.gguf"
+        export_base(model, base_gguf, config["quant"], adapter, n_threads=config["num_threads"])
+    progress(1, 2, "comparing llama.cpp's logits with transformers'")
+    texts = _texts(model, inputs["problems"], config)
+    parity = check_parity(model, base_gguf, adapter, adapter_gguf, texts, n_threads=config["num_threads"])
+    progress(2, 2, f"logits within {parity['max_logit_difference']:.1e}")
+    return dict(parity)
+
+
+def _texts(model: Path, problems: Path, config: Config) -> list[list[int]]:
+    """Token ids of problems with their solutions: what an adapter changes are the solutions."""
+    tokenizer = prompts.load_tokenizer(model)
+    rows = pq.read_table(problems / "problems.parquet")[:NUM_PARITY_PROBLEMS].to_pylist()
+    examples = [prompts.example(tokenizer, row["question"], row["solution"], config["prompt"]) for row in rows]
+    return [example.token_ids[:MAX_PARITY_TOKENS] for example in examples]

@@ -1,0 +1,135 @@
+"""The table of a sweep, from the summaries of its runs: a row for every run and model; its report, and its study."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from qrft import studies
+from qrft.pipeline.stages import Config, Inputs, Progress, Report
+from qrft.pipeline.store import write_atomic
+from qrft.report.sweep import figures, plot_csv
+from qrft.report.sweep import page as sweep
+
+VERSION = 3
+OUTPUTS = ("sweep.jsonl", "sweep.csv", "report.html", "report.md", "plots", "study.md")
+
+Row = dict[str, Any]
+
+
+def run(inputs: Inputs, out: Path, config: Config, progress: Progress) -> Report:
+    """Reads the report of each of config["rows"] as the input of its number; docs/sweeps.md lists the columns."""
+    entries = config["rows"]
+    summaries = [json.loads((inputs[str(n)] / "summary.json").read_bytes()) for n in range(len(entries))]
+    rows = [{**labels(entry), **columns(summary)} for entry, summary in zip(entries, summaries, strict=True)]
+    write_atomic(out / "sweep.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    write_atomic(out / "sweep.csv", as_csv(rows))
+    pages = [entry.get("report", "") for entry in entries]
+    whole = [
+        {**row, **lists(summary), "report": page} for row, summary, page in zip(rows, summaries, pages, strict=True)
+    ]
+    write_report(out, config, whole)
+    progress(len(rows), len(rows), "")
+    return {"num_rows": len(rows)}
+
+
+def labels(entry: Mapping[str, Any]) -> Row:
+    settings = {f"sweep.{key}": value for key, value in entry["settings"].items()}
+    return {"variant": entry["variant"], "model": entry["model"], **settings}
+
+
+def write_report(out: Path, config: Config, rows: Sequence[Row]) -> None:
+    """report.html, report.md, plots/, and study.md where the recipe is a study."""
+    study = config.get("study")
+    findings = studies.findings(study, rows) if study else []
+    drawn = figures.figures([drawn for row in rows for drawn in own_curves(row)])
+    told = [finding.told() for finding in findings]
+    write_atomic(out / "report.html", sweep.html(config["name"], rows, drawn, told))
+    write_atomic(out / "report.md", sweep.text(config["name"], rows, drawn, told))
+    (out / "plots").mkdir()
+    for figure in drawn:
+        if figure.svg.startswith("<svg"):
+            alone = sweep.picture_file(figure.svg)
+            write_atomic(out / "plots" / f"{figure.name}.svg", alone)
+            write_atomic(out / "plots" / f"{figure.name}.csv", as_csv(plot_csv.data(figure, rows)))
+            if config.get("png"):
+                write_atomic(out / "plots" / f"{figure.name}.png", sweep.png(alone))
+    if study:
+        write_atomic(out / "study.md", studies.text(study, findings, rows))
+
+
+CURVE = ("distinct_curve", "distinct_paths_low", "distinct_paths_high")
+
+
+def own_curves(row: Row) -> Iterator[Row]:
+    """A row for the plots: the distinct paths over k under a model's name are of its own samples, lent or
+    not; those of the pool that it learnt from have a row of their own, named pool."""
+    own = row.get("own_paths")
+    if not own:
+        yield row
+        return
+    yield {"samples_per_problem": own["samples_per_problem"], **row, **{key: own[key] for key in CURVE}}
+    if row.get("distinct_curve"):
+        pool = {key: row[key] for key in (*CURVE, "distinct_paths", "samples_per_problem")}
+        yield {**{key: value for key, value in row.items() if key.startswith("sweep.")}, "model": "pool", **pool}
+
+
+def columns(summary: Mapping[str, Any]) -> Row:
+    """What a summary says in numbers and words, flat: `sft.accuracy`; and the seconds of all its steps."""
+    left_out = ("name", "seconds", "cost")
+    flat = dict(_flat("", {key: value for key, value in summary.items() if key not in left_out}))
+    return {**flat, **_measures(summary), **_costs(summary), "seconds": sum(summary["seconds"].values())}
+
+
+def lists(summary: Mapping[str, Any]) -> Row:
+    """What the report draws beside the columns."""
+    return {key: value for key, value in summary.items() if isinstance(value, list) or key == "own_paths"}
+
+
+def _flat(prefix: str, values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(f"{prefix}{key}.", value)
+        elif not isinstance(value, list):
+            yield f"{prefix}{key}", value
+
+
+def _measures(summary: Mapping[str, Any]) -> Row:
+    """`rft.pass@10`, `base.8-shot.greedy`, `sft.svamp/test.maj@5`, each with `.low` and `.high`; `icl.accuracy`, the
+    base's with the most examples, of the measure of the headline, and `icl.maj@5`, its others."""
+    found: Row = {}
+    measures = summary.get("measures", [])
+    for entry in measures:
+        shots = f"{entry['few_shot']}-shot" if entry["few_shot"] else ""
+        problems = entry["problems"] if entry["problems"] != measures[0]["problems"] else ""
+        name = ".".join(filter(None, [entry["model"], shots, problems, entry["measure"]]))
+        found |= {name: entry["value"], f"{name}.low": entry["low"], f"{name}.high": entry["high"]}
+    first = [e for e in measures if all(e[key] == measures[0][key] for key in ("problems", "measure", "model"))]
+    if most := max((e for e in first if e["few_shot"]), key=lambda e: int(e["few_shot"]), default=None):
+        found |= {"icl.few_shot": most["few_shot"], "icl.accuracy": most["value"]}
+        found |= {"icl.low": most["low"], "icl.high": most["high"]}
+        same = [e for e in measures if all(e[key] == most[key] for key in ("problems", "model", "few_shot"))]
+        for e in same:
+            name = f"icl.{e['measure']}"
+            found |= {name: e["value"], f"{name}.low": e["low"], f"{name}.high": e["high"]}
+    return found
+
+
+def _costs(summary: Mapping[str, Any]) -> Row:
+    """`cost.flops`, ... of all steps; `cost.sft.`, `cost.rft.`, ... of what each model rests on."""
+    parts = {"cost": "total", "cost.sft": "sft", "cost.rft": "rft"}
+    costs = summary.get("cost", {})
+    return {f"{name}.{unit}": value for name, key in parts.items() for unit, value in costs.get(key, {}).items()}
+
+
+def as_csv(rows: Sequence[Row]) -> str:
+    """With a head line; a row without a column, or with null there, has an empty field."""
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()

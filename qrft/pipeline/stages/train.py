@@ -1,0 +1,31 @@
+"""Fine-tune the base model on a training table: a QLoRA adapter, or with `adapter: none` every weight."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from qrft.pipeline.stages import Config, Inputs, Progress, Report
+from qrft.pipeline.store import write_atomic
+from qrft.training.finetune import Row, finetune
+
+VERSION = 2
+
+
+def run(inputs: Inputs, out: Path, config: Config, progress: Progress) -> Report:
+    """Writes adapter/ (peft), or model/ when every weight is trained; and loss.jsonl.
+
+    Goes on from what the input `start` learnt, where there is one.
+    """
+    table = pq.read_table(inputs["training"] / "training.parquet", columns=["problem_id", "question", "completion"])
+    rows = [Row(f"problem_id {row['problem_id']!r}", row["question"], row["completion"]) for row in table.to_pylist()]
+    kind = "model" if config["adapter"] == "none" else "adapter"
+    base, start = inputs["model"], inputs["start"] / kind if "start" in inputs else None
+    if kind == "model":
+        base, start = start or base, None
+    facts = finetune(base, rows, {**config, "start": start}, out / kind, out / "partial", progress)
+    losses = facts.pop("losses")
+    write_atomic(out / "loss.jsonl", "".join(json.dumps(entry) + "\n" for entry in losses))
+    return facts

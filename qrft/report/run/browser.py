@@ -1,0 +1,257 @@
+"""The data behind the report's browser: samples grouped into paths, each with its verdict and the reason in words."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from markupsafe import Markup
+
+from qrft.grading import Rules
+from qrft.grading import reference as oracle
+from qrft.grading.reference import paper as oracle_paper
+from qrft.report.run.measures import Run
+from qrft.report.words import EQUATION_TROUBLE
+
+# A page of 500 problems is some megabytes, which any browser opens at once. Nobody reads more of them one by one.
+MAX_PROBLEMS = 500
+MAX_PATHS = 30  # of a problem
+MAX_WORDINGS = 3  # of a path, beside the one that stands for it
+MAX_TEXT = 2000  # characters
+MAX_DIFFERENCES = 200  # test problems won, and as many lost
+
+Row = dict[str, Any]  # a sample with its grade and its verdict
+
+# The path that a verdict belongs to, in the order in which paths are shown.
+GROUPS = {"kept": 0, "over_limit": 0, "duplicate": 0, "duplicate_of_gold": 1, "bad_equation": 2, "incorrect": 3}
+SHOWN_FIRST = {"kept": 0, "over_limit": 1}  # within a path
+
+
+def script_json(value: Any) -> Markup:
+    """JSON that is safe inside a script element: no character of it can end the element or open a comment.
+
+    Non-ASCII characters, U+2028 among them, become escapes too.
+    """
+    text = json.dumps(value, separators=(",", ":"))
+    return Markup(text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"))
+
+
+def cut(text: str) -> str:
+    if len(text) <= MAX_TEXT:
+        return text
+    return f"{text[:MAX_TEXT]} … (the first {MAX_TEXT:,} of {len(text):,} characters)"
+
+
+# ---------------------------------------------------------------------------------------------------- reasons ----
+
+
+def answer_of(row: Row) -> str:
+    """The answer's text; spans are in bytes."""
+    if row["answer_start"] < 0:
+        return ""
+    found: str = row["completion"].encode()[row["answer_start"] : row["answer_end"]].decode(errors="replace")
+    return found if len(found) <= 60 else found[:60] + "…"
+
+
+def bad_equations(completion: str, rules: Rules) -> list[tuple[str, str]]:
+    """(text, status) of every equation that is not right."""
+    data = completion.encode()
+    if rules.mode == "paper":
+        texts = [text.decode(errors="surrogateescape") for text in oracle_paper.find_equations(data)]
+        return [(text, "wrong") for text in texts if not oracle_paper.check_equation(text)]
+    return [
+        (data[e.start : e.end].decode(errors="replace"), e.status)
+        for e in oracle.find_equations(data, rules.equations)
+        if e.status != "ok"
+    ]
+
+
+def trouble(row: Row, rules: Rules) -> str:
+    """The first equation's trouble, such as "equation 3*4=13 is wrong"; empty when there is none."""
+    if row["equations_status"] == "ok":
+        return ""
+    for found, status in bad_equations(row["completion"], rules):
+        if not found.strip():
+            return "an equation is empty"
+        shown = found.strip() if len(found) <= 80 else found[:80] + "…"
+        return f"equation {shown} {EQUATION_TROUBLE.get(status, status)}"
+    # Another version of the grader wrote the table.
+    return f"an equation {EQUATION_TROUBLE.get(row['equations_status'], row['equations_status'])}"
+
+
+def is_number(gold_answer: str, rules: Rules) -> bool:
+    if rules.mode == "paper":
+        return oracle_paper.parse_number(gold_answer).status == "ok"
+    return oracle.parse_number(gold_answer, rules.answer_format, rules.marker).status == "ok"
+
+
+def answer_trouble(row: Row, gold_answer: str, rules: Rules) -> str:
+    """Why the answer does not count."""
+    status, answer = row["status"], answer_of(row)
+    if status == "no_marker":
+        return "no answer" + (", cut off at the token limit" if row["finish_reason"] == "length" else "")
+    if status == "not_a_number":
+        return f"the answer is not a number: {answer}" if answer else "nothing stands where the answer should"
+    if status == "expression":
+        return f"answer {answer} is an expression, which was not compared"
+    if status == "too_big":
+        return f"answer {answer} is too big to compare"
+    if status == "latex_timeout":
+        return f"comparing answer {answer} with {gold_answer} took too long"
+    if status == "latex_error":
+        return f"answer {answer} can't be compared with {gold_answer}"
+    if status == "ok" and not is_number(gold_answer, rules):
+        return f"the gold answer {gold_answer} is not a number to compare with"
+    return f"answer {answer} is not {gold_answer}"
+
+
+def reason(rows: Sequence[Row], gold_answer: str, run: Run) -> str:
+    """Why the path of these samples was kept or dropped; the first stands for all."""
+    verdict = rows[0]["verdict"]
+    if verdict == "kept":
+        others = sum(row["verdict"] != "kept" for row in rows)
+        rest = f"; {others} more with the same equations {'was' if others == 1 else 'were'} dropped" if others else ""
+        return f"kept: right answer, {why_kept(run)}{rest}"
+    if verdict == "duplicate_of_gold":
+        return "dropped: same equations as the gold solution"
+    if verdict == "over_limit":
+        return "dropped: the problem has as many kept paths before it as it may have"
+    if verdict == "duplicate":
+        return "dropped: same equations as a kept path"
+    if verdict == "bad_equation":
+        return f"dropped: {trouble(rows[0], run.rules)}"
+    troubles = [answer_trouble(rows[0], gold_answer, run.rules), trouble(rows[0], run.rules)]
+    return "dropped: " + "; ".join(filter(None, troubles))
+
+
+def why_kept(run: Run) -> str:
+    if run.rules.mode == "paper" or not run.dedup:  # the gold solution's path does not count as taken
+        return "and every equation right"
+    return "every equation right, and other equations than the gold solution"
+
+
+# ------------------------------------------------------------------------------------------------------ paths ----
+
+
+def path_of(row: Row) -> tuple[Any, ...]:
+    """Samples with the same come under one heading: one equation list, and for wrong ones also one answer."""
+    group = GROUPS.get(row["verdict"], len(GROUPS))
+    wrong = (row["status"], answer_of(row), row["equations_status"]) if row["verdict"] == "incorrect" else ()
+    return group, row["equation_key"], wrong
+
+
+def paths(rows: Iterable[Row]) -> list[list[Row]]:
+    """The samples of a problem by path: kept ones first, then the most frequent; within one the kept sample first."""
+    found: dict[tuple[Any, ...], list[Row]] = {}
+    for row in rows:
+        found.setdefault(path_of(row), []).append(row)
+    for members in found.values():
+        members.sort(key=lambda row: SHOWN_FIRST.get(row["verdict"], len(SHOWN_FIRST)))
+    return sorted(found.values(), key=lambda members: (path_of(members[0])[0], -len(members)))
+
+
+def path_entry(rows: Sequence[Row], gold_answer: str, run: Run) -> dict[str, Any]:
+    shown = rows[0]["completion"]
+    wordings = dict.fromkeys(row["completion"] for row in rows[1:] if row["completion"] != shown)
+    return {
+        "verdict": rows[0]["verdict"],
+        "count": len(rows),
+        "why": reason(rows, gold_answer, run),
+        **marked(rows[0], run.rules),
+        "wordings": [cut(wording) for wording in list(wordings)[:MAX_WORDINGS]],
+        "num_wordings": len(wordings) + 1,
+    }
+
+
+def problem_entry(problem: Row, rows: Sequence[Row], run: Run) -> dict[str, Any]:
+    groups = paths(rows)
+    return {
+        "id": problem["problem_id"],
+        "question": cut(problem["question"]),
+        "gold": cut(problem["solution"]),
+        "num_samples": len(rows),
+        "num_correct": sum(bool(row["is_correct"]) for row in rows),
+        "paths": [path_entry(group, problem["answer"], run) for group in groups[:MAX_PATHS]],
+        "num_paths": len(groups),
+    }
+
+
+def sampled(run: Run) -> list[dict[str, Any]]:
+    """The first problems of the training set with what was sampled for them."""
+    problems = run.problems.slice(0, MAX_PROBLEMS)
+    texts, graded = run.sampled(["problem_id", "sample_index", "completion", "finish_reason"])
+    whole = join(texts, graded).append_column("verdict", run.verdicts)
+    rows = whole.filter(pc.is_in(texts["problem_id"], value_set=problems["problem_id"].combine_chunks())).to_pylist()
+    by_problem = {name: list(members) for name, members in groupby(sorted(rows, key=_id), key=_id)}
+    return [problem_entry(problem, by_problem.get(problem["problem_id"], []), run) for problem in problems.to_pylist()]
+
+
+def _id(row: Row) -> str:
+    return str(row["problem_id"])
+
+
+def join(samples: pa.Table, graded: pa.Table) -> pa.Table:
+    """Samples beside their grades; the tables are row-aligned."""
+    for name in graded.column_names:
+        samples = samples.append_column(name, graded[name])
+    return samples
+
+
+# ---------------------------------------------------------------------------------------------- test problems ----
+
+
+NO_DIFFERENCES: dict[str, Any] = {"won": [], "lost": [], "num_won": 0, "num_lost": 0}
+
+
+def differences(run: Run) -> dict[str, Any]:
+    """The test problems that only RFT solved ("won") and that only SFT solved ("lost"), with both answers."""
+    if "sft/test-samples" not in run.inputs:  # nothing was answered greedily
+        return {"won": [], "lost": [], "num_won": 0, "num_lost": 0}
+    problems = {row["problem_id"]: row for row in run.table("problems/test", "problems.parquet").to_pylist()}
+    sft, rft = (greedy(run, model) for model in ("sft", "rft"))
+    shared = [name for name in problems if name in sft and name in rft]
+    won = [name for name in shared if rft[name]["is_correct"] and not sft[name]["is_correct"]]
+    lost = [name for name in shared if sft[name]["is_correct"] and not rft[name]["is_correct"]]
+    return {
+        "won": [difference_entry(problems[name], sft[name], rft[name], run.rules) for name in won[:MAX_DIFFERENCES]],
+        "lost": [difference_entry(problems[name], sft[name], rft[name], run.rules) for name in lost[:MAX_DIFFERENCES]],
+        "num_won": len(won),
+        "num_lost": len(lost),
+    }
+
+
+def greedy(run: Run, model: str) -> dict[str, Row]:
+    """The one answer of a model to each test problem."""
+    texts = run.table(f"{model}/test-samples", "samples.parquet", ["problem_id", "completion", "finish_reason"])
+    rows = join(texts, run.table(f"{model}/test-graded", "graded.parquet")).to_pylist()
+    return {row["problem_id"]: row for row in rows}
+
+
+def difference_entry(problem: Row, sft: Row, rft: Row, rules: Rules) -> dict[str, Any]:
+    entry: dict[str, Any] = {
+        "id": problem["problem_id"],
+        "question": cut(problem["question"]),
+        "gold": cut(problem["solution"]),
+    }
+    for name, row in (("sft", sft), ("rft", rft)):
+        entry[name] = {
+            "is_correct": bool(row["is_correct"]),
+            "why": greedy_reason(row, problem["answer"], rules),
+            **marked(row, rules),
+        }
+    return entry
+
+
+def greedy_reason(row: Row, gold_answer: str, rules: Rules) -> str:
+    verdict = f"right: {answer_of(row)}" if row["is_correct"] else f"wrong: {answer_trouble(row, gold_answer, rules)}"
+    return "; ".join(filter(None, [verdict, trouble(row, rules)]))
+
+
+def marked(row: Mapping[str, Any], rules: Rules) -> dict[str, Any]:
+    """A completion with the texts of its bad equations; the page marks those between << and >>."""
+    bad = [found for found, _ in bad_equations(row["completion"], rules)] if row["equations_status"] != "ok" else []
+    return {"text": cut(row["completion"]), "bad": bad}

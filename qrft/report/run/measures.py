@@ -1,0 +1,280 @@
+"""What the tables of a run say, as columns: read once, counted with Arrow and numpy."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from qrft import grading as core
+from qrft.data.samples import pooled
+from qrft.data.samples.pooled import Source
+from qrft.evaluation.stats import expected_distinct
+from qrft.grading.grader import equation_keys
+from qrft.pipeline import cost, store
+
+Ints: TypeAlias = npt.NDArray[np.int64]
+
+Curve: TypeAlias = list[tuple[int, float]]  # (k, distinct paths a problem)
+
+MAX_CURVE_POINTS = 100
+
+
+@dataclass(frozen=True)
+class Run:
+    """The artifacts of a run by step name, and as `model` the base's folder.
+
+    The completions, which are large, are read by who shows them.
+    """
+
+    inputs: Mapping[str, Path]
+
+    def table(self, step: str, name: str, columns: Sequence[str] | None = None) -> pa.Table:
+        return pq.read_table(self.inputs[step] / name, columns=columns)
+
+    @cached_property
+    def manifests(self) -> dict[str, dict[str, Any]]:
+        return {name: store.manifest(path) for name, path in self.inputs.items() if name != "model"}
+
+    @property
+    def costs(self) -> dict[str, cost.Facts]:
+        """What each step cost, as far as it is known."""
+        return {name: manifest.get("cost", {}) for name, manifest in self.manifests.items()}
+
+    @property
+    def costs_of_rft(self) -> dict[str, cost.Facts]:
+        """Of each step under RFT's model: trainings, and samplings as far as their samples were looked at."""
+        steps = {name: facts for name, facts in self.costs.items() if not name.endswith("-samples")}  # test answers
+        first = self.manifests[self.training]["config"].get("first_samples")
+        for name in steps if first else ():
+            report = self.manifests[name].get("report", {})
+            if name.endswith("/samples") and "num_tokens" in report:
+                samples = self.table(name, "samples.parquet", ["sample_index", "num_tokens"])
+                looked_at = samples.filter(pc.less(samples["sample_index"], first))["num_tokens"]
+                steps[name] = cost.of_first(steps[name], report, pc.sum(looked_at, min_count=0).as_py())
+        return steps
+
+    @cached_property
+    def evaluation(self) -> dict[str, Any]:
+        values: dict[str, Any] = json.loads((self.inputs["evaluation"] / "evaluation.json").read_bytes())
+        return values
+
+    @cached_property
+    def problems(self) -> pa.Table:
+        return self.table("problems/train", "problems.parquet")
+
+    @property
+    def models(self) -> list[str]:
+        """base, sft and, where this model got it, rft."""
+        return [name for name in ("base", "sft", "rft") if name in self.evaluation]
+
+    @property
+    def headlines(self) -> dict[str, dict[str, Any]]:
+        """The measure that is each model's accuracy: the first of it."""
+        measures = self.evaluation["measures"]
+        return {model: next(entry for entry in measures if entry["model"] == model) for model in self.models}
+
+    @property
+    def has_rft(self) -> bool:
+        return "rft" in self.evaluation
+
+    @cached_property
+    def training(self) -> str:
+        """The step that chose what RFT trained on: the last round's."""
+        steps = [name for name in self.inputs if name.startswith("round-") and name.endswith("/training")]
+        return max(steps, key=lambda name: int(name.removeprefix("round-").removesuffix("/training")))
+
+    @cached_property
+    def sources(self) -> dict[str, Source]:
+        """The samples that were chosen among, and their grades: of this model's round, or of several."""
+        manifest = self.manifests[self.training]
+        names = manifest["config"].get("sources")
+        if not names:
+            number = self.training.removesuffix("/training")
+            return {"": Source(self.inputs[f"{number}/samples"], self.inputs[f"{number}/graded"])}
+        artifacts = {path.name: path for path in self.inputs.values()}
+        read = {name: artifacts[artifact] for name, artifact in manifest["inputs"].items() if artifact in artifacts}
+        return {name: Source(*(read[f"{name}/{kind}"] for kind in Source._fields)) for name in names}
+
+    def sampled(self, columns: Sequence[str]) -> tuple[pa.Table, pa.Table]:
+        """The samples that were looked at, and their grades."""
+        return pooled.read(self.sources, self.manifests[self.training]["config"].get("first_samples"), columns)
+
+    @cached_property
+    def _counted(self) -> tuple[pa.Table, pa.Table]:
+        return self.sampled(COUNTED)
+
+    @property
+    def samples(self) -> pa.Table:
+        return self._counted[0]
+
+    @property
+    def graded(self) -> pa.Table:
+        return self._counted[1]
+
+    @cached_property
+    def verdicts(self) -> pa.ChunkedArray:
+        return self.table(self.training, "verdicts.parquet")["verdict"]
+
+    @cached_property
+    def _grading(self) -> Mapping[str, Any]:
+        """By which everything in the run was graded."""
+        configs = (manifest["config"] for manifest in self.manifests.values())
+        return next(config for config in configs if "judges_expressions" in config)
+
+    @cached_property
+    def rules(self) -> core.Rules:
+        return core.Rules(**self._grading["rules"])
+
+    @property
+    def judges_expressions(self) -> bool:
+        return bool(self._grading["judges_expressions"])
+
+    @property
+    def dedup(self) -> bool:
+        return bool(self.manifests[self.training]["config"]["dedup"])
+
+    @cached_property
+    def problem_codes(self) -> Ints:
+        """The problem of each sample, as its row in `problems`."""
+        return self.codes_of(self.samples)
+
+    def codes_of(self, samples: pa.Table) -> Ints:
+        return as_ints(pc.index_in(samples["problem_id"], value_set=self.problems["problem_id"].combine_chunks()))
+
+    @cached_property
+    def rounds(self) -> list[dict[str, int | None]]:
+        """With sample.until what each round of sampling took and brought, as far as it was looked at; without it none.
+
+        A round that first_samples cuts has num_satisfied None: how many had enough after it was never counted.
+        """
+        if len(self.sources) > 1:
+            return []
+        samples = next(iter(self.sources.values())).samples
+        rounds: list[dict[str, Any]] = store.manifest(samples).get("report", {}).get("rounds", [])
+        first = self.manifests[self.training]["config"].get("first_samples") or math.inf
+        whole = [row for row in rounds if row["samples_per_problem"] <= first]
+        before = whole[-1]["samples_per_problem"] if whole else 0
+        if len(whole) == len(rounds) or before == first:
+            return whole
+        left = {"num_samples": self.samples.num_rows, "num_tokens": self.num_tokens}
+        left = {key: total - sum(row[key] for row in whole) for key, total in left.items()}
+        return [*whole, {**rounds[len(whole)], **left, "samples_per_problem": first, "num_satisfied": None}]
+
+    @property
+    def num_tokens(self) -> int:
+        """Of all samples that were looked at."""
+        return int(pc.sum(self.samples["num_tokens"], min_count=0).as_py())
+
+    @cached_property
+    def samples_per_problem(self) -> int:
+        """The recipe's num_samples, as it came out: every problem has equally many, or with sample.until up to this."""
+        counts = np.bincount(self.problem_codes)
+        return int(counts.max(initial=0))
+
+    @cached_property
+    def correct_per_problem(self) -> Ints:
+        """Shape (num_problems,), in the order of `problems`."""
+        is_correct = as_ints(self.graded["is_correct"]) > 0
+        counts: Ints = np.bincount(self.problem_codes[is_correct], minlength=self.problems.num_rows)
+        return counts
+
+    @cached_property
+    def own(self) -> tuple[pa.Table, pa.Table] | None:
+        """All samples of this very SFT model and their grades, where RFT chose among other models' too, or there is no
+        RFT and the samples were lent; else None."""
+        steps = ("round-1/samples", "round-1/graded")
+        if not all(step in self.inputs for step in steps):
+            return None
+        own = {path for name, path in self.inputs.items() if name.startswith("round-") and name.endswith("/samples")}
+        if self.has_rft and own >= {source.samples for source in self.sources.values()}:
+            return None
+        return pooled.read({"": Source(*(self.inputs[step] for step in steps))}, None, COUNTED)
+
+    @cached_property
+    def gold_keys(self) -> pa.Array:
+        """The equation list of each problem's gold solution."""
+        keys = equation_keys(self.problems["solution"], rules=self.rules)
+        return pa.array([key.tobytes() for key in keys], pa.binary(keys.shape[1]))
+
+    def right_paths(self, samples: pa.Table, graded: pa.Table, beside_gold: bool = False) -> pa.Table:
+        """The problem (its row in `problems`) and the equation list of each sample that is a right path.
+
+        beside_gold: without those that have the gold solution's equations.
+        """
+        codes = self.codes_of(samples)
+        counted = is_right_path(graded)
+        if beside_gold:
+            is_gold = pc.equal(graded["equation_key"], self.gold_keys.take(pa.array(codes)))
+            counted = pc.and_not(counted, is_gold)
+        return pa.table({"problem": codes, "key": graded["equation_key"]}).filter(counted)
+
+    def new_paths(self, samples: pa.Table, graded: pa.Table) -> Ints:
+        """Of each problem how many distinct right paths beside the gold one these samples hold."""
+        found = self.right_paths(samples, graded, beside_gold=True).group_by(["problem", "key"]).aggregate([])
+        counts: Ints = np.bincount(as_ints(found["problem"]), minlength=self.problems.num_rows)
+        return counts
+
+    def curve(self, samples: pa.Table, graded: pa.Table, beside_gold: bool = False) -> Curve:
+        """Distinct right paths over k, from k = 1 to the fewest samples that a problem has.
+
+        With sample.until a problem has few samples because many of them were right. So all problems count by as many
+        of their first samples, and none by those that only hard ones have.
+        """
+        by_source = samples.group_by(["problem_id", "model"]).aggregate([([], "count_all")])["count_all"]
+        is_first = pc.less(samples["sample_index"], pc.min(by_source))
+        samples, graded = samples.filter(is_first), graded.filter(is_first)
+        num_samples = int(np.bincount(self.codes_of(samples)).max(initial=0))
+        rows = self.right_paths(samples, graded, beside_gold)
+        counts = rows.group_by(["problem", "key"]).aggregate([([], "count_all")])["count_all"].to_pylist()
+        return distinct_curve(counts, num_samples, max(self.problems.num_rows, 1))
+
+    def losses(self, step: str) -> list[dict[str, float]]:
+        """The logged losses of a training, a row a logging step."""
+        lines = (self.inputs[step] / "loss.jsonl").read_text(encoding="utf-8").splitlines()
+        return [json.loads(line) for line in lines if line.strip()]
+
+
+COUNTED = ("problem_id", "model", "sample_index", "finish_reason", "num_tokens")
+
+
+def is_right_path(graded: pa.Table) -> pa.ChunkedArray:
+    """Whether a sample has the right answer and right equations: what selection chooses among."""
+    return pc.and_(graded["is_correct"], pc.equal(graded["equations_status"], "ok"))
+
+
+def as_ints(column: pa.Array | pa.ChunkedArray) -> Ints:
+    """Integers or booleans as int64; a null counts as 0."""
+    values: Ints = column.cast(pa.int64()).fill_null(0).to_numpy()
+    return values
+
+
+def tally(column: pa.ChunkedArray) -> dict[str, int]:
+    """How often each text occurs, the most frequent first."""
+    counts = Counter({str(entry["values"]): entry["counts"] for entry in pc.value_counts(column).to_pylist()})
+    return dict(counts.most_common())
+
+
+def distinct_curve(counts: Iterable[int], num_samples: int, num_problems: int) -> Curve:
+    """(k, distinct paths a problem that k of its num_samples samples hold on average), for k = 1 .. num_samples.
+
+    The unbiased expectation of stats.expected_distinct, summed over all paths of all problems at once: paths seen
+    equally often share one term. `counts` holds the samples on each path.
+    """
+    seen = Counter(counts)
+    points = np.unique(np.linspace(1, num_samples, min(num_samples, MAX_CURVE_POINTS)).round().astype(int)).tolist()
+    return [
+        (k, sum(paths * expected_distinct([count], num_samples, k) for count, paths in seen.items()) / num_problems)
+        for k in points
+    ]

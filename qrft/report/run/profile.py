@@ -1,0 +1,110 @@
+"""What the report of a sweep needs of a run beyond its headline: of its base, of its paths, of its test problems."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from qrft import grading as core
+from qrft.evaluation import stats
+from qrft.pipeline import cost
+from qrft.report.run.measures import Run, as_ints, is_right_path
+
+CURVE_POINTS = 16  # of the distinct paths over k, evenly on a log axis
+
+
+def base_model(folder: Path) -> dict[str, Any]:
+    """Its parameters (the matrices of all blocks), and what its card, pretraining.json, says of held-out text."""
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    facts: dict[str, Any] = {"num_parameters": cost.num_parameters(config)}
+    if (card := folder / "pretraining.json").exists():
+        held_out = json.loads(card.read_text(encoding="utf-8")).get("held_out", {})
+        facts |= {key: held_out.get(name) for key, name in CARD.items()}
+    return {key: value for key, value in facts.items() if value is not None}
+
+
+CARD = {"loss": "nats_per_token", "loss_error": "nats_per_token_error", "bits_per_byte": "bits_per_byte"}
+
+
+def paths(run: Run, samples: pa.Table, graded: pa.Table) -> dict[str, Any]:
+    """The distinct paths a problem in these samples, gold's counted as the paper's tables do: their mean, its bootstrap
+    interval over problems, and their number over k."""
+    per_problem = run.new_paths(samples, graded).astype(np.float64)
+    low, high = stats.interval(per_problem)
+    curve = dict(run.curve(samples, graded, beside_gold=True))
+    at = np.geomspace(1, max(curve, default=1), CURVE_POINTS)
+    wanted = {min(curve, key=lambda known: abs(known - k)) for k in at} if curve else set()
+    return {
+        "distinct_paths": 1 + float(stats.mean(per_problem)),
+        "distinct_paths_low": 1 + low,
+        "distinct_paths_high": 1 + high,
+        "distinct_curve": [[k, 1 + curve[k]] for k in sorted(wanted)],
+    }
+
+
+def own_paths(run: Run) -> dict[str, Any]:
+    """The same of the model's own samples, with how many a problem there are; {} where RFT chose among just those."""
+    if run.own is None:
+        return {}
+    samples, graded = run.own
+    most = int(np.bincount(run.codes_of(samples)).max(initial=0))
+    return {"own_paths": {"samples_per_problem": most, **paths(run, samples, graded)}}
+
+
+def overlap(run: Run) -> list[dict[str, Any]]:
+    """Of each set of sources the distinct paths that they found and no other did: `{"sources": [...], "count": n}`.
+
+    Empty where the samples have a single source.
+    """
+    if len(run.sources) < 2:
+        return []
+    columns = {"problem": run.problem_codes, "key": run.graded["equation_key"], "source": run.samples["model"]}
+    found = pa.table(columns).filter(is_right_path(run.graded))
+    members: dict[tuple[int, bytes], set[str]] = {}
+    for problem, key, source in zip(*(found[name].to_pylist() for name in found.column_names), strict=True):
+        members.setdefault((problem, key), set()).add(source)
+    counts = Counter(tuple(name for name in run.sources if name in sources) for sources in members.values())
+    return [{"sources": list(sources), "count": count} for sources, count in counts.most_common()]
+
+
+def by_steps(run: Run) -> list[dict[str, Any]]:
+    """Accuracy on the test problems with 1, 2, .. steps, the equations of the gold solution; the last takes all above.
+
+    `{"steps": 2, "num_problems": 40, "sft": {"accuracy", "low", "high"}, ...}`, of each model's headline: its first
+    measure, which of the base alone may be with examples.
+    """
+    problems = run.table("problems/test", "problems.parquet", ["problem_id", "solution", "answer"])
+    graded = core.grade(problems["solution"], problems["answer"], rules=run.rules)
+    steps = np.minimum(as_ints(graded["num_equations"]), MAX_STEPS)
+    rows = pq.read_table(run.inputs["evaluation"] / "evaluation.parquet")
+    values = {model: _headline(rows, run.headlines[model]) for model in run.models}
+    if not steps.any() or any(len(found) != len(steps) for found in values.values()):
+        return []
+    return [_accuracy(int(step), steps == step, values) for step in np.unique(steps)]
+
+
+def _headline(rows: pa.Table, first: Mapping[str, Any]) -> stats.Floats:
+    """The values of one measure, a problem each."""
+    for key in ("model", "problems", "few_shot", "measure"):
+        rows = rows.filter(pc.equal(rows[key], pa.scalar(first[key], rows[key].type)))
+    values: stats.Floats = rows["value"].to_numpy()
+    return values
+
+
+MAX_STEPS = 8  # more are rare in GSM8K
+
+
+def _accuracy(step: int, chosen: Any, values: Mapping[str, Any]) -> dict[str, Any]:
+    entry: dict[str, Any] = {"steps": step, "num_problems": int(chosen.sum())}
+    for model, found in values.items():
+        low, high = stats.interval(found[chosen])
+        entry[model] = {"accuracy": float(found[chosen].mean()), "low": low, "high": high}
+    return entry

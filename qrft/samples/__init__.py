@@ -1,7 +1,0 @@
-"""Samples from any system: JSONL and Parquet files of several spellings, read as one stream of batches."""
-
-from qrft.samples.batches import Batch, ahead, units
-from qrft.samples.numbering import Numbering
-from qrft.samples.rows import Faults
-
-__all__ = ["Batch", "Faults", "Numbering", "ahead", "units"]

@@ -1,0 +1,1 @@
+"""The samplers: llama.cpp, transformers and OpenAI-compatible servers."""

@@ -1,0 +1,1 @@
+"""The llama.cpp sampler, in processes of its own."""

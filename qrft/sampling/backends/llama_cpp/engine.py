@@ -1,0 +1,277 @@
+"""llama.cpp's low-level interface: a model, a context with many sequences, a batch written through numpy.
+
+Runs in the worker process only: a model's memory is free when its process ends, and llama.cpp aborts where Python
+would raise.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import llama_cpp.llama_cpp as lib
+import numpy as np
+from numpy.typing import NDArray
+
+from qrft.errors import SamplerError
+from qrft.sampling.api import EngineOptions
+from qrft.sampling.backends.llama_cpp import memory
+
+_WARNING, _CONTINUED = 3, 5  # of enum ggml_log_level
+MAX_SEQUENCES = 256  # LLAMA_MAX_SEQ
+_FULL = 1  # what llama_decode returns when it finds no cells
+_CACHE_TYPES = {"f32": 0, "f16": 1, "q8_0": 8}  # ggml_type
+UBATCH = 512  # tokens that go through the layers together
+CELL_PADDING = 256  # llama.cpp rounds a sequence's room to this
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A loaded model. `n_ctx_train`: tokens of context it was made for."""
+
+    options: EngineOptions
+    model: Any
+    adapter: Any
+    n_vocab: int
+    n_ctx_train: int
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a context must hold: sequences, tokens in a sequence, tokens in all, rows of logits. `n_holders`: sequences
+    for prompts."""
+
+    n_seq: int
+    n_ctx_seq: int
+    n_ctx: int
+    n_batch: int
+    n_outputs: int
+    kv_unified: bool
+    n_holders: int = 0
+
+
+@dataclass(frozen=True)
+class Context:
+    """A context and its batch: numpy arrays (n_batch,) of which the first n rows are decoded."""
+
+    handle: Any
+    memory: Any
+    batch: Any
+    n_vocab: int
+    tokens: NDArray[np.int32]
+    positions: NDArray[np.int32]
+    sequences: NDArray[np.int32]
+    outputs: NDArray[np.int8]  # 1 where logits are wanted
+    keep_alive: tuple[NDArray[Any], ...]  # what the batch points to
+
+
+def load(options: EngineOptions) -> Engine:
+    """Loads a base model and, if given, a LoRA adapter.
+
+    Raises SamplerError when they can't fit in memory, before anything is loaded, and when llama.cpp can't use them.
+    """
+    lib.llama_backend_init()
+    memory.check_fits(options)
+    params = lib.llama_model_default_params()
+    params.use_extra_bufts = not _has_amx()
+    model = lib.llama_model_load_from_file(os.fsencode(options.base_gguf), params)
+    if not model:
+        raise SamplerError(f"{options.base_gguf}: llama.cpp can't load it as a model. Export the base again.")
+    if lib.llama_model_has_encoder(model) or lib.llama_model_is_recurrent(model) or lib.llama_model_is_diffusion(model):
+        raise SamplerError(
+            f"{options.base_gguf}: {_description(model)} is no plain decoder, whose cache samples can share. "
+            "Use a Llama, Mistral, Qwen2 or Qwen3 model."
+        )
+    adapter = None
+    if options.adapter_gguf is not None:
+        adapter = lib.llama_adapter_lora_init(model, os.fsencode(options.adapter_gguf))
+        if not adapter:
+            raise SamplerError(
+                f"{options.adapter_gguf}: llama.cpp can't use it as an adapter of {options.base_gguf}. "
+                "Export it again for this base model."
+            )
+    n_vocab = lib.llama_vocab_n_tokens(lib.llama_model_get_vocab(model))
+    return Engine(options, model, adapter, n_vocab, lib.llama_model_n_ctx_train(model))
+
+
+def _description(model: Any) -> str:
+    buffer = ctypes.create_string_buffer(128)
+    lib.llama_model_desc(model, buffer, len(buffer))
+    return buffer.value.decode("utf-8", "replace")
+
+
+def _has_amx() -> bool:
+    """Whether this build would give quantised weights to its AMX kernels.
+
+    GCC 12 drops most of the tile configuration that they write (its intrinsic declares 8 of the 64 bytes as read), so
+    that a batch of two tokens ends in a segmentation fault; the other kernels are right everywhere. Without AMX, f16 is
+    no slower: 57M Llama, one thread, tokens per CPU second, off against on: 94, 70 (1 sequence); 535, 518 (32).
+    """
+    return b"AMX_INT8 = 1" in lib.llama_print_system_info()
+
+
+@contextmanager
+def open_context(engine: Engine, shape: Shape) -> Iterator[Context]:
+    """A context of this shape, empty, with the adapter on. Raises SamplerError when there is no memory for it."""
+    handle = lib.llama_init_from_model(engine.model, _context_params(engine.options, shape))
+    if not handle:
+        raise SamplerError(
+            f"llama.cpp can't make a context of {shape.n_seq} sequences of {shape.n_ctx_seq} tokens: "
+            "not enough memory. Lower n_seq_max or max_new_tokens."
+        )
+    try:
+        if engine.adapter is not None:
+            adapters = (lib.llama_adapter_lora_p_ctypes * 1)(engine.adapter)
+            if lib.llama_set_adapters_lora(handle, adapters, 1, (ctypes.c_float * 1)(1.0)) != 0:
+                raise SamplerError(f"{engine.options.adapter_gguf}: llama.cpp can't apply it. Export it again.")
+        yield _context(handle, engine.n_vocab, shape.n_batch)
+    finally:
+        lib.llama_free(handle)
+
+
+def decode(context: Context, num_tokens: int) -> NDArray[np.float32] | None:
+    """Decodes the first `num_tokens` rows of the batch.
+
+    Returns logits (rows with outputs set, vocabulary) in batch order: a view, valid until the next call. None when the
+    context has no room for them; it is then as before.
+    """
+    context.batch.n_tokens = num_tokens
+    status = lib.llama_decode(context.handle, context.batch)
+    if status == _FULL:
+        return None
+    if status != 0:
+        raise SamplerError(
+            f"llama.cpp could not decode {num_tokens} tokens: llama_decode returned {status}. Lower n_seq_max."
+        )
+    rows = int(np.count_nonzero(context.outputs[:num_tokens]))
+    if rows == 0:
+        return np.empty((0, context.n_vocab), np.float32)
+    pointer = lib.llama_get_logits(context.handle)
+    return np.ctypeslib.as_array(ctypes.cast(pointer, ctypes.POINTER(ctypes.c_float)), (rows, context.n_vocab))
+
+
+def share(context: Context, source: int, target: int) -> None:
+    """Lets the sequence `target`, emptied, hold what `source` holds."""
+    lib.llama_memory_seq_rm(context.memory, target, -1, -1)
+    lib.llama_memory_seq_cp(context.memory, source, target, -1, -1)
+
+
+def empty(context: Context, sequence: int) -> None:
+    """Empties a sequence: its place can be used again."""
+    lib.llama_memory_seq_rm(context.memory, sequence, -1, -1)
+
+
+def prompt_logits(engine: Engine, prompt: list[int]) -> NDArray[np.float32]:
+    """Logits (tokens, vocabulary) of every position of a prompt, with a float32 cache: they judge the weights."""
+    check_tokens(engine, "the prompt", prompt)
+    length = len(prompt)
+    shape = Shape(n_seq=1, n_ctx_seq=length, n_ctx=length, n_batch=length, n_outputs=length, kv_unified=True)
+    exact = replace(engine, options=replace(engine.options, cache_type="f32"))
+    with open_context(exact, shape) as context:
+        context.tokens[:] = prompt
+        context.positions[:] = np.arange(length)
+        context.sequences[:] = 0
+        context.outputs[:] = 1
+        logits = decode(context, length)
+        assert logits is not None  # the context was made for it
+        return logits.copy()
+
+
+def token_pieces(engine: Engine) -> list[bytes]:
+    """The bytes of every token; of special tokens none. Raises SamplerError when the GGUF holds no vocabulary."""
+    vocab = lib.llama_model_get_vocab(engine.model)
+    if lib.llama_vocab_type(vocab) == lib.LLAMA_VOCAB_TYPE_NONE:
+        raise SamplerError(
+            f"{engine.options.base_gguf} holds no vocabulary, so stop texts can't be found in its samples. "
+            "Leave the stop texts out, or export a base whose tokenizer.json is a BPE one."
+        )
+    return [_piece(vocab, token) for token in range(engine.n_vocab)]
+
+
+def _piece(vocab: Any, token: int) -> bytes:
+    buffer = ctypes.create_string_buffer(64)
+    length = lib.llama_token_to_piece(vocab, token, buffer, len(buffer), 0, False)
+    if length < 0:  # longer than the buffer
+        buffer = ctypes.create_string_buffer(-length)
+        length = lib.llama_token_to_piece(vocab, token, buffer, len(buffer), 0, False)
+    return buffer.raw[:length]
+
+
+def check_tokens(engine: Engine, name: str, tokens: list[int]) -> None:
+    """Raises SamplerError for an empty prompt or one with ids that the model doesn't have."""
+    if not tokens:
+        raise SamplerError(f"{name} is empty: expected one token at least. Add a beginning-of-text token.")
+    if not 0 <= min(tokens) <= max(tokens) < engine.n_vocab:
+        raise SamplerError(
+            f"{name} holds the token id {max(tokens)}, the model has ids 0 to {engine.n_vocab - 1}. "
+            "Use the tokenizer of the base model."
+        )
+
+
+_is_shown = [False]  # whether the line that a continuation belongs to was shown
+
+
+@lib.llama_log_callback  # type: ignore[untyped-decorator]
+def _log(level: int, text: bytes, _user_data: object) -> None:
+    if level != _CONTINUED:
+        _is_shown[0] = level >= _WARNING
+    if _is_shown[0]:
+        sys.stderr.write(text.decode("utf-8", "replace"))
+
+
+def set_log() -> None:
+    """Warnings and errors to stderr, the rest nowhere. Needed once, after the import has set its own."""
+    lib.llama_log_set(_log, ctypes.c_void_p(0))
+
+
+def _context_params(options: EngineOptions, shape: Shape) -> Any:
+    params = lib.llama_context_default_params()
+    per_stream = -(-shape.n_ctx_seq // CELL_PADDING) * CELL_PADDING
+    params.n_ctx = shape.n_ctx if shape.kv_unified else shape.n_seq * per_stream
+    params.n_seq_max = shape.n_seq
+    params.n_batch = shape.n_batch
+    params.n_ubatch = min(shape.n_batch, UBATCH)
+    params.n_outputs_max = shape.n_outputs
+    params.n_outputs_max_per_seq = 0  # as many as n_outputs_max
+    params.n_threads = params.n_threads_batch = options.n_threads or len(os.sched_getaffinity(0))
+    params.type_k = params.type_v = _CACHE_TYPES[options.cache_type]
+    params.kv_unified = shape.kv_unified
+    params.flash_attn_type = _flash_attention(options)
+    return params
+
+
+def _flash_attention(options: EngineOptions) -> int:
+    """llama_flash_attn_type. Left to llama.cpp on a GPU; off on a CPU, where it rounds to f16 and gains nothing.
+
+    A cache of values in q8_0 works with it only.
+    """
+    if options.cache_type == "q8_0":
+        return 1
+    if options.flash_attention is None:
+        return -1 if lib.llama_supports_gpu_offload() else 0
+    return int(options.flash_attention)
+
+
+def _context(handle: Any, n_vocab: int, n_batch: int) -> Context:
+    """A batch of our own, so that every field is one numpy array and none is written token by token."""
+    tokens, positions, sequences = (np.zeros(n_batch, np.int32) for _ in range(3))
+    outputs = np.zeros(n_batch, np.int8)
+    counts = np.ones(n_batch, np.int32)
+    pointers = sequences.ctypes.data + np.arange(n_batch, dtype=np.uintp) * sequences.itemsize
+    batch: Any = lib.llama_batch()
+    batch.token = _pointer(tokens, ctypes.c_int32)
+    batch.pos = _pointer(positions, ctypes.c_int32)
+    batch.n_seq_id = _pointer(counts, ctypes.c_int32)
+    batch.seq_id = _pointer(pointers, ctypes.POINTER(ctypes.c_int32))
+    batch.logits = _pointer(outputs, ctypes.c_int8)
+    memory = lib.llama_get_memory(handle)
+    return Context(handle, memory, batch, n_vocab, tokens, positions, sequences, outputs, (counts, pointers))
+
+
+def _pointer(array: NDArray[Any], kind: Any) -> Any:
+    return ctypes.cast(array.ctypes.data, ctypes.POINTER(kind))

@@ -1,0 +1,85 @@
+"""What memory there is, and how much of a model and its context it holds. Linux, and the GPUs that llama.cpp sees."""
+
+from __future__ import annotations
+
+import ctypes
+from pathlib import Path
+from typing import Any
+
+import llama_cpp.llama_cpp as lib
+
+from qrft.errors import SamplerError
+from qrft.machine import free_memory, in_gib
+from qrft.sampling.api import EngineOptions
+
+# ggml_type: bytes of one number; q8_0 keeps 32 numbers in 34 bytes.
+_CACHE_BYTES = {"f32": 4.0, "f16": 2.0, "q8_0": 34 / 32}
+# Of what is free after loading, the share that the cache may take; the rest is for activations, logits and the others.
+_CACHE_SHARE = 0.75
+_GPU = 1  # of enum ggml_backend_dev_type
+
+
+def check_fits(options: EngineOptions) -> None:
+    """Raises SamplerError, before anything is loaded, when the files are larger than the free memory."""
+    files = [Path(name) for name in (options.base_gguf, options.adapter_gguf) if name is not None]
+    needed, free = sum(path.stat().st_size for path in files), available()
+    if needed > free:
+        raise SamplerError(
+            f"{options.base_gguf} needs {in_gib(needed)}, with its adapter, and {in_gib(free)} of memory are free "
+            f"({_where()}). Use a smaller quantisation, or end what else uses the memory."
+        )
+
+
+def cells_that_fit(engine: Any) -> int:
+    """Tokens that a context of this model may hold: `n_ctx`, or what the free memory allows."""
+    if engine.options.n_ctx is not None:
+        return int(engine.options.n_ctx)
+    free = available() - (0 if lib.llama_supports_gpu_offload() else lib.llama_model_size(engine.model))
+    return max(0, int(_CACHE_SHARE * free / bytes_per_cell(engine)))
+
+
+def bytes_per_cell(engine: Any) -> float:
+    """Keys and values of one token in all layers."""
+    model = engine.model
+    arch = _metadata(model, "general.architecture")
+    usual = lib.llama_model_n_embd(model) // lib.llama_model_n_head(model)
+    numbers = sum(int(_metadata(model, f"{arch}.attention.{kind}_length") or usual) for kind in ("key", "value"))
+    heads = lib.llama_model_n_layer(model) * lib.llama_model_n_head_kv(model)
+    return float(heads * numbers * _CACHE_BYTES[engine.options.cache_type])
+
+
+def in_words(engine: Any) -> str:
+    """Why `cells_that_fit` says what it says."""
+    if engine.options.n_ctx is not None:
+        return f"n_ctx {engine.options.n_ctx}"
+    return f"{in_gib(available())} are free, a token takes {bytes_per_cell(engine) / 1024:.0f} KiB"
+
+
+def available() -> int:
+    """Bytes that are free: on the first GPU where llama.cpp uses one, else in this machine or control group."""
+    return _gpu_memory() if lib.llama_supports_gpu_offload() else free_memory()
+
+
+def _gpu_memory() -> int:
+    """Free bytes of all GPUs together: llama.cpp spreads the layers over them."""
+    ggml = ctypes.CDLL(str(Path(lib.__file__).parent / "lib" / "libggml.so"))
+    ggml.ggml_backend_dev_count.restype = ctypes.c_size_t
+    ggml.ggml_backend_dev_get.restype = ctypes.c_void_p
+    total = 0
+    for index in range(ggml.ggml_backend_dev_count()):
+        device = ctypes.c_void_p(ggml.ggml_backend_dev_get(ctypes.c_size_t(index)))
+        if ggml.ggml_backend_dev_type(device) == _GPU:
+            free, whole = ctypes.c_size_t(), ctypes.c_size_t()
+            ggml.ggml_backend_dev_memory(device, ctypes.byref(free), ctypes.byref(whole))
+            total += free.value
+    return total or free_memory()
+
+
+def _metadata(model: Any, key: str) -> str:
+    buffer = ctypes.create_string_buffer(128)
+    length = lib.llama_model_meta_val_str(model, key.encode(), buffer, len(buffer))
+    return buffer.value.decode() if length >= 0 else ""
+
+
+def _where() -> str:
+    return "on the GPU" if lib.llama_supports_gpu_offload() else "in this machine or control group"

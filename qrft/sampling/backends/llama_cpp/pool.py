@@ -1,0 +1,85 @@
+"""Several llama.cpp processes of one thread each: for models so small that threads mostly wait for each other.
+
+A small model's layers are microseconds of work, and all threads of a context meet after each. Processes never meet.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from qrft.sampling.api import Completion, Request, SamplingParams, Stats
+from qrft.sampling.backends.llama_cpp.process import LlamaProcess, run_shares
+from qrft.sampling.backends.llama_cpp.tuning import Work, merged_speedup, tuned
+
+_TINY = 64 * 2**20  # bytes of a base that every process may load for itself, and that needs no measurement
+
+
+class LlamaPool:
+    """LlamaProcess's `generate` over `num_processes` of them. `settings` are LlamaProcess's, for each."""
+
+    def __init__(
+        self, base_gguf: Path, adapter_gguf: Path | None = None, *, num_processes: int, **settings: Any
+    ) -> None:
+        with ExitStack() as stack:
+            self.processes = [
+                stack.enter_context(LlamaProcess(base_gguf, adapter_gguf, **settings)) for _ in range(num_processes)
+            ]
+            self._stack = stack.pop_all()
+        self.n_vocab, self.n_ctx_train = self.processes[0].n_vocab, self.processes[0].n_ctx_train
+
+    @property
+    def stats(self) -> Stats:
+        """Of the latest `generate`: sums over the processes, `total_seconds` too."""
+        return sum((process.stats for process in self.processes), Stats())
+
+    def generate(
+        self, requests: Iterable[Request], params: SamplingParams, eos_ids: Sequence[int]
+    ) -> Iterator[Completion]:
+        """As LlamaProcess.generate: the same arguments and number of processes give the same samples; in any order."""
+        todo = list(requests)
+        num = len(self.processes)
+        return run_shares([(self.processes[i], todo[i::num]) for i in range(num)], params, eos_ids)
+
+    def close(self) -> None:
+        """Ends the processes."""
+        self._stack.close()
+
+    def __enter__(self) -> LlamaPool:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def open_sampler(
+    base_gguf: Path,
+    adapter_gguf: Path | None = None,
+    *,
+    n_threads: int | None = None,
+    work: Work | None = None,
+    **settings: Any,
+) -> LlamaProcess | LlamaPool:
+    """The faster of the two on `n_threads` cores: a pool of single threads for a tiny base, else one process.
+
+    With `work` a process gets the settings that `tuning` measured for it, but for those that are given. Raises
+    SamplerError when a file is missing or llama.cpp can't load it.
+    """
+    cores = n_threads or len(os.sched_getaffinity(0))
+    is_tiny = base_gguf.is_file() and base_gguf.stat().st_size <= _TINY
+    if cores > 1 and is_tiny:
+        return LlamaPool(base_gguf, adapter_gguf, num_processes=cores, n_threads=1, **settings)
+    chosen = {name: value for name, value in settings.items() if value is not None}
+    if work is None or is_tiny or {"n_seq_max", "kv_unified"} & chosen.keys():
+        return LlamaProcess(base_gguf, adapter_gguf, n_threads=cores, **chosen)
+    chosen = {**tuned(base_gguf, adapter_gguf, work, cores), **chosen}
+    process = LlamaProcess(base_gguf, adapter_gguf, n_threads=cores, **chosen)
+    if adapter_gguf is not None:
+        process.merged_speedup = merged_speedup(base_gguf, adapter_gguf, work, cores)
+    return process

@@ -1,0 +1,230 @@
+"""llama.cpp in a process of its own.
+
+Its memory is free when it ends, its crash is one SamplerError with its last log lines, and it dies with its parent.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qrft.errors import SamplerError
+from qrft.sampling.api import CacheType, Completion, EngineOptions, Request, SamplingParams, Stats
+
+_LOG_LINES = 15
+# llama.cpp's threads meet some hundred times a token, and OpenMP lets them spin there for milliseconds. When another
+# program holds a core, that costs nearly all speed. Two threads beside a busy process, one short run each: 890 tokens/s
+# by default, 160 at 30000, 2,600 at 2000, 1,580 at 100. On an idle machine: not yet measured.
+# And its stack traces, by a debugger that it starts, would push the reason for an abort out of the last log lines.
+_ENVIRONMENT = {"GOMP_SPINCOUNT": "2000", "GGML_NO_BACKTRACE": "1"}
+
+
+class LlamaProcess:
+    """A base model and an adapter, loaded in a process that lives as long as the `with` block.
+
+    Args: `n_threads`: None for all cores that this process may use. `n_seq_max`: sequences that live at once, 1 to 128;
+    None for what suits the model. `n_ctx_seq`: the longest prompt and sample together, in tokens; None for the model's
+    own. `n_ctx`: tokens in the whole context, shared by all that lives; None for what the requests need and the memory
+    allows. `cache_type`: of keys and values. `kv_unified`, `flash_attention`: None for what suits requests and machine.
+    `hang_seconds`: without a step for so long, the process counts as hanging.
+    Raises SamplerError when a file is missing or llama.cpp can't load it.
+    """
+
+    def __init__(
+        self,
+        base_gguf: Path,
+        adapter_gguf: Path | None = None,
+        *,
+        n_threads: int | None = None,
+        n_seq_max: int | None = None,
+        n_ctx_seq: int | None = None,
+        cache_type: CacheType = "f16",
+        kv_unified: bool | None = None,
+        flash_attention: bool | None = None,
+        n_ctx: int | None = None,
+        hang_seconds: float = 900.0,
+    ) -> None:
+        for path in (base_gguf, adapter_gguf):
+            if path is not None and not path.is_file():
+                raise SamplerError(f"{path}: not found. Expected a GGUF file; export the model first.")
+        self.stats = Stats()  # of the latest `generate`
+        self.merged_speedup: float | None = None  # how many times as fast a merged adapter would be, where measured
+        self._hang_seconds = hang_seconds
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed in close(); a file needs no one to empty it
+        self._process, self._commands, self._answers = _start(self._log)
+        adapter = str(adapter_gguf.absolute()) if adapter_gguf else None
+        base = str(base_gguf.absolute())
+        options = EngineOptions(
+            base, adapter, n_threads, n_seq_max, n_ctx_seq, n_ctx, cache_type, kv_unified, flash_attention
+        )
+        try:
+            self._send("load", options)
+            info: dict[str, int] = self._receive()[1]
+        except BaseException:
+            self.close()
+            raise
+        self.n_vocab, self.n_ctx_train = info["n_vocab"], info["n_ctx_train"]
+
+    def generate(
+        self, requests: Iterable[Request], params: SamplingParams, eos_ids: Sequence[int]
+    ) -> Iterator[Completion]:
+        """Yields every sample of every request, in the order in which they end. `stats` is kept up to date.
+
+        The same arguments give the same samples, byte for byte. One call at a time; an iterator that is dropped stops
+        its sampling. Raises SamplerError for a prompt that doesn't fit, and when llama.cpp fails.
+        """
+        yield from run_shares([(self, list(requests))], params, eos_ids)
+
+    def logits(self, prompts: Sequence[list[int]]) -> list[NDArray[np.float32]]:
+        """Logits (tokens, vocabulary) of every position of each prompt, with a float32 cache.
+
+        Raises SamplerError when llama.cpp fails.
+        """
+        self._send("logits", list(prompts))
+        found: list[NDArray[np.float32]] = []
+        while True:
+            name, content = self._receive()
+            if name == "done":
+                return found
+            found.append(content)
+
+    def close(self) -> None:
+        """Ends the process; its memory is free when this returns."""
+        self._process.kill()
+        self._process.wait()
+        self._commands.close()
+        self._answers.close()
+        self._log.close()
+
+    def __enter__(self) -> LlamaProcess:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _cancel(self) -> None:
+        if self._process.poll() is not None or self._commands.closed:
+            return
+        self._send("cancel", None)
+        while self._receive()[0] != "done":
+            pass
+
+    def _send(self, name: str, content: object) -> None:
+        try:
+            self._commands.send((name, content))
+        except OSError:  # the process is gone, closed pipe included
+            raise self._failure() from None
+
+    def _receive(self) -> tuple[str, Any]:
+        try:
+            name, content = self._answers.recv()
+        except (EOFError, OSError):
+            raise self._failure() from None
+        if name == "refused":
+            raise SamplerError(content)
+        if name in ("error", "crash"):
+            raise SamplerError(f"{content}{self._last_log_lines()}")
+        return name, content
+
+    def _failure(self) -> SamplerError:
+        if self._log.closed:
+            return SamplerError("the sampling process is closed. Open a new LlamaProcess.")
+        self._process.wait()
+        code = self._process.returncode
+        how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        advice = "Run again; finished samples are kept."
+        if code == -signal.SIGKILL:
+            advice = "If the machine ran out of memory, lower n_seq_max or max_new_tokens; finished samples are kept."
+        return SamplerError(f"the sampling process {how}. {advice}{self._last_log_lines()}")
+
+    def _hang(self) -> SamplerError:
+        self._process.kill()
+        return SamplerError(
+            f"the sampling process made no step for {self._hang_seconds:g} s and was ended. Finished samples are kept. "
+            f"Try fewer threads or a smaller n_seq_max, or raise hang_seconds.{self._last_log_lines()}"
+        )
+
+    def _last_log_lines(self) -> str:
+        self._log.seek(0)
+        lines = self._log.read().decode("utf-8", "replace").splitlines()[-_LOG_LINES:]
+        return "\nIts last log lines:\n" + "\n".join(lines) if lines else ""
+
+
+def run_shares(
+    shares: Sequence[tuple[LlamaProcess, list[Request]]], params: SamplingParams, eos_ids: Sequence[int]
+) -> Iterator[Completion]:
+    """Each process samples its requests, all at once; yields the completions as they come.
+
+    Raises the first SamplerError; the other processes are then stopped, as they are when the iterator is dropped.
+    """
+    running: dict[Connection[Any, Any], LlamaProcess] = {}
+    silent: dict[Connection[Any, Any], float] = {}
+    try:
+        for process, requests in shares:
+            process._send("generate", (requests, params, list(eos_ids)))
+            running[process._answers] = process
+        while running:
+            for answers in _answered(running, silent):
+                process = running.pop(answers)  # whoever fails or is done has nothing to be stopped
+                name, content = process._receive()
+                if name == "samples":
+                    running[answers] = process
+                    completions, process.stats = content
+                    yield from completions
+    finally:
+        for process in running.values():
+            process._cancel()
+
+
+def _answered(
+    running: dict[Connection[Any, Any], LlamaProcess], silent: dict[Connection[Any, Any], float]
+) -> list[Connection[Any, Any]]:
+    """Waits for answers. Raises SamplerError when a process gives none for too long, counting only time spent here."""
+    before = time.monotonic()
+    patience = min(process._hang_seconds - silent.get(answers, 0.0) for answers, process in running.items())
+    found = [answers for answers in wait(list(running), max(0.0, patience)) if isinstance(answers, Connection)]
+    waited = time.monotonic() - before
+    for answers in list(running):
+        silent[answers] = 0.0 if answers in found else silent.get(answers, 0.0) + waited
+        if silent[answers] >= running[answers]._hang_seconds:
+            raise running.pop(answers)._hang()
+    return found
+
+
+def _start(log: IO[bytes]) -> tuple[subprocess.Popen[bytes], Connection[Any, Any], Connection[Any, Any]]:
+    """Starts the worker. Returns it with the pipes for commands and answers."""
+    root = str(Path(__file__).parents[4])
+    path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            "-P",
+            "-m",
+            "qrft.sampling.backends.llama_cpp.worker",
+        ],  # -P: modules of the current folder stay out
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=log,
+        env={**_ENVIRONMENT, **os.environ, "PYTHONPATH": path},
+    )
+    assert process.stdin is not None and process.stdout is not None
+    # A Connection closes its descriptor itself, so it gets its own.
+    commands: Connection[Any, Any] = Connection(os.dup(process.stdin.fileno()), readable=False)
+    answers: Connection[Any, Any] = Connection(os.dup(process.stdout.fileno()), writable=False)
+    process.stdin.close()
+    process.stdout.close()
+    return process, commands, answers

@@ -1,0 +1,96 @@
+"""Picks a token for each row of a block of logits, in C (`csrc/pick.c`).
+
+By inverse CDF: the row's random number is a share of its sum of weights, and the token in whose weight it falls is
+picked. The filters are transformers' own, in its order; `docs/sampling.md` says how exactly.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qrft.errors import SamplerError
+from qrft.grading.columns import pointer
+from qrft.grading.native import ffi, lib
+from qrft.sampling.api import SamplingParams
+from qrft.sampling.backends.checks import check_params
+
+Logits = NDArray[np.float32]
+
+
+class Picker:
+    """Picks for up to `max_rows` rows at a time, with one call to C and no new array: its results are views.
+
+    `num_threads`: rows are split over so many. Raises SamplerError when the params can't be.
+    """
+
+    def __init__(self, params: SamplingParams, max_rows: int, num_vocab: int, num_threads: int = 1) -> None:
+        check_params(params)
+        self._num_threads = num_threads
+        self._keys = np.zeros(max_rows, np.uint64)
+        self._positions = np.zeros(max_rows, np.int64)
+        self._rows = np.zeros(max_rows, np.int32)
+        self._tokens = np.zeros(max_rows, np.int32)
+        self._logprobs = np.zeros(max_rows, np.float64)
+        self._scratch = np.empty(lib.qrft_tokens_scratch(num_vocab, num_threads), np.uint8)
+        streams = [pointer(self._keys, "uint64_t *"), pointer(self._positions, "int64_t *")]
+        self._streams = ffi.new("qrft_streams *", streams)
+        self._picking = ffi.new("qrft_picking *", [params.temperature, params.top_k, params.top_p, params.min_p])
+        self._logits = ffi.new("qrft_logits *", {"num_vocab": num_vocab})
+        self._some_rows = pointer(self._rows, "int32_t *")
+        self._out = (
+            pointer(self._scratch, "void *"),
+            pointer(self._tokens, "int32_t *"),
+            pointer(self._logprobs, "double *"),
+        )
+
+    def pick(
+        self,
+        logits: Logits,
+        keys: NDArray[np.uint64],
+        positions: NDArray[np.integer],
+        rows: NDArray[np.integer] | None = None,
+    ) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+        """Picks the tokens number `positions` (n,) of the streams `keys` (n,) from `logits` (n, vocabulary).
+
+        `rows` (n,): pick i is from logits[rows[i]]. Returns views, overwritten by the next call: the tokens (n,), and
+        their natural-log probabilities (n,) at temperature 1 without filters. Raises SamplerError when logits are NaN,
+        +inf, or -inf for all tokens.
+        """
+        count = len(keys)
+        self._check_shapes(logits, count, rows)
+        self._keys[:count] = keys
+        self._positions[:count] = positions
+        if rows is not None:
+            self._rows[:count] = rows
+        self._logits.values = ffi.cast("float *", logits.ctypes.data)
+        self._logits.rows = ffi.NULL if rows is None else self._some_rows
+        self._logits.num_rows = count
+        if lib.qrft_tokens_pick(self._logits, self._picking, self._streams, self._num_threads, *self._out):
+            raise SamplerError(
+                "the model returned logits that are not finite. Its weights are broken, or overflow in f16: "
+                "export the base with dtype f32 and run the parity check."
+            )
+        return self._tokens[:count], self._logprobs[:count]
+
+    def _check_shapes(self, logits: Logits, count: int, rows: NDArray[np.integer] | None) -> None:
+        num_vocab = self._logits.num_vocab
+        if logits.dtype != np.float32 or not logits.flags.c_contiguous or logits.shape[1:] != (num_vocab,):
+            raise ValueError(f"expected C-contiguous float32 logits (n, {num_vocab}), found {logits.shape}")
+        if count > len(self._keys) or (rows is None and count > len(logits)):
+            raise ValueError(f"{count} rows to pick; {len(logits)} rows of logits, room for {len(self._keys)}")
+        if rows is not None and count and not (rows.min() >= 0 and rows.max() < len(logits)):
+            raise ValueError(f"expected rows below {len(logits)}, found {rows.min()} to {rows.max()}")
+
+
+def kept_tokens(logits: NDArray[np.float32], params: SamplingParams) -> NDArray[np.bool_]:
+    """Which tokens of one row (vocabulary,) the filters keep. Raises SamplerError as Picker does."""
+    check_params(params)
+    logits = np.ascontiguousarray(logits, np.float32)
+    kept = np.zeros(len(logits), np.bool_)
+    scratch = np.empty(lib.qrft_tokens_scratch(len(logits), 1), np.uint8)
+    picking = ffi.new("qrft_picking *", [params.temperature, params.top_k, params.top_p, params.min_p])
+    values, out = pointer(logits, "float *"), pointer(kept, "uint8_t *")
+    if lib.qrft_tokens_keep(values, len(logits), picking, pointer(scratch, "void *"), out):
+        raise SamplerError("the logits are not finite: NaN, +inf, or -inf for all tokens.")
+    return kept

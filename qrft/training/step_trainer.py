@@ -1,0 +1,226 @@
+"""transformers' Trainer with the optimizer step as its unit. It is heavy: import it where training begins."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import math
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
+from transformers import Trainer, TrainerCallback
+
+from qrft.errors import ModelError
+from qrft.models.prompts import Example
+from qrft.training import checkpoints, packing, schedule
+from qrft.training.loss import completion_loss
+from qrft.training.watch import NotFinite, Watch
+
+log = logging.getLogger(__name__)
+
+
+class StepTrainer(Trainer):
+    """Its data set is the list of steps; each packs its examples into rows and goes over them forward and backward.
+
+    The loss of a step is the mean over all its completion tokens, however they are spread over rows and processes.
+    So neither packing nor the number of processes changes what is learnt, and a step that ran out of memory can be
+    done again in smaller rows.
+    """
+
+    # The base class leaves open whether these are there.
+    model: Any
+    optimizer: Any
+    lr_scheduler: Any
+    train_dataset: Any
+
+    def __init__(
+        self,
+        examples: Sequence[Example],
+        schedule: list[list[int]],
+        config: Mapping[str, Any],
+        watch: Watch,
+        folder: Path,
+        **settings: Any,
+    ) -> None:
+        self.examples, self.watch, self.folder = examples, watch, folder
+        self.lengths = [len(example.token_ids) for example in examples]
+        # Tokens in a row. Without packing each example is a row of its own.
+        self.capacity = config["micro_batch_size"] * config["sequence_len"] if config["packing"] else 1
+        self.num_out_of_memory = 0
+        self.row: list[int] = []  # what is in the model now
+        self.checkpoint_seconds = 60 * config["checkpoint_minutes"]
+        super().__init__(train_dataset=schedule, callbacks=[_EveryStep(self)], **settings)
+        if config["neftune_noise_alpha"]:
+            self.noise_alpha = config["neftune_noise_alpha"]
+            self.accelerator.unwrap_model(self.model).get_input_embeddings().register_forward_hook(self._add_noise)
+
+    def get_train_dataloader(self) -> DataLoader[list[int]]:
+        """Every process goes through all steps in order; it takes its share of each in `training_step`."""
+        return DataLoader(self.train_dataset, batch_size=1, collate_fn=_only)
+
+    def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> torch.Tensor:
+        """Leaves the gradient of a step in the parameters; returns its loss, in nats a completion token.
+
+        inputs: the indices of the step's examples.
+        Raises NotFinite before the weights change, and ModelError when one example alone does not fit into memory.
+        """
+        indices: list[int] = inputs
+        accelerator = self.accelerator
+        mine = schedule.share(indices, self.lengths, accelerator.num_processes, accelerator.process_index)
+        num_targets = sum(_num_targets(self.examples[i]) for i in indices)
+        # Gradients are summed below and not by DistributedDataParallel on the way: a process that does a step again
+        # would leave the others waiting within it.
+        with accelerator.no_sync(model):
+            while (loss := self._try_step(model, mine, num_targets)) is None:
+                self._make_rows_smaller()
+        if accelerator.num_processes > 1:
+            self._sum_over_processes(loss)
+        value = loss.item()
+        self._refuse_not_finite(value, "loss")
+        self.watch.last_loss = value
+        return loss
+
+    def _try_step(self, model: Any, indices: Sequence[int], num_targets: int) -> torch.Tensor | None:
+        """None: out of memory. The exception ends in here, since its frames hold the tensors that are to go."""
+        loss = torch.zeros((), device=self.args.device)
+        num_computed = 0
+        try:
+            for row in packing.pack([self.lengths[i] for i in indices], self.capacity):
+                self.row = [indices[i] for i in row]
+                self.pack = self._prepare_inputs(packing.collate([self.examples[i] for i in self.row]))
+                part = completion_loss(model, self.pack) / num_targets
+                self.accelerator.backward(part)
+                loss += part.detach()
+                num_computed += self.pack["input_ids"].numel()
+        except torch.OutOfMemoryError:
+            return None
+        finally:
+            self.pack = {}
+        self.watch.num_real += sum(self.lengths[i] for i in indices)
+        self.watch.num_computed += num_computed
+        return loss
+
+    def _make_rows_smaller(self) -> None:
+        self.model.zero_grad()
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        num_tokens = sum(self.lengths[i] for i in self.row)
+        if len(self.row) == 1:
+            raise ModelError(
+                f"Step {self.state.global_step + 1}: not even one example of {num_tokens} tokens fits into memory. "
+                "Lower train.sequence_len or train.lora_r, or set train.gradient_checkpointing true, "
+                "train.quantization nf4 or train.optimizer paged_adamw_8bit."
+            )
+        self.num_out_of_memory += 1
+        self.capacity = num_tokens // 2  # half of what the row held: half of the old might change nothing
+        step = self.state.global_step + 1
+        log.warning("Step %s ran out of memory: rows of at most %s tokens from here on", step, f"{self.capacity:,}")
+
+    def _sum_over_processes(self, loss: torch.Tensor) -> None:
+        torch.distributed.all_reduce(loss)
+        for parameter in self.model.parameters():
+            if parameter.requires_grad:
+                if parameter.grad is None:  # there were fewer examples than processes
+                    parameter.grad = torch.zeros_like(parameter)
+                torch.distributed.all_reduce(parameter.grad)
+
+    def _clip_grad_norm(self, model: Any) -> Any:
+        norm = super()._clip_grad_norm(model)  # type: ignore[no-untyped-call]
+        self._refuse_not_finite(float(norm), "gradient")
+        return norm
+
+    def _refuse_not_finite(self, value: float, what: str) -> None:
+        if not math.isfinite(value):
+            step = self.state.global_step
+            raise NotFinite(what, step + 1, self.train_dataset[step], self.watch.last_loss)
+
+    def _add_noise(self, module: torch.nn.Module, _: Any, embedded: torch.Tensor) -> torch.Tensor:
+        """NEFTune (Jain et al., arXiv 2310.05914): uniform noise of alpha / sqrt(length * width), by example.
+
+        The Trainer's own would take the packed row for one long example, and make less noise.
+        """
+        if not module.training:
+            return embedded
+        lengths = torch.tensor(self.pack["example_lengths"], device=embedded.device)
+        size = self.noise_alpha / (lengths * embedded.shape[-1]).sqrt()
+        noise = torch.empty_like(embedded).uniform_(-1, 1)
+        noisy: torch.Tensor = embedded + noise * size.repeat_interleave(lengths)[None, :, None].to(embedded.dtype)
+        return noisy
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """A row of loss.jsonl; the Trainer's epoch is a share of all steps, the row's one of the examples."""
+        done = self.state.global_step
+        logs = {"step": done, **logs}
+        if "loss" in logs:
+            steps_per_epoch = math.ceil(len(self.examples) / len(self.train_dataset[0]))
+            logs |= {"epoch": done / steps_per_epoch, "tokens": self.watch.step_tokens[done - 1]}
+            logs["tokens_per_second"] = self.watch.tokens_per_second(done)
+        self.state.log_history.append(logs)
+        self.control = self.callback_handler.on_log(self.args, self.state, self.control, logs)
+
+    def floating_point_ops(self, inputs: Any) -> int:
+        return 0  # the Trainer's estimate wants a padded batch
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        super()._save_checkpoint(model, trial)
+        self.accelerator.wait_for_everyone()
+        if self.args.should_save:
+            checkpoints.publish(Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}", self.folder)
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        if self.args.should_save:
+            facts = {"capacity": self.capacity, "seconds": self.watch.elapsed(), "last_loss": self.watch.last_loss}
+            checkpoints.save_weights(self.model, Path(str(output_dir)), facts)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        facts = checkpoints.load_weights(self.model, Path(resume_from_checkpoint))
+        # Rows that were too large once would be so again.
+        self.capacity = min(self.capacity, facts["capacity"])
+        self.watch.seconds, self.watch.last_loss = facts["seconds"], facts["last_loss"]
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        if checkpoint is not None:
+            checkpoints.load_optimizer(self.optimizer.optimizer, Path(checkpoint) / "optimizer.pt")
+            self.lr_scheduler.load_state_dict(torch.load(Path(checkpoint) / "scheduler.pt", weights_only=True))
+
+
+class _EveryStep(TrainerCallback):
+    """Reports each step, and asks for a checkpoint by the clock."""
+
+    def __init__(self, trainer: StepTrainer) -> None:
+        self.trainer = trainer
+        self.saved = time.monotonic()
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.trainer.model.train()  # a base is loaded for inference, whatever peft's wrapper of it says
+        self.trainer.watch.begin(state.global_step)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if state.is_world_process_zero:
+            self.trainer.watch.report(state.global_step)
+        control.should_save = self._is_due()
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.saved = time.monotonic()
+
+    def _is_due(self) -> bool:
+        """Of several processes the first one's clock decides: a checkpoint needs them all."""
+        is_due: bool = time.monotonic() - self.saved > self.trainer.checkpoint_seconds
+        if self.trainer.accelerator.num_processes == 1:
+            return is_due
+        flag = torch.tensor(float(is_due), device=self.trainer.args.device)
+        torch.distributed.broadcast(flag, src=0)
+        return bool(flag)
+
+
+def _only(batch: list[list[int]]) -> list[int]:
+    return batch[0]
+
+
+def _num_targets(example: Example) -> int:
+    return len(example.token_ids) - max(1, example.prompt_length)

@@ -1,0 +1,464 @@
+"""The command line: every bad input ends in one clear message, before any work, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from qrft import errors
+from qrft.cli.main import main
+from qrft.config.recipe import PretrainRecipe, Recipe, load
+from qrft.models.find import BUILTIN
+from qrft.pipeline import store
+
+ROOT = Path(__file__).parents[2]
+RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
+PRETRAIN = ("tiny-base.yaml", "tiny-family.yaml")
+RECIPE = """\
+name: mine
+base_model: tiny-base
+problems: {train: train.jsonl, test: test.jsonl}
+"""
+PROBLEM = '{"question": "Tom has 2 apples and buys 3. How many?", "answer": "2+3=<<2+3=5>>5\\n#### 5"}\n'
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with a recipe, two files of problems, and nothing else."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TRANSFORMERS_VERBOSITY", "error")  # else `qrft run` sets both, for the tests that follow too
+    monkeypatch.setenv("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    (tmp_path / "r.yaml").write_text(RECIPE)
+    for split in ("train", "test"):
+        (tmp_path / f"{split}.jsonl").write_text(PROBLEM)
+    return tmp_path
+
+
+@pytest.fixture
+def model(folder: Path) -> Path:
+    """A base model's folder of our own, to be damaged."""
+    return Path(shutil.copytree(BUILTIN["tiny-base"], folder / "model"))
+
+
+def fails(code: int, *words: str | Path) -> str:
+    """Runs `qrft`, which must end with the exit code and one message; returns the message."""
+    done = CliRunner().invoke(main, [str(word) for word in words])
+    assert isinstance(done.exception, SystemExit), done.exception  # and so no traceback
+    assert done.exit_code == code, done.output
+    assert done.stderr.count("Error: ") == 1 and "Traceback" not in done.output
+    return done.stderr.partition("Error: ")[2].rstrip()
+
+
+def fails_at_once(code: int, *words: str | Path) -> str:
+    """As `fails`, and nothing at all was written."""
+    before = sorted(Path().rglob("*"))
+    message = fails(code, *words)
+    assert sorted(Path().rglob("*")) == before
+    return message
+
+
+def artifacts(runs: Path = Path("runs")) -> list[str]:
+    """The stages that have an artifact."""
+    return sorted(path.name.partition("-")[0] for path in (runs / "store").glob("*-*"))
+
+
+def half_written(runs: Path = Path("runs")) -> list[Path]:
+    """Files of a run that are visible though no artifact holds them, but for the recipe."""
+    files = [path for path in runs.rglob("*") if path.is_file() and path.relative_to(runs).parts[0] != "store"]
+    return [path for path in files if path.name not in ("recipe.yaml", ".lock") and not path.is_symlink()]
+
+
+# ------------------------------------------------------------------------------------------------- what is always there
+
+
+def test_help_lists_the_commands() -> None:
+    shown = CliRunner().invoke(main, ["--help"])
+    assert shown.exit_code == 0
+    for name, command in main.commands.items():
+        assert re.search(rf"^  {name}  +\S", shown.output, re.MULTILINE)
+        assert command.help and CliRunner().invoke(main, [name, "-h"]).exit_code == 0
+    assert {"run", "plan", "schema", "pretrain"} <= set(main.commands)
+
+
+def test_version() -> None:
+    assert re.search(r"\d+\.\d+", CliRunner().invoke(main, ["--version"]).output)
+
+
+def keys_fit(values: dict[str, Any], rule: dict[str, Any], schema: dict[str, Any]) -> None:
+    rule = schema["$defs"][rule["$ref"].rpartition("/")[2]] if "$ref" in rule else rule
+    if "properties" not in rule:  # keys of one's own
+        for value in values.values():
+            keys_fit(value, rule["additionalProperties"], schema)
+        return
+    assert set(rule.get("required", [])) <= set(values) <= set(rule["properties"])
+    for key, value in values.items():
+        if isinstance(value, dict):
+            keys_fit(value, rule["properties"][key], schema)
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.name)
+def test_the_schema_knows_the_keys_of_the_recipes_that_are_shipped(path: Path) -> None:
+    options = ["--pretrain"] if path.name in PRETRAIN else []
+    schema = json.loads(CliRunner().invoke(main, ["schema", *options]).output)
+    assert schema["$schema"].startswith("https://json-schema.org/")
+    keys_fit(yaml.safe_load(path.read_text()), schema, schema)
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.name)
+def test_the_recipes_that_are_shipped_are_right(path: Path) -> None:
+    if path.name in PRETRAIN:
+        load(path, [], PretrainRecipe)
+    else:
+        files = ["problems.train=train.jsonl", "problems.test=test.jsonl"] if "gsm8k" in path.name else []
+        assert isinstance(load(path, files), Recipe)
+
+
+def test_a_plan_writes_nothing(folder: Path) -> None:
+    before = sorted(folder.rglob("*"))
+    shown = CliRunner().invoke(main, ["plan", "r.yaml", "-o", "new/runs"])
+    assert shown.exit_code == 0, shown.output
+    assert "sft/train" in shown.output and "19 steps, 19 to do." in shown.output
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_stopping_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("qrft.cli.actions.run", stop)
+    done = CliRunner().invoke(main, ["run", "r.yaml"])
+    assert (done.exit_code, done.stderr) == (130, "\nStopped. What is finished is kept: run the same command again.\n")
+
+
+@pytest.mark.parametrize("words", [["grade", "-o", "g.parquet"], ["curate", "-o", "t.jsonl"], ["evaluate"]])
+def test_stopping_what_writes_all_or_nothing(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(f"qrft.commands.{words[0]}.run", stop)
+    done = CliRunner().invoke(main, [*words, "s.jsonl", "--problems", "p.jsonl"])
+    assert (done.exit_code, done.stderr) == (130, "\nStopped. Nothing was written.\n")
+
+
+# ---------------------------------------------------------------------------------------------------- faults of use: 2
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["rnu"], "No such command 'rnu'. Did you mean 'run'?"),
+        (["run"], "Missing argument 'RECIPE'."),
+        (["run", "r.yaml", "--sett", "seed=1"], "No such option '--sett'. Did you mean '--set'?"),
+        (["run", "r.yaml", "-o", "r.yaml"], "Directory 'r.yaml' is a file."),
+        (["pretrain", "r.yaml"], "Missing option '--output' / '--out' / '-o'."),
+    ],
+)
+def test_the_command_itself(words: list[str], expected: str) -> None:
+    assert expected in fails_at_once(2, *words)
+
+
+@pytest.mark.parametrize("command", ["run", "plan"])
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        (
+            "sample.num_sample=1",
+            "--set: sample.num_sample: unknown key. Did you mean num_samples? Allowed: num_samples, ",
+        ),
+        ("sample.num_samples", "--set: found 'sample.num_samples'. Allowed: key=value, such as seed=1"),
+        ("prompt=[", "--set: prompt: not YAML: "),
+        ("seed=x", "--set: seed: found the text 'x'. Allowed: a whole number"),
+        ("problems.train=trian.jsonl", "no such file; looked at /"),
+        (
+            "problems.train=.",
+            " is a folder. Allowed: a JSONL file, or one of the sets tiny-math/train, tiny-math/test, gsm",
+        ),
+        ("base_model=./modle", "no such folder; looked at /"),
+        ("base_model=r.yaml", "r.yaml is a file. Allowed: a model folder"),
+        ("train.target_modules=[embed_tokens]", "Allowed: all-linear, or a list of q_proj, "),
+        ("name=store", "r.yaml: name: found 'store', which is the folder of the artifacts. Choose another name."),
+    ],
+)
+def test_overrides(command: str, override: str, expected: str) -> None:
+    assert expected in fails_at_once(2, command, "r.yaml", "--set", override)
+
+
+def test_an_unknown_key_has_its_line_and_a_guess(folder: Path) -> None:
+    (folder / "r.yaml").write_text(RECIPE + "sample:\n  num_sample: 10\npromt: plain\n")
+    first, second = fails_at_once(2, "run", "r.yaml").splitlines()
+    assert first.startswith("r.yaml:5: sample.num_sample: unknown key. Did you mean num_samples? Allowed: num_samples")
+    assert second.startswith("r.yaml:6: promt: unknown key. Did you mean prompt? Allowed: name, models, base_model")
+
+
+def test_a_recipe_that_is_not_there() -> None:
+    message = fails_at_once(2, "run", "rr.yaml")
+    assert re.fullmatch(r"rr\.yaml: no such recipe; looked at /.*/rr\.yaml\. Did you mean r\.yaml\? .*", message)
+
+
+def test_a_recipe_of_the_other_command() -> None:
+    for command, recipe, other in (("run", "tiny-base", "pretrain"), ("pretrain", "tiny", "run")):
+        words = (command, ROOT / "recipes" / f"{recipe}.yaml", *(("-o", "out") if command == "pretrain" else ()))
+        said = f"{recipe}.yaml: is a recipe for `qrft {other}`, by its keys. Give it to that command"
+        assert said in fails_at_once(2, *words)
+
+
+@pytest.mark.parametrize("name", ["a/b", "", "-x", "a: b"])
+def test_a_name_that_is_no_folders(name: str) -> None:
+    message = fails_at_once(2, "run", "r.yaml", f"--name={name}")
+    assert message.startswith(f"--set: name: found the text {name!r}. Allowed: text of the form ")
+
+
+def test_a_name_is_text_whatever_yaml_makes_of_it(folder: Path) -> None:
+    with store.lock(folder / "runs" / "2024"):
+        assert fails(1, "run", "r.yaml", "--name", "2024").startswith("run folder runs/2024 is in use")
+
+
+# ------------------------------------------------------------------------------------- base models: 1, before any work
+
+
+def rewrite(file: str, change: Callable[[bytes], bytes]) -> Callable[[Path], None]:
+    def damage(model: Path) -> None:
+        (model / file).write_bytes(change((model / file).read_bytes()))
+
+    return damage
+
+
+def remove(file: str) -> Callable[[Path], None]:
+    return lambda model: (model / file).unlink()
+
+
+ONLY = "qrft exports LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM. Choose a model of these."
+
+
+@pytest.mark.parametrize("command", ["run", "plan"])
+@pytest.mark.parametrize(
+    ("damage", "expected"),
+    [
+        (remove("config.json"), "/config.json: can't be read (No such file or directory). Name a model's folder: "),
+        (rewrite("config.json", lambda data: data[:100]), "/config.json: can't be read ("),
+        (rewrite("config.json", lambda data: b"[]"), "/config.json: can't be read ("),
+        (rewrite("config.json", lambda data: b'{"architectures": {"a": 1}}'), "/config.json: can't be read ("),
+        (rewrite("config.json", lambda data: b"{}"), f"/config.json: the architecture is none; {ONLY}"),
+        (
+            rewrite("config.json", lambda data: data.replace(b"LlamaForCausalLM", b"GPT2LMHeadModel")),
+            f"/config.json: the architecture is GPT2LMHeadModel; {ONLY}",
+        ),
+        (remove("tokenizer.json"), "model: no tokenizer in it (tokenizer.json, tokenizer.model, vocab.json)."),
+        (rewrite("model.safetensors", lambda data: data[:-1000]), "/model.safetensors: cut short, "),
+        (rewrite("model.safetensors", lambda data: data[:5]), "/model.safetensors: 5 bytes, too short for its header."),
+        (rewrite("model.safetensors", lambda data: data[100:]), "/model.safetensors: "),
+    ],
+)
+def test_a_damaged_base_model(model: Path, command: str, damage: Callable[[Path], None], expected: str) -> None:
+    damage(model)
+    message = fails_at_once(1, command, "r.yaml", "--set", "base_model=./model")
+    assert expected in message and message.startswith("model")
+
+
+def test_a_model_without_weights_can_be_planned_and_not_run(model: Path) -> None:
+    (model / "model.safetensors").unlink()
+    of = ("r.yaml", "--set", "base_model=./model")
+    assert "19 to do" in CliRunner().invoke(main, ["plan", *of]).output
+    message = fails_at_once(1, "run", *of)
+    assert "/model.safetensors: not found. Expected the weights as safetensors; " in message
+
+
+def test_a_file_of_the_model_that_can_not_be_read(model: Path) -> None:
+    (model / "tokenizer_config.json").unlink()
+    (model / "tokenizer_config.json").symlink_to("gone")  # as in a hub's cache that was tidied by hand
+    message = fails_at_once(1, "plan", "r.yaml", "--set", "base_model=model")
+    assert message.startswith("model/tokenizer_config.json: can't be read (No such file or directory). Mend it, or ")
+
+
+def test_a_model_that_is_neither_here_nor_on_the_hub(folder: Path) -> None:
+    # In a process of its own: the hub's library reads the variable when it is imported.
+    done = subprocess.run(
+        [sys.executable, "-m", "qrft", "run", "r.yaml", "--set", "base_model=org/model"],
+        env={**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(folder / "cache")},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
+    assert f"base_model: 'org/model' is no folder here ({folder}/org/model), and the hub did not" in done.stderr
+    assert "Name a folder with the model, or a hub name that you may read." in done.stderr
+    assert not (folder / "runs").exists()
+
+
+# -------------------------------------------------------------------------------- files of problems: 1, before training
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        (PROBLEM + '{"question": "x"\n', "test.jsonl:2: not JSON in UTF-8 (Expecting ',' delimiter"),
+        (
+            "\n" + PROBLEM + "hello\n",
+            "test.jsonl:3: not JSON in UTF-8 (Expecting value: line 1 column 1 (char 0)); found",
+        ),
+        (
+            PROBLEM.encode() + b'{"question": "\xff"}\n',
+            "test.jsonl:2: not JSON in UTF-8 ('utf-8' codec can't decode byte",
+        ),
+        ('{"question": "\\ud83d", "answer": "1"}\n', "test.jsonl:1: not JSON in UTF-8 ("),
+        ("[" * 100_000, "test.jsonl:1: not JSON in UTF-8 (maximum recursion depth exceeded"),
+        ("PAR1\0\1\2", "test.jsonl:1: not JSON in UTF-8 ("),
+        ("[1, 2]\n", "test.jsonl:1: found a list, expected an object with question and answer."),
+        ('{"question": "x"}\n', 'test.jsonl:1: found the keys question, expected a text under "answer". Correct or'),
+        ('{"question": "x", "answer": ""}\n', "test.jsonl:1: found answer is '', expected a text under \"answer\"."),
+        (
+            '{"question": " ", "answer": 1}\n',
+            "test.jsonl:1: found question is ' ', expected a text under \"question\".",
+        ),
+        ('{"question": "x", "answer": [5]}\n', 'test.jsonl:1: found answer is [5], expected a text under "answer".'),
+        ('{"question": "x", "answer": "5 ####"}\n', "test.jsonl:1: found nothing after ####, expected the answer."),
+        (
+            '{"id": 7, "question": "x", "answer": 1}\n\n{"id": 7, "question": "y", "answer": 1}\n',
+            "test.jsonl:3: problem_id '7' was on line 1 already. Each problem needs an id of its own",
+        ),
+        ("", 'test.jsonl: no problem in it. Expected a line a problem: {"question": ..., "answer": ...}.'),
+        (" \n\n", "test.jsonl: no problem in it."),
+    ],
+)
+def test_files_of_problems_are_read_before_anything_is_trained(folder: Path, rows: str | bytes, expected: str) -> None:
+    (folder / "test.jsonl").write_bytes(rows if isinstance(rows, bytes) else rows.encode())
+    message = fails(1, "run", "r.yaml")
+    assert message.startswith(f"{folder}/{expected}") and len(message) < 500 and "\n" not in message
+    assert artifacts() == ["problems"]  # of train.jsonl, which is right
+    assert half_written() == []
+
+
+def test_rows_as_people_write_them(folder: Path) -> None:
+    rows = ['{"question": "x", "answer": 5, "id": null}', '{"question": "y", "answer": "so\\n#### 1,000", "id": "a"}']
+    (folder / "train.jsonl").write_bytes(b"\xef\xbb\xbf" + "\r\n\r\n".join(rows).encode())
+    (folder / "test.jsonl").write_text("")  # ends the run here
+    fails(1, "run", "r.yaml")
+    (table,) = (folder / "runs" / "store").glob("problems-*/problems.parquet")
+    assert pq.read_table(table).to_pylist() == [
+        {"problem_id": "0", "question": "x", "solution": "#### 5", "answer": "5"},
+        {"problem_id": "a", "question": "y", "solution": "so\n#### 1,000", "answer": "1,000"},
+    ]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read any file")
+def test_a_file_of_problems_that_may_not_be_read(folder: Path) -> None:
+    (folder / "test.jsonl").chmod(0)
+    assert "/test.jsonl: can't be read (Permission denied)." in fails_at_once(1, "plan", "r.yaml")
+
+
+# ------------------------------------------------------------------------------------------------- disks and folders: 1
+
+
+@pytest.fixture
+def mount(folder: Path) -> Iterator[Callable[[str], Path]]:
+    """Mounts a file system in memory, where this user may."""
+    disk = folder / "disk"
+
+    def mounted(options: str) -> Path:
+        disk.mkdir()
+        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(disk)]
+        if shutil.which("mount") is None or subprocess.run(command, capture_output=True).returncode != 0:
+            pytest.skip("mounting a tmpfs is not permitted here")
+        return disk
+
+    yield mounted
+    if disk.is_mount():
+        subprocess.run(["umount", "--lazy", str(disk)], check=True)  # an error that was caught holds a lock there
+
+
+def test_a_full_disk(folder: Path, mount: Callable[[str], Path]) -> None:
+    disk = mount("size=64k")
+    message = fails(
+        1, "run", "r.yaml", "-o", disk, "--set", "problems.train=tiny-math/train", "--set", "problems.num_train=2000"
+    )
+    assert re.fullmatch(
+        rf"{disk}/store.*: the disk is full; 0\.\d MiB free at {disk}.*\. Make room, then run .*", message
+    )
+    assert artifacts(disk) == half_written(disk) == []
+
+
+def test_a_disk_that_is_full_when_the_model_is_written(mount: Callable[[str], Path]) -> None:
+    disk = mount("size=1200k")
+    assert ": the disk is full; " in fails(1, "run", "r.yaml", "-o", disk, "--set", "gguf.quant=f32")
+    assert artifacts(disk) == ["problems"] and half_written(disk) == []
+
+
+def test_a_file_over_the_limit(folder: Path) -> None:
+    changes = ["--set", "problems.train=tiny-math/train", "--set", "problems.num_train=2000"]
+    command = [sys.executable, "-m", "qrft", "run", "r.yaml", *changes]
+    done = subprocess.run(["sh", "-c", 'ulimit -f 8; exec "$@"', "sh", *command], capture_output=True, text=True)
+    assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
+    assert "runs/store" in done.stderr and "a file grew over the limit (ulimit -f)" in done.stderr
+    assert artifacts() == half_written() == []
+
+
+def test_a_busy_run_folder(folder: Path) -> None:
+    with store.lock(folder / "runs" / "mine"):
+        message = fails_at_once(1, "run", "r.yaml")
+    assert message.startswith(f"run folder runs/mine is in use by process {os.getpid()} (since ")
+    assert message.endswith("; wait for it or choose another --name")
+
+
+def test_a_folder_that_may_not_be_written(folder: Path, mount: Callable[[str], Path]) -> None:
+    if os.geteuid() == 0:
+        closed = mount("ro")  # root may write where the permissions say no
+    else:
+        closed = folder / "closed"
+        closed.mkdir(mode=0o555)
+    message = fails_at_once(1, "run", "r.yaml", "-o", closed / "runs")
+    assert message.startswith(f"{closed}/runs") and message.endswith(
+        "Make it writable for this user, or work elsewhere"
+    )
+
+
+@pytest.mark.parametrize("words", [("run", "r.yaml", "-o"), ("pretrain", ROOT / "recipes" / "tiny-base.yaml", "--out")])
+def test_a_folder_inside_a_file(words: tuple[str | Path, ...]) -> None:
+    message = fails_at_once(1, *words, "r.yaml/runs")
+    assert message.startswith("r.yaml/runs") and "Not a directory. Work in another folder" in message
+
+
+def test_a_pretrained_model_is_not_overwritten(model: Path) -> None:
+    message = fails_at_once(1, "pretrain", ROOT / "recipes" / "tiny-base.yaml", "--out", "model")
+    assert message == "model: is there already. Name a folder that is not, with --out."
+
+
+def test_a_file_in_the_way_of_a_link_is_left_alone(folder: Path) -> None:
+    (folder / "runs" / "mine" / "problems" / "train").mkdir(parents=True)
+    message = fails(1, "run", "r.yaml")
+    assert message == "runs/mine/problems/train: not a link, so qrft did not make it. Move it away and run again"
+
+
+# --------------------------------------------------------------------------------------------------------- all errors
+
+
+def test_the_tree_in_the_docstring_is_the_tree_of_classes() -> None:
+    drawn = [
+        (len(branch) // 4, name) for branch, name in re.findall(r"^([│├└─ ]*)(\w+Error) ", errors.__doc__, re.MULTILINE)
+    ]
+
+    def walk(kind: type[errors.QrftError], depth: int) -> Iterator[tuple[int, str]]:
+        yield depth, kind.__name__
+        for inner in kind.__subclasses__():
+            if inner.__module__ == errors.__name__:
+                yield from walk(inner, depth + 1)
+
+    assert drawn == list(walk(errors.QrftError, 0))
+
+
+def test_every_error_has_its_exit_code_and_is_raised_somewhere() -> None:
+    source = "".join(path.read_text() for path in (ROOT / "qrft").rglob("*.py"))
+    for name, kind in vars(errors).items():
+        if isinstance(kind, type):
+            assert kind.exit_code == (2 if issubclass(kind, errors.UsageError) else 1)
+            assert name in ("QrftError", "UsageError") or f"{name}(\n" in source or f"{name}(f" in source

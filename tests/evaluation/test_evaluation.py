@@ -1,0 +1,342 @@
+"""Evaluation in recipes: which steps it plans, what they measure, and two runs held against each other."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner
+
+from qrft import grading as core
+from qrft.cli.main import main
+from qrft.config.recipe import PUBLISHED_PROBLEMS, load
+from qrft.data.problems import draw
+from qrft.data.problems import registry as find
+from qrft.data.schema import EVALUATION, PROBLEMS, SAMPLES
+from qrft.errors import DataError, RecipeError
+from qrft.evaluation import stats
+from qrft.models.find import BUILTIN
+from qrft.models.gguf.base import export_base
+from qrft.pipeline.flow import Step, plan
+from qrft.pipeline.stages import evaluate, problems, sample
+
+TINY = Path(__file__).parents[2] / "recipes" / "tiny.yaml"
+MODELS = ("base", "sft", "rft")
+
+
+def steps(*changes: str) -> dict[str, Step]:
+    return {step.name: step for step in plan(load(TINY, changes), BUILTIN["tiny-base"])}
+
+
+# -------------------------------------------------------------------------------------------------------- the plan ----
+
+
+def test_the_usual_plan_answers_the_test_problems_greedily() -> None:
+    found = [name for name in steps() if "test-" in name]
+    assert found == [f"{model}/test-{kind}" for model in MODELS for kind in ("samples", "graded")]
+
+
+def test_samples_and_examples_are_steps_beside_the_greedy_ones() -> None:
+    plain = steps()
+    found = steps("evaluate.maj_at=[1,4]", "evaluate.pass_at=[1,8]", "evaluate.few_shot=[0,2]")
+    assert all(found[name].digest == plain[name].digest for name in plain if name not in ("evaluation", "report"))
+    new = {name for name in found if name.endswith("samples")} - set(plain)
+    assert new == {f"base/test-2-shot{k}-samples" for k in ("", "-k8")} | {f"{m}/test-k8-samples" for m in MODELS}
+    shown, sampled = found["base/test-2-shot-samples"], found["rft/test-k8-samples"]
+    assert shown.inputs["examples"] is found["problems/train"] and shown.config["stop"] == ["\n\n"]
+    assert (sampled.config["num_samples"], sampled.config["temperature"]) == (8, 0.7)
+    assert sampled.config["top_p"] == 1 and "examples" not in sampled.inputs
+
+
+def test_another_k_of_votes_samples_nothing_anew() -> None:
+    first, second = steps("evaluate.maj_at=[8]"), steps("evaluate.maj_at=[2,8]", "evaluate.pass_at=[4]")
+    assert [name for name in second if second[name].digest != first[name].digest] == ["evaluation", "report"]
+
+
+def test_further_sets_by_name_and_by_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(find.FOLDER, str(tmp_path))
+    row = {"ID": "s-1", "Body": "Ann has 2 pens", "Question": "How many are left if she loses 1?", "Answer": 1.0}
+    for name in ("svamp/SVAMP.json", "mine.jsonl", "more/mine.jsonl"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(json.dumps([row] if name.endswith(".json") else {"question": name, "answer": 1}))
+    sets = "evaluate.problems=[svamp/test,mine.jsonl,more/mine.jsonl,tiny-math/test]"
+    found = steps(sets, "problems.num_test=7")
+    places = ["test", "svamp-test", "mine", "mine-2"]
+    assert [name for name in found if name.startswith("problems/")] == [
+        "problems/train",
+        *(f"problems/{p}" for p in places),
+    ]
+    labels = [entry["problems"] for entry in found["evaluation"].config["entries"] if entry["model"] == "sft"]
+    assert labels == ["tiny-math/test", "svamp/test", "mine.jsonl", "mine-2"]
+    svamp = found["problems/svamp-test"]
+    problems.run({"file": svamp.inputs["file"].path}, tmp_path, svamp.config, lambda *_: None)  # type: ignore[union-attr]
+    [read] = pq.read_table(tmp_path / "problems.parquet").to_pylist()
+    assert read["question"] == "Ann has 2 pens. How many are left if she loses 1?" and read["answer"] == "1"
+
+
+def test_the_names_of_published_sets_are_those_that_are_found() -> None:
+    assert tuple(find.PUBLISHED) == PUBLISHED_PROBLEMS
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (["evaluate.maj_at=[0]"], "evaluate.maj_at: found [0]. Allowed: a list of a whole number >= 1"),
+        (["evaluate.pass_at=[2,2]"], "evaluate.pass_at: found [2, 2]. Allowed: each number once"),
+        (["evaluate.few_shot=[]"], "evaluate.few_shot: found []. Allowed: a list of a whole number >= 0, not empty"),
+        (["evaluate.temperature=0"], "evaluate.temperature: found 0. Allowed: a number > 0"),
+        (["evaluate.greedy=false"], "evaluate.pass_at: found nothing to measure. Allowed: evaluate.greedy true, or"),
+        (["evaluate.problems=[svamp/tset]"], "evaluate.problems: found the text 'svamp/tset': no such file"),
+        (["evaluate.few_shot=[8]", "problems.num_train=8"], "evaluate: found few_shot 8 with problems.num_train 8."),
+    ],
+)
+def test_faults_of_the_section(changes: list[str], said: str) -> None:
+    with pytest.raises(RecipeError) as error:
+        load(TINY, changes)
+    assert said in str(error.value)
+
+
+def test_a_set_without_end_needs_a_number(tmp_path: Path) -> None:
+    (tmp_path / "t.jsonl").write_text("")
+    test = [f"problems.test={tmp_path}/t.jsonl", "problems.num_test=null"]
+    with pytest.raises(RecipeError, match=r"found tiny-math/test, which has no end\. Allowed: with problems\.num_test"):
+        load(TINY, [*test, "evaluate.problems=[tiny-math/test]"])
+
+
+# ------------------------------------------------------------------------------------------ examples in the prompt ----
+
+
+def test_the_examples_are_worked_problems_that_the_seed_chooses(tmp_path: Path) -> None:
+    train = draw("tiny-math/train", 0, 12)
+    pq.write_table(train, tmp_path / "problems.parquet")
+    pairs = set(zip(train["question"].to_pylist(), train["solution"].to_pylist(), strict=True))
+
+    def chosen(seed: int) -> list[tuple[str, str]]:
+        config = {"few_shot": 3, "examples_seed": seed, "prompt": "plain"}
+        return sample._examples({"examples": tmp_path}, config)
+
+    assert chosen(0) == chosen(0) != chosen(1)
+    assert len(chosen(0)) == 4 and set(chosen(0)) <= pairs  # one to spare
+    assert sample._examples({}, {}) == []
+
+
+def test_too_few_examples_say_which_key_to_lower(tmp_path: Path) -> None:
+    bare = [{"problem_id": "0", "question": "1+1?", "solution": "#### 2", "answer": "2"}]
+    pq.write_table(pa.Table.from_pylist(bare, schema=PROBLEMS), tmp_path / "problems.parquet")
+    with pytest.raises(DataError, match=r"problems/train: 0 problems with a worked solution.*evaluate\.few_shot"):
+        sample._examples({"examples": tmp_path}, {"few_shot": 2, "examples_seed": 0, "prompt": "plain"})
+
+
+def test_a_model_that_was_shown_examples_answers_by_them(tmp_path: Path) -> None:
+    """The stage with the real model, with and without the examples."""
+    base, folders = BUILTIN["tiny-base"], {name: tmp_path / name for name in ("train", "test", "gguf")}
+    for split, number in (("train", 6), ("test", 3)):
+        folders[split].mkdir()
+        pq.write_table(draw(f"tiny-math/{split}", 0, number), folders[split] / "problems.parquet")
+    folders["gguf"].mkdir()
+    export_base(base, folders["gguf"] / "base.gguf", "f32", n_threads=1)
+    inputs = {"model": base, "problems": folders["test"], "base": folders["gguf"]}
+    found = []
+    for name, more in {"base/test-samples": {}, "base/test-2-shot-samples": {"examples": folders["train"]}}.items():
+        config = {**steps("evaluate.few_shot=[0,2]")[name].config, "num_threads": 1, "max_new_tokens": 4}
+        out = tmp_path / name
+        (out / "partial").mkdir(parents=True)
+        sample.run({**inputs, **more}, out, config, lambda *_: None)
+        found.append(pq.read_table(out / "samples.parquet"))
+    assert [table.num_rows for table in found] == [3, 3]
+    assert all(a != b for a, b in zip(*(table["logprob"].to_pylist() for table in found), strict=True))
+
+
+# ------------------------------------------------------------------------------------------------------- the stage ----
+
+GOLD = ["10", "7", "3", "8"]
+# Of each problem five samples' answers; the empty one has none. 10, 10.0 and $10 are one value.
+ANSWERS = {
+    "base": [["1", "2", "", "", ""], ["7", "1", "1", "", ""], ["", "", "", "", ""], ["9", "9", "8", "8", "1"]],
+    "sft": [["10", "10.0", "9", "9", "9.0"], ["7", "7.00", "7", "1", "2"], ["3", "4", "5", "6", "7"], ["1"] * 5],
+    "rft": [["10", "10.0", "$10", "9", "9.0"], ["7"] * 5, ["3", "3", "4", "4", ""], ["8", "1", "1", "1", "8.0"]],
+}
+
+
+class Made:
+    """The artifacts that an evaluation reads, graded by the core."""
+
+    def __init__(self, folder: Path, with_greedy: bool = True) -> None:
+        self.folder, self.inputs = folder, {"problems/test": folder / "problems"}
+        rows = [
+            {"problem_id": str(i), "question": f"Q{i}", "solution": f"#### {g}", "answer": g}
+            for i, g in enumerate(GOLD)
+        ]
+        self.write("problems", "problems", pa.Table.from_pylist(rows, schema=PROBLEMS))
+        entries = []
+        for model, answers in ANSWERS.items():
+            if with_greedy:
+                entries.append(self.answered(model, f"{model}/test", [row[:1] for row in answers], is_greedy=True))
+            entries.append(self.answered(model, f"{model}/test-k5", answers, is_greedy=False))
+        maj_at = [1, 2, 3, 5]
+        self.config = {"entries": entries, "maj_at": maj_at, "pass_at": [1, 3], "rules": {}, "num_threads": 1}
+
+    def write(self, place: str, name: str, table: pa.Table) -> Path:
+        (self.folder / place).mkdir(parents=True, exist_ok=True)
+        pq.write_table(table, self.folder / place / f"{name}.parquet")
+        return self.folder / place
+
+    def answered(self, model: str, answers: str, given: list[list[str]], is_greedy: bool) -> dict[str, Any]:
+        rows = [(str(i), sample, text) for i, texts in enumerate(given) for sample, text in enumerate(texts)]
+        samples = [
+            {"problem_id": i, "model": model, "sample_index": s, "completion": f"#### {text}" if text else "no idea"}
+            for i, s, text in rows
+        ]
+        table = pa.Table.from_pylist(samples, schema=SAMPLES)
+        graded = core.grade(table["completion"], pa.array([GOLD[int(i)] for i, _, _ in rows]))
+        self.inputs[f"{answers}-samples"] = self.write(f"{answers}-samples", "samples", table)
+        self.inputs[f"{answers}-graded"] = self.write(f"{answers}-graded", "graded", graded)
+        entry = {"model": model, "answers": answers, "is_greedy": is_greedy}
+        return {**entry, "place": "test", "problems": "mine", "few_shot": 0}
+
+    def run(self, out: Path) -> dict[str, Any]:
+        out.mkdir(parents=True)
+        evaluate.run(self.inputs, out, self.config, lambda *_: None)
+        found: dict[str, Any] = json.loads((out / "evaluation.json").read_text())
+        return found
+
+
+def brute_force(measure: str, answers: list[str], gold: str) -> float:
+    """The mean over all choices of k samples."""
+    kind, k = measure.split("@")
+    values = [float(text.removeprefix("$")) if text else None for text in answers]
+    scores = []
+    for chosen in itertools.combinations(values, int(k)):
+        votes = Counter(value for value in chosen if value is not None)
+        top = [value for value, count in votes.items() if count == max(votes.values())]
+        won = (float(gold) in top) / len(top) if top else 0.0
+        scores.append(won if kind == "maj" else float(float(gold) in chosen))
+    return float(np.mean(scores))
+
+
+def test_every_measure_against_brute_force(tmp_path: Path) -> None:
+    result = Made(tmp_path).run(tmp_path / "evaluation")
+    table = pq.read_table(tmp_path / "evaluation" / "evaluation.parquet")
+    assert table.schema == EVALUATION and table.num_rows == 3 * 4 * 7
+    for row in table.to_pylist():
+        answers, gold = ANSWERS[row["model"]][int(row["problem_id"])], GOLD[int(row["problem_id"])]
+        measure, asked = row["measure"], answers[:1] if row["measure"] == "greedy" else answers
+        expected = brute_force("maj@1" if measure == "greedy" else measure, asked, gold)
+        assert row["value"] == pytest.approx(expected, abs=1e-12), row
+    told = {(row["model"], row["measure"]): row for row in result["measures"]}
+    assert told["rft", "maj@3"]["num_problems"] == 4
+    for (model, measure), row in told.items():
+        rows = [r["value"] for r in table.to_pylist() if (r["model"], r["measure"]) == (model, measure)]
+        assert row["value"] == pytest.approx(np.mean(rows)) and row["low"] <= row["value"] <= row["high"]
+
+
+def test_the_headline_is_the_greedy_answers(tmp_path: Path) -> None:
+    result = Made(tmp_path).run(tmp_path / "evaluation")
+    assert [result[model]["accuracy"] for model in MODELS] == [0.25, 0.75, 1.0]
+    assert (result["rft"]["low"], result["rft"]["high"]) == stats.wilson(4, 4)
+    assert result["num_test"] == 4 and result["p_value"] == 1.0 and result["gain"]["difference"] == 0.25
+
+
+def test_without_greedy_answers_the_mean_over_samples_is_the_accuracy(tmp_path: Path) -> None:
+    result = Made(tmp_path, with_greedy=False).run(tmp_path / "evaluation")
+    assert [result[model]["accuracy"] for model in MODELS] == pytest.approx([3 / 20, 6 / 20, 12 / 20])
+    gain = result["gain"]
+    assert result["p_value"] is None and 0 < gain["low"] < gain["difference"] == pytest.approx(0.3)
+    config = steps("evaluate.greedy=false", "evaluate.pass_at=[4]")["evaluation"].config
+    assert config["maj_at"] == [1] and not any(entry["is_greedy"] for entry in config["entries"])
+
+
+# -------------------------------------------------------------------------------------------------------- two runs ----
+
+
+def qrft(*words: str) -> Any:
+    return CliRunner().invoke(main, ["evaluate", *words], catch_exceptions=False)
+
+
+def table_of(values: list[float], measure: str = "greedy", question: str = "Q", model: str = "rft") -> pa.Table:
+    labels = {"model": model, "problems": "mine", "few_shot": 0, "measure": measure}
+    rows = [{"problem_id": str(i), "question": f"{question}{i}", **labels, "value": v} for i, v in enumerate(values)]
+    return pa.Table.from_pylist(rows, schema=EVALUATION)
+
+
+@pytest.fixture
+def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """a solves 0 to 5 of ten problems, b 2 to 9; of half the choices of samples b wins somewhat more."""
+    monkeypatch.chdir(tmp_path)
+    keep("a", table_of([1.0] * 6 + [0.0] * 4), table_of([0.2, 0.4, 0.9, 0.0], "maj@4"), table_of([1.0], model="sft"))
+    keep("b", table_of([0.0] * 2 + [1.0] * 8), table_of([0.5, 0.4, 1.0, 0.1], "maj@4"))
+
+
+def keep(run: str, *tables: pa.Table) -> None:
+    (Path(run) / "evaluation").mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.concat_tables(tables), Path(run) / "evaluation" / "evaluation.parquet")
+
+
+def test_two_runs_are_compared_problem_by_problem(runs: None) -> None:
+    greedy, votes = json.loads(qrft("a", "b", "--json").stdout)["comparisons"]
+    assert (greedy["first"]["value"], greedy["second"]["value"]) == (0.6, 0.8)
+    assert greedy["difference"] == pytest.approx(0.2) and greedy["low"] < 0.2 < greedy["high"]
+    assert greedy["p_value"] == stats.mcnemar([True] * 2 + [False] * 4, [False] * 2 + [True] * 4)
+    assert (greedy["only_first"], greedy["only_second"]) == (["0", "1"], ["6", "7", "8", "9"])
+    assert votes["measure"] == "maj@4" and votes["p_value"] is votes["only_first"] is None
+    assert votes["difference"] == pytest.approx(0.125) and 0 < votes["low"] < votes["high"] < 0.3
+
+
+def test_two_runs_in_words(runs: None) -> None:
+    shown = qrft("a", "b").stdout
+    assert "A: a" in shown and "B: b" in shown and "p = 0.69" in shown
+    assert "test set: mine\nexamples: 0\n" in shown  # the same in all rows
+    assert max(map(len, shown.splitlines())) <= 80 and re.search(r"greedy +10 +60.0% +80.0% +\+20.0 ", shown)
+    assert "rft on mine, greedy: only A solves 2: 0, 1" in shown and "only B solves 4: 6, 7, 8, 9" in shown
+
+
+def test_problems_of_one_run_alone_are_told_and_left_out(runs: None) -> None:
+    keep("c", table_of([1.0] * 4))
+    [row] = json.loads(qrft("a", "c", "--json").stdout)["comparisons"]
+    assert (row["num_problems"], row["num_unpaired"], row["difference"]) == (4, 6, 0.0)
+    assert "6 problems are in one run alone, not counted." in qrft("a", "c").stdout
+
+
+def test_row_numbers_of_different_problems_are_not_paired(runs: None) -> None:
+    keep("c", table_of([1.0] * 10, question="another "))
+    done = qrft("a", "c")
+    assert done.exit_code == 1 and "no model was measured in both on the same problems" in done.stderr
+    assert "Found rft on mine, sft on mine, and rft on mine." in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["a"], "1 run folders: expected two run folders, or samples alone."),
+        (["a", "b", "a"], "3 run folders: expected two"),
+        (["a", "s.jsonl"], "s.jsonl is no run folder: expected two run folders, or samples alone."),
+        (["a", "b", "--maj", "4"], "--maj: is for samples. Two run folders are compared as they were evaluated."),
+        (["s.jsonl"], "Missing option '--problems'. Only two run folders do without."),
+    ],
+)
+def test_what_can_not_be_compared(runs: None, words: list[str], said: str) -> None:
+    done = qrft(*words)
+    assert done.exit_code == 2 and said in done.stderr
+
+
+def test_the_folder_of_a_sweep_is_no_run_and_says_which_runs_it_holds(runs: None) -> None:
+    keep("swept/seed=0", table_of([1.0]))
+    keep("swept/seed=1/small", table_of([1.0]))
+    done = qrft("swept", "swept")
+    assert done.exit_code == 2 and done.stderr.startswith("Error: swept is no run folder")
+    assert "Found within: swept/seed=0, swept/seed=1/small" in done.stderr
+
+
+def test_a_run_of_another_version_says_what_to_do(runs: None) -> None:
+    keep("old", pa.table({"problem_id": ["0"], "model": ["rft"], "is_correct": [True]}))
+    done = qrft("a", "old")
+    assert done.exit_code == 1 and "Run its recipe again: only the evaluation is made anew." in done.stderr

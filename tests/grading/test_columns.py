@@ -1,0 +1,277 @@
+"""The C core against its oracle on made texts, and its handling of Arrow columns."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from qrft import grading as core
+from qrft.data import schema
+from qrft.grading import reference as oracle
+
+DATA = Path(os.environ.get("QRFT_TEST_DATA", Path(__file__).parents[3] / "shared" / "data"))
+
+# ---------------------------------------------------------------------------------------------------- strategies ----
+
+# Pieces that meet in real solutions, and halves of them: joined at random they reach the corners of the grammar.
+NUMBERS = ["0", "1", "2", "3", "7", "10", "12", "100", "0.5", ".25", "1,000", "0.33", "0.125", "05", "3.", "1e5"]
+WIDE = ["170141183460469231731687303715884105727", "1000000007", "99999999999999999999", "0.0000000000000000001"]
+SIGNS = ["+", "-", "−", "*", "x", "×", "/", "//", "÷", "(", ")", "%", "$", "€", "£", ",", ".", "=", "^", ":", "e"]
+LAYOUT = [" ", "\u00a0", "\t", "\n", "\v", "\0", "####", "#", "#### ", "<<", ">>", "<", ">"]
+WORDS = ["apples", "so", "é", "😀", "\ud800"]
+JUNK = [b"\xff", b"\xe2\x88", b"\xc2", b"\xe2\x82", b"\xf0\x9f", b"\x80", b"\xed\xa0\x80", b"\x00"]
+
+
+def piece(*sources: Sequence[str | bytes]) -> st.SearchStrategy[bytes]:
+    return st.sampled_from([oracle.as_bytes(text) for source in sources for text in source])
+
+
+ANY_TEXT = st.one_of(
+    st.lists(piece(NUMBERS, WIDE, SIGNS, LAYOUT, WORDS, JUNK), max_size=30).map(b"".join),
+    st.binary(max_size=60),
+    st.text(max_size=60).map(oracle.as_bytes),
+)
+ANSWER = st.lists(piece(NUMBERS, NUMBERS, WIDE, SIGNS, [" ", "/", "apples"]), min_size=1, max_size=6).map(b"".join)
+EXPRESSION = st.recursive(
+    piece(NUMBERS, NUMBERS, NUMBERS, WIDE),
+    lambda inner: st.one_of(
+        st.tuples(inner, piece(["+", "-", "*", "/", " x ", "÷"]), inner).map(b"".join),
+        inner.map(lambda text: b"(" + text + b")"),
+        st.tuples(piece(["-", "$", "− "]), inner).map(b"".join),
+        inner.map(lambda text: text + b"%"),
+    ),
+    max_leaves=6,
+)
+EQUATION = st.lists(EXPRESSION, min_size=1, max_size=3).map(b"=".join)
+
+
+@st.composite
+def rounded_equation(draw: st.DrawFn) -> bytes:
+    """A quotient with its value, cut or rounded to a few decimals: the comparison's edge."""
+    sign, n, d = (
+        draw(st.sampled_from(["", "-"])),
+        draw(st.integers(0, 999)),
+        draw(st.sampled_from([2, 3, 7, 8, 16, 80])),
+    )
+    places, shift = draw(st.integers(0, 4)), draw(st.integers(-1, 1))
+    percent = draw(st.booleans())
+    units = abs(round(Fraction(n, d) * 10**places * (100 if percent else 1)) + shift)
+    shown = f"{units // 10**places}.{units % 10**places:0{places}d}" if places else str(units)
+    return f"{sign}{n}/{d}={sign}{shown}{'%' if percent else ''}".encode()
+
+
+def solution(text: bytes, equation: bytes, answer: bytes) -> bytes:
+    return text + b"<<" + equation + b">> #### " + answer
+
+
+SOLUTION = st.builds(solution, ANY_TEXT, st.one_of(EQUATION, rounded_equation()), ANSWER)
+TEXTS = st.lists(st.one_of(ANY_TEXT, SOLUTION), min_size=12, max_size=12)
+
+# ------------------------------------------------------------------------------------------------ C is its oracle ----
+
+
+def assert_grades_agree(texts: list[bytes], golds: list[bytes]) -> None:
+    expected = [oracle.grade(text, gold)._asdict() for text, gold in zip(texts, golds, strict=True)]
+    assert core.grade(texts, golds).to_pylist() == expected
+
+
+def fraction_of(value: bytes) -> Fraction | None:
+    n, d = (int.from_bytes(value[i : i + 16], "little", signed=True) for i in (0, 16))
+    return Fraction(n, d) if d else None
+
+
+def assert_answers_agree(found: core.Answers, expected: list[oracle.Answer]) -> None:
+    assert found.statuses.to_pylist() == [answer.status for answer in expected]
+    assert found.starts.tolist() == [answer.start for answer in expected]
+    assert found.ends.tolist() == [answer.end for answer in expected]
+    # A value that does not count (cut short, too big) is none.
+    values = [answer.value if answer.status == "ok" else None for answer in expected]
+    assert [fraction_of(bytes(value)) for value in found.values] == values
+
+
+def check_texts(texts: list[bytes], answers: list[bytes]) -> None:
+    assert_grades_agree(texts, answers)
+    assert_answers_agree(core.extract_answers(texts), [oracle.find_answer(text) for text in texts])
+    assert_answers_agree(core.parse_numbers(answers), [oracle.parse_number(text) for text in answers])
+
+
+QUICK = settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+@QUICK
+@given(TEXTS, st.lists(ANSWER, min_size=12, max_size=12))
+def test_made_texts(texts: list[bytes], answers: list[bytes]) -> None:
+    check_texts(texts, answers)
+
+
+@pytest.mark.slow
+@settings(QUICK, max_examples=17_000)
+@given(TEXTS, st.lists(ANSWER, min_size=12, max_size=12))
+def test_made_texts_at_length(texts: list[bytes], answers: list[bytes]) -> None:
+    """200,000 texts."""
+    check_texts(texts, answers)
+
+
+@QUICK
+@given(st.lists(st.one_of(EQUATION, rounded_equation()), min_size=10, max_size=10))
+def test_made_equations(equations: list[bytes]) -> None:
+    assert_grades_agree([b"<<" + equation + b">>" for equation in equations], [b"0"] * len(equations))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_random_pieces(seed: int) -> None:
+    """Without hypothesis' leaning to small examples."""
+    rng = random.Random(seed)
+    pieces = [oracle.as_bytes(text) for text in NUMBERS * 3 + WIDE + SIGNS * 2 + LAYOUT + WORDS + ["<<", ">>", "="] * 6]
+    texts = [b"".join(rng.choices(pieces + JUNK, k=rng.randrange(40))) for _ in range(2000)]
+    assert_grades_agree(texts, [rng.choice(pieces) for _ in texts])
+
+
+def test_hash_is_the_published_one() -> None:
+    """Known values of MurmurHash3_x64_128, seed 0 (the first word, then the second)."""
+    assert oracle.murmur3(b"").hex() == "00" * 16
+    digest = oracle.murmur3(b"The quick brown fox jumps over the lazy dog")
+    assert [f"{int.from_bytes(digest[i : i + 8], 'little'):016x}" for i in (0, 8)] == [
+        "e34bbc7bbc071b6c",
+        "7a433ca9c49a9347",
+    ]
+
+
+# ------------------------------------------------------------------------------------------------- Arrow columns ----
+
+SAMPLES = ["<<1+1=2>> #### 2", "é #### 3", "", "#### 2", "none", "<<1+1=3>> #### 2"]
+GOLDS = ["2", "3", "4", "5", "6", "2"]
+TYPES = [pa.string(), pa.large_string(), pa.binary(), pa.large_binary(), pa.string_view()]
+
+
+@pytest.mark.parametrize("text_type", TYPES, ids=str)
+def test_column_types(text_type: pa.DataType) -> None:
+    expected = core.grade(SAMPLES, GOLDS)
+    assert expected.schema == schema.GRADED
+    expected.validate(full=True)
+    whole = pa.array(SAMPLES, pa.string()).cast(text_type)
+    sliced = pa.concat_arrays([whole[:2], whole])[2:]
+    chunks = pa.chunked_array([whole[:1], whole[1:1], whole[1:4], whole[4:]])
+    for column in (whole, sliced, chunks):
+        assert core.grade(column, GOLDS).equals(expected)
+        assert core.grade(column, pa.array(GOLDS).cast(text_type)).equals(expected)
+
+
+def test_dictionary_columns() -> None:
+    expected = core.grade(SAMPLES, GOLDS)
+    golds = pa.array(GOLDS).dictionary_encode()
+    parts = pa.chunked_array([pa.array(GOLDS[:3]).dictionary_encode(), pa.array(GOLDS[3:]).dictionary_encode()])
+    assert core.grade(pa.array(SAMPLES).dictionary_encode(), golds).equals(expected)
+    assert core.grade(pa.chunked_array([pa.array(SAMPLES[:2]), pa.array(SAMPLES[2:])]), parts).equals(expected)
+    assert core.grade(SAMPLES[1:], pa.concat_arrays([golds])[1:]).equals(expected[1:])
+
+
+def test_nulls_are_empty_texts() -> None:
+    nulls = pa.array([None, "#### 1", None])
+    assert core.grade(nulls, ["1"] * 3)["status"].to_pylist() == ["no_marker", "ok", "no_marker"]
+    assert core.grade(nulls[1:], ["1"] * 2)["is_correct"].to_pylist() == [True, False]
+    assert core.grade([None], [None]).equals(core.grade([b""], [""]))
+    gold = pa.array(["1", None, "1"]).dictionary_encode()
+    assert core.grade(["#### 1"] * 3, gold)["is_correct"].to_pylist() == [True, False, True]
+    assert core.grade(pa.nulls(2), pa.nulls(2))["status"].to_pylist() == ["no_marker"] * 2
+
+
+def test_empty_columns() -> None:
+    for column in ([], pa.array([], pa.string()), pa.chunked_array([], pa.large_string())):
+        assert core.grade(column, column).num_rows == 0
+        assert len(core.extract_answers(column).starts) == 0
+    no_gold = pa.chunked_array([], pa.dictionary(pa.int32(), pa.string()))
+    assert core.grade(pa.chunked_array([], pa.string()), no_gold).num_rows == 0
+
+
+def test_threads_give_the_same() -> None:
+    texts = pa.array(SAMPLES * 2000)
+    golds = pa.array(GOLDS * 2000)
+    alone = core.grade(texts, golds, num_threads=1)
+    for threads in (-1, 2, 7, 1000):
+        assert core.grade(texts, golds, num_threads=threads).equals(alone)
+
+
+def test_caller_mistakes() -> None:
+    with pytest.raises(ValueError, match="gold_answers has 1 rows, but completions has 6"):
+        core.grade(SAMPLES, ["2"])
+    with pytest.raises(TypeError, match="found a single one"):
+        core.grade("#### 2", ["2"])
+    with pytest.raises(TypeError, match="expected a column of strings, found int64"):
+        core.grade(pa.array([1]), ["1"])
+
+
+def test_missing_native_module_says_what_to_do() -> None:
+    code = "import sys; sys.modules['qrft.grading._native'] = None; import qrft.grading"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert result.returncode == 1
+    assert "pip install ." in result.stderr.splitlines()[-1]
+
+
+# ------------------------------------------------------------------------------------------------ size and speed ----
+
+HUGE = 5_000_000
+UNITS = {
+    "opening brackets": b"(",
+    "openings": b"<<",
+    "markers": b"#### ",
+    "markers and words": b"#### a ",
+    "digits": b"9",
+    "signs": b"-",
+    "fractions": b"1/3+",
+    "answers": b"#### 1/2 ",
+    "invalid": b"\xe2\x88",
+    "NUL": b"\0",
+}
+
+
+@pytest.mark.parametrize("name", UNITS)
+def test_huge_texts(name: str) -> None:
+    """Linear: 10 MB in a second or two, where anything quadratic would take hours."""
+    body = (UNITS[name] * HUGE)[:HUGE]
+    start = time.perf_counter()
+    graded = core.grade([body, b"<<" + body + b"=1>> #### " + body], ["1", "1"])
+    assert time.perf_counter() - start < 10
+    assert graded.num_rows == 2
+
+
+def test_huge_text_in_the_oracle_too() -> None:
+    body = b"".join(b"Step %d: <<%d+1=%d>>.\n" % (i, i, i + 1) for i in range(4_000)) + b"#### 7"
+    text = body + b" " * (HUGE - len(body))
+    assert_grades_agree([text], [b"7"])
+
+
+# --------------------------------------------------------------------------------------------------------- GSM8K ----
+
+
+def gsm8k(split: str) -> list[str]:
+    path = DATA / "gsm8k" / f"{split}.jsonl"
+    if not path.exists():
+        pytest.skip(f"GSM8K is not at {path}; set QRFT_TEST_DATA to the folder that holds gsm8k/")
+    with path.open(encoding="utf-8") as lines:
+        return [json.loads(line)["answer"] for line in lines]
+
+
+@pytest.mark.parametrize(("split", "num_equations"), [("train", 23716), ("test", 4282)])
+def test_gsm8k_solutions(split: str, num_equations: int) -> None:
+    solutions = gsm8k(split)
+    golds = [text.split("####")[1] for text in solutions]
+    graded = core.grade(solutions, golds)
+    assert np.all(graded["is_correct"].to_numpy())
+    assert sum(graded["num_equations"].to_pylist()) == num_equations
+    assert graded["equations_status"].to_pylist() == ["ok"] * len(solutions)
+    sample = range(0, len(solutions), 7)  # the oracle is slow
+    assert graded.take(list(sample)).to_pylist() == [oracle.grade(solutions[i], golds[i])._asdict() for i in sample]

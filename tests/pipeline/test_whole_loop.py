@@ -1,0 +1,238 @@
+"""The whole loop on the real parts, at its smallest size, through the command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from qrft import grading as core
+from qrft.config.recipe import load
+from qrft.data import schema
+from qrft.models.find import BUILTIN
+from qrft.models.gguf.base import export_base
+from qrft.pipeline import flow as pipeline
+from qrft.pipeline import store
+from qrft.pipeline.stages import sample
+
+ROOT = Path(__file__).parents[2]
+TINY = ROOT / "recipes" / "tiny.yaml"
+SMALL = [
+    "problems.num_train=24",
+    "problems.num_test=40",
+    "train.num_epochs=30",
+    "train.learning_rate=3e-3",
+    "sample.num_samples=8",
+]
+
+
+def command(recipe: Path, out: Path, *overrides: str, changes: list[str] = SMALL) -> list[str]:
+    options = [word for override in (*changes, *overrides) for word in ("--set", override)]
+    return [sys.executable, "-m", "qrft", "run", str(recipe), "-o", str(out), *options]
+
+
+def run(*args: Any, **kwargs: Any) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        command(*args, **kwargs), capture_output=True, text=True, env={**os.environ, "COLUMNS": "140"}
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+def contents(out: Path) -> dict[str, dict[str, str]]:
+    """The hash of every file that a run made, but for those that tell seconds."""
+    found = {}
+    for manifest in sorted((out / "store").glob("*/manifest.json")):
+        values = json.loads(manifest.read_text())
+        if values["stage"] != "report":
+            found[manifest.parent.name] = {
+                name: entry["blake2b"] for name, entry in values["files"].items() if name != "loss.jsonl"
+            }
+    return found
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """An undisturbed run: its output folder and what it printed."""
+    out = tmp_path_factory.mktemp("runs")
+    return out, run(TINY, out).stdout
+
+
+def test_a_run_shows_the_plan_a_line_a_stage_and_the_result(whole: tuple[Path, str]) -> None:
+    out, printed = whole
+    names = [step.name for step in pipeline.plan(load(TINY), BUILTIN["tiny-base"])]
+    for name in names:
+        assert printed.count(f"\n{name} ") >= 2 or name == names[0], (
+            f"{name} has no line in the plan and none of its own"
+        )
+    assert f"{len(names)} steps, {len(names)} to do." in printed
+    for word in ("accuracy", "95% interval", "BASE", "SFT", "RFT", "gain", "p = ", "paths", "Seconds:"):
+        assert word in printed
+    assert f"{out / 'tiny' / 'report.html'}" in printed
+
+
+def test_the_run_folder_has_everything_under_human_names(whole: tuple[Path, str]) -> None:
+    folder = whole[0] / "tiny"
+    recipe = load(TINY, SMALL)
+    assert load(folder / "recipe.yaml") == recipe
+    for step in pipeline.plan(recipe, BUILTIN["tiny-base"]):
+        assert (folder / step.name).is_symlink()
+        assert store.verify(folder / step.name, contents=True)["stage"] == step.stage
+    assert (folder / "report.html").read_text().startswith("<!")
+    assert (folder / "sft" / "train" / "adapter" / "adapter_config.json").exists()
+    assert not list((whole[0] / "store" / "tmp").iterdir())
+
+
+def test_the_summary_tells_the_result(whole: tuple[Path, str]) -> None:
+    summary = json.loads((whole[0] / "tiny" / "summary.json").read_text())
+    for model in ("base", "sft", "rft"):
+        row = summary[model]
+        assert 0 <= row["low"] <= row["accuracy"] <= row["high"] <= 1
+    assert summary["num_test"] == 40
+    assert 0 < summary["p_value"] <= 1
+    assert summary["num_kept"] > 0, "30 epochs on 24 problems must teach it to solve some of them"
+    assert summary["parity"] < 1e-2
+    assert {"sft/train", "round-1/samples", "rft/train"} <= set(summary["seconds"])
+
+
+def test_the_tables_fit_their_schemas_and_what_was_trained_on_is_right(whole: tuple[Path, str]) -> None:
+    folder = whole[0] / "tiny"
+    problems = pq.read_table(folder / "problems/train/problems.parquet")
+    samples = pq.read_table(folder / "round-1/samples/samples.parquet")
+    graded = pq.read_table(folder / "round-1/graded/graded.parquet")
+    training = pq.read_table(folder / "round-1/training/training.parquet")
+    assert problems.schema == schema.PROBLEMS and samples.schema == schema.SAMPLES
+    assert graded.schema == schema.GRADED and training.schema == schema.TRAINING
+    assert samples["sample_index"].to_pylist() == list(range(8)) * 24
+    assert graded.num_rows == samples.num_rows
+    answers = dict(zip(problems["problem_id"].to_pylist(), problems["answer"].to_pylist(), strict=True))
+    again = core.grade(training["completion"], [answers[i] for i in training["problem_id"].to_pylist()])
+    assert all(again["is_correct"].to_pylist()) and set(again["equations_status"].to_pylist()) == {"ok"}
+    keys = list(zip(training["problem_id"].to_pylist(), again["equation_key"].to_pylist(), strict=True))
+    assert len(set(keys)) == len(keys), "a path was kept twice"
+
+
+def test_each_problems_gold_row_comes_first(whole: tuple[Path, str]) -> None:
+    rows = [json.loads(line) for line in (whole[0] / "tiny/round-1/training/training.jsonl").read_text().splitlines()]
+    seen: set[str] = set()
+    for row in rows:
+        assert (row["source"] == "gold") == (row["problem_id"] not in seen)
+        seen.add(row["problem_id"])
+    assert len(seen) == 24
+
+
+def test_a_second_run_does_nothing(whole: tuple[Path, str]) -> None:
+    before = {path: path.stat().st_mtime_ns for path in (whole[0] / "store").rglob("*")}
+    printed = run(TINY, whole[0]).stdout
+    assert "steps are there: nothing to do." in printed
+    assert before == {path: path.stat().st_mtime_ns for path in (whole[0] / "store").rglob("*")}
+
+
+def test_another_k_reuses_what_is_equal(whole: tuple[Path, str]) -> None:
+    recipe = load(TINY, [*SMALL, "sample.num_samples=9"])
+    there = {path.name for path in (whole[0] / "store").iterdir()}
+    steps = pipeline.plan(recipe, BUILTIN["tiny-base"])
+    missing = [step.name for step in steps if f"{step.stage}-{step.digest}" not in there]
+    assert missing[0] == "round-1/samples" and "sft/train" not in missing and "rft/train" in missing
+
+
+def kill_when(condition: Callable[[], object], words: list[str]) -> bool:
+    """Starts the command and kills it with all its children when the condition holds; False: it ended before."""
+    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    while process.poll() is None:
+        if condition():
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            return True
+        time.sleep(0.01)
+    return False
+
+
+def test_killed_at_any_moment_the_same_command_goes_on_to_the_same_artifacts(
+    whole: tuple[Path, str], tmp_path: Path
+) -> None:
+    words = command(TINY, tmp_path, "train.checkpoint_minutes=0.001")
+    work, folder = tmp_path / "store" / "tmp", tmp_path / "store"
+    moments: list[Callable[[], object]] = [
+        lambda: list(folder.glob("export-*")),  # between two stages
+        lambda: list(work.glob("train-*/partial/checkpoint-*")),  # in SFT, after a checkpoint
+        lambda: list(work.glob("sample-*")),  # in sampling
+        lambda: len(list(folder.glob("train-*"))) == 1 and list(work.glob("train-*/partial/checkpoint-*/*")),  # in RFT
+        lambda: list(work.glob("evaluate-*")) or len(list(folder.glob("grade-*"))) == 3,  # near the end
+    ]
+    assert [kill_when(moment, words) for moment in moments] == [True] * len(moments)
+    run(TINY, tmp_path, "train.checkpoint_minutes=0.001")
+    assert contents(tmp_path) == contents(whole[0])
+    assert not list(work.iterdir())
+    undisturbed = json.loads((whole[0] / "tiny/summary.json").read_text())
+    resumed = json.loads((tmp_path / "tiny/summary.json").read_text())
+    for key in ("base", "sft", "rft", "p_value", "num_kept"):
+        assert undisturbed[key] == resumed[key]
+
+
+def test_a_shard_that_is_there_is_not_sampled_again(
+    whole: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sample, "SAMPLES_PER_SHARD", 64)
+    folder = whole[0] / "tiny"
+    inputs = {
+        "model": BUILTIN["tiny-base"],
+        "problems": folder / "problems/train",
+        "base": folder / "base/gguf",
+        "adapter": folder / "sft/gguf",
+    }
+    config = {**store.manifest(folder / "round-1/samples")["config"], "num_threads": None}
+    (tmp_path / "partial").mkdir()
+    sample.run(inputs, tmp_path, config, lambda *_: None)
+    first = pq.read_table(tmp_path / "samples.parquet")
+    shards = sorted((tmp_path / "partial").glob("shard-*.parquet"))
+    assert len(shards) == 3
+    stamps = [path.stat().st_mtime_ns for path in shards]
+    shards[1].unlink()
+    sample.run(inputs, tmp_path, config, lambda *_: None)
+    assert pq.read_table(tmp_path / "samples.parquet").equals(first)
+    assert [path.stat().st_mtime_ns == stamp for path, stamp in zip(shards, stamps, strict=True)] == [True, False, True]
+
+
+@pytest.mark.slow
+def test_the_loop_runs_on_merged_files_and_on_a_ready_one(whole: tuple[Path, str], tmp_path: Path) -> None:
+    """Beside the undisturbed run, so that what is equal is there already: SFT itself is."""
+    ready = tmp_path / "ready.gguf"
+    export_base(BUILTIN["tiny-base"], ready, "q8_0")
+    for name, changes in {
+        "merged": ["gguf.quant=q8_0", "gguf.merge=true"],
+        "small": ["gguf.quant=q4_k_m"],
+        "ready": [f"gguf.file={ready}"],
+    }.items():
+        run(TINY, whole[0], *changes, f"name={name}")
+        folder = whole[0] / name
+        summary = json.loads((folder / "summary.json").read_text())
+        assert 0 < summary["parity_kl"] < 0.05 and summary["parity_top1"] > 0.9
+        assert (folder / "sft/gguf/base.gguf").exists() == (name == "merged")
+        assert (folder / "sft/gguf/adapter.gguf").exists() == (name != "merged")
+        assert (folder / "base/gguf/base.gguf").exists() == (name != "ready")
+        undisturbed = json.loads((whole[0] / "tiny/summary.json").read_text())
+        assert abs(summary["sft"]["accuracy"] - undisturbed["sft"]["accuracy"]) < 0.3
+
+
+def test_gsm8k_as_published_goes_through(tmp_path: Path) -> None:
+    data = Path(os.environ.get("QRFT_TEST_DATA", ROOT.parent / "shared" / "data")) / "gsm8k"
+    if not data.exists():
+        pytest.skip(f"GSM8K is not at {data}; set QRFT_TEST_DATA to a folder with gsm8k/train.jsonl and test.jsonl")
+    sets = [f"problems.train={data / 'train.jsonl'}", f"problems.test={data / 'test.jsonl'}"]
+    smaller = ["problems.num_train=16", "problems.num_test=16", "train.num_epochs=1", "sample.max_new_tokens=32"]
+    printed = run(
+        ROOT / "recipes" / "gsm8k-smoke.yaml", tmp_path, *sets, *smaller, "evaluate.max_new_tokens=32", changes=[]
+    )
+    summary = json.loads((tmp_path / "gsm8k-smoke" / "summary.json").read_text())
+    assert summary["num_test"] == 16
+    assert summary["explained"] and all(line[:40] in printed.stdout for line in summary["explained"])

@@ -1,0 +1,405 @@
+"""Packing changes nothing that a step learns from: rows, attention and loss against the same examples one by one."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from helpers import models
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from qrft.errors import UsageError
+from qrft.models import prompts
+from qrft.models.prompts import Example
+from qrft.training import attention, loss
+from qrft.training.packing import collate, pack
+
+ROOT = Path(__file__).parents[2]
+KINDS = [*models.KINDS, "mistral-short-window", "qwen2-short-window"]
+# Lengths and prompt lengths: one token of completion, one of prompt, no prompt, and no completion at all.
+SHAPES = [(30, 10), (150, 70), (7, 1), (64, 63), (12, 0), (9, 9)]
+
+
+def make_examples(shapes: list[tuple[int, int]] = SHAPES) -> list[Example]:
+    draw = random.Random(0)
+    return [Example([draw.randrange(models.VOCAB) for _ in range(length)], prompt) for length, prompt in shapes]
+
+
+@pytest.fixture(scope="module")
+def load(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Any]:
+    """A model of a kind, with an attention, in float32."""
+    windows: dict[str, tuple[str, dict[str, Any]]] = {
+        "mistral-short-window": ("mistral", {"sliding_window": 20}),  # shorter than most examples
+        "qwen2-short-window": (
+            "qwen2-tied",
+            {"use_sliding_window": True, "sliding_window": 20, "max_window_layers": 1},  # in the second layer only
+        ),
+    }
+    folder = tmp_path_factory.mktemp("models")
+
+    def model(kind: str, implementation: str) -> Any:
+        from transformers import AutoModelForCausalLM
+
+        if not (folder / kind).exists():
+            base, changes = windows.get(kind, (kind, {}))
+            models.make_model(folder / kind, base, **changes)
+        return AutoModelForCausalLM.from_pretrained(
+            folder / kind, attn_implementation=implementation, dtype=torch.float32
+        )
+
+    return model
+
+
+def one_by_one(model: Any, examples: list[Example]) -> torch.Tensor:
+    """The loss as a text book has it: every example alone, all logits, torch's cross-entropy; gradients in .grad."""
+    total = torch.zeros((), dtype=torch.float64)
+    for token_ids, prompt_length in examples:
+        logits = model(input_ids=torch.tensor([token_ids]), use_cache=False).logits[0, :-1]
+        labels = torch.tensor([-100] * prompt_length + token_ids[prompt_length:])[1:]
+        summed = torch.nn.functional.cross_entropy(logits, labels, reduction="sum")
+        summed.backward()
+        total += summed.item()
+    return total
+
+
+def assert_same_gradients(model: Any, expected: Any, tolerance: float = 2e-5) -> None:
+    """Every gradient, relative to the largest entry of its tensor."""
+    gradients = {name: p.grad for name, p in expected.named_parameters() if p.requires_grad}
+    assert gradients
+    for name, parameter in model.named_parameters():
+        if name in gradients:
+            largest = gradients[name].abs().max().item()
+            assert largest > 0, name
+            difference = (parameter.grad - gradients[name]).abs().max().item()
+            assert difference <= tolerance * largest, (name, difference, largest)
+
+
+# Rows
+
+
+@given(st.lists(st.integers(1, 300), max_size=200), st.integers(1, 256))
+def test_every_example_is_in_one_row_and_rows_keep_to_the_capacity(lengths: list[int], capacity: int) -> None:
+    rows = pack(lengths, capacity)
+    assert sorted(index for row in rows for index in row) == list(range(len(lengths)))
+    assert all(row for row in rows)
+    assert all(sum(lengths[i] for i in row) <= capacity or len(row) == 1 for row in rows)
+    assert rows == pack(lengths, capacity)
+
+
+@given(st.lists(st.integers(1, 20), max_size=60), st.integers(1, 24))
+def test_rows_are_those_of_best_fit_decreasing(lengths: list[int], capacity: int) -> None:
+    filled: list[int] = []
+    for length in sorted(lengths, reverse=True):
+        fits = [row for row, total in enumerate(filled) if total + length <= capacity]
+        if fits:
+            filled[max(fits, key=lambda row: filled[row])] += length
+        else:
+            filled.append(length)
+    rows = pack(lengths, capacity)
+    assert sorted(sum(lengths[i] for i in row) for row in rows) == sorted(filled)
+
+
+def test_a_hundred_thousand_examples_are_packed_at_once() -> None:
+    draw = random.Random(0)
+    lengths = [draw.randint(20, 8000) for _ in range(100_000)]
+    start = time.process_time()
+    pack(lengths, 8192)
+    assert time.process_time() - start < 10  # a fifth of a second; quadratic would be minutes
+
+
+def test_gsm8k_in_rows_of_2048_leaves_under_3_percent_empty() -> None:
+    data = Path(os.environ.get("QRFT_TEST_DATA", ROOT.parent / "shared" / "data")) / "gsm8k" / "train.jsonl"
+    if not data.exists():
+        pytest.skip(f"GSM8K is not at {data}; set QRFT_TEST_DATA to the folder that holds gsm8k/")
+    tokenizer = prompts.load_tokenizer(ROOT / "qrft" / "models" / "bases" / "tiny-base")
+    rows = [json.loads(line) for line in data.read_text(encoding="utf-8").splitlines()]
+    lengths = [
+        sum(len(ids) for ids in tokenizer([row["question"], row["answer"]], add_special_tokens=False)["input_ids"]) + 2
+        for row in rows
+    ]
+    packed = pack(lengths, 2048)
+    empty = 1 - sum(lengths) / (2048 * len(packed))
+    assert empty < 0.03
+
+
+def test_a_row_says_where_its_examples_and_their_completions_are() -> None:
+    row = collate([Example([5, 6, 7, 8], 2), Example([9, 10, 11], 0), Example([12, 13], 2)])
+    assert row["input_ids"].tolist() == [[5, 6, 7, 8, 9, 10, 11, 12, 13]]
+    assert row["position_ids"].tolist() == [[0, 1, 2, 3, 0, 1, 2, 0, 1]]
+    assert row["cu_seq_lens_q"].tolist() == row["cu_seq_lens_k"].tolist() == [0, 4, 7, 9]
+    assert row["cu_seq_lens_q"].dtype == torch.int32
+    assert row["max_length_q"] == row["max_length_k"] == 4
+    assert row["example_lengths"] == [4, 3, 2]
+    assert row["logits_to_keep"].tolist() == [1, 2, 4, 5]
+    assert row["targets"].tolist() == [7, 8, 10, 11]
+
+
+# Attention
+
+
+@pytest.mark.parametrize("implementation", [attention.PER_EXAMPLE, "eager", "sdpa"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_packed_row_learns_what_its_examples_learn_one_by_one(
+    load: Callable[[str, str], Any], kind: str, implementation: str
+) -> None:
+    attention.register()
+    examples = make_examples()
+    model, reference = load(kind, implementation), load(kind, "eager")
+    loss.install(model)
+    packed = loss.completion_loss(model, collate(examples))
+    packed.backward()
+    assert packed.item() == pytest.approx(one_by_one(reference, examples).item(), rel=1e-6)
+    assert_same_gradients(model, reference)
+
+
+GPU_ATTENTION = {
+    "flex_attention": "torch's flex attention has no gradient on the CPU",
+    "flash_attention_2": "flash-attn runs on CUDA only",
+    "flash_attention_3": "flash-attn runs on CUDA only",
+}
+
+
+@pytest.mark.parametrize("implementation", GPU_ATTENTION)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_packed_row_learns_the_same_on_a_gpu(load: Callable[[str, str], Any], kind: str, implementation: str) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip(GPU_ATTENTION[implementation])
+    try:
+        attention.choose(implementation, "cuda")
+    except UsageError as error:
+        pytest.skip(str(error))
+    flash = implementation.startswith("flash")
+    examples = make_examples()
+    model, reference = load(kind, implementation).cuda(), load(kind, "eager")
+    if flash:  # it takes 16 bits only
+        model = model.bfloat16()
+    loss.install(model)
+    row = {name: v.cuda() if isinstance(v, torch.Tensor) else v for name, v in collate(examples).items()}
+    packed = loss.completion_loss(model, row)
+    packed.backward()
+    expected = one_by_one(reference, examples).item()
+    assert packed.item() == pytest.approx(expected, rel=2e-2 if flash else 1e-4)
+    assert_same_gradients(model.float().cpu(), reference, 0.2 if flash else 1e-3)
+
+
+@pytest.mark.parametrize("kind", ["llama-tied", "mistral-short-window"])
+def test_no_example_sees_another(load: Callable[[str, str], Any], kind: str) -> None:
+    """Other tokens in one example: the hidden states of all the others keep their bits."""
+    attention.register()
+    model = load(kind, attention.PER_EXAMPLE)
+    loss.install(model)
+    examples = make_examples([(20, 5), (40, 5), (31, 5)])
+    for changed in range(3):
+        others = list(examples)
+        others[changed] = Example([(t + 1) % models.VOCAB for t in examples[changed].token_ids], 5)
+        with torch.no_grad():
+            before, after = (model(**collate(row), use_cache=False).logits[0] for row in (examples, others))
+        sizes = [len(e.token_ids) - 5 for e in examples]
+        for index, (a, b) in enumerate(zip(before.split(sizes), after.split(sizes), strict=True)):
+            assert torch.equal(a, b) == (index != changed)
+
+
+def test_a_batch_that_is_not_packed_is_refused(load: Callable[[str, str], Any]) -> None:
+    attention.register()
+    model = load("llama-tied", attention.PER_EXAMPLE)
+    with pytest.raises(TypeError, match="example_lengths"):
+        model(input_ids=torch.tensor([[1, 2, 3], [4, 5, 0]]), attention_mask=torch.tensor([[1, 1, 1], [1, 1, 0]]))
+
+
+def test_attention_is_chosen_by_what_is_there() -> None:
+    assert attention.choose("auto") == attention.choose("sdpa") == attention.PER_EXAMPLE
+    assert attention.choose("sdpa", "cuda") == attention.PER_EXAMPLE
+    assert attention.choose("eager") == "eager"
+    with pytest.raises(UsageError, match=r"train\.attention: found flash_attention_2, which needs a CUDA device"):
+        attention.choose("flash_attention_2", "cpu")
+
+
+# Loss
+
+
+def head_case(dtype: torch.dtype, trained: bool) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    torch.manual_seed(0)
+    hidden = torch.randn(57, 32).to(dtype).requires_grad_()
+    weight = torch.randn(211, 32).to(dtype).requires_grad_(trained)
+    return hidden, weight, torch.randint(0, 211, (57,))
+
+
+@pytest.mark.parametrize("chunk_elements", [1, 211 * 10, 2**24], ids=["by-row", "chunks", "one-chunk"])
+@pytest.mark.parametrize("trained", [False, True], ids=["frozen-head", "trained-head"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_chunked_loss_is_torchs_own(dtype: torch.dtype, trained: bool, chunk_elements: int) -> None:
+    hidden, weight, targets = head_case(dtype, trained)
+    plain = torch.nn.functional.cross_entropy((hidden @ weight.T).float(), targets, reduction="sum")
+    wanted = [hidden, weight] if trained else [hidden]
+    expected = torch.autograd.grad(plain / 7, wanted)
+    chunked = loss.cross_entropy_sum(hidden, weight, targets, chunk_elements)
+    assert chunked.dtype == torch.float32
+    assert chunked.item() == pytest.approx(plain.item(), rel=1e-5)
+    # In bfloat16 the last of its 8 bits may be rounded otherwise.
+    tolerance = 1e-5 if dtype == torch.float32 else 2**-7
+    for found, right in zip(torch.autograd.grad(chunked / 7, wanted), expected, strict=True):
+        assert found.dtype == dtype
+        torch.testing.assert_close(found, right, rtol=tolerance, atol=tolerance * right.abs().max().item())
+
+
+def test_a_weight_gradient_of_many_chunks_in_bfloat16_is_as_good_as_of_one() -> None:
+    hidden, weight, targets = head_case(torch.bfloat16, trained=True)
+    exact = torch.nn.functional.cross_entropy(hidden.double() @ weight.double().T, targets, reduction="sum")
+    (right,) = torch.autograd.grad(exact, weight)
+    errors = []
+    for chunk_elements in (1, 2**24):
+        (found,) = torch.autograd.grad(loss.cross_entropy_sum(hidden, weight, targets, chunk_elements), weight)
+        errors.append((found.double() - right.double()).norm().item())
+    assert errors[0] <= 1.2 * errors[1]
+
+
+def test_how_many_chunks_there_are_changes_no_bit_of_a_tokens_gradient() -> None:
+    """True where the matrix product does not mind how many rows it is given: not promised, so held to 1e-6."""
+    hidden, weight, targets = head_case(torch.float32, trained=False)
+    whole, parts = (
+        torch.autograd.grad(loss.cross_entropy_sum(hidden, weight, targets, n), hidden)[0] for n in (2**24, 211 * 10)
+    )
+    torch.testing.assert_close(parts, whole, rtol=1e-6, atol=1e-6)
+
+
+def test_without_gradients_the_loss_is_the_same() -> None:
+    hidden, weight, targets = head_case(torch.float32, trained=True)
+    with torch.no_grad():
+        evaluated = loss.cross_entropy_sum(hidden, weight, targets)
+    assert evaluated.item() == loss.cross_entropy_sum(hidden, weight, targets).item()
+    assert loss.cross_entropy_sum(hidden[:0], weight, targets[:0]).item() == 0
+
+
+def test_autocast_multiplies_in_its_own_type() -> None:
+    hidden, weight, targets = head_case(torch.float32, trained=True)
+    plain = loss.cross_entropy_sum(hidden.bfloat16(), weight.bfloat16(), targets)
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = loss.cross_entropy_sum(hidden, weight, targets)
+    assert mixed.item() == plain.item()
+    mixed.backward()
+    assert hidden.grad is not None and hidden.grad.dtype == torch.float32
+
+
+class LargestTensor(TorchDispatchMode):
+    """Records the most elements of any tensor that an operation returns."""
+
+    elements = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        for tensor in result if isinstance(result, (tuple, list)) else [result]:
+            if isinstance(tensor, torch.Tensor):
+                self.elements = max(self.elements, tensor.numel())
+        return result
+
+
+@pytest.mark.parametrize("trained", [False, True], ids=["frozen-head", "trained-head"])
+def test_no_tensor_holds_the_logits_of_all_targets(trained: bool) -> None:
+    vocabulary, width, targets = 4001, 8, 500
+    hidden = torch.randn(targets, width, requires_grad=True)
+    weight = torch.randn(vocabulary, width, requires_grad=trained)
+    with LargestTensor() as largest:
+        loss.cross_entropy_sum(hidden, weight, torch.zeros(targets, dtype=torch.long), 20 * vocabulary).backward()
+    assert largest.elements == max(20 * vocabulary, vocabulary * width)
+    with LargestTensor() as largest:  # the check itself sees logits
+        (hidden @ weight.T).sum().backward()
+    assert largest.elements == targets * vocabulary
+
+
+def test_no_tensor_holds_a_mask_or_the_logits_of_a_row(
+    load: Callable[[str, str], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attention.register()
+    model = load("llama-tied", attention.PER_EXAMPLE)
+    loss.install(model)
+    monkeypatch.setattr(loss, "CHUNK_ELEMENTS", 10 * models.VOCAB)
+    row = collate(make_examples([(64, 8)] * 16))
+    with LargestTensor() as largest:
+        loss.completion_loss(model, row).backward()
+    tokens = row["input_ids"].numel()
+    assert largest.elements == tokens * 96  # the feed-forward layer; a mask has tokens * tokens, logits tokens * 300
+
+
+def test_undo_gives_the_logits_back(load: Callable[[str, str], Any], tmp_path: Path) -> None:
+    model = load("llama-untied-biases", "eager")
+    ids = torch.tensor([[1, 2, 3]])
+    logits, plain = model(ids).logits, model(ids, labels=ids).loss
+    loss.install(model)
+    loss.install(model)
+    assert model(ids).logits.shape[-1] == 64
+    model.save_pretrained(tmp_path)
+    saved = type(model).from_pretrained(tmp_path, attn_implementation="eager", dtype=torch.float32)
+    assert torch.equal(saved(ids).logits, logits)
+    loss.undo(model)
+    loss.undo(model)
+    assert torch.equal(model(ids).logits, logits)
+    assert torch.equal(model(ids, labels=ids).loss, plain)
+
+
+# With what training puts around a model
+
+
+def add_lora(model: Any) -> Any:
+    from peft import LoraConfig, get_peft_model
+
+    torch.manual_seed(1)
+    lora = LoraConfig(r=4, lora_alpha=6, target_modules="all-linear", task_type="CAUSAL_LM", init_lora_weights=False)
+    return get_peft_model(model, lora)
+
+
+def test_adapters_learn_the_same(load: Callable[[str, str], Any]) -> None:
+    attention.register()
+    examples = make_examples()
+    model, reference = (add_lora(load("qwen3", name)) for name in (attention.PER_EXAMPLE, "eager"))
+    loss.install(model)
+    packed = loss.completion_loss(model, collate(examples))
+    packed.backward()
+    assert packed.item() == pytest.approx(one_by_one(reference, examples).item(), rel=1e-6)
+    assert_same_gradients(model, reference)
+
+
+@pytest.mark.parametrize("wrap", [lambda model: model, add_lora], ids=["full", "adapter"])
+def test_gradient_checkpointing_changes_nothing(load: Callable[[str, str], Any], wrap: Callable[[Any], Any]) -> None:
+    attention.register()
+    row = collate(make_examples())
+    found = []
+    for checkpointing in (False, True):
+        model = wrap(load("mistral-short-window", attention.PER_EXAMPLE)).train()
+        loss.install(model)
+        if checkpointing:
+            model.enable_input_require_grads()
+            model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        loss.completion_loss(model, row).backward()
+        found.append([p.grad for p in model.parameters() if p.requires_grad])
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+
+
+def test_a_4_bit_base_learns_the_same(load: Callable[[str, str], Any], tmp_path: Path) -> None:
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
+    attention.register()
+    models.make_model(tmp_path, "llama-head-dim")
+    nf4 = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.float32)
+    model, reference = (
+        add_lora(
+            AutoModelForCausalLM.from_pretrained(
+                tmp_path, quantization_config=nf4, attn_implementation=name, dtype=torch.float32
+            )
+        )
+        for name in (attention.PER_EXAMPLE, "eager")
+    )
+    loss.install(model)
+    examples = make_examples()
+    packed = loss.completion_loss(model, collate(examples))
+    packed.backward()
+    assert packed.item() == pytest.approx(one_by_one(reference, examples).item(), rel=1e-5)
+    assert_same_gradients(model, reference, 1e-4)
