@@ -1,10 +1,10 @@
 """The C core against its limits: the paper's public script, and the memory.
 
-    python bench/core.py --data ../shared/data --samples samples.jsonl [--reference collect_rejection_sampling.py]
+    python bench/grading.py --data ../shared/data --samples samples.jsonl [--reference collect_rejection_sampling.py]
 
 `--samples` are solutions of GSM8K's training set: problem_id (the row number), sample_index, completion. The reference
 takes all problems, at least 7,001, and a few samples of each; it needs a minute for 150,000. Run alone on the machine.
-Writes core.json and core.md into bench/results.
+Writes grading.json and grading.md into bench/results.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import reference
 
-from qrft import grading as core
+from qrft import grading
 
 ROUNDS = 7
 
@@ -69,7 +69,7 @@ def in_memory(samples: pa.Table, gold: list[str], script: Path | None) -> dict[s
     ids = samples["problem_id"].combine_chunks().cast(pa.int32())
     golds = pa.chunked_array([pa.DictionaryArray.from_arrays(ids, pa.array(gold))])
     num_bytes = texts.chunk(0).buffers()[2].size
-    one, two = (seconds(lambda n=n: core.grade(texts, golds, num_threads=n)) for n in (1, 2))
+    one, two = (seconds(lambda n=n: grading.grade(texts, golds, num_threads=n)) for n in (1, 2))
     result = {
         "num_texts": len(texts),
         "megabytes": num_bytes / 1e6,

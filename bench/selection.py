@@ -24,7 +24,7 @@ from machine import describe
 from rapidfuzz.distance import Levenshtein
 from rapidfuzz.process import cdist, cpdist
 
-from qrft import grading as core
+from qrft import grading
 from qrft.grading.selection import Keep
 
 
@@ -32,7 +32,7 @@ def read(samples: Path, problems: Path) -> tuple[list[str], list[int], pa.Table]
     golds = [json.loads(line)["answer"].split("####")[1] for line in problems.open(encoding="utf-8")]
     rows = [json.loads(line) for line in samples.open(encoding="utf-8")]
     texts, ids = [row["completion"] for row in rows], [row["problem_id"] for row in rows]
-    return texts, ids, core.grade(texts, [golds[number] for number in ids])
+    return texts, ids, grading.grade(texts, [golds[number] for number in ids])
 
 
 def eligible_by_problem(ids: list[int], graded: pa.Table) -> list[list[int]]:
@@ -107,12 +107,12 @@ def measure(samples: Path, problems: Path, repeats: int) -> dict[str, object]:
     column, numbers = pa.array(texts, pa.large_string()), pa.array(ids)
 
     def choose(keep: Keep) -> Callable[[], object]:
-        return lambda: core.curate(column, numbers, graded, keep=keep, num_threads=1)
+        return lambda: grading.curate(column, numbers, graded, keep=keep, num_threads=1)
 
     whole, without = seconds_of(choose("farthest"), repeats), seconds_of(choose("first"), repeats)
     replays = [Replay(texts, eligible_by_problem(ids, graded), graded["equation_key"].to_pylist()) for _ in range(2)]
     replay = replays[1]
-    if core.curate(column, numbers, graded).tolist() != replay.kept:
+    if grading.curate(column, numbers, graded).tolist() != replay.kept:
         raise SystemExit("the core and the rule over RapidFuzz keep different rows")
 
     def pairwise() -> object:

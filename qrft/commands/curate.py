@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from qrft import grading as core
+from qrft import grading
 from qrft.commands.grading import Graded, Problems, Task, Totals, graded, is_eligible
 from qrft.commands.spool import Part, Spool
 from qrft.data.files import check_output, new_file
@@ -42,7 +42,7 @@ NO_PATH = "<<>>"
 
 @dataclass(frozen=True)
 class Selection:
-    """Which paths to keep; core.curate says what each means."""
+    """Which paths to keep; grading.curate says what each means."""
 
     keep: str = "farthest"
     max_per_problem: int | None = None
@@ -116,7 +116,7 @@ class _Curator:
         if not rows.num_rows:
             return np.zeros(0, np.int64)
         problem = rows["problem"].combine_chunks()
-        return core.curate(
+        return grading.curate(
             rows["completion"],
             problem,
             _all_eligible(rows["equation_key"]),

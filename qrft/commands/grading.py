@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from qrft import grading as core
+from qrft import grading
 from qrft.data.problems.registry import load
 from qrft.data.samples import Batch, Faults, Numbering, ahead, units
 from qrft.errors import DataError, UsageError
@@ -32,7 +32,7 @@ class Task:
 
     samples: Sequence[Path]
     problems: str  # a file or a name
-    rules: core.Rules = DEFAULT_RULES
+    rules: grading.Rules = DEFAULT_RULES
     num_threads: int = 1
     strict: bool = False  # a malformed row is an error
     progress: Progress = lambda done, total, note: None
@@ -55,7 +55,7 @@ def task(
 ) -> Task:
     """From the options of the command line. Raises UsageError for rules that exclude each other."""
     try:
-        chosen = core.Rules(**rules)
+        chosen = grading.Rules(**rules)
     except ValueError as error:
         raise UsageError(f"{error}.") from None
     num_threads = core_threads(threads)
@@ -83,7 +83,7 @@ class Problems:
         self._read(task)
 
     def _read(self, task: Task) -> None:
-        statuses = core.parse_numbers(self.answers, rules=task.rules, num_threads=1).statuses
+        statuses = grading.parse_numbers(self.answers, rules=task.rules, num_threads=1).statuses
         self.has_expressions = "expression" in statuses.unique().to_pylist()
         comparable = ["ok", "expression"] if task.judges_expressions else ["ok"]
         unread = np.flatnonzero(~np.isin(statuses.to_numpy(zero_copy_only=False), comparable)).tolist()
@@ -168,7 +168,7 @@ def graded(
 
     def work(read: Callable[[], Batch], position: int) -> tuple[Batch, pa.Table, Any, int]:
         batch = read()
-        grades = core.grade(batch.completion, problems.gold(batch.problem), rules=task.rules, num_threads=1)
+        grades = grading.grade(batch.completion, problems.gold(batch.problem), rules=task.rules, num_threads=1)
         return batch, grades, also(batch, grades), position
 
     def tell(position: int, num_judged: int = 0) -> None:

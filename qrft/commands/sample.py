@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-from qrft import grading as core
+from qrft import grading
 from qrft.commands.settings import differences, digest, named
 from qrft.data.problems.registry import load
 from qrft.data.schema import PROBLEMS
@@ -68,7 +68,7 @@ class Task:
     prompt: str
     examples: Sequence[prompts.Solved]
     until: Until | None
-    rules: core.Rules
+    rules: grading.Rules
     samples_per_shard: int
 
 
@@ -83,7 +83,7 @@ def task(
     examples: str | None = None,
     stop: Sequence[str] = (),
     until: Until | None = None,
-    rules: core.Rules = DEFAULT_RULES,
+    rules: grading.Rules = DEFAULT_RULES,
     samples_per_shard: int = SAMPLES_PER_SHARD,
     **options: Any,
 ) -> Task:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from qrft import grading as core
+from qrft import grading
 from qrft.evaluation import stats
 from qrft.grading import latex
 from qrft.grading.columns import as_chunked
@@ -21,12 +21,12 @@ NO_VOTE = -1
 NO_VALUE = np.void(bytes(VALUE_BYTES))
 
 
-def values(completions: Any, grades: pa.Table, rules: core.Rules, num_threads: int | None = 1) -> pa.DictionaryArray:
+def values(completions: Any, grades: pa.Table, rules: grading.Rules, num_threads: int | None = 1) -> pa.DictionaryArray:
     """What each sample votes for: the value of a number, else the text of an expression; null without a vote.
 
     grades: schema.GRADED, row-aligned with the completions.
     """
-    answers = core.extract_answers(completions, rules=rules, num_threads=num_threads)
+    answers = grading.extract_answers(completions, rules=rules, num_threads=num_threads)
     status = grades["status"].combine_chunks().to_numpy(zero_copy_only=False)
     # Of expressions those that equal the gold one are right, however they are written. Only wrong ones need a text.
     texts = np.flatnonzero((status == "latex_different") & (answers.values == NO_VALUE))

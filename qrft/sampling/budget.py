@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-from qrft import grading as core
+from qrft import grading
 from qrft.grading import latex
 from qrft.grading.grader import DEFAULT_RULES, equation_keys
 from qrft.sampling.api import Request
@@ -51,7 +51,7 @@ class Found:
     """What the samples of each problem have found so far."""
 
     def __init__(
-        self, problems: pa.Table, until: Until, rules: core.Rules = DEFAULT_RULES, num_threads: int | None = None
+        self, problems: pa.Table, until: Until, rules: grading.Rules = DEFAULT_RULES, num_threads: int | None = None
     ) -> None:
         """`problems`: schema.PROBLEMS."""
         self.until, self._rules, self._num_threads = until, rules, num_threads
@@ -75,7 +75,7 @@ class Found:
             self._paths[name].append(key if is_path else None)
 
     def _grade(self, completions: pa.ChunkedArray, gold: pa.Array) -> pa.Table:
-        graded = core.grade(completions, gold, rules=self._rules, num_threads=self._num_threads)
+        graded = grading.grade(completions, gold, rules=self._rules, num_threads=self._num_threads)
         if not judges_expressions(self._rules) or not latex.needs_judging(graded):
             return graded
         with latex.Judges(self._num_threads) as judges:
@@ -91,7 +91,7 @@ class Found:
         return self.count(problem_id, self.until.kind, num_samples) >= self.until.count
 
 
-def judges_expressions(rules: core.Rules) -> bool:
+def judges_expressions(rules: grading.Rules) -> bool:
     """Whether Math-Verify compares answers that are expressions."""
     return rules.mode != "paper" and latex.is_available()
 

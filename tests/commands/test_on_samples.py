@@ -22,14 +22,13 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
-from qrft import grading as core
+from qrft import grading
 from qrft.cli import main as cli
 from qrft.commands import spool
 from qrft.data import schema
 from qrft.data.problems.registry import load
 from qrft.errors import DataError
-from qrft.grading import grader as grading
-from qrft.grading import latex
+from qrft.grading import grader, latex
 
 DATA = Path(os.environ.get("QRFT_TEST_DATA", Path(__file__).parents[3] / "shared" / "data"))
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"no published data at {DATA}; set QRFT_TEST_DATA")
@@ -119,7 +118,7 @@ COUNTS = {
 def test_grade() -> None:
     assert qrft("grade", "s.jsonl", "--problems", "p.jsonl", "-o", "g.parquet") == COUNTS
     table = pq.read_table("g.parquet")
-    expected = core.grade([row["completion"] for row in SAMPLES], [gold(row["problem_id"]) for row in SAMPLES])
+    expected = grading.grade([row["completion"] for row in SAMPLES], [gold(row["problem_id"]) for row in SAMPLES])
     assert table.select(schema.GRADED.names) == expected
     assert table["problem_id"].to_pylist() == [str(row["problem_id"]) for row in SAMPLES]
     assert table["sample_index"].to_pylist() == [0, 0, 1, 2, 3, 1, 2, 3, 0, 1, 2, 3]
@@ -136,7 +135,7 @@ def test_rules_reach_the_core() -> None:
         words = [word for name, value in given.items() for word in (f"--{name.replace('_', '-')}", value)]
         qrft("grade", "s.jsonl", "--problems", "p.jsonl", "-o", "g.parquet", *words)
         texts, answers = [row["completion"] for row in SAMPLES], [gold(row["problem_id"]) for row in SAMPLES]
-        expected = core.grade(texts, answers, rules=core.Rules(**given))  # type: ignore[arg-type]
+        expected = grading.grade(texts, answers, rules=grading.Rules(**given))  # type: ignore[arg-type]
         assert pq.read_table("g.parquet").select(schema.GRADED.names) == expected
 
 
@@ -149,10 +148,10 @@ def test_a_marker_may_be_any_bytes() -> None:
 def test_the_choices_are_those_of_the_rules() -> None:
     offered = {option.name: option.type for option in cli.grade.params}
     for name, kind in (
-        ("mode", grading.Mode),
-        ("answer_format", grading.AnswerFormat),
-        ("equations", grading.EquationSource),
-        ("order", grading.KeyOrder),
+        ("mode", grader.Mode),
+        ("answer_format", grader.AnswerFormat),
+        ("equations", grader.EquationSource),
+        ("order", grader.KeyOrder),
     ):
         choice = offered[name]
         assert isinstance(choice, click.Choice) and tuple(choice.choices) == get_args(kind)
@@ -213,8 +212,8 @@ class Made:
     golds: list[str]
 
     def expected(self, **options: Any) -> list[tuple[str, str]]:
-        graded = core.grade(self.texts, [gold.rpartition("#### ")[2] for gold in self.golds])
-        rows = core.curate(self.texts, self.problems, graded, gold_texts=self.golds, **options)
+        graded = grading.grade(self.texts, [gold.rpartition("#### ")[2] for gold in self.golds])
+        rows = grading.curate(self.texts, self.problems, graded, gold_texts=self.golds, **options)
         assert len(rows) > 50
         return [(f"p{problem}", self.texts[i]) for problem, i in sorted((self.problems[i], i) for i in rows.tolist())]
 
@@ -526,7 +525,7 @@ def test_published_sets(
     monkeypatch.setenv("QRFT_DATA", str(DATA))
     table = load(name)
     assert table.num_rows == num and (table["problem_id"][0].as_py(), table["answer"][0].as_py()) == first
-    statuses = collections.Counter(core.parse_numbers(table["answer"]).statuses.to_pylist())
+    statuses = collections.Counter(grading.parse_numbers(table["answer"]).statuses.to_pylist())
     assert statuses["ok"] >= readable
     assert not np.isin(table["question"].to_pylist(), [""]).any()
 

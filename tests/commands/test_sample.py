@@ -23,7 +23,7 @@ from click.testing import CliRunner
 from helpers.models import make_adapter
 
 import qrft
-from qrft import grading as core
+from qrft import grading
 from qrft.cli import main as cli
 from qrft.commands import sample as command
 from qrft.config.recipe import load
@@ -267,13 +267,13 @@ def test_killed_thirty_times_at_random_it_ends_in_the_same_samples() -> None:
 
 def needed(samples: Rows, problem: dict[str, str], kind: str, count: int, k: int) -> int:
     """How many samples a problem must get, by the slow definition: doubling until they hold enough."""
-    gold = core.grader.equation_keys([problem["answer"]], rules=core.Rules(equations="anywhere"))[0].tobytes()
+    gold = grading.grader.equation_keys([problem["answer"]], rules=grading.Rules(equations="anywhere"))[0].tobytes()
     goal = 4
     while goal < k:
         texts = [samples[problem["id"], i]["completion"] for i in range(goal)]
         answer = problem["answer"].rpartition("####")[2].strip()
-        rules = core.Rules(answer_format="last-number", equations="anywhere")
-        right = [row for row in core.grade(texts, [answer] * goal, rules=rules).to_pylist() if row["is_correct"]]
+        rules = grading.Rules(answer_format="last-number", equations="anywhere")
+        right = [row for row in grading.grade(texts, [answer] * goal, rules=rules).to_pylist() if row["is_correct"]]
         paths = {row["equation_key"] for row in right if row["equations_status"] == "ok"} - {gold}
         if (len(right) if kind == "correct" else len(paths)) >= count:
             return goal

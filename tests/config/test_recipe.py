@@ -12,13 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qrft import grading as core
+from qrft import grading
 from qrft.config import recipe as recipes
 from qrft.config.recipe import PretrainRecipe, Recipe, Train
 from qrft.config.sections import Curate, Grade
 from qrft.errors import RecipeError
-from qrft.grading import grader as grading
-from qrft.grading import selection
+from qrft.grading import grader, selection
 from qrft.models import find as models
 
 BASE = """\
@@ -99,15 +98,15 @@ def test_an_override_equal_to_the_default_still_overrides() -> None:
 def test_the_sections_offer_what_the_core_offers() -> None:
     """The recipe names the choices itself: it is read without the core."""
     for name, kind in (
-        ("mode", grading.Mode),
-        ("answer_format", grading.AnswerFormat),
-        ("equations", grading.EquationSource),
-        ("order", grading.KeyOrder),
+        ("mode", grader.Mode),
+        ("answer_format", grader.AnswerFormat),
+        ("equations", grader.EquationSource),
+        ("order", grader.KeyOrder),
     ):
         assert Grade.model_fields[name].annotation == kind
-    assert core.Rules(**Grade().model_dump()) == core.Rules()
+    assert grading.Rules(**Grade().model_dump()) == grading.Rules()
     assert Curate.model_fields["keep"].annotation == selection.Keep
-    defaults = {name: parameter.default for name, parameter in inspect.signature(core.select).parameters.items()}
+    defaults = {name: parameter.default for name, parameter in inspect.signature(grading.select).parameters.items()}
     assert Curate().model_dump(exclude={"first_samples", "pool"}).items() <= defaults.items()
 
 

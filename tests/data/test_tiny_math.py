@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from qrft import grading as core
+from qrft import grading
 from qrft.config.recipe import PretrainRecipe, load
 from qrft.data.problems import draw, tiny_corpus, tiny_math
 from qrft.models import find as models
@@ -24,7 +24,7 @@ def equations(path: list[tiny_math.Step]) -> tuple[str, ...]:
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_a_gold_solution_always_checks(split: str) -> None:
     problems = draw(f"tiny-math/{split}", seed=3, num_problems=5000)
-    graded = core.grade(problems["solution"], problems["answer"])
+    graded = grading.grade(problems["solution"], problems["answer"])
     assert graded["is_correct"].to_pylist() == [True] * 5000
     assert set(graded["equations_status"].to_pylist()) == {"ok"}
 
@@ -33,7 +33,7 @@ def test_every_path_of_every_kind_is_right_and_different() -> None:
     stories = list(itertools.islice(tiny_math.stories("train", seed=0), 2000))
     solutions = [tiny_math.write_solution(path) for story in stories for path in story.paths]
     answers = [str(story.answer) for story in stories for _ in story.paths]
-    graded = core.grade(solutions, answers)
+    graded = grading.grade(solutions, answers)
     assert all(graded["is_correct"].to_pylist())
     assert set(graded["equations_status"].to_pylist()) == {"ok"}
     assert all(2 <= len(path) <= 4 for story in stories for path in story.paths)

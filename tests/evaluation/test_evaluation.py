@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
-from qrft import grading as core
+from qrft import grading
 from qrft.cli.main import main
 from qrft.config.recipe import PUBLISHED_PROBLEMS, load
 from qrft.data.problems import draw
@@ -197,7 +197,7 @@ class Made:
             for i, s, text in rows
         ]
         table = pa.Table.from_pylist(samples, schema=SAMPLES)
-        graded = core.grade(table["completion"], pa.array([GOLD[int(i)] for i, _, _ in rows]))
+        graded = grading.grade(table["completion"], pa.array([GOLD[int(i)] for i, _, _ in rows]))
         self.inputs[f"{answers}-samples"] = self.write(f"{answers}-samples", "samples", table)
         self.inputs[f"{answers}-graded"] = self.write(f"{answers}-graded", "graded", graded)
         entry = {"model": model, "answers": answers, "is_greedy": is_greedy}

@@ -17,14 +17,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from qrft import grading as core
-from qrft.grading import latex
-from qrft.grading import reference as oracle
+from qrft import grading
+from qrft.grading import latex, reference
 
 DATA = Path(os.environ.get("QRFT_TEST_DATA", Path(__file__).parents[3] / "shared" / "data"))
 FORMATS = ["gsm8k", "boxed", "answer-is", "last-number", "auto"]
 CALLERS = ["=>", " ", "$", "-", "answer", "**", "\\boxed{", "(", "1", "a a", "é", "\\"]
-RULES = [core.Rules(answer_format=name) for name in FORMATS] + [core.Rules(marker=marker) for marker in CALLERS]  # type: ignore[arg-type]
+RULES = [grading.Rules(answer_format=name) for name in FORMATS] + [grading.Rules(marker=marker) for marker in CALLERS]  # type: ignore[arg-type]
 
 # ---------------------------------------------------------------------------------------------------- strategies ----
 
@@ -96,16 +95,16 @@ WORDS = [
 JUNK = [b"\xff", b"\xe2\x88", b"\xc2", b"\xa0", b"\xb0", b"\x80"]
 
 PIECES = [
-    oracle.as_bytes(text) for text in NUMBERS * 2 + WIDE + SIGNS + MONEY + LATEX + MARKERS * 2 + LAYOUT * 2 + WORDS
+    reference.as_bytes(text) for text in NUMBERS * 2 + WIDE + SIGNS + MONEY + LATEX + MARKERS * 2 + LAYOUT * 2 + WORDS
 ]
 PIECES += JUNK
-SHORT = [oracle.as_bytes(text) for text in NUMBERS + SIGNS + MONEY + LATEX + [" ", "apples", "x", "**", "`"]]
+SHORT = [reference.as_bytes(text) for text in NUMBERS + SIGNS + MONEY + LATEX + [" ", "apples", "x", "**", "`"]]
 
 TEXT = st.one_of(
     st.lists(st.sampled_from(PIECES), max_size=20).map(b"".join),
     st.builds(
         lambda marker, pieces, rest: b"so " + marker + b"".join(pieces) + rest,
-        st.sampled_from([oracle.as_bytes(marker) for marker in MARKERS]),
+        st.sampled_from([reference.as_bytes(marker) for marker in MARKERS]),
         st.lists(st.sampled_from(SHORT), max_size=7),
         st.sampled_from(
             [b"", b".", b"}", b"}.", b"$", b"\\)", b"**", b"\n\nQuestion: 5?\n#### 5", b"\nSolution 2:\n\\boxed{7}"]
@@ -122,20 +121,22 @@ def fraction_of(value: bytes) -> Fraction | None:
     return Fraction(n, d) if d else None
 
 
-def found_by_c(answers: core.Answers) -> list[oracle.Answer]:
+def found_by_c(answers: grading.Answers) -> list[reference.Answer]:
     columns = zip(
         answers.statuses.to_pylist(), answers.starts.tolist(), answers.ends.tolist(), answers.values, strict=True
     )
-    return [oracle.Answer(status, start, end, fraction_of(bytes(value))) for status, start, end, value in columns]
+    return [reference.Answer(status, start, end, fraction_of(bytes(value))) for status, start, end, value in columns]
 
 
 def check(texts: list[bytes]) -> None:
     for rules in RULES:
         how = (rules.answer_format, rules.marker)
-        assert found_by_c(core.extract_answers(texts, rules=rules)) == [
-            oracle.find_answer(text, *how) for text in texts
+        assert found_by_c(grading.extract_answers(texts, rules=rules)) == [
+            reference.find_answer(text, *how) for text in texts
         ]
-        assert found_by_c(core.parse_numbers(texts, rules=rules)) == [oracle.parse_number(text, *how) for text in texts]
+        assert found_by_c(grading.parse_numbers(texts, rules=rules)) == [
+            reference.parse_number(text, *how) for text in texts
+        ]
 
 
 QUICK = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
@@ -193,11 +194,11 @@ def test_gsm8k_solutions_dressed(name: str) -> None:
     texts = [steps + DRESSINGS[name].format(gold) for steps, gold in split]
     golds = [gold for _, gold in split]
     rules = RULES[FORMATS.index(name)]
-    graded = core.grade(texts, golds, rules=rules)
+    graded = grading.grade(texts, golds, rules=rules)
     assert graded["is_correct"].to_pylist() == [True] * len(texts)
     sample = range(0, len(texts), 13)  # the oracle is slow
-    found = core.extract_answers([texts[i] for i in sample], rules=rules)
-    assert found_by_c(found) == [oracle.find_answer(texts[i], name) for i in sample]
+    found = grading.extract_answers([texts[i] for i in sample], rules=rules)
+    assert found_by_c(found) == [reference.find_answer(texts[i], name) for i in sample]
 
 
 # ----------------------------------------------------------------------------------------------------- any length ----
@@ -249,20 +250,20 @@ UNITS += [
 UNITS += ["\\$", "^{", "\\text{", "\xa0"]
 
 
-def seconds(rules: core.Rules, text: bytes) -> float:
+def seconds(rules: grading.Rules, text: bytes) -> float:
     times = []
     for _ in range(3):
         start = time.thread_time()  # of this thread alone: what else the machine does must not count
-        core.grade([text], [text], rules=rules, num_threads=1)
+        grading.grade([text], [text], rules=rules, num_threads=1)
         times.append(time.thread_time() - start)
     return min(times)
 
 
 @pytest.mark.parametrize("rules", RULES, ids=lambda rules: rules.marker or rules.answer_format)
-def test_linear_time(rules: core.Rules) -> None:
+def test_linear_time(rules: grading.Rules) -> None:
     """16 times the text may take 64 times as long; quadratic, it would take 256 times."""
     for unit in UNITS:
-        small = (oracle.as_bytes(unit) * 8192)[:8192]
+        small = (reference.as_bytes(unit) * 8192)[:8192]
         assert seconds(rules, small * 16) < 64 * seconds(rules, small) + 0.002, unit
 
 
@@ -326,8 +327,8 @@ def test_resolve_judges_the_rows_with_an_expression() -> None:
         (r"no box", r"\pi", "no_marker", "no_marker"),
     ]
     texts, golds, before, after = map(list, zip(*rows, strict=True))
-    rules = core.Rules(answer_format="boxed")
-    graded = core.grade(texts, golds, rules=rules)
+    rules = grading.Rules(answer_format="boxed")
+    graded = grading.grade(texts, golds, rules=rules)
     assert graded["status"].to_pylist() == before
     chunked = pa.concat_tables([graded[:4], graded[4:]])
     column = pa.chunked_array([pa.array(texts[:7]), pa.array(texts[7:])])

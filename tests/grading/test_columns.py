@@ -18,9 +18,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from qrft import grading as core
+from qrft import grading
 from qrft.data import schema
-from qrft.grading import reference as oracle
+from qrft.grading import reference
 
 DATA = Path(os.environ.get("QRFT_TEST_DATA", Path(__file__).parents[3] / "shared" / "data"))
 
@@ -36,13 +36,13 @@ JUNK = [b"\xff", b"\xe2\x88", b"\xc2", b"\xe2\x82", b"\xf0\x9f", b"\x80", b"\xed
 
 
 def piece(*sources: Sequence[str | bytes]) -> st.SearchStrategy[bytes]:
-    return st.sampled_from([oracle.as_bytes(text) for source in sources for text in source])
+    return st.sampled_from([reference.as_bytes(text) for source in sources for text in source])
 
 
 ANY_TEXT = st.one_of(
     st.lists(piece(NUMBERS, WIDE, SIGNS, LAYOUT, WORDS, JUNK), max_size=30).map(b"".join),
     st.binary(max_size=60),
-    st.text(max_size=60).map(oracle.as_bytes),
+    st.text(max_size=60).map(reference.as_bytes),
 )
 ANSWER = st.lists(piece(NUMBERS, NUMBERS, WIDE, SIGNS, [" ", "/", "apples"]), min_size=1, max_size=6).map(b"".join)
 EXPRESSION = st.recursive(
@@ -84,8 +84,8 @@ TEXTS = st.lists(st.one_of(ANY_TEXT, SOLUTION), min_size=12, max_size=12)
 
 
 def assert_grades_agree(texts: list[bytes], golds: list[bytes]) -> None:
-    expected = [oracle.grade(text, gold)._asdict() for text, gold in zip(texts, golds, strict=True)]
-    assert core.grade(texts, golds).to_pylist() == expected
+    expected = [reference.grade(text, gold)._asdict() for text, gold in zip(texts, golds, strict=True)]
+    assert grading.grade(texts, golds).to_pylist() == expected
 
 
 def fraction_of(value: bytes) -> Fraction | None:
@@ -93,7 +93,7 @@ def fraction_of(value: bytes) -> Fraction | None:
     return Fraction(n, d) if d else None
 
 
-def assert_answers_agree(found: core.Answers, expected: list[oracle.Answer]) -> None:
+def assert_answers_agree(found: grading.Answers, expected: list[reference.Answer]) -> None:
     assert found.statuses.to_pylist() == [answer.status for answer in expected]
     assert found.starts.tolist() == [answer.start for answer in expected]
     assert found.ends.tolist() == [answer.end for answer in expected]
@@ -104,8 +104,8 @@ def assert_answers_agree(found: core.Answers, expected: list[oracle.Answer]) -> 
 
 def check_texts(texts: list[bytes], answers: list[bytes]) -> None:
     assert_grades_agree(texts, answers)
-    assert_answers_agree(core.extract_answers(texts), [oracle.find_answer(text) for text in texts])
-    assert_answers_agree(core.parse_numbers(answers), [oracle.parse_number(text) for text in answers])
+    assert_answers_agree(grading.extract_answers(texts), [reference.find_answer(text) for text in texts])
+    assert_answers_agree(grading.parse_numbers(answers), [reference.parse_number(text) for text in answers])
 
 
 QUICK = settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
@@ -135,15 +135,17 @@ def test_made_equations(equations: list[bytes]) -> None:
 def test_random_pieces(seed: int) -> None:
     """Without hypothesis' leaning to small examples."""
     rng = random.Random(seed)
-    pieces = [oracle.as_bytes(text) for text in NUMBERS * 3 + WIDE + SIGNS * 2 + LAYOUT + WORDS + ["<<", ">>", "="] * 6]
+    pieces = [
+        reference.as_bytes(text) for text in NUMBERS * 3 + WIDE + SIGNS * 2 + LAYOUT + WORDS + ["<<", ">>", "="] * 6
+    ]
     texts = [b"".join(rng.choices(pieces + JUNK, k=rng.randrange(40))) for _ in range(2000)]
     assert_grades_agree(texts, [rng.choice(pieces) for _ in texts])
 
 
 def test_hash_is_the_published_one() -> None:
     """Known values of MurmurHash3_x64_128, seed 0 (the first word, then the second)."""
-    assert oracle.murmur3(b"").hex() == "00" * 16
-    digest = oracle.murmur3(b"The quick brown fox jumps over the lazy dog")
+    assert reference.murmur3(b"").hex() == "00" * 16
+    digest = reference.murmur3(b"The quick brown fox jumps over the lazy dog")
     assert [f"{int.from_bytes(digest[i : i + 8], 'little'):016x}" for i in (0, 8)] == [
         "e34bbc7bbc071b6c",
         "7a433ca9c49a9347",
@@ -159,59 +161,59 @@ TYPES = [pa.string(), pa.large_string(), pa.binary(), pa.large_binary(), pa.stri
 
 @pytest.mark.parametrize("text_type", TYPES, ids=str)
 def test_column_types(text_type: pa.DataType) -> None:
-    expected = core.grade(SAMPLES, GOLDS)
+    expected = grading.grade(SAMPLES, GOLDS)
     assert expected.schema == schema.GRADED
     expected.validate(full=True)
     whole = pa.array(SAMPLES, pa.string()).cast(text_type)
     sliced = pa.concat_arrays([whole[:2], whole])[2:]
     chunks = pa.chunked_array([whole[:1], whole[1:1], whole[1:4], whole[4:]])
     for column in (whole, sliced, chunks):
-        assert core.grade(column, GOLDS).equals(expected)
-        assert core.grade(column, pa.array(GOLDS).cast(text_type)).equals(expected)
+        assert grading.grade(column, GOLDS).equals(expected)
+        assert grading.grade(column, pa.array(GOLDS).cast(text_type)).equals(expected)
 
 
 def test_dictionary_columns() -> None:
-    expected = core.grade(SAMPLES, GOLDS)
+    expected = grading.grade(SAMPLES, GOLDS)
     golds = pa.array(GOLDS).dictionary_encode()
     parts = pa.chunked_array([pa.array(GOLDS[:3]).dictionary_encode(), pa.array(GOLDS[3:]).dictionary_encode()])
-    assert core.grade(pa.array(SAMPLES).dictionary_encode(), golds).equals(expected)
-    assert core.grade(pa.chunked_array([pa.array(SAMPLES[:2]), pa.array(SAMPLES[2:])]), parts).equals(expected)
-    assert core.grade(SAMPLES[1:], pa.concat_arrays([golds])[1:]).equals(expected[1:])
+    assert grading.grade(pa.array(SAMPLES).dictionary_encode(), golds).equals(expected)
+    assert grading.grade(pa.chunked_array([pa.array(SAMPLES[:2]), pa.array(SAMPLES[2:])]), parts).equals(expected)
+    assert grading.grade(SAMPLES[1:], pa.concat_arrays([golds])[1:]).equals(expected[1:])
 
 
 def test_nulls_are_empty_texts() -> None:
     nulls = pa.array([None, "#### 1", None])
-    assert core.grade(nulls, ["1"] * 3)["status"].to_pylist() == ["no_marker", "ok", "no_marker"]
-    assert core.grade(nulls[1:], ["1"] * 2)["is_correct"].to_pylist() == [True, False]
-    assert core.grade([None], [None]).equals(core.grade([b""], [""]))
+    assert grading.grade(nulls, ["1"] * 3)["status"].to_pylist() == ["no_marker", "ok", "no_marker"]
+    assert grading.grade(nulls[1:], ["1"] * 2)["is_correct"].to_pylist() == [True, False]
+    assert grading.grade([None], [None]).equals(grading.grade([b""], [""]))
     gold = pa.array(["1", None, "1"]).dictionary_encode()
-    assert core.grade(["#### 1"] * 3, gold)["is_correct"].to_pylist() == [True, False, True]
-    assert core.grade(pa.nulls(2), pa.nulls(2))["status"].to_pylist() == ["no_marker"] * 2
+    assert grading.grade(["#### 1"] * 3, gold)["is_correct"].to_pylist() == [True, False, True]
+    assert grading.grade(pa.nulls(2), pa.nulls(2))["status"].to_pylist() == ["no_marker"] * 2
 
 
 def test_empty_columns() -> None:
     for column in ([], pa.array([], pa.string()), pa.chunked_array([], pa.large_string())):
-        assert core.grade(column, column).num_rows == 0
-        assert len(core.extract_answers(column).starts) == 0
+        assert grading.grade(column, column).num_rows == 0
+        assert len(grading.extract_answers(column).starts) == 0
     no_gold = pa.chunked_array([], pa.dictionary(pa.int32(), pa.string()))
-    assert core.grade(pa.chunked_array([], pa.string()), no_gold).num_rows == 0
+    assert grading.grade(pa.chunked_array([], pa.string()), no_gold).num_rows == 0
 
 
 def test_threads_give_the_same() -> None:
     texts = pa.array(SAMPLES * 2000)
     golds = pa.array(GOLDS * 2000)
-    alone = core.grade(texts, golds, num_threads=1)
+    alone = grading.grade(texts, golds, num_threads=1)
     for threads in (-1, 2, 7, 1000):
-        assert core.grade(texts, golds, num_threads=threads).equals(alone)
+        assert grading.grade(texts, golds, num_threads=threads).equals(alone)
 
 
 def test_caller_mistakes() -> None:
     with pytest.raises(ValueError, match="gold_answers has 1 rows, but completions has 6"):
-        core.grade(SAMPLES, ["2"])
+        grading.grade(SAMPLES, ["2"])
     with pytest.raises(TypeError, match="found a single one"):
-        core.grade("#### 2", ["2"])
+        grading.grade("#### 2", ["2"])
     with pytest.raises(TypeError, match="expected a column of strings, found int64"):
-        core.grade(pa.array([1]), ["1"])
+        grading.grade(pa.array([1]), ["1"])
 
 
 def test_missing_native_module_says_what_to_do() -> None:
@@ -243,7 +245,7 @@ def test_huge_texts(name: str) -> None:
     """Linear: 10 MB in a second or two, where anything quadratic would take hours."""
     body = (UNITS[name] * HUGE)[:HUGE]
     start = time.perf_counter()
-    graded = core.grade([body, b"<<" + body + b"=1>> #### " + body], ["1", "1"])
+    graded = grading.grade([body, b"<<" + body + b"=1>> #### " + body], ["1", "1"])
     assert time.perf_counter() - start < 10
     assert graded.num_rows == 2
 
@@ -269,9 +271,9 @@ def gsm8k(split: str) -> list[str]:
 def test_gsm8k_solutions(split: str, num_equations: int) -> None:
     solutions = gsm8k(split)
     golds = [text.split("####")[1] for text in solutions]
-    graded = core.grade(solutions, golds)
+    graded = grading.grade(solutions, golds)
     assert np.all(graded["is_correct"].to_numpy())
     assert sum(graded["num_equations"].to_pylist()) == num_equations
     assert graded["equations_status"].to_pylist() == ["ok"] * len(solutions)
     sample = range(0, len(solutions), 7)  # the oracle is slow
-    assert graded.take(list(sample)).to_pylist() == [oracle.grade(solutions[i], golds[i])._asdict() for i in sample]
+    assert graded.take(list(sample)).to_pylist() == [reference.grade(solutions[i], golds[i])._asdict() for i in sample]

@@ -6,18 +6,18 @@ import json
 from collections import defaultdict
 from pathlib import Path
 
-from qrft import grading as core
-from qrft.grading import reference as oracle
+from qrft import grading
+from qrft.grading import reference
 from qrft.grading.reference import paper as oracle_paper
 
 CORPUS = Path(__file__).with_name("fuzz_grade.jsonl")
 FORMATS = ("gsm8k", "boxed", "answer-is", "last-number", "auto", "marker", "gsm8k", "gsm8k")
 
 
-def rules_of(options: int, text: bytes) -> core.Rules | None:
+def rules_of(options: int, text: bytes) -> grading.Rules | None:
     """What fuzz_grade.c makes of its first byte; None for a marker that is no text."""
     if options >> 7:
-        return core.Rules(mode="paper")
+        return grading.Rules(mode="paper")
     answer_format, marker = FORMATS[options & 7], None
     if answer_format == "marker":
         try:
@@ -27,21 +27,21 @@ def rules_of(options: int, text: bytes) -> core.Rules | None:
         if not marker:
             return None
     equations, order = ("marked", "anywhere")[options >> 3 & 1], ("exact", "commutative")[options >> 4 & 1]
-    return core.Rules(answer_format=answer_format, marker=marker, equations=equations, order=order)  # type: ignore[arg-type]
+    return grading.Rules(answer_format=answer_format, marker=marker, equations=equations, order=order)  # type: ignore[arg-type]
 
 
-def expected(rules: core.Rules, text: bytes) -> dict[str, object]:
+def expected(rules: grading.Rules, text: bytes) -> dict[str, object]:
     if rules.mode == "paper":
         return oracle_paper.grade(text, text)._asdict()
-    return oracle.grade(text, text, rules.answer_format, rules.marker, rules.equations, rules.order)._asdict()
+    return reference.grade(text, text, rules.answer_format, rules.marker, rules.equations, rules.order)._asdict()
 
 
 def test_corpus() -> None:
-    texts: defaultdict[core.Rules, list[bytes]] = defaultdict(list)
+    texts: defaultdict[grading.Rules, list[bytes]] = defaultdict(list)
     for line in CORPUS.read_text(encoding="ascii").splitlines():
         data = json.loads(line).encode("latin-1")
         if data and (rules := rules_of(data[0], data[1:])):
             texts[rules].append(data[1:])
     assert len(texts) > 40  # paper, and every format with each source of equations and order of keys
     for rules, group in texts.items():
-        assert core.grade(group, group, rules=rules).to_pylist() == [expected(rules, text) for text in group], rules
+        assert grading.grade(group, group, rules=rules).to_pylist() == [expected(rules, text) for text in group], rules

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from test_columns import ANY_TEXT, SOLUTION, fraction_of, gsm8k
 from test_semantics import examples, name_of
 
-from qrft import grading as core
+from qrft import grading
 from qrft.grading.reference import paper as oracle_paper
 
 PATTERN = re.compile(rb"<<([^>]*)>>")  # the script's
-PAPER = core.Rules(mode="paper")
+PAPER = grading.Rules(mode="paper")
 QUICK = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 
 # ----------------------------------------------------------------------------------------------- the spec's tables ----
@@ -25,20 +25,20 @@ QUICK = settings(max_examples=60, deadline=None, suppress_health_check=list(Heal
 
 @pytest.mark.parametrize(("text", "gold", "status", "correct"), examples("paper answers"), ids=name_of)
 def test_answers(text: str, gold: str, status: str, correct: str) -> None:
-    row = core.grade([text], [gold], rules=PAPER).to_pylist()[0]
+    row = grading.grade([text], [gold], rules=PAPER).to_pylist()[0]
     assert row == oracle_paper.grade(text, gold)._asdict()
     assert (row["status"], row["is_correct"]) == (status, correct == "yes")
 
 
 @pytest.mark.parametrize(("text", "status"), examples("paper equations"), ids=name_of)
 def test_equations(text: str, status: str) -> None:
-    assert core.grade([text], ["0"], rules=PAPER)["equations_status"].to_pylist() == [status]
+    assert grading.grade([text], ["0"], rules=PAPER)["equations_status"].to_pylist() == [status]
     assert oracle_paper.grade(text, "0").equations_status == status
 
 
 @pytest.mark.parametrize(("first", "second", "same"), examples("paper keys"), ids=name_of)
 def test_keys(first: str, second: str, same: str) -> None:
-    keys = core.grade([first, second], ["0", "0"], rules=PAPER)["equation_key"].to_pylist()
+    keys = grading.grade([first, second], ["0", "0"], rules=PAPER)["equation_key"].to_pylist()
     assert keys == [oracle_paper.equation_key(first), oracle_paper.equation_key(second)]
     assert (keys[0] == keys[1]) == (same == "yes")
 
@@ -132,7 +132,7 @@ def check_equations(equations: list[tuple[str, str]]) -> None:
     texts = [f"<<{code}={right}>>" for code, right in equations]
     expected = ["ok" if passes_in_python(code, right) else "wrong" for code, right in equations]
     assert [oracle_paper.grade(text, "0").equations_status for text in texts] == expected
-    assert core.grade(texts, ["0"] * len(texts), rules=PAPER)["equations_status"].to_pylist() == expected
+    assert grading.grade(texts, ["0"] * len(texts), rules=PAPER)["equations_status"].to_pylist() == expected
 
 
 @QUICK
@@ -166,11 +166,11 @@ ANY = st.one_of(ANY_TEXT, SOLUTION, st.lists(PIECES, max_size=14).map(lambda pie
 
 def check_texts(texts: list[bytes], golds: list[bytes]) -> None:
     expected = [oracle_paper.grade(text, gold)._asdict() for text, gold in zip(texts, golds, strict=True)]
-    assert core.grade(texts, golds, rules=PAPER).to_pylist() == expected
+    assert grading.grade(texts, golds, rules=PAPER).to_pylist() == expected
     assert [oracle_paper.find_equations(text) for text in texts] == [PATTERN.findall(text) for text in texts]
     for found, read in (
-        (core.extract_answers, oracle_paper.find_answer),
-        (core.parse_numbers, oracle_paper.parse_number),
+        (grading.extract_answers, oracle_paper.find_answer),
+        (grading.parse_numbers, oracle_paper.parse_number),
     ):
         answers, wanted = found(texts, rules=PAPER), [read(text) for text in texts]
         spans = zip(answers.statuses.to_pylist(), answers.starts.tolist(), answers.ends.tolist(), strict=True)
@@ -226,7 +226,7 @@ def test_every_pair_of_answers() -> None:
 
 def test_exact_values_and_doubles_never_meet() -> None:
     """A table of gold answers read in one mode can't be taken for one of the other."""
-    exact, double = (core.parse_numbers(["1"], rules=rules).values[0] for rules in (core.Rules(), PAPER))
+    exact, double = (grading.parse_numbers(["1"], rules=rules).values[0] for rules in (grading.Rules(), PAPER))
     assert bytes(exact) != bytes(double)
     assert fraction_of(bytes(exact)) == 1
 
@@ -242,7 +242,7 @@ def test_undecided_rows_of_any_column() -> None:
     column, gold = pa.array(["skipped", *texts])[1:], pa.array(["skipped", *golds])[1:]
     for text_column in (column, pa.chunked_array([column[:1], column[1:]]), column.dictionary_encode()):
         for gold_column in (gold, gold.dictionary_encode()):
-            assert core.grade(text_column, gold_column, rules=PAPER).to_pylist() == expected
+            assert grading.grade(text_column, gold_column, rules=PAPER).to_pylist() == expected
 
 
 # --------------------------------------------------------------------------------------------------- real and huge ----
@@ -252,7 +252,7 @@ def test_undecided_rows_of_any_column() -> None:
 def test_gsm8k_solutions(split: str, num_equations: int, wrong: list[str]) -> None:
     solutions = gsm8k(split)
     golds = [text.split("####")[1] for text in solutions]
-    graded = core.grade(solutions, golds, rules=PAPER)
+    graded = grading.grade(solutions, golds, rules=PAPER)
     assert all(graded["is_correct"].to_pylist())
     assert sum(graded["num_equations"].to_pylist()) == num_equations
     failed = [row for row, status in enumerate(graded["equations_status"].to_pylist()) if status != "ok"]
@@ -292,7 +292,7 @@ def test_huge_texts(name: str) -> None:
     short = UNITS[name] * 1500
     start = time.perf_counter()
     texts = [body, b"<<" + body + b"1=1>> #### " + body, b"<<1=" + body + b">>", b"<<" + short + b"1=1>>"]
-    graded = core.grade(texts, [b"1"] * len(texts), rules=PAPER)
+    graded = grading.grade(texts, [b"1"] * len(texts), rules=PAPER)
     assert time.perf_counter() - start < 10
     assert graded.num_rows == len(texts)
 
@@ -300,5 +300,5 @@ def test_huge_texts(name: str) -> None:
 @pytest.mark.parametrize("code", ["9**9**9", "9**9**9**9", "1<<99999999999", "(9**999)**999", "-9**-9**9", "2**9**9%7"])
 def test_powers_are_bounded(code: str) -> None:
     start = time.perf_counter()
-    assert core.grade([f"<<{code}=1>>"], ["1"], rules=PAPER)["equations_status"].to_pylist() == ["wrong"]
+    assert grading.grade([f"<<{code}=1>>"], ["1"], rules=PAPER)["equations_status"].to_pylist() == ["wrong"]
     assert time.perf_counter() - start < 1

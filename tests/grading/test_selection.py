@@ -14,9 +14,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from qrft import grading as core
-from qrft.grading import reference as oracle
-from qrft.grading import selection
+from qrft import grading
+from qrft.grading import reference, selection
 from qrft.grading.grader import Rules
 
 QUICK = settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
@@ -41,7 +40,7 @@ PIECES = [
 TEXT = st.one_of(
     st.lists(st.sampled_from(PIECES), max_size=12).map(b"".join),
     st.binary(max_size=20),
-    st.text(max_size=20).map(oracle.as_bytes),
+    st.text(max_size=20).map(reference.as_bytes),
 )
 
 
@@ -50,30 +49,30 @@ TEXT = st.one_of(
 def test_distance(a: bytes, b: bytes, repeat: int) -> None:
     """Repeated, the texts are longer than the 64 rows of a band."""
     middle = b"the same words " * repeat
-    assert core.distance(a + middle + b, b + middle + a) == oracle.distance(a + middle + b, b + middle + a)
+    assert grading.distance(a + middle + b, b + middle + a) == reference.distance(a + middle + b, b + middle + a)
 
 
 @pytest.mark.parametrize(("a_size", "b_size"), [(0, 70), (63, 64), (64, 65), (128, 129), (200, 300)])
 def test_distance_at_band_edges(a_size: int, b_size: int) -> None:
     rng = random.Random(a_size)
     a, b = ("".join(rng.choices("abcé", k=size)) for size in (a_size, b_size))
-    assert core.distance(a, b) == oracle.distance(a, b)
+    assert grading.distance(a, b) == reference.distance(a, b)
 
 
 def test_distance_of_long_texts() -> None:
-    assert core.distance("é" * 100_000 + "b", "é" * 100_000) == 1
-    assert core.distance("a" * 100_000, "ba") == 99_999
+    assert grading.distance("é" * 100_000 + "b", "é" * 100_000) == 1
+    assert grading.distance("a" * 100_000, "ba") == 99_999
 
 
 def test_every_character_is_its_own() -> None:
     """All code points but the surrogates, and the bytes that are no part of valid UTF-8."""
     points = [*range(0xD800), *range(0xE000, 0x110000)]
     every = "".join(map(chr, points)).encode() + bytes(range(0x80, 0x100))
-    assert core.distance(every, b"") == len(points) + 128
+    assert grading.distance(every, b"") == len(points) + 128
     for first in (0x80, 0x7FF, 0x800, 0xD7FF, 0xE000, 0xFFFF, 0x10000, 0x10FF80, 0x10FFFF):
-        assert core.distance(every, chr(first)) == len(points) + 127
-        assert core.distance(chr(first), chr(first) + "a") == 1
-        assert core.distance(chr(first), b"\x80") == 1
+        assert grading.distance(every, chr(first)) == len(points) + 127
+        assert grading.distance(chr(first), chr(first) + "a") == 1
+        assert grading.distance(chr(first), b"\x80") == 1
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -91,9 +90,9 @@ def test_distance_of_chosen_characters() -> None:
     spread = [0x10000 + i * 16 for i in range(60_000)]
     for points in (chosen, spread):
         text, plain = ("".join(map(chr, some)) for some in (points, range(0x10000, 0x10000 + 60_000)))
-        assert core.distance(text, "") == 60_000
-        assert seconds(lambda text=text: core.distance(text, "")) < 0.02 + 10 * seconds(
-            lambda plain=plain: core.distance(plain, "")
+        assert grading.distance(text, "") == 60_000
+        assert seconds(lambda text=text: grading.distance(text, "")) < 0.02 + 10 * seconds(
+            lambda plain=plain: grading.distance(plain, "")
         )
 
 
@@ -106,7 +105,7 @@ def key_bytes(number: int) -> bytes:
 
 def graded_rows(rows: list[Row]) -> pa.Table:
     """As if all were correct, with these keys."""
-    graded = core.grade([text for text, _ in rows], ["1"] * len(rows))
+    graded = grading.grade([text for text, _ in rows], ["1"] * len(rows))
     columns = {
         "is_correct": pa.array([True] * len(rows)),
         "equations_status": pa.array(["ok"] * len(rows)),
@@ -117,12 +116,12 @@ def graded_rows(rows: list[Row]) -> pa.Table:
     return graded
 
 
-def check_rows(rows: list[Row], *, max_cells: int | None = oracle.MAX_CELLS, **choice: Any) -> list[str]:
+def check_rows(rows: list[Row], *, max_cells: int | None = reference.MAX_CELLS, **choice: Any) -> list[str]:
     """One problem, decided by both; returns the verdicts."""
     texts, keys = [text for text, _ in rows], [key_bytes(number) for _, number in rows]
     rules = PAPER if max_cells is None else Rules()
-    found: list[str] = core.verdicts(texts, [0] * len(rows), graded_rows(rows), rules=rules, **choice).to_pylist()
-    assert found == oracle.curate(texts, keys, max_cells=max_cells, **choice)
+    found: list[str] = grading.verdicts(texts, [0] * len(rows), graded_rows(rows), rules=rules, **choice).to_pylist()
+    assert found == reference.curate(texts, keys, max_cells=max_cells, **choice)
     return found
 
 
@@ -213,7 +212,7 @@ def test_many_keys() -> None:
     rng = random.Random(5)
     check_rows([("".join(rng.choices("ab", k=rng.randrange(6))).encode(), rng.randrange(40)) for _ in range(300)])
     rows = [(b"%d" % number, number) for number in range(3_000)]
-    found = core.verdicts([text for text, _ in rows] + [b"0" * 9], [0] * 3_001, graded_rows([*rows, (b"0" * 9, 7)]))
+    found = grading.verdicts([text for text, _ in rows] + [b"0" * 9], [0] * 3_001, graded_rows([*rows, (b"0" * 9, 7)]))
     assert found.to_pylist() == ["kept"] * 7 + ["duplicate"] + ["kept"] * 2_993
 
 
@@ -224,8 +223,8 @@ def test_keys_that_share_their_beginning_or_end() -> None:
 
     def time_of(keys: list[bytes]) -> float:
         table = graded.set_column(column, "equation_key", pa.array(keys, pa.binary(16)))
-        assert len(core.curate([""] * num_rows, [0] * num_rows, table, keep="first")) == num_rows
-        return seconds(lambda: core.curate([""] * num_rows, [0] * num_rows, table, keep="first"))
+        assert len(grading.curate([""] * num_rows, [0] * num_rows, table, keep="first")) == num_rows
+        return seconds(lambda: grading.curate([""] * num_rows, [0] * num_rows, table, keep="first"))
 
     numbers = [number.to_bytes(8) for number in range(num_rows)]
     hashed = time_of([hashlib.md5(number).digest() for number in numbers])
@@ -253,9 +252,9 @@ def test_the_papers_rule() -> None:
 def test_order_of_the_kept_rows() -> None:
     rows = [(b"aaaa", 0), (b"aaab", 1), (b"bbbb", 0)]
     texts, graded = [text for text, _ in rows], graded_rows(rows)
-    assert core.curate(texts, [0] * 3, graded).tolist() == [1, 2]
-    assert core.curate(texts, [0] * 3, graded, rules=PAPER).tolist() == [2, 1]
-    assert core.curate(texts, [0] * 3, graded, rules=PAPER, dedup=False).tolist() == [0, 1, 2]
+    assert grading.curate(texts, [0] * 3, graded).tolist() == [1, 2]
+    assert grading.curate(texts, [0] * 3, graded, rules=PAPER).tolist() == [2, 1]
+    assert grading.curate(texts, [0] * 3, graded, rules=PAPER, dedup=False).tolist() == [0, 1, 2]
 
 
 def test_keeps() -> None:
@@ -292,23 +291,23 @@ def test_gold_texts_count_only_in_the_default_mode() -> None:
         (Rules(), False, "kept"),
         (PAPER, True, "kept"),
     ]:
-        graded = core.grade([text], ["2"], rules=rules)
-        found = core.verdicts([text], [0], graded, gold_texts=[text], rules=rules, dedup=dedup)
+        graded = grading.grade([text], ["2"], rules=rules)
+        found = grading.verdicts([text], [0], graded, gold_texts=[text], rules=rules, dedup=dedup)
         assert found.to_pylist() == [expected]
 
 
 def test_mistakes() -> None:
-    graded = core.grade(["#### 2"] * 3, ["2"] * 3)
+    graded = grading.grade(["#### 2"] * 3, ["2"] * 3)
     with pytest.raises(ValueError, match="problem_ids has 2 rows"):
-        core.curate(["x"] * 3, [1, 2], graded)
+        grading.curate(["x"] * 3, [1, 2], graded)
     with pytest.raises(ValueError, match="gold_texts has 1 rows"):
-        core.curate(["x"] * 3, [1] * 3, graded, gold_texts=["x"])
+        grading.curate(["x"] * 3, [1] * 3, graded, gold_texts=["x"])
     with pytest.raises(
         ValueError, match="keep must be one of 'farthest', 'first', 'random', 'shortest', 'longest', found 'best'"
     ):
-        core.curate(["x"] * 3, [1] * 3, graded, keep="best")  # type: ignore[arg-type]
+        grading.curate(["x"] * 3, [1] * 3, graded, keep="best")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="max_per_problem must be at least 1, or None for no limit, found 0"):
-        core.curate(["x"] * 3, [1] * 3, graded, max_per_problem=0)
+        grading.curate(["x"] * 3, [1] * 3, graded, max_per_problem=0)
 
 
 # ----------------------------------------------------------------------------------------------- whole tables ----
@@ -327,11 +326,11 @@ def made_problem(rng: random.Random, num_rows: int) -> list[bytes]:
 
 
 def oracle_verdicts(texts: list[bytes], gold: bytes | None, **choice: Any) -> list[str]:
-    grades = [oracle.grade(text, "3") for text in texts]
+    grades = [reference.grade(text, "3") for text in texts]
     result = ["bad_equation" if grade.is_correct else "incorrect" for grade in grades]
     rows = [i for i, grade in enumerate(grades) if grade.is_correct and grade.equations_status == "ok"]
-    gold_key = None if gold is None else oracle.equation_key(gold)
-    chosen = oracle.curate([texts[i] for i in rows], [grades[i].equation_key for i in rows], gold_key, **choice)
+    gold_key = None if gold is None else reference.equation_key(gold)
+    chosen = reference.curate([texts[i] for i in rows], [grades[i].equation_key for i in rows], gold_key, **choice)
     for row, verdict in zip(rows, chosen, strict=True):
         result[row] = verdict
     return result
@@ -348,15 +347,15 @@ def test_verdicts(keep: selection.Keep, gold: bytes | None) -> None:
     mixed = [table[i] for i in places]
     texts = [text for _, text in mixed]
     ids = [f"p{number}" for number, _ in mixed]
-    graded = core.grade(texts, ["3"] * len(texts))
+    graded = grading.grade(texts, ["3"] * len(texts))
     golds = None if gold is None else [gold] * len(texts)
-    found = core.verdicts(texts, ids, graded, gold_texts=golds, keep=keep).to_pylist()
+    found = grading.verdicts(texts, ids, graded, gold_texts=golds, keep=keep).to_pylist()
     for number, problem in enumerate(problems):
         rows = [i for i, (owner, _) in enumerate(mixed) if owner == number]
         assert [found[i] for i in rows] == oracle_verdicts(problem, gold, keep=keep)
-    kept = core.curate(texts, ids, graded, gold_texts=golds, keep=keep)
+    kept = grading.curate(texts, ids, graded, gold_texts=golds, keep=keep)
     assert kept.tolist() == [i for i, verdict in enumerate(found) if verdict == "kept"]
-    assert keep == "first" or found != core.verdicts(texts, ids, graded, gold_texts=golds, keep="first").to_pylist()
+    assert keep == "first" or found != grading.verdicts(texts, ids, graded, gold_texts=golds, keep="first").to_pylist()
 
 
 def test_problems_in_many_scripts() -> None:
@@ -369,35 +368,41 @@ def test_problems_in_many_scripts() -> None:
         script = rng.choice(scripts)
         letters = [script[i : i + 1] for i in range(len(script))]
         rows += [
-            (problem, oracle.as_bytes(type(script)().join(rng.choices(letters, k=rng.randrange(9)))), rng.randrange(3))
+            (
+                problem,
+                reference.as_bytes(type(script)().join(rng.choices(letters, k=rng.randrange(9)))),
+                rng.randrange(3),
+            )
             for _ in range(12)
         ]
     texts, graded = [text for _, text, _ in rows], graded_rows([(text, key) for _, text, key in rows])
-    found = core.verdicts(texts, [problem for problem, _, _ in rows], graded, num_threads=1).to_pylist()
+    found = grading.verdicts(texts, [problem for problem, _, _ in rows], graded, num_threads=1).to_pylist()
     for first in range(0, len(rows), 12):
         keys = [key_bytes(key) for _, _, key in rows[first : first + 12]]
-        assert found[first : first + 12] == oracle.curate(texts[first : first + 12], keys)
+        assert found[first : first + 12] == reference.curate(texts[first : first + 12], keys)
 
 
 def test_curate_any_column() -> None:
     rng = random.Random(1)
     texts = made_problem(rng, 60)
     ids = [i % 3 for i in range(60)]
-    graded = core.grade(texts, ["3"] * 60)
-    expected = core.curate(texts, ids, graded).tolist()
+    graded = grading.grade(texts, ["3"] * 60)
+    expected = grading.curate(texts, ids, graded).tolist()
     column = pa.array([b"x", *texts], pa.binary())[1:]
     halves = pa.chunked_array([column[:25], column[25:25], column[25:]])
     chunked = pa.concat_tables([graded[:10], graded[10:]])
     encoded = pa.chunked_array([pa.array(ids[:30]), pa.array(ids[30:])]).dictionary_encode()
     for threads in (1, 3):
-        assert core.curate(halves, encoded, chunked, num_threads=threads).tolist() == expected
-        assert core.curate(column, pa.array(ids), graded, num_threads=threads).tolist() == expected
+        assert grading.curate(halves, encoded, chunked, num_threads=threads).tolist() == expected
+        assert grading.curate(column, pa.array(ids), graded, num_threads=threads).tolist() == expected
 
 
 def test_curate_nothing() -> None:
-    graded = core.grade([], [])
-    assert core.curate([], [], graded).tolist() == []
+    graded = grading.grade([], [])
+    assert grading.curate([], [], graded).tolist() == []
     assert (
-        core.verdicts(pa.chunked_array([], pa.string()), pa.array([], pa.string()), graded, gold_texts=[]).to_pylist()
+        grading.verdicts(
+            pa.chunked_array([], pa.string()), pa.array([], pa.string()), graded, gold_texts=[]
+        ).to_pylist()
         == []
     )

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from qrft import grading as core
-from qrft.grading import reference as oracle
+from qrft import grading
+from qrft.grading import reference
 
 SPEC = Path(__file__).parents[2] / "docs" / "semantics.md"
 
@@ -30,8 +30,8 @@ def name_of(value: str) -> str:
 
 @pytest.mark.parametrize(("text", "gold", "status", "correct", "span"), examples("answers"), ids=name_of)
 def test_answers(text: str, gold: str, status: str, correct: str, span: str) -> None:
-    row = core.grade([text], [gold]).to_pylist()[0]
-    assert row == oracle.grade(text, gold)._asdict()
+    row = grading.grade([text], [gold]).to_pylist()[0]
+    assert row == reference.grade(text, gold)._asdict()
     assert (row["status"], row["is_correct"]) == (status, correct == "yes")
     found = text.encode()[row["answer_start"] : row["answer_end"]].decode() if row["answer_start"] >= 0 else ""
     assert found == span
@@ -41,9 +41,9 @@ def test_answers(text: str, gold: str, status: str, correct: str, span: str) -> 
 def test_formats(how: str, text: str, gold: str, status: str, correct: str, span: str) -> None:
     """`marker` and the marker itself, or the name of a format."""
     marker = how.removeprefix("marker ") if how.startswith("marker ") else None
-    rules = core.Rules(marker=marker) if marker else core.Rules(answer_format=how)  # type: ignore[arg-type]
-    row = core.grade([text], [gold], rules=rules).to_pylist()[0]
-    assert row == oracle.grade(text, gold, rules.answer_format, marker)._asdict()
+    rules = grading.Rules(marker=marker) if marker else grading.Rules(answer_format=how)  # type: ignore[arg-type]
+    row = grading.grade([text], [gold], rules=rules).to_pylist()[0]
+    assert row == reference.grade(text, gold, rules.answer_format, marker)._asdict()
     assert (row["status"], row["is_correct"]) == (status, correct == "yes")
     found = text.encode()[row["answer_start"] : row["answer_end"]].decode() if row["answer_start"] >= 0 else ""
     assert found == span
@@ -51,32 +51,32 @@ def test_formats(how: str, text: str, gold: str, status: str, correct: str, span
 
 @pytest.mark.parametrize(("text", "status"), examples("equations"), ids=name_of)
 def test_equations(text: str, status: str) -> None:
-    assert core.grade([text], ["0"])["equations_status"].to_pylist() == [status]
-    assert oracle.equations_status(oracle.find_equations(text)) == status
+    assert grading.grade([text], ["0"])["equations_status"].to_pylist() == [status]
+    assert reference.equations_status(reference.find_equations(text)) == status
 
 
 @pytest.mark.parametrize(("first", "second", "same"), examples("keys"), ids=name_of)
 def test_keys(first: str, second: str, same: str) -> None:
-    keys = core.grade([first, second], ["0", "0"])["equation_key"].to_pylist()
-    assert keys == [oracle.equation_key(first), oracle.equation_key(second)]
+    keys = grading.grade([first, second], ["0", "0"])["equation_key"].to_pylist()
+    assert keys == [reference.equation_key(first), reference.equation_key(second)]
     assert (keys[0] == keys[1]) == (same == "yes")
 
 
 @pytest.mark.parametrize(("first", "second", "same"), examples("commutative keys"), ids=name_of)
 def test_commutative_keys(first: str, second: str, same: str) -> None:
-    rules = core.Rules(order="commutative")
-    keys = core.grade([first, second], ["0", "0"], rules=rules)["equation_key"].to_pylist()
-    assert keys == [oracle.equation_key(text, order="commutative") for text in (first, second)]
+    rules = grading.Rules(order="commutative")
+    keys = grading.grade([first, second], ["0", "0"], rules=rules)["equation_key"].to_pylist()
+    assert keys == [reference.equation_key(text, order="commutative") for text in (first, second)]
     assert (keys[0] == keys[1]) == (same == "yes")
 
 
 @pytest.mark.parametrize(("text", "equations", "status"), examples("running text"), ids=name_of)
 def test_running_text(text: str, equations: str, status: str) -> None:
-    found = oracle.find_equations(text, "anywhere")
+    found = reference.find_equations(text, "anywhere")
     assert "` `".join(text.encode()[e.start : e.end].decode() for e in found) == equations
-    row = core.grade([text], ["0"], rules=core.Rules(equations="anywhere")).to_pylist()[0]
+    row = grading.grade([text], ["0"], rules=grading.Rules(equations="anywhere")).to_pylist()[0]
     assert (row["num_equations"], row["equations_status"]) == (len(found), status)
-    assert row["equation_key"] == oracle.equation_key(text, "anywhere")
+    assert row["equation_key"] == reference.equation_key(text, "anywhere")
 
 
 def test_every_status_has_an_example() -> None:
@@ -91,5 +91,5 @@ def test_depth(depth: int) -> None:
     """Too long for a table."""
     text = "<<" + "(" * depth + "5" + ")" * depth + "=5>>"
     expected = "ok" if depth <= 64 else "too_deep"
-    assert core.grade([text], ["0"])["equations_status"].to_pylist() == [expected]
-    assert oracle.check_equation(text[2:-2]) == expected
+    assert grading.grade([text], ["0"])["equations_status"].to_pylist() == [expected]
+    assert reference.check_equation(text[2:-2]) == expected

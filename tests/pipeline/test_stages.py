@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from qrft import grading as core
+from qrft import grading
 from qrft.config.recipe import load
 from qrft.data import schema
 from qrft.grading import latex
@@ -112,9 +112,9 @@ def test_an_answer_format_reaches_the_grades(inputs: dict[str, Path], tmp_path: 
     for answer_format, expected in (("gsm8k", 6), ("boxed", 0), ("last-number", 6)):
         config = configs(f"grade.answer_format={answer_format}")["round-1/graded"]
         assert grade.run(inputs, tmp_path, config, nothing)["num_correct"] == expected
-        rules = core.Rules(answer_format=answer_format)  # type: ignore[arg-type]
+        rules = grading.Rules(answer_format=answer_format)  # type: ignore[arg-type]
         golds = ["42"] * len(COMPLETIONS)
-        assert pq.read_table(tmp_path / "graded.parquet") == core.grade(COMPLETIONS, golds, rules=rules)
+        assert pq.read_table(tmp_path / "graded.parquet") == grading.grade(COMPLETIONS, golds, rules=rules)
 
 
 @pytest.mark.parametrize("is_there", [False, pytest.param(True, marks=needs_math_verify)])

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from qrft import grading as core
+from qrft import grading
 from qrft.config import recipe as recipes
 from qrft.config.recipe import Recipe
 from qrft.data import schema
@@ -402,7 +402,7 @@ def samples_of(folder: Path, name: str, completions: Sequence[str]) -> dict[str,
     columns = [["0"] * count, ["sft"] * count, range(count), completions, ["stop"] * count, [9] * count, [-1.0] * count]
     (folder / name).mkdir()
     pq.write_table(pa.table([list(c) for c in columns], schema=schema.SAMPLES), folder / name / "samples.parquet")
-    pq.write_table(core.grade(completions, ["42"] * count), folder / name / "graded.parquet")
+    pq.write_table(grading.grade(completions, ["42"] * count), folder / name / "graded.parquet")
     return {f"{name}-sft/samples": folder / name, f"{name}-sft/graded": folder / name}
 
 

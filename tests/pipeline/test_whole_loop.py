@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from qrft import grading as core
+from qrft import grading
 from qrft.config.recipe import load
 from qrft.data import schema
 from qrft.models.find import BUILTIN
@@ -115,7 +115,7 @@ def test_the_tables_fit_their_schemas_and_what_was_trained_on_is_right(whole: tu
     assert samples["sample_index"].to_pylist() == list(range(8)) * 24
     assert graded.num_rows == samples.num_rows
     answers = dict(zip(problems["problem_id"].to_pylist(), problems["answer"].to_pylist(), strict=True))
-    again = core.grade(training["completion"], [answers[i] for i in training["problem_id"].to_pylist()])
+    again = grading.grade(training["completion"], [answers[i] for i in training["problem_id"].to_pylist()])
     assert all(again["is_correct"].to_pylist()) and set(again["equations_status"].to_pylist()) == {"ok"}
     keys = list(zip(training["problem_id"].to_pylist(), again["equation_key"].to_pylist(), strict=True))
     assert len(set(keys)) == len(keys), "a path was kept twice"

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from qrft import grading as core
+from qrft import grading
 from qrft.config.recipe import load
 from qrft.data.problems import draw
 from qrft.data.problems.tiny_math import Story, stories, write_solution
@@ -87,7 +87,7 @@ class Made:
     ) -> None:
         self.folder, self.measures = folder, list(measures)
         self.steps = {step.name: step for step in plan(load(TINY, changes), BUILTIN["tiny-base"])}
-        self.rules = core.Rules(**self.steps["round-1/graded"].config["rules"])
+        self.rules = grading.Rules(**self.steps["round-1/graded"].config["rules"])
         self.inputs: dict[str, Path] = {}
         self.random = random.Random(0)
         self.train, train_stories = self.problems("train", num_train, **texts)
@@ -143,7 +143,7 @@ class Made:
         columns = [ids, ["sft"] * len(ids), [i % k for i in range(len(ids))], completions]
         columns += [["stop" if c else "length" for c in completions], [len(c) for c in completions], [-1.0] * len(ids)]
         samples = pa.table([pa.array(c, f.type) for c, f in zip(columns, SAMPLES, strict=True)], schema=SAMPLES)
-        graded = core.grade(samples["completion"], pa.array(gold), rules=self.rules)
+        graded = grading.grade(samples["completion"], pa.array(gold), rules=self.rules)
         kind = "" if step == "round-1/" else "test-"
         pq.write_table(samples, self.artifact(f"{step}{kind}samples") / "samples.parquet")
         pq.write_table(graded, self.artifact(f"{step}{kind}graded") / "graded.parquet")
@@ -156,7 +156,7 @@ class Made:
         gold = pa.array([problem["solution"] for problem, _ in pairs for _ in range(k)])
         config = self.steps["round-1/training"].config
         options = {name: config[name] for name in ("keep", "max_per_problem", "dedup")} | {"rules": self.rules}
-        verdicts = core.verdicts(samples["completion"], samples["problem_id"], graded, gold_texts=gold, **options)
+        verdicts = grading.verdicts(samples["completion"], samples["problem_id"], graded, gold_texts=gold, **options)
         out = self.artifact("round-1/training")
         pq.write_table(pa.table({"verdict": verdicts}), out / "verdicts.parquet")
         pq.write_table(TRAINING.empty_table(), out / "training.parquet")
@@ -503,7 +503,7 @@ def test_every_status_and_verdict_has_words() -> None:
 @pytest.mark.parametrize("status", [*ANSWER_STATUSES, *latex.STATUSES.values()])
 def test_every_wrong_answer_is_explained(status: str) -> None:
     row = {"status": status, "completion": "#### 3", "answer_start": 5, "answer_end": 6, "finish_reason": "stop"}
-    said = browser.answer_trouble(row, "4", core.Rules())
+    said = browser.answer_trouble(row, "4", grading.Rules())
     assert said and (status in ("ok", "latex_different", "latex_equal")) == (said == "answer 3 is not 4")
 
 
@@ -588,7 +588,7 @@ def test_problems_that_stopped_early_count_by_the_first_samples_of_all(tmp_path:
     sizes = taken.reshape(40, 12).sum(axis=1)
     assert sizes.min() == 4 < sizes.max()
 
-    gold = core.grade(made.train["solution"], made.train["answer"], rules=made.rules)["equation_key"].to_pylist()
+    gold = grading.grade(made.train["solution"], made.train["answer"], rules=made.rules)["equation_key"].to_pylist()
     rows = list(zip(samples["sample_index"].to_pylist(), graded.to_pylist(), strict=True))
     first = [
         {row["equation_key"] for index, row in rows[12 * n : 12 * n + 12]

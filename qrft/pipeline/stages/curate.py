@@ -9,13 +9,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from qrft import grading as core
+from qrft import grading
 from qrft.data.samples import pooled
 from qrft.data.samples.pooled import Source
 from qrft.data.schema import TRAINING
 from qrft.pipeline.stages import Config, Inputs, Progress, Report
 
-VERSION = core.GRADER_VERSION
+VERSION = grading.GRADER_VERSION
 
 
 def run(inputs: Inputs, out: Path, config: Config, progress: Progress) -> Report:
@@ -39,8 +39,8 @@ def run(inputs: Inputs, out: Path, config: Config, progress: Progress) -> Report
             "gold_texts": problems["solution"].take(place),
         }
         options = {name: config[name] for name in ("keep", "max_per_problem", "dedup", "num_threads")}
-        options["rules"] = core.Rules(**config["rules"])
-        selected = core.select(**columns, **options)
+        options["rules"] = grading.Rules(**config["rules"])
+        selected = grading.select(**columns, **options)
         pq.write_table(pa.table({"verdict": selected.verdicts}), out / "verdicts.parquet")
         kept = pa.array(selected.kept)
         rows.append(_sampled_rows(samples.take(kept), problems["question"].take(place.take(kept))))

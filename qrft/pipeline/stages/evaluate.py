@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from qrft import grading as core
+from qrft import grading
 from qrft.data.schema import EVALUATION
 from qrft.evaluation import stats
 from qrft.evaluation.stats import Floats
@@ -62,7 +62,7 @@ def _measured(
         yield GREEDY, np.bincount(place[is_correct], minlength=problems.num_rows).astype(np.float64)
         return
     completions = pq.read_table(samples, columns=["completion"])["completion"]
-    voted = values(completions, graded, core.Rules(**config["rules"]), config["num_threads"])
+    voted = values(completions, graded, grading.Rules(**config["rules"]), config["num_threads"])
     votes = Votes(problems.num_rows, place, is_correct, codes(voted, {}))
     for k in config["maj_at"]:
         yield f"maj@{k}", votes.majority(k)

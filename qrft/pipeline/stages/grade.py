@@ -11,11 +11,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from qrft import grading as core
+from qrft import grading
 from qrft.grading import latex
 from qrft.pipeline.stages import Config, Inputs, Progress, Report
 
-VERSION = core.GRADER_VERSION
+VERSION = grading.GRADER_VERSION
 
 
 def run(inputs: Inputs, out: Path, config: Config, progress: Progress) -> Report:
@@ -27,8 +27,8 @@ def run(inputs: Inputs, out: Path, config: Config, progress: Progress) -> Report
         [pa.DictionaryArray.from_arrays(chunk, problems["answer"].combine_chunks()) for chunk in place.chunks],
         pa.dictionary(pa.int32(), pa.string()),
     )
-    rules = core.Rules(**config["rules"])
-    graded = core.grade(samples["completion"], gold, rules=rules, num_threads=config["num_threads"])
+    rules = grading.Rules(**config["rules"])
+    graded = grading.grade(samples["completion"], gold, rules=rules, num_threads=config["num_threads"])
     if config["judges_expressions"]:
         graded = _judged(samples["completion"], gold, graded, rules, config["num_threads"], progress)
     pq.write_table(graded, out / "graded.parquet")
@@ -48,7 +48,7 @@ def _judged(
     completions: pa.ChunkedArray,
     gold: pa.ChunkedArray,
     graded: pa.Table,
-    rules: core.Rules,
+    rules: grading.Rules,
     num_threads: int | None,
     progress: Progress,
 ) -> pa.Table:

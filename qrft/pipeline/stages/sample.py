@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from qrft import grading as core
+from qrft import grading
 from qrft.data.schema import SAMPLES
 from qrft.models import prompts
 from qrft.models.gguf.prepare import base_file
@@ -68,7 +68,7 @@ def _rounds(
 ) -> Rounds:
     until, most, found = config["until"], config["num_samples"], None
     if kind := next((kind for kind in ("correct", "distinct") if until[kind]), None):
-        rules = core.Rules(**config["rules"])
+        rules = grading.Rules(**config["rules"])
         found = Found(problems, Until(kind, until[kind]), rules, config["num_threads"])  # type: ignore[arg-type]
         most = until["max_samples"] or most
     requests = make_requests(problems, tokenizer, config["prompt"], examples)

@@ -11,8 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from markupsafe import Markup
 
-from qrft.grading import Rules
-from qrft.grading import reference as oracle
+from qrft.grading import Rules, reference
 from qrft.grading.reference import paper as oracle_paper
 from qrft.report.run.measures import Run
 from qrft.report.words import EQUATION_TROUBLE
@@ -65,7 +64,7 @@ def bad_equations(completion: str, rules: Rules) -> list[tuple[str, str]]:
         return [(text, "wrong") for text in texts if not oracle_paper.check_equation(text)]
     return [
         (data[e.start : e.end].decode(errors="replace"), e.status)
-        for e in oracle.find_equations(data, rules.equations)
+        for e in reference.find_equations(data, rules.equations)
         if e.status != "ok"
     ]
 
@@ -86,7 +85,7 @@ def trouble(row: Row, rules: Rules) -> str:
 def is_number(gold_answer: str, rules: Rules) -> bool:
     if rules.mode == "paper":
         return oracle_paper.parse_number(gold_answer).status == "ok"
-    return oracle.parse_number(gold_answer, rules.answer_format, rules.marker).status == "ok"
+    return reference.parse_number(gold_answer, rules.answer_format, rules.marker).status == "ok"
 
 
 def answer_trouble(row: Row, gold_answer: str, rules: Rules) -> str:

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import yaml
 from markupsafe import Markup
 
-from qrft import grading as core
+from qrft import grading
 from qrft.pipeline import cost
 from qrft.report import words
 from qrft.report.run import browser, charts, profile
@@ -74,7 +74,7 @@ def sample_counts(run: Run) -> dict[str, Any]:
     num_train = run.problems.num_rows
     num_kept = count(pc.equal(run.verdicts, "kept"))
     with_equations = pc.and_(run.graded["is_correct"], pc.greater(run.graded["num_equations"], 0))
-    gold_statuses = core.parse_numbers(run.problems["answer"], rules=run.rules).statuses
+    gold_statuses = grading.parse_numbers(run.problems["answer"], rules=run.rules).statuses
     usable = pa.array(["ok", "expression"] if run.judges_expressions else ["ok"])
     return {
         "num_samples": run.samples.num_rows,

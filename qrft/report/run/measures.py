@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from qrft import grading as core
+from qrft import grading
 from qrft.data.samples import pooled
 from qrft.data.samples.pooled import Source
 from qrft.evaluation.stats import expected_distinct
@@ -134,8 +134,8 @@ class Run:
         return next(config for config in configs if "judges_expressions" in config)
 
     @cached_property
-    def rules(self) -> core.Rules:
-        return core.Rules(**self._grading["rules"])
+    def rules(self) -> grading.Rules:
+        return grading.Rules(**self._grading["rules"])
 
     @property
     def judges_expressions(self) -> bool:

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from qrft import grading as core
+from qrft import grading
 from qrft.evaluation import stats
 from qrft.pipeline import cost
 from qrft.report.run.measures import Run, as_ints, is_right_path
@@ -82,7 +82,7 @@ def by_steps(run: Run) -> list[dict[str, Any]]:
     measure, which of the base alone may be with examples.
     """
     problems = run.table("problems/test", "problems.parquet", ["problem_id", "solution", "answer"])
-    graded = core.grade(problems["solution"], problems["answer"], rules=run.rules)
+    graded = grading.grade(problems["solution"], problems["answer"], rules=run.rules)
     steps = np.minimum(as_ints(graded["num_equations"]), MAX_STEPS)
     rows = pq.read_table(run.inputs["evaluation"] / "evaluation.parquet")
     values = {model: _headline(rows, run.headlines[model]) for model in run.models}
