@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qrft.config.recipe import HOW_IT_GOES, PretrainRecipe, Recipe, load
+from qrft.data.disk import disk_errors, lock, write_atomic
 from qrft.errors import RecipeError, StoreError, UsageError
 from qrft.models import find as models
 from qrft.models.gguf.weights import open_weights
 from qrft.pipeline import flow as pipeline
-from qrft.pipeline.store import Store, disk_errors, lock, write_atomic
+from qrft.pipeline.store import Store
 
 if TYPE_CHECKING:
     from qrft.cli.console import Terminal

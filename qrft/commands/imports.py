@@ -21,12 +21,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from qrft.data.disk import disk_errors, write_atomic
 from qrft.data.files import line_blocks
 from qrft.data.problems.registry import load
 from qrft.data.schema import SAMPLES, TRAINING
 from qrft.errors import DataError, UsageError
 from qrft.models import find as models
-from qrft.pipeline.store import disk_errors, write_atomic
 
 EXPECTED = 'Expected {"query": ..., "response": ...} (a training set) or [[prompt, completion], ...] (samples).'
 SEED = re.compile(r"raw_generation_[\d.]+(?:_|sampled_on_[a-z]+_seed_)(\d+)")

@@ -13,13 +13,13 @@ import pyarrow as pa
 
 from qrft import grading
 from qrft.commands.settings import differences, digest, named
+from qrft.data import disk
 from qrft.data.problems.registry import load
 from qrft.data.schema import PROBLEMS
 from qrft.errors import DataError, UsageError
 from qrft.grading.grader import DEFAULT_RULES
 from qrft.models import find as models
 from qrft.models import prompts
-from qrft.pipeline import store
 from qrft.sampling.api import Completion, Sampler, SamplingParams
 from qrft.sampling.backends.llama_cpp.tuning import Work, work_of
 from qrft.sampling.budget import SAMPLES_PER_SHARD, Found, Rounds, Until, judges_expressions
@@ -179,14 +179,14 @@ def run(work: Task, folder: Path, progress: Progress) -> dict[str, Any]:
     """Makes what the folder lacks; returns the facts. Raises UsageError for a folder of other settings."""
     model_dir = _model_dir(work.source)
     settings = _settings(work, model_dir)
-    with store.lock(folder, f"{folder} is being written", " or name another folder with -o"):
+    with disk.lock(folder, f"{folder} is being written", " or name another folder with -o"):
         for leftover in folder.glob(".*.tmp"):  # of a killed process
             leftover.unlink()
         asked, model = _agree(folder, settings, work.num_samples, _label(work.source))
         job, rounds = _plan(work, model_dir, asked, model)
         facts = collect(job, rounds, folder, progress)
         if rounds.found:
-            store.write_atomic(folder / BUDGET, "".join(json.dumps(row) + "\n" for row in rounds.by_problem()))
+            disk.write_atomic(folder / BUDGET, "".join(json.dumps(row) + "\n" for row in rounds.by_problem()))
     return facts
 
 
@@ -292,7 +292,7 @@ def _agree(folder: Path, settings: Mapping[str, Any], num_samples: int, model: s
         raise UsageError(f"{folder}: is there, and not of this command. Name another folder with -o.")
     if num_samples not in asked:
         asked = [*asked, num_samples]
-        store.write_atomic(path, json.dumps({"model": model, "num_samples": asked, "settings": settings}, indent=1))
+        disk.write_atomic(path, json.dumps({"model": model, "num_samples": asked, "settings": settings}, indent=1))
     return asked, model
 
 

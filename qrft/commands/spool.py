@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from qrft.pipeline.store import disk_errors
+from qrft.data.disk import disk_errors
 
 BUDGET_BYTES = 512 << 20  # what is kept in memory
 NUM_PARTS = 64  # so even 32 GiB of rows come back in parts of the size that memory may hold

@@ -13,12 +13,12 @@ from typing import Any
 from qrft.commands.settings import differences, digest, named
 from qrft.config import recipe
 from qrft.config.yaml_lines import shorten
+from qrft.data import disk
 from qrft.data.problems.registry import PUBLISHED, locate
 from qrft.data.training_rows import read_rows
 from qrft.errors import DataError, UsageError
 from qrft.models import find as models
 from qrft.models.gguf.weights import open_weights
-from qrft.pipeline import store
 from qrft.training.finetune import Row, finetune, is_main
 from qrft.training.watch import Progress
 
@@ -106,7 +106,7 @@ def run(work: Task, output: Path, progress: Progress) -> dict[str, Any]:
     if (kept := finished(work, output)) is not None:
         return kept
     decides, partial = work.decides(), _partial(output)
-    with store.disk_errors(output.parent), _alone(partial, decides):
+    with disk.disk_errors(output.parent), _alone(partial, decides):
         folder = partial / "trained"
         if is_main():
             shutil.rmtree(folder, ignore_errors=True)  # half-written by a killed process
@@ -114,9 +114,9 @@ def run(work: Task, output: Path, progress: Progress) -> dict[str, Any]:
         facts = finetune(work.model_dir, work.rows, config, folder, partial / CHECKPOINTS, progress)
         losses = facts.pop("losses")
         if is_main():
-            store.write_atomic(folder / "loss.jsonl", "".join(json.dumps(entry) + "\n" for entry in losses))
-            store.write_atomic(folder / CARD, json.dumps({"settings": decides, "facts": facts}, indent=1) + "\n")
-            store.publish(folder, output)
+            disk.write_atomic(folder / "loss.jsonl", "".join(json.dumps(entry) + "\n" for entry in losses))
+            disk.write_atomic(folder / CARD, json.dumps({"settings": decides, "facts": facts}, indent=1) + "\n")
+            disk.publish(folder, output)
             shutil.rmtree(partial)
     return {**facts, "is_new": True}
 
@@ -145,12 +145,12 @@ def _alone(partial: Path, decides: Mapping[str, Any]) -> Iterator[None]:
     if not is_main():
         yield
         return
-    with store.lock(partial, f"{partial} is being written", " or name another folder with -o"):
+    with disk.lock(partial, f"{partial} is being written", " or name another folder with -o"):
         path = partial / SETTINGS
         if _has_checkpoint(partial):  # settings without one bind no one
             kept = json.loads(path.read_bytes())
             _agree(partial, kept, decides, "was begun", f"remove {partial}, or name another folder with -o")
-        store.write_atomic(path, json.dumps(decides, indent=1))
+        disk.write_atomic(path, json.dumps(decides, indent=1))
         try:
             yield
         except BaseException:

@@ -11,8 +11,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from qrft.data.disk import disk_errors
 from qrft.errors import DataError, UsageError
-from qrft.pipeline.store import disk_errors
 
 BLOCK_BYTES = 4 << 20  # parsing is fastest while a block and its columns fit the second-level cache or little more
 LONGEST_LINE = 1 << 30  # what has no line end in a GiB is no file of lines

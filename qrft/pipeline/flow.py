@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from qrft.config.recipe import HOW_IT_GOES, Recipe, dump
-from qrft.pipeline import cost, store
+from qrft.data import disk
+from qrft.pipeline import cost
 from qrft.pipeline.evaluation_plan import problem_set
 from qrft.pipeline.graph import STAGES, Source, Step
 from qrft.pipeline.model_plan import Lane, choose
@@ -103,11 +104,11 @@ class Watcher(Protocol):
 
 def execute(steps: list[Step], root: Store, run_dir: Path, recipe: Recipe, watcher: Watcher) -> dict[str, Path]:
     """Runs what the store lacks and links everything into the run folder; returns the artifact of each step."""
-    with store.lock(run_dir):
-        store.write_atomic(run_dir / "recipe.yaml", dump(recipe))
+    with disk.lock(run_dir):
+        disk.write_atomic(run_dir / "recipe.yaml", dump(recipe))
         for variant in recipe.variants() if recipe.sweep else ():
             (run_dir / variant.name).mkdir(parents=True, exist_ok=True)
-            store.write_atomic(run_dir / variant.name / "recipe.yaml", dump(variant.recipe))
+            disk.write_atomic(run_dir / variant.name / "recipe.yaml", dump(variant.recipe))
         root.tidy()
         is_there = {step.digest: root.has(step.stage, step.digest) for step in steps}
         watcher.plan([(step, is_there[step.digest]) for step in steps])
@@ -122,10 +123,10 @@ def execute(steps: list[Step], root: Store, run_dir: Path, recipe: Recipe, watch
                 )
                 run_step(step, name, root, done, recipe, watcher)
             done[step.digest] = root.path(step.stage, step.digest)
-            store.link(done[step.digest], run_dir / step.name)
+            disk.link(done[step.digest], run_dir / step.name)
             for name in getattr(STAGES[step.stage], "OUTPUTS", ()):
                 if (done[step.digest] / name).exists():  # study.md is a study's alone
-                    store.link(done[step.digest] / name, (run_dir / step.name).parent / name)
+                    disk.link(done[step.digest] / name, (run_dir / step.name).parent / name)
     return {step.name: done[step.digest] for step in steps}
 
 
@@ -141,7 +142,7 @@ def run_step(step: Step, name: str, root: Store, done: Mapping[str, Path], recip
         "num_threads": recipe.num_threads,
     }
     work = root.begin(step.stage, step.digest)
-    with store.disk_errors(root.root), watcher.bar(name) as progress:
+    with disk.disk_errors(root.root), watcher.bar(name) as progress:
         with cost.Meter() as meter:
             facts = STAGES[step.stage].run(inputs, work, settings, progress)
         root.commit(work, manifest(step, inputs, facts, meter))

@@ -13,31 +13,24 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import importlib.metadata
 import json
 import math
-import os
 import platform
 import re
-import secrets
-import shutil
 import weakref
-from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from qrft.errors import QrftError, StoreError
+from qrft.data.disk import disk_errors, hash_file, list_files, lock_file, now, remove, sync, sync_folders, write_atomic
+from qrft.errors import StoreError
 
 MANIFEST = "manifest.json"
 PACKAGES = ("qrft", "torch", "transformers", "peft", "bitsandbytes", "llama-cpp-python", "gguf", "pyarrow", "numpy")
 
 _GIVEN = {"config", "inputs", "seconds", "peak_memory_bytes", "report"}  # what a stage must tell of its artifact
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
-_BROKEN = {errno.EIO, errno.EEXIST, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.ENOLCK}
 
 
 def digest(stage: str, version: int, config: Mapping[str, Any], inputs: Mapping[str, str]) -> str:
@@ -78,14 +71,14 @@ class Store:
         with disk_errors(self.root):
             work.parent.mkdir(parents=True, exist_ok=True)
             if work not in self._locks:
-                self._locks[work] = _lock_file(_beside(work, ".lock"), f"{work.name} is being made", "")
+                self._locks[work] = lock_file(_beside(work, ".lock"), f"{work.name} is being made", "")
             work.mkdir(exist_ok=True)
             for leftover in work.iterdir():  # half-written by a killed process; a stage trusts its checkpoints only
                 if leftover.name != "partial":
-                    _remove(leftover)
+                    remove(leftover)
             aside = _beside(work, ".partial")
             if aside.exists():  # killed inside commit, between its two renames
-                _remove(work / "partial")
+                remove(work / "partial")
                 aside.rename(work / "partial")
             (work / "partial").mkdir(exist_ok=True)
         return work
@@ -102,17 +95,17 @@ class Store:
         stage, _, name = work.name.rpartition("-")
         artifact, aside = self.path(stage, name), _beside(work, ".partial")
         with disk_errors(self.root):
-            files = {file: _file_entry(work / file) for file in _list_files(work)}
-            known = {"stage": stage, "digest": name, "versions": _versions(), "created": _now(), "files": files}
+            files = {file: _file_entry(work / file) for file in list_files(work) if file != MANIFEST}
+            known = {"stage": stage, "digest": name, "versions": _versions(), "created": now(), "files": files}
             write_atomic(work / MANIFEST, json.dumps(_jsonable({**manifest, **known}), indent=1, sort_keys=True))
-            _sync_folders(work)
+            sync_folders(work)
             if (
                 work / "partial"
             ).exists():  # kept until the artifact stands: deleting gigabytes takes time to be killed in
-                _remove(aside)
+                remove(aside)
                 (work / "partial").rename(aside)
             self._publish(work, artifact)
-            _remove(aside)
+            remove(aside)
             self._release(work)
         return artifact
 
@@ -123,8 +116,8 @@ class Store:
                 work = path.with_suffix("")
                 if (self.root / work.name / MANIFEST).is_file():
                     with contextlib.suppress(StoreError):  # another process is just letting go of it
-                        self._locks[work] = _lock_file(path, work.name, "")
-                        _remove(_beside(work, ".partial"))
+                        self._locks[work] = lock_file(path, work.name, "")
+                        remove(_beside(work, ".partial"))
                         self._release(work)
 
     def _publish(self, work: Path, artifact: Path) -> None:
@@ -137,13 +130,13 @@ class Store:
                 raise StoreError(
                     f"{artifact}: is there without its {MANIFEST}, so it is not whole. Remove the folder and run again"
                 ) from None
-            _remove(work)
-        _sync(self.root)
+            remove(work)
+        sync(self.root)
 
     def _release(self, work: Path) -> None:
         lock = self._locks.pop(work, None)
         if lock is not None:
-            _remove(_beside(work, ".lock"))  # before the lock is let go; _lock_file notices a file that is gone
+            remove(_beside(work, ".lock"))  # before the lock is let go; lock_file notices a file that is gone
             lock.close()
 
 
@@ -173,7 +166,7 @@ def verify(artifact: Path, *, contents: bool = False) -> dict[str, Any]:
             trouble = "is missing"
         elif found != entry["bytes"]:
             trouble = f"has {found} bytes, the manifest says {entry['bytes']}"
-        elif contents and _hash(path) != entry["blake2b"]:
+        elif contents and hash_file(path) != entry["blake2b"]:
             trouble = "has other contents than the manifest says"
         else:
             continue
@@ -181,196 +174,18 @@ def verify(artifact: Path, *, contents: bool = False) -> dict[str, Any]:
     return values
 
 
-@contextlib.contextmanager
-def lock(folder: Path, what: str = "", way_out: str = " or choose another --name") -> Iterator[None]:
-    """Hold a run folder or another one, which is made if need be. Raises StoreError when another process holds it.
-
-    what, way_out: the words of that error.
-    """
-    with disk_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        held = _lock_file(folder / ".lock", what or f"run folder {folder} is in use", way_out)
-    with held:
-        try:
-            yield
-        finally:
-            fcntl.flock(held, fcntl.LOCK_UN)  # closing alone would leave it to a forked child that inherited the file
-
-
-def link(target: Path, link: Path) -> None:
-    """Point the name `link` at `target` by a relative symlink, replacing an older one atomically.
-
-    Raises StoreError when something other than a symlink has the name: it is not ours to replace.
-    """
-    with disk_errors(link.parent):
-        link.parent.mkdir(parents=True, exist_ok=True)
-        if link.exists() and not link.is_symlink():
-            raise StoreError(f"{link}: not a link, so qrft did not make it. Move it away and run again")
-        temporary = _temporary(link)
-        temporary.symlink_to(os.path.relpath(os.path.realpath(target), os.path.realpath(link.parent)))
-        os.replace(temporary, link)
-
-
-def publish(work: Path, folder: Path) -> None:
-    """Make a finished work folder visible as `folder` by one rename, all of it on the disk before.
-
-    Raises StoreError when the disk is full or the folder is not writable.
-    """
-    with disk_errors(folder.parent):
-        for file in _list_files(work):
-            _sync(work / file)
-        _sync_folders(work)
-        os.replace(work, folder)
-        _sync(folder.parent)
-
-
-def write_atomic(path: Path, data: bytes | str) -> None:
-    """Write a file that is there whole or not at all, on the disk when this returns. Text is written in UTF-8.
-
-    Raises StoreError when the disk is full or the folder is not writable.
-    """
-    temporary = _temporary(path)
-    with disk_errors(path.parent):
-        try:
-            with open(temporary, "xb") as file:
-                file.write(data.encode() if isinstance(data, str) else data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-        _sync(path.parent)
-
-
-@contextlib.contextmanager
-def disk_errors(path: Path) -> Iterator[None]:
-    """Turn a full disk, missing permissions and broken disks into a StoreError that says what to do.
-
-    path: the folder that is written to inside. Other errors pass.
-    """
-    try:
-        yield
-    except QrftError:
-        raise
-    except Exception as error:
-        code = error.errno if isinstance(error, OSError) else None
-        place = getattr(error, "filename", None) or path
-        if code in _FULL or _says_full(error):
-            raise StoreError(_full_message(path, code)) from error
-        if code in _DENIED:
-            raise StoreError(
-                f"{place}: {os.strerror(code)}. Make it writable for this user, or work elsewhere"
-            ) from error
-        if code in _BROKEN:
-            raise StoreError(f"{place}: {os.strerror(code)}. Work in another folder, or mend the disk") from error
-        raise
-
-
-def _says_full(error: Exception) -> bool:
-    """safetensors (Rust), torch (C++) and numpy's tofile report a full disk in words, not by an errno."""
-    words = r"No space left on device|PytorchStreamWriter failed writing|^\d+ requested and \d+ written$"
-    return re.search(words, str(error)) is not None
-
-
-def _full_message(path: Path, code: int | None) -> str:
-    folder = Path(os.path.abspath(path))
-    while not folder.is_dir():
-        folder = folder.parent
-    free = shutil.disk_usage(folder).free / 2**20
-    reasons = {errno.EDQUOT: "your disk quota is used up", errno.EFBIG: "a file grew over the limit (ulimit -f)"}
-    reason = reasons.get(code or errno.ENOSPC, "the disk is full")
-    return (
-        f"{path}: {reason}; {free:,.1f} MiB free at {folder}. "
-        "Make room, then run the same command again: what is finished is kept"
-    )
-
-
-def _lock_file(path: Path, what: str, way_out: str) -> IO[str]:
-    """A locked file that tells who holds it; closing it, or dying, lets go. Raises StoreError when it is held."""
-    while True:
-        file = open(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+")  # noqa: SIM115 - stays open with the lock
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            pid, _, since = file.read().strip().partition(" ")
-            file.close()
-            who = f"process {pid} (since {since})" if since else "another process"
-            raise StoreError(f"{what} by {who}; wait for it{way_out}") from None
-        except BaseException:
-            file.close()
-            raise
-        if _is_at(file, path):
-            break
-        file.close()  # the last holder removed the file between our open and our lock
-    file.truncate()
-    file.write(f"{os.getpid()} {_now()}\n")
-    file.flush()
-    return file
-
-
 def _close_all(locks: dict[Path, IO[str]]) -> None:
     for file in locks.values():
         file.close()
 
 
-def _is_at(file: IO[str], path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(file.fileno()), os.stat(path))
-    except FileNotFoundError:
-        return False
-
-
-def _list_files(work: Path) -> list[str]:
-    """The files of an artifact, relative to it, in order. Raises StoreError for links and devices."""
-    names = []
-    for folder, folders, files in os.walk(work):
-        if Path(folder) == work:
-            folders[:] = [name for name in folders if name != "partial"]
-        for name in files + [name for name in folders if os.path.islink(os.path.join(folder, name))]:
-            path = Path(folder, name)
-            if path.is_symlink() or not path.is_file():
-                raise StoreError(f"{path}: not a plain file; an artifact holds nothing else. Write a copy in its place")
-            names.append(path.relative_to(work).as_posix())
-    return sorted(name for name in names if name != MANIFEST)
-
-
 def _file_entry(path: Path) -> dict[str, Any]:
-    _sync(path)  # or a power cut after the rename could leave an artifact with empty files
-    return {"bytes": path.stat().st_size, "blake2b": _hash(path)}
-
-
-def _hash(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=20)).hexdigest()
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _sync_folders(work: Path) -> None:
-    for folder, _, _ in os.walk(work):
-        _sync(Path(folder))
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+    sync(path)  # or a power cut after the rename could leave an artifact with empty files
+    return {"bytes": path.stat().st_size, "blake2b": hash_file(path)}
 
 
 def _beside(work: Path, suffix: str) -> Path:
     return work.with_name(work.name + suffix)
-
-
-def _temporary(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
 
 
 def _jsonable(value: Any) -> Any:
@@ -394,7 +209,3 @@ def _versions() -> dict[str, str | None]:
         except importlib.metadata.PackageNotFoundError:
             found[package] = None
     return found
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

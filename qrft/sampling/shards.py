@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from qrft.data.disk import write_atomic
 from qrft.data.files import reason
 from qrft.data.schema import SAMPLES
 from qrft.errors import StoreError
-from qrft.pipeline.store import write_atomic
 from qrft.sampling.api import Completion, Request, Sampler, SamplingParams, Stats
 from qrft.sampling.backends.checks import first_stop
 from qrft.sampling.budget import Rounds

@@ -20,8 +20,8 @@ from click.testing import CliRunner
 from qrft import errors
 from qrft.cli.main import main
 from qrft.config.recipe import PretrainRecipe, Recipe, load
+from qrft.data import disk
 from qrft.models.find import BUILTIN
-from qrft.pipeline import store
 
 ROOT = Path(__file__).parents[2]
 RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
@@ -221,7 +221,7 @@ def test_a_name_that_is_no_folders(name: str) -> None:
 
 
 def test_a_name_is_text_whatever_yaml_makes_of_it(folder: Path) -> None:
-    with store.lock(folder / "runs" / "2024"):
+    with disk.lock(folder / "runs" / "2024"):
         assert fails(1, "run", "r.yaml", "--name", "2024").startswith("run folder runs/2024 is in use")
 
 
@@ -404,7 +404,7 @@ def test_a_file_over_the_limit(folder: Path) -> None:
 
 
 def test_a_busy_run_folder(folder: Path) -> None:
-    with store.lock(folder / "runs" / "mine"):
+    with disk.lock(folder / "runs" / "mine"):
         message = fails_at_once(1, "run", "r.yaml")
     assert message.startswith(f"run folder runs/mine is in use by process {os.getpid()} (since ")
     assert message.endswith("; wait for it or choose another --name")

@@ -27,7 +27,7 @@ from qrft import grading
 from qrft.cli import main as cli
 from qrft.commands import sample as command
 from qrft.config.recipe import load
-from qrft.data import schema
+from qrft.data import disk, schema
 from qrft.data.problems import draw
 from qrft.errors import DataError, UsageError
 from qrft.models import prompts
@@ -35,7 +35,6 @@ from qrft.models.find import BUILTIN
 from qrft.models.gguf.adapter import export_adapter
 from qrft.models.gguf.base import export_base
 from qrft.pipeline import flow as pipeline
-from qrft.pipeline import store
 from qrft.pipeline.stages import sample as stage
 from qrft.sampling.budget import Until
 from qrft.sampling.requests import choose_examples, make_requests
@@ -157,7 +156,7 @@ def test_a_folder_of_other_settings_is_left_alone() -> None:
     Path("mine").mkdir()
     pq.write_table(table(), "mine/x.parquet")
     assert "holds Parquet files, but no settings.json" in fails(2, *SAMPLE, "-k", "2", "-o", "mine")
-    with store.lock(Path("samples")):
+    with disk.lock(Path("samples")):
         assert "samples is being written by process" in fails(1, *SAMPLE, "-k", "2")
     assert contents() == before
 

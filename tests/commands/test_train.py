@@ -22,12 +22,12 @@ from helpers.models import make_model
 
 import qrft
 from qrft.cli import main as cli
+from qrft.data import disk
 from qrft.data.problems import draw
 from qrft.errors import DataError, ModelError, UsageError
 from qrft.models import prompts
 from qrft.models.find import BUILTIN
 from qrft.models.gguf.weights import open_weights, read_tensor
-from qrft.pipeline import store
 from qrft.sampling.requests import choose_examples, make_requests
 
 TINY = BUILTIN["tiny-base"]
@@ -137,7 +137,7 @@ def test_a_folder_of_other_settings_is_left_alone() -> None:
     Path("mine/x").touch()
     assert fails(2, out="mine") == "mine: is there, and not of this command. Name another folder with -o."
     assert "d.jsonl: is there" in fails(2, out="d.jsonl")
-    with store.lock(Path("busy.partial")):
+    with disk.lock(Path("busy.partial")):
         assert "busy.partial is being written by process" in fails(1, out="busy")
     assert weights() == before
 

@@ -19,8 +19,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from qrft.data.disk import disk_errors, link, lock, write_atomic
 from qrft.errors import DataError, StoreError
-from qrft.pipeline.store import Store, digest, disk_errors, link, lock, manifest, verify, write_atomic
+from qrft.pipeline.store import Store, digest, manifest, verify
 
 DIGEST = "0123456789abcdef0123"
 GIVEN: dict[str, Any] = {
@@ -249,7 +250,7 @@ def test_kill_in_a_stage_leaves_only_its_checkpoints(tmp_path: Path) -> None:
     assert (work / "partial/checkpoint").read_text() == "step 3"
 
 
-@pytest.mark.parametrize("moment", ["_file_entry", "write_atomic", "_sync_folders", "_publish", "_sync_root"])
+@pytest.mark.parametrize("moment", ["_file_entry", "write_atomic", "sync_folders", "_publish", "_sync_root"])
 def test_kill_at_any_moment_of_a_commit(tmp_path: Path, moment: str) -> None:
     """Whatever the moment, the artifact is whole or absent, and absent means the checkpoints are still there."""
     script = """
@@ -266,8 +267,8 @@ def test_kill_at_any_moment_of_a_commit(tmp_path: Path, moment: str) -> None:
     if moment == "_publish":
         stores.Store._publish = die
     elif moment == "_sync_root":
-        sync = stores._sync
-        stores._sync = lambda path: die() if path == root else sync(path)
+        sync = stores.sync
+        stores.sync = lambda path: die() if path == root else sync(path)
     else:
         setattr(stores, moment, die)
     given = dict(config={}, inputs={}, seconds=0, peak_memory_bytes=0, report={})
@@ -299,7 +300,7 @@ def test_a_run_folder_is_held_by_one_process(tmp_path: Path) -> None:
     script = """
     import sys, time
     from pathlib import Path
-    from qrft.pipeline.store import lock
+    from qrft.data.disk import lock
     with lock(Path(sys.argv[1])):
         print("ready", flush=True)
         time.sleep(60)

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 
+from qrft.data.disk import disk_errors, write_atomic
 from qrft.errors import ModelError
 from qrft.models import find as models
 from qrft.models.gguf.adapter import export_adapter
@@ -18,7 +19,6 @@ from qrft.models.gguf.base import export_base
 from qrft.models.gguf.header import check_adapter, check_base, check_vocabulary
 from qrft.models.gguf.parity import Parity, check_parity
 from qrft.models.gguf.quantize import Quant
-from qrft.pipeline.store import disk_errors, write_atomic
 
 VERSION = 2  # of the files: raised when the same model and settings would give others
 

@@ -13,12 +13,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from qrft import grading
+from qrft.data.disk import write_atomic
 from qrft.data.schema import EVALUATION
 from qrft.evaluation import stats
 from qrft.evaluation.stats import Floats
 from qrft.evaluation.votes import Votes, codes, values
 from qrft.pipeline.stages import Config, Inputs, Progress, Report
-from qrft.pipeline.store import write_atomic
 
 VERSION = 2
 GREEDY = "greedy"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from qrft.data.disk import write_atomic
 from qrft.pipeline.stages import Config, Inputs, Progress, Report
-from qrft.pipeline.store import write_atomic
 from qrft.report.run import build
 
 VERSION = 3

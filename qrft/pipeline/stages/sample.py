@@ -13,11 +13,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from qrft import grading
+from qrft.data.disk import write_atomic
 from qrft.data.schema import SAMPLES
 from qrft.models import prompts
 from qrft.models.gguf.prepare import base_file
 from qrft.pipeline.stages import Config, Inputs, Progress, Report
-from qrft.pipeline.store import write_atomic
 from qrft.sampling.api import Sampler, SamplingParams
 from qrft.sampling.backends.llama_cpp.pool import open_sampler
 from qrft.sampling.backends.llama_cpp.tuning import work_of

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from qrft import studies
+from qrft.data.disk import write_atomic
 from qrft.pipeline.stages import Config, Inputs, Progress, Report
-from qrft.pipeline.store import write_atomic
 from qrft.report.sweep import figures, plot_csv
 from qrft.report.sweep import page as sweep
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from qrft.data.disk import write_atomic
 from qrft.pipeline.stages import Config, Inputs, Progress, Report
-from qrft.pipeline.store import write_atomic
 from qrft.training.finetune import Row, finetune
 
 VERSION = 2

@@ -16,8 +16,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from qrft.data.disk import write_atomic
 from qrft.errors import SamplerError
-from qrft.pipeline.store import write_atomic
 from qrft.sampling.api import Request, SamplingParams
 from qrft.sampling.backends.llama_cpp.process import LlamaProcess
 

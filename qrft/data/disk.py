@@ -1,0 +1,204 @@
+"""Writing to a disk that may be full, shared or pulled away: whole files or none, locks, links, clear errors."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO
+
+from qrft.errors import QrftError, StoreError
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
+_BROKEN = {errno.EIO, errno.EEXIST, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.ENOLCK}
+
+
+@contextlib.contextmanager
+def lock(folder: Path, what: str = "", way_out: str = " or choose another --name") -> Iterator[None]:
+    """Hold a run folder or another one, which is made if need be. Raises StoreError when another process holds it.
+
+    what, way_out: the words of that error.
+    """
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        held = lock_file(folder / ".lock", what or f"run folder {folder} is in use", way_out)
+    with held:
+        try:
+            yield
+        finally:
+            fcntl.flock(held, fcntl.LOCK_UN)  # closing alone would leave it to a forked child that inherited the file
+
+
+def link(target: Path, link: Path) -> None:
+    """Point the name `link` at `target` by a relative symlink, replacing an older one atomically.
+
+    Raises StoreError when something other than a symlink has the name: it is not ours to replace.
+    """
+    with disk_errors(link.parent):
+        link.parent.mkdir(parents=True, exist_ok=True)
+        if link.exists() and not link.is_symlink():
+            raise StoreError(f"{link}: not a link, so qrft did not make it. Move it away and run again")
+        temporary = _temporary(link)
+        temporary.symlink_to(os.path.relpath(os.path.realpath(target), os.path.realpath(link.parent)))
+        os.replace(temporary, link)
+
+
+def publish(work: Path, folder: Path) -> None:
+    """Make a finished work folder visible as `folder` by one rename, all of it on the disk before.
+
+    Raises StoreError when the disk is full or the folder is not writable.
+    """
+    with disk_errors(folder.parent):
+        for file in list_files(work):
+            sync(work / file)
+        sync_folders(work)
+        os.replace(work, folder)
+        sync(folder.parent)
+
+
+def write_atomic(path: Path, data: bytes | str) -> None:
+    """Write a file that is there whole or not at all, on the disk when this returns. Text is written in UTF-8.
+
+    Raises StoreError when the disk is full or the folder is not writable.
+    """
+    temporary = _temporary(path)
+    with disk_errors(path.parent):
+        try:
+            with open(temporary, "xb") as file:
+                file.write(data.encode() if isinstance(data, str) else data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        sync(path.parent)
+
+
+@contextlib.contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turn a full disk, missing permissions and broken disks into a StoreError that says what to do.
+
+    path: the folder that is written to inside. Other errors pass.
+    """
+    try:
+        yield
+    except QrftError:
+        raise
+    except Exception as error:
+        code = error.errno if isinstance(error, OSError) else None
+        place = getattr(error, "filename", None) or path
+        if code in _FULL or _says_full(error):
+            raise StoreError(_full_message(path, code)) from error
+        if code in _DENIED:
+            raise StoreError(
+                f"{place}: {os.strerror(code)}. Make it writable for this user, or work elsewhere"
+            ) from error
+        if code in _BROKEN:
+            raise StoreError(f"{place}: {os.strerror(code)}. Work in another folder, or mend the disk") from error
+        raise
+
+
+def _says_full(error: Exception) -> bool:
+    """safetensors (Rust), torch (C++) and numpy's tofile report a full disk in words, not by an errno."""
+    words = r"No space left on device|PytorchStreamWriter failed writing|^\d+ requested and \d+ written$"
+    return re.search(words, str(error)) is not None
+
+
+def _full_message(path: Path, code: int | None) -> str:
+    folder = Path(os.path.abspath(path))
+    while not folder.is_dir():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free / 2**20
+    reasons = {errno.EDQUOT: "your disk quota is used up", errno.EFBIG: "a file grew over the limit (ulimit -f)"}
+    reason = reasons.get(code or errno.ENOSPC, "the disk is full")
+    return (
+        f"{path}: {reason}; {free:,.1f} MiB free at {folder}. "
+        "Make room, then run the same command again: what is finished is kept"
+    )
+
+
+def lock_file(path: Path, what: str, way_out: str) -> IO[str]:
+    """A locked file that tells who holds it; closing it, or dying, lets go. Raises StoreError when it is held."""
+    while True:
+        file = open(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+")  # noqa: SIM115 - stays open with the lock
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            pid, _, since = file.read().strip().partition(" ")
+            file.close()
+            who = f"process {pid} (since {since})" if since else "another process"
+            raise StoreError(f"{what} by {who}; wait for it{way_out}") from None
+        except BaseException:
+            file.close()
+            raise
+        if _is_at(file, path):
+            break
+        file.close()  # the last holder removed the file between our open and our lock
+    file.truncate()
+    file.write(f"{os.getpid()} {now()}\n")
+    file.flush()
+    return file
+
+
+def _is_at(file: IO[str], path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), os.stat(path))
+    except FileNotFoundError:
+        return False
+
+
+def list_files(work: Path) -> list[str]:
+    """The files of an artifact, relative to it, in order. Raises StoreError for links and devices."""
+    names = []
+    for folder, folders, files in os.walk(work):
+        if Path(folder) == work:
+            folders[:] = [name for name in folders if name != "partial"]
+        for name in files + [name for name in folders if os.path.islink(os.path.join(folder, name))]:
+            path = Path(folder, name)
+            if path.is_symlink() or not path.is_file():
+                raise StoreError(f"{path}: not a plain file; an artifact holds nothing else. Write a copy in its place")
+            names.append(path.relative_to(work).as_posix())
+    return sorted(names)
+
+
+def sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def sync_folders(work: Path) -> None:
+    for folder, _, _ in os.walk(work):
+        sync(Path(folder))
+
+
+def remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+
+
+def hash_file(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=20)).hexdigest()
+
+
+def now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
