@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1] / "qrft"
 LAYERS = [
-    {"errors", "machine", "data.schema", "data.disk"},
+    {"errors", "machine", "data.schema", "data.disk", "config.section"},
     {"config", "pipeline.store", "pipeline.cost", "data", "models.find", "models.prompts", "grading"},
     {"sampling", "training", "data.training_rows", "models", "evaluation", "report", "studies"},
     {"pipeline.stages", "commands"},

@@ -10,7 +10,8 @@ from pydantic import (
     field_validator,
 )
 
-from qrft.config.sections import MODEL_NAME, Count, Name, Section, Seed, broken_rule
+from qrft.config.section import Count, Name, Section, Seed, broken_rule
+from qrft.config.sections import MODEL_NAME
 
 
 class Member(Section):

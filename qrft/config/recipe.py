@@ -33,22 +33,8 @@ from qrft.config.messages import (
     value_faults,
 )
 from qrft.config.pretrain import PretrainRecipe
-from qrft.config.sections import (
-    MODEL_NAME,
-    Count,
-    Curate,
-    Evaluate,
-    Gguf,
-    Grade,
-    Name,
-    Paper,
-    Problems,
-    Prompt,
-    Sample,
-    Section,
-    Seed,
-    broken_rule,
-)
+from qrft.config.section import Count, Name, Section, Seed, broken_rule
+from qrft.config.sections import MODEL_NAME, Curate, Evaluate, Gguf, Grade, Paper, Problems, Prompt, Sample
 from qrft.config.study import study_faults
 from qrft.config.training import HOW_IT_GOES, RftOverrides, Train, Training, TrainOverrides, merged
 from qrft.errors import RecipeError

@@ -7,26 +7,16 @@ from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     ValidationInfo,
     field_validator,
 )
-from pydantic_core import PydanticCustomError
 
 from qrft.config import sweep
 from qrft.config.messages import BUILTIN_PROBLEMS
+from qrft.config.section import Count, Section, Seed, broken_rule
 
-
-class Section(BaseModel):
-    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*$", max_length=100)]
-Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]  # the range of numpy's seeds, the narrowest of all that take it
-Count = Annotated[int, Field(ge=1)]
 # Of every block of every supported model. An adapter elsewhere could not be exported, which would show after training.
 Linear = Literal["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
@@ -36,11 +26,6 @@ Prompt = Literal["plain", "alpaca", "chat"]
 # A share may be written 1/8.
 Share = Annotated[float, Field(gt=0, le=1), BeforeValidator(sweep.number)]
 Percent = Annotated[float, Field(ge=0, le=100)]
-
-
-def broken_rule(text: str, *at: str) -> PydanticCustomError:
-    """at: the key inside the validated section that is wrong."""
-    return PydanticCustomError("broken_rule", "{text}", {"text": text, "at": at})
 
 
 class Problems(Section):
