@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "pick.h"
+#include "pick/pick.h"
 
 static bool is_row_finite(const float *values, int64_t num_vocab) {
     bool has_chance = false;

@@ -1,4 +1,4 @@
-"""Picks a token for each row of a block of logits, in C (`csrc/pick.c`).
+"""Picks a token for each row of a block of logits, in C (`csrc/pick/pick.c`).
 
 By inverse CDF: the row's random number is a share of its sum of weights, and the token in whose weight it falls is
 picked. The filters are transformers' own, in its order; `docs/sampling.md` says how exactly.

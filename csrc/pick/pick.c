@@ -5,7 +5,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "pick.h"
+#include "pick/pick.h"
 
 #define MIN_BLOCK 128 /* smaller ones cost small vocabularies more in sums than they save in the choice */
 #define LOG2_E    1.4426950408889634

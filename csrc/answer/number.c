@@ -1,7 +1,7 @@
 /* The numbers of answers: literals, fractions, mixed numbers, powers of ten. */
 #include <string.h>
 
-#include "answer.h"
+#include "answer/answer.h"
 
 /* n / d with signs; too_big when either literal is. */
 typedef struct {

@@ -1,6 +1,6 @@
 /*
  * A short way for the equations that nearly all texts hold: small decimals joined by + - * /, one =, one decimal,
- * such as 12*3.5+8=50. It judges only what is sure; all else is left to equation.c, which would say the same of these
+ * such as 12*3.5+8=50. It judges only what is sure; all else is left to check.c, which would say the same of these
  * (the tests compare both with the oracle).
  */
 #include "core.h"

@@ -1,7 +1,7 @@
 /* Finds the answer of a solution, in each of the formats. */
 #include <string.h>
 
-#include "answer.h"
+#include "answer/answer.h"
 
 /* A text, or the part of it that counts. */
 typedef struct {

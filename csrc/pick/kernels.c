@@ -2,7 +2,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "pick.h"
+#include "pick/pick.h"
 
 #define ROUND (0x1.8p23f + 127)
 
@@ -37,7 +37,7 @@ static inline void copy_word(void *to, int64_t to_index, const void *from, int64
 #define TARGET
 #define MAX(a, b)         ((floats_portable)_mm_max_ps((__m128)(a), (__m128)(b)))
 #define AT_LEAST(at, low) ((uint32_t)_mm_movemask_ps(_mm_cmpge_ps(_mm_loadu_ps(at), _mm_set1_ps(low))))
-#include "pick_lanes.inc"
+#include "pick/kernels.inc"
 
 #undef NAME
 #undef VECTOR_BYTES
@@ -50,7 +50,7 @@ static inline void copy_word(void *to, int64_t to_index, const void *from, int64
 #define MAX(a, b)    ((floats_avx2)_mm256_max_ps((__m256)(a), (__m256)(b)))
 #define AT_LEAST(at, low)                                                                                              \
     ((uint32_t)_mm256_movemask_ps(_mm256_cmp_ps(_mm256_loadu_ps(at), _mm256_set1_ps(low), _CMP_GE_OQ)))
-#include "pick_lanes.inc"
+#include "pick/kernels.inc"
 
 #undef NAME
 #undef VECTOR_BYTES
@@ -68,7 +68,7 @@ static inline void copy_word(void *to, int64_t to_index, const void *from, int64
                                 (__mmask16)(found), _mm512_add_epi32(_mm512_set1_epi32(first),                         \
                                                                      _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9,   \
                                                                                        10, 11, 12, 13, 14, 15))))
-#include "pick_lanes.inc"
+#include "pick/kernels.inc"
 #else
 /* Any processor: the compiler makes of vectors what it has. */
 #define NAME(name)   name##_portable
@@ -92,7 +92,7 @@ static inline uint32_t at_least_portable(const float *at, float low) {
     return found;
 }
 
-#include "pick_lanes.inc"
+#include "pick/kernels.inc"
 #define kernels_avx2   kernels_portable
 #define kernels_avx512 kernels_portable
 #endif

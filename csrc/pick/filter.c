@@ -8,7 +8,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "pick.h"
+#include "pick/pick.h"
 
 /* --------------------------------------------------------------------------------------------------- floats ---- */
 

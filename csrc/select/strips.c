@@ -105,7 +105,7 @@ static void begin_state(const qrft_lanes *lanes) {
 #define AND_NOT_OR(a, b, c) (((a) & ~(b)) | (c))
 #define RUN_STRIP           static void run_portable
 #define VECTOR_BYTES        16
-#include "lanes_strip.inc"
+#include "select/strips.inc"
 
 #ifdef __x86_64__
 #include <immintrin.h>
@@ -114,7 +114,7 @@ static void begin_state(const qrft_lanes *lanes) {
 #undef VECTOR_BYTES
 #define VECTOR_BYTES 32
 #define RUN_STRIP    __attribute__((target("avx2"))) static void run_avx2
-#include "lanes_strip.inc"
+#include "select/strips.inc"
 
 /* AVX-512 has operations on three operands, which compilers seldom find, and VBMI2 shifts across two words. */
 #undef BELOW
@@ -133,7 +133,7 @@ static void begin_state(const qrft_lanes *lanes) {
 #define OR_NOT_AND(a, b, c)  LOGIC(a, b, c, (A | B) & ~C & 0xFF)
 #define AND_NOT_OR(a, b, c)  LOGIC(a, b, c, (A & ~B & 0xFF) | C)
 #define RUN_STRIP            __attribute__((target("avx512f,avx512vbmi2"))) static void run_avx512
-#include "lanes_strip.inc"
+#include "select/strips.inc"
 
 bool lanes_has(enum lanes_kind kind) {
     if (kind == LANES_AVX512) return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vbmi2");
