@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1] / "qrft"
 LAYERS = [
     {"errors", "machine", "data.schema", "data.disk", "config.section"},
     {"config", "pipeline.store", "pipeline.cost", "data", "models.find", "models.prompts", "grading"},
-    {"sampling", "training", "data.training_rows", "models", "evaluation", "report", "studies"},
+    {"sampling", "training", "models", "evaluation", "report", "studies"},
     {"pipeline.stages", "commands"},
     {"pipeline"},
     {"planning"},

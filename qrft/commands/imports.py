@@ -13,7 +13,7 @@ import re
 import secrets
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from qrft.data import jsonl
 from qrft.data.disk import disk_errors, write_atomic
-from qrft.data.files import line_blocks
 from qrft.data.problems.registry import load
 from qrft.data.schema import SAMPLES, TRAINING
 from qrft.errors import DataError, UsageError
@@ -86,29 +86,13 @@ def run(
 
 def kind_of(path: Path) -> str:
     """By the first line. Raises DataError for neither."""
-    place, row = next(_lines(path), (str(path), None))
+    place, row = next(jsonl.values(path, EXPECTED), (str(path), None))
     if isinstance(row, dict) and {"query", "response"} <= row.keys():
         return "training"
     if isinstance(row, list):
         return "samples"
     found = f"the keys {', '.join(row) or '(none)'}" if isinstance(row, dict) else "nothing" if row is None else row
     raise DataError(f"{place}: found {str(found)[:80]}. {EXPECTED}")
-
-
-def _lines(path: Path) -> Iterator[tuple[str, Any]]:
-    number = 0
-    for block, _ in line_blocks(path):
-        for line in block.removesuffix(b"\n").split(b"\n"):
-            number += 1
-            if line.strip():
-                yield f"{path}:{number}", _parsed(line, f"{path}:{number}")
-
-
-def _parsed(line: bytes, place: str) -> Any:
-    try:
-        return json.loads(line.decode("utf-8-sig"))
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{place}: not JSON in UTF-8 ({error}). {EXPECTED}") from None
 
 
 def _in_order(path: Path) -> tuple[str, int, str]:
@@ -161,7 +145,7 @@ def _add_training(found: Found, path: Path, file: File, questions: Questions, pr
     solutions, ids = problems["solution"].to_pylist(), problems["problem_id"].to_pylist()
     has_gold: set[int] = set()
     count: Counter[int] = Counter()
-    for place, row in _lines(path):
+    for place, row in jsonl.values(path, EXPECTED):
         if not isinstance(row, dict) or not all(isinstance(row.get(key), str) for key in ("query", "response")):
             raise DataError(f'{place}: found {str(row)[:60]}. Expected texts under "query" and "response".')
         problem = questions.row(row["query"], place)
@@ -183,7 +167,7 @@ def _add_samples(found: Found, path: Path, file: File, questions: Questions, pro
     what comes a second time."""
     ids = problems["problem_id"].to_pylist()
     seen: set[int] = set()
-    for place, row in _lines(path):
+    for place, row in jsonl.values(path, EXPECTED):
         if not isinstance(row, list) or not row or not all(_is_pair(pair) for pair in row):
             raise DataError(f"{place}: found {str(row)[:60]}. Expected [[prompt, completion], ...].")
         problem = questions.row(row[0][0], place)

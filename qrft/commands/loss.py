@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from qrft.data import jsonl
 from qrft.data.files import line_blocks
 from qrft.errors import DataError
 from qrft.models import find as models
@@ -59,28 +59,15 @@ def read_texts(path: Path) -> Iterator[str]:
     """
     stem = path.with_suffix("") if path.suffix in COMPRESSED else path
     if stem.suffix in (".jsonl", ".json"):
-        yield from _jsonl(path)
+        yield from (_text(row, place) for place, row in jsonl.objects(path, "text"))
     elif data := b"".join(block for block, _ in line_blocks(path)):
         yield _decoded(data, str(path))
 
 
-def _jsonl(path: Path) -> Iterator[str]:
-    number = 0
-    for block, _ in line_blocks(path):
-        for line in block.removesuffix(b"\n").split(b"\n"):
-            number += 1
-            if line.strip():
-                yield _text(line, f"{path}:{number}")
-
-
-def _text(line: bytes, place: str) -> str:
-    try:
-        row = json.loads(_decoded(line, place))
-    except (ValueError, RecursionError) as error:
-        raise DataError(f'{place}: not JSON ({error}). Expected one object a line: {{"text": ...}}.') from None
-    text = row.get("text") if isinstance(row, dict) else None
+def _text(row: dict[str, Any], place: str) -> str:
+    text = row.get("text")
     if not isinstance(text, str):
-        found = f"the keys {', '.join(row) or '(none)'}" if isinstance(row, dict) else f"a {type(row).__name__}"
+        found = f"the keys {', '.join(row) or '(none)'}"
         raise DataError(f'{place}: found {found[:80]}, expected a text under "text". Correct or remove the line.')
     return text
 

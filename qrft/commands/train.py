@@ -15,11 +15,11 @@ from qrft.config import recipe
 from qrft.config.yaml_lines import shorten
 from qrft.data import disk
 from qrft.data.problems.registry import PUBLISHED, locate
-from qrft.data.training_rows import read_rows
+from qrft.data.training_rows import Row, read_rows
 from qrft.errors import DataError, UsageError
 from qrft.models import find as models
 from qrft.models.gguf.weights import open_weights
-from qrft.training.finetune import Row, finetune, is_main
+from qrft.training.finetune import finetune, is_main
 from qrft.training.watch import Progress
 
 CARD = "train.json"  # in the finished folder: what made it, and the facts

@@ -2,34 +2,41 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow.parquet as pq
 
-from qrft.data.files import is_parquet, line_blocks, read_errors
+from qrft.data import jsonl
+from qrft.data.files import is_parquet, read_errors
 from qrft.errors import DataError
-from qrft.training.finetune import Row
 
 # The first that is there counts. What has both "solution" and "answer" has a bare answer under the latter.
 QUESTION = ("question", "problem", "prompt", "query")
 COMPLETION = ("completion", "response", "solution", "answer", "output")
 
 
+class Row(NamedTuple):
+    """name: for messages, such as "problem_id 'gsm8k-17'" or "data.jsonl:17"."""
+
+    name: str
+    question: str
+    completion: str
+
+
 def read_rows(path: Path) -> list[Row]:
     """Every row of a file; the first one decides which columns count. Raises DataError with the file and the line."""
     rows: list[Row] = []
     question = completion = ""
-    for place, fields in _parquet(path) if is_parquet(path) else _jsonl(path):
+    for place, fields in _parquet(path) if is_parquet(path) else jsonl.objects(path, "question", "completion"):
         if not rows:
             question, completion = _first(QUESTION, fields, place), _first(COMPLETION, fields, place)
         rows.append(Row(place, _text(fields, question, place), _text(fields, completion, place)))
         if not rows[-1].question.strip():
             raise DataError(f"{place}: {question} is empty. Correct or remove the row.")
     if not rows:
-        raise DataError(f'{path}: no row in it. Expected a line an example: {{"question": ..., "completion": ...}}.')
+        raise DataError(f'{path}: no row in it. Expected an example per line: {{"question": ..., "completion": ...}}.')
     return rows
 
 
@@ -41,29 +48,6 @@ def _parquet(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             for fields in batch.to_pylist():
                 number += 1
                 yield f"{path}:{number}", fields
-
-
-def _jsonl(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    number = 0
-    for block, _ in line_blocks(path):
-        for line in block.removesuffix(b"\n").split(b"\n"):
-            number += 1
-            if line.strip():
-                yield f"{path}:{number}", _object(line, f"{path}:{number}")
-
-
-def _object(line: bytes, place: str) -> dict[str, Any]:
-    try:
-        fields = json.loads(line.decode("utf-8-sig"))
-    except (ValueError, RecursionError) as error:
-        found = line.decode(errors="replace").strip()[:60]
-        raise DataError(
-            f"{place}: not JSON in UTF-8 ({error}); found {found!r}. "
-            'Expected one object a line: {"question": ..., "completion": ...}.'
-        ) from error
-    if not isinstance(fields, dict):
-        raise DataError(f"{place}: found a {type(fields).__name__}, expected an object with question and completion.")
-    return fields
 
 
 def _first(spellings: Iterable[str], fields: dict[str, Any], place: str) -> str:
@@ -79,8 +63,6 @@ def _text(fields: dict[str, Any], name: str, place: str) -> str:
     if not isinstance(value, str):
         found = repr(value)[:60] if name in fields else "nothing"
         raise DataError(f"{place}: found {found} under {name!r}, expected a text. Correct or remove the row.")
-    try:
-        value.encode()
-    except UnicodeEncodeError:  # JSON can spell half a surrogate pair
-        raise DataError(f"{place}: {name} holds half a character (\\ud800 to \\udfff). Correct the row.") from None
+    if jsonl.has_half_character(value):
+        raise DataError(f"{place}: {name} holds half a character (\\ud800 to \\udfff). Correct the row.")
     return value

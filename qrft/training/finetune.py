@@ -8,8 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
+from qrft.data.training_rows import Row
 from qrft.errors import DataError, ModelError
 from qrft.models import prompts
 from qrft.models.prompts import Example
@@ -22,14 +23,6 @@ SHOWN_CHARACTERS = 2000
 SHOWN_NAMES = 16
 
 log = logging.getLogger(__name__)  # what a person should see of a training beside its progress
-
-
-class Row(NamedTuple):
-    """name: for messages, such as "problem_id 'gsm8k-17'" or "data.jsonl:17"."""
-
-    name: str
-    question: str
-    completion: str
 
 
 @dataclass(frozen=True)

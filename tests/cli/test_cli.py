@@ -311,7 +311,14 @@ def test_a_model_that_is_neither_here_nor_on_the_hub(folder: Path) -> None:
             PROBLEM.encode() + b'{"question": "\xff"}\n',
             "test.jsonl:2: not JSON in UTF-8 ('utf-8' codec can't decode byte",
         ),
-        ('{"question": "\\ud83d", "answer": "1"}\n', "test.jsonl:1: not JSON in UTF-8 ("),
+        (
+            '{"question": "\\ud83d", "answer": "1"}\n',
+            "test.jsonl:1: question holds half a character (\\ud800 to \\udfff).",
+        ),
+        (
+            '{"question": "x", "answer": "1", "id": "\\udc00"}\n',
+            "test.jsonl:1: problem_id holds half a character (\\ud800 to \\udfff).",
+        ),
         ("[" * 100_000, "test.jsonl:1: not JSON in UTF-8 (maximum recursion depth exceeded"),
         ("PAR1\0\1\2", "test.jsonl:1: not JSON in UTF-8 ("),
         ("[1, 2]\n", "test.jsonl:1: found a list, expected an object with question and answer."),

@@ -235,7 +235,7 @@ def test_data_in_any_spelling_is_the_same_training() -> None:
         ('\n{"question": "a", "completion": " "}', "d.jsonl:2: its completion is empty, so there is nothing to learn."),
         ('{"question": "\\ud83d", "completion": "b"}', "d.jsonl:1: question holds half a character"),
         ('{"question": "<s> a", "completion": "b"}', "d.jsonl:1: a question spells the token that begins a text, <s>"),
-        ("", "d.jsonl: no row in it. Expected a line an example: "),
+        ("", "d.jsonl: no row in it. Expected an example per line: "),
     ],
 )
 def test_data_that_can_not_be_learnt_from(text: str, expected: str) -> None:
@@ -276,7 +276,8 @@ def test_longer_examples_are_dropped_or_cut_and_always_counted() -> None:
 
 
 def test_a_cut_example_has_no_end_of_text() -> None:
-    from qrft.training.finetune import Row, make_examples
+    from qrft.data.training_rows import Row
+    from qrft.training.finetune import make_examples
 
     tokenizer = prompts.load_tokenizer(TINY)
     rows = [Row("a", ROWS[0]["question"], ROWS[0]["completion"])]

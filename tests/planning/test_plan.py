@@ -252,7 +252,8 @@ def test_without_vram_the_settings_stay_and_nothing_is_refused() -> None:
 
 def test_vram_changes_how_a_step_is_done_and_not_what_it_learns(tmp_path: Path) -> None:
     """On the processor it is main memory that is filled."""
-    from qrft.training.finetune import Row, finetune
+    from qrft.data.training_rows import Row
+    from qrft.training.finetune import finetune
 
     rows = [Row(str(i), f"What is {i} + {i}?", f"#### {i + i}") for i in range(24)]
     config = settings(micro_batch_size=2, gradient_accumulation_steps=4, num_epochs=2.0, prompt="plain", seed=0)

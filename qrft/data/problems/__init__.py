@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from qrft.data.files import line_blocks, read_errors
+from qrft.data import jsonl
+from qrft.data.files import read_errors
 from qrft.data.problems import tiny_math
 from qrft.data.schema import PROBLEMS
 from qrft.errors import DataError
@@ -42,7 +42,7 @@ def read_jsonl(path: Path, num_problems: int | None = None) -> pa.Table:
     `problem_id` (or `id`) names a problem; without it, its number among the rows, from 0. Raises DataError, with the
     file and the line, for what can't be read.
     """
-    return _table(((place, _parse(line, place)) for place, line in _lines(path)), path, num_problems)
+    return _table(jsonl.objects(path, "question", "answer"), path, num_problems)
 
 
 def read_parquet(path: Path) -> pa.Table:
@@ -78,31 +78,6 @@ def _table(found: Iterable[tuple[str, dict[str, Any]]], path: Path, num_problems
     return pa.Table.from_pylist(rows, schema=PROBLEMS)
 
 
-def _lines(path: Path) -> Iterator[tuple[str, bytes]]:
-    """The lines that are not blank, each with its place."""
-    number = 0
-    for block, _ in line_blocks(path.absolute()):
-        for line in block.removesuffix(b"\n").split(b"\n"):
-            number += 1
-            if line.strip():
-                yield f"{path}:{number}", line
-
-
-def _parse(line: bytes, place: str) -> dict[str, Any]:
-    try:
-        row = json.loads(line.decode("utf-8-sig"))
-        if b"\\ud" in line.lower():  # JSON can spell what is no text: half a surrogate pair, "\\ud83d"
-            json.dumps(row, ensure_ascii=False).encode()
-    except (ValueError, RecursionError) as error:
-        raise DataError(
-            f"{place}: not JSON in UTF-8 ({error}); found {line.decode(errors='replace').strip()[:60]!r}. "
-            'Expected one object a line: {"question": ..., "answer": ...}.'
-        ) from error
-    if not isinstance(row, dict):
-        raise DataError(f"{place}: found a {type(row).__name__}, expected an object with question and answer.")
-    return row
-
-
 def _row(row: dict[str, Any], default_id: str, place: str) -> dict[str, str]:
     question, solution = (_text(row, key, place) for key in ("question", "answer"))
     if MARKER not in solution:
@@ -112,6 +87,8 @@ def _row(row: dict[str, Any], default_id: str, place: str) -> dict[str, str]:
         raise DataError(f"{place}: found nothing after {MARKER}, expected the answer. Correct or remove the line.")
     given_id = row.get("problem_id", row.get("id"))
     problem_id = default_id if given_id is None else str(given_id)
+    if jsonl.has_half_character(problem_id):
+        raise DataError(f"{place}: problem_id holds half a character (\\ud800 to \\udfff). Correct or remove the line.")
     return {"problem_id": problem_id, "question": question, "solution": solution, "answer": answer}
 
 
@@ -123,4 +100,6 @@ def _text(row: dict[str, Any], key: str, place: str) -> str:
         found = f"{key} is {value!r}" if key in row else f"the keys {', '.join(sorted(row)) or '(none)'}"
         found = found if len(found) <= 80 else f"{found[:77]}..."
         raise DataError(f'{place}: found {found}, expected a text under "{key}". Correct or remove the line.')
+    if jsonl.has_half_character(value):
+        raise DataError(f"{place}: {key} holds half a character (\\ud800 to \\udfff). Correct or remove the line.")
     return value.strip()

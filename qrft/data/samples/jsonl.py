@@ -3,7 +3,6 @@ named and every good one kept."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -14,6 +13,7 @@ import pyarrow as pa
 import pyarrow.json
 
 from qrft.data.files import line_blocks
+from qrft.data.jsonl import count_lines, numbered, parse_object
 from qrft.data.samples.rows import INDEXES, Faults, Rows
 from qrft.data.samples.spellings import Names, find_names
 from qrft.errors import DataError
@@ -28,7 +28,7 @@ def read(path: Path) -> Iterator[tuple[Callable[[], tuple[Rows, Faults]], int]]:
         if first_line == 1:
             block = block.removeprefix(_BOM)
         layout = layout or _layout(block, path, first_line)
-        num_lines = _count_lines(block)
+        num_lines = count_lines(block)
         yield partial(_parse, block, layout, path, first_line, num_lines), position
         first_line += num_lines
     if first_line > 1 and layout is None:
@@ -53,16 +53,12 @@ class _Layout:
 
 
 def _layout(block: bytes, path: Path, first_line: int) -> _Layout | None:
-    for number, line in enumerate(block.split(b"\n"), first_line):
+    for number, line in numbered(block, first_line):
         try:
-            return _Layout(_object(line), f"{path}:{number}")
+            return _Layout(parse_object(line), f"{path}:{number}")
         except ValueError:
             continue
     return None
-
-
-def _count_lines(block: bytes) -> int:
-    return int(np.count_nonzero(np.frombuffer(block, np.uint8) == ord("\n"))) + (not block.endswith(b"\n"))
 
 
 def _parse(block: bytes, layout: _Layout | None, path: Path, first_line: int, num_lines: int) -> tuple[Rows, Faults]:
@@ -105,30 +101,18 @@ def _parse_lines(block: bytes, layout: _Layout | None, path: Path, first_line: i
     faults = Faults()
     rows: list[tuple[str | None, Any, int | None, str | None]] = []
     numbers: list[int] = []
-    for number, line in enumerate(block.split(b"\n"), first_line):
-        if line.strip():
-            try:
-                row = _object(line)
-                if layout:  # else no line of the block holds an object
-                    rows.append(_row(row, layout))
-                    numbers.append(number)
-            except ValueError as error:
-                faults.add(f"{path}:{number}: {error}")
+    for number, line in numbered(block, first_line):
+        try:
+            row = parse_object(line)
+            if layout:  # else no line of the block holds an object
+                rows.append(_row(row, layout))
+                numbers.append(number)
+        except ValueError as error:
+            faults.add(f"{path}:{number}: {error}")
     texts = pa.large_string()
     types = (texts, layout.types.completion if layout else texts, pa.int64(), texts)
     ids, completions, indexes, models = (pa.array([row[i] for row in rows], kind) for i, kind in enumerate(types))
     return Rows(ids, completions, indexes, models, np.array(numbers, np.int64)), faults
-
-
-def _object(line: bytes) -> dict[str, Any]:
-    try:
-        row = json.loads(line.decode())
-    except (ValueError, RecursionError) as error:
-        found = line.decode(errors="replace").strip()[:60]
-        raise ValueError(f"not JSON in UTF-8 ({error}); found {found!r}.") from None
-    if not isinstance(row, dict):
-        raise ValueError(f"found a {type(row).__name__}, expected an object.")
-    return row
 
 
 def _row(row: dict[str, Any], layout: _Layout) -> tuple[str | None, Any, int | None, str | None]:

@@ -8,8 +8,9 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from qrft.data.disk import write_atomic
+from qrft.data.training_rows import Row
 from qrft.pipeline.stages import Config, Inputs, Progress, Report
-from qrft.training.finetune import Row, finetune
+from qrft.training.finetune import finetune
 
 VERSION = 2
 
