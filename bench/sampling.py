@@ -34,10 +34,9 @@ from qrft.cli.actions import quiet_libraries
 from qrft.models import find as models
 from qrft.models.gguf.adapter import export_adapter
 from qrft.models.gguf.base import export_base
-from qrft.sampling.api import Request, SamplingParams
+from qrft.sampling.api import Request, SamplingParams, Work
 from qrft.sampling.backends.llama_cpp.pool import LlamaPool, open_sampler
 from qrft.sampling.backends.llama_cpp.process import LlamaProcess
-from qrft.sampling.backends.llama_cpp.tuning import Work
 
 TEMPERATURE = 0.7
 NUM_PROMPT = 64

@@ -20,17 +20,17 @@ from qrft.errors import DataError, UsageError
 from qrft.grading.grader import DEFAULT_RULES
 from qrft.models import find as models
 from qrft.models import prompts
-from qrft.sampling.api import Completion, Sampler, SamplingParams
-from qrft.sampling.backends.llama_cpp.tuning import Work, work_of
+from qrft.sampling.api import Completion, ModelFiles, Sampler, SamplingParams, Work
+from qrft.sampling.backends import registry
+from qrft.sampling.backends.registry import SamplerName
 from qrft.sampling.budget import SAMPLES_PER_SHARD, Found, Rounds, Until, judges_expressions
-from qrft.sampling.requests import choose_examples, make_requests
+from qrft.sampling.requests import choose_examples, make_requests, work_of
 from qrft.sampling.shards import Job, Progress, collect, stream
 
 SETTINGS = "settings.json"
 BUDGET = "budget.jsonl"
 NUM_PARITY_PROMPTS = 8
 
-Kind = Literal["llama.cpp", "transformers", "openai"]
 Quant = Literal["f32", "f16", "q8_0", "q4_k_m"]
 
 
@@ -45,7 +45,7 @@ class Source:
 
     base: str
     adapter: Path | None = None
-    sampler: Kind = "llama.cpp"
+    sampler: SamplerName = registry.DEFAULT
     tokenizer: Path | None = None
     quant: Quant = "f16"
     parity: bool = True
@@ -214,22 +214,18 @@ def _model_dir(source: Source) -> Path | None:
 
 
 def _open(source: Source, model_dir: Path | None, prompt_ids: list[list[int]], work: Work) -> Sampler:
-    if source.sampler == "openai":
-        from qrft.sampling.backends.openai import ServerSampler
-
-        names = ("chat", "api_key_env", "max_in_flight", "requests_per_minute")
-        return ServerSampler(source.server or "", source.base, **{name: getattr(source, name) for name in names})
-    assert model_dir is not None
-    if source.sampler == "transformers":
-        from qrft.sampling.backends.transformers import TransformersSampler
-
-        return TransformersSampler(model_dir, source.adapter, n_threads=source.threads)
-    return _open_llama(source, model_dir, prompt_ids, work)
+    backend = registry.backend(source.sampler)
+    files = ModelFiles(source.base, model_dir, source.adapter)
+    if backend.READS == "gguf":
+        assert model_dir is not None
+        files = _gguf_files(source, model_dir, prompt_ids)
+    settings = registry.own_settings(source.sampler, vars(source))
+    return backend.open_model(files, settings, work=work, n_threads=source.threads)
 
 
-def _open_llama(source: Source, model_dir: Path, prompt_ids: list[list[int]], work: Work) -> Sampler:
+def _gguf_files(source: Source, model_dir: Path, prompt_ids: list[list[int]]) -> ModelFiles:
+    """Make the files that are lacking, and compare them with transformers once."""
     from qrft.models.gguf.prepare import check_once, is_gguf, prepare_adapter, prepare_base
-    from qrft.sampling.backends.llama_cpp.pool import open_sampler
 
     base = prepare_base(source.base, source.tokenizer, source.quant, n_threads=source.threads)
     adapter = source.adapter and prepare_adapter(source.adapter, source.base, source.tokenizer)
@@ -237,7 +233,7 @@ def _open_llama(source: Source, model_dir: Path, prompt_ids: list[list[int]], wo
         is_ready = source.adapter is None or is_gguf(str(source.adapter))  # transformers has no part in such an adapter
         pair = (None, None) if is_ready else (source.adapter, adapter)
         check_once(model_dir, base, *pair, prompt_ids, n_threads=source.threads)
-    return open_sampler(base, adapter, n_threads=source.threads, work=work)
+    return ModelFiles(source.base, model_dir, source.adapter, base, adapter)
 
 
 def _label(source: Source) -> str:

@@ -7,7 +7,7 @@ import resource
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,8 @@ from qrft.models.gguf.prepare import prepare_base
 from qrft.pipeline.graph import STAGES, Source, Step
 from qrft.planning.amounts import Lengths, measure
 from qrft.planning.forecast import Forecaster, Speed, folder_of, largest_row, live_sequences, shape_of
-from qrft.sampling.api import Request, Sampler, SamplingParams
-from qrft.sampling.backends.llama_cpp.pool import open_sampler
+from qrft.sampling.api import ModelFiles, Request, Sampler, SamplingParams
+from qrft.sampling.backends import registry
 from qrft.training import memory
 
 STEPS = 20
@@ -120,8 +120,9 @@ def _decode(step: Step, forecaster: Forecaster, n_threads: int | None) -> float:
     questions = list(islice(cycle(forecaster.amounts.problems(problems)["question"].to_pylist()), live))
     ids = [prompts.prompt_ids(tokenizer, question, step.config["prompt"]) for question in questions]
     requests = [Request(str(i), prompt) for i, prompt in enumerate(ids)]
-    sampler = open_sampler(_base(step, model, n_threads), n_threads=n_threads, n_seq_max=step.config["num_sequences"])
-    with sampler:
+    files = ModelFiles("base", model, gguf=_base(step, model, n_threads))
+    settings = registry.own_settings("llama.cpp", step.config)
+    with closing(registry.backend("llama.cpp").open_model(files, settings, n_threads=n_threads)) as sampler:
         # The prompts alone, then with what is measured; the best of three, as the first makes the context's memory.
         first, all_of_them = (min(_generate(sampler, requests, num) for _ in range(3)) for num in (1, 1 + STEPS))
     lengths = Lengths(tuple(map(len, ids)), tuple(len(prompt) + STEPS for prompt in ids), live)

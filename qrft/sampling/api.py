@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import astuple, dataclass
+from pathlib import Path
 from typing import Literal, Protocol
+
+from pydantic import Field
+
+from qrft.config.section import Count, Section
 
 # By the end-of-text token, by one of `SamplingParams.stop`, by `max_new_tokens`.
 FinishReason = Literal["stop", "stop_text", "length"]
@@ -99,6 +104,38 @@ class Sampler(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """Where the model lies that is sampled. Each backend reads what suits it.
+
+    `name`: what the samples call the model, and its name at a server. `folder`: Hugging Face's, with the tokenizer.
+    `adapter`: PEFT's folder. `gguf`, `adapter_gguf`: the files for llama.cpp.
+    """
+
+    name: str
+    folder: Path | None = None
+    adapter: Path | None = None
+    gguf: Path | None = None
+    adapter_gguf: Path | None = None
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is to be sampled, roughly: tokens of a prompt, tokens of a sample, samples of a prompt."""
+
+    num_prompt: int
+    num_new: int
+    num_samples: int
+
+
+class LocalSettings(Section):
+    """The settings of a sampler that runs on this machine."""
+
+    num_sequences: Count | None = Field(
+        default=None, description="Sequences decoded together in one context; null chooses by the model's size."
+    )
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from qrft.data.problems import MARKER
 from qrft.errors import DataError
 from qrft.models import prompts
 from qrft.models.prompts import Solved
-from qrft.sampling.api import Request
+from qrft.sampling.api import Request, Work
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -57,3 +57,16 @@ def choose_examples(problems: pa.Table, count: int, template: str, place: str) -
 def is_worked(solution: str) -> bool:
     """Whether it holds more than the answer."""
     return bool(solution.partition(MARKER)[0].strip())
+
+
+def work_of(requests: Sequence[Request], num_samples: int, max_new_tokens: int) -> Work:
+    """Return the rough size of the work, in powers of 2, so that similar work is measured once.
+
+    Limits are set so that few samples reach half of them.
+    """
+    lengths = sorted(len(request.prompt_ids) for request in requests) or [1]
+    return Work(_power_of_2(lengths[len(lengths) // 2]), _power_of_2(max_new_tokens // 2), _power_of_2(num_samples))
+
+
+def _power_of_2(number: int) -> int:
+    return 1 << max(0, number - 1).bit_length()

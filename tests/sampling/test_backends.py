@@ -13,7 +13,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.util import find_spec
 from pathlib import Path
@@ -28,12 +28,12 @@ from qrft.models import find as models
 from qrft.models import prompts
 from qrft.models.gguf.adapter import export_adapter
 from qrft.models.gguf.base import export_base
-from qrft.sampling.api import Completion, Request, Sampler, SamplingParams
+from qrft.sampling.api import Completion, ModelFiles, Request, Sampler, SamplingParams
+from qrft.sampling.backends import registry
 from qrft.sampling.backends.checks import first_stop
 from qrft.sampling.backends.llama_cpp.process import LlamaProcess
-from qrft.sampling.backends.openai import ServerSampler
-from qrft.sampling.backends.registry import open_any
-from qrft.sampling.backends.transformers import TransformersSampler
+from qrft.sampling.backends.openai.sampler import ServerSampler
+from qrft.sampling.backends.transformers.sampler import TransformersSampler
 
 BASE = models.find("tiny-base")
 EOS = [1]
@@ -44,6 +44,15 @@ QUESTIONS = [
     *[f"Compute {i} + {i * i}." for i in range(3, 9)],
 ]
 Samples = dict[tuple[str, int], Completion]
+
+
+def open_any(
+    name: str, *, folder: Path | None = None, gguf: Path | None = None, **settings: Any
+) -> AbstractContextManager[Sampler]:
+    """Open a sampler as `qrft run` and `qrft sample` do, closed at the end of the `with` block."""
+    backend = registry.backend(name)
+    model = ModelFiles("tiny-base", folder, gguf=gguf)
+    return closing(backend.open_model(model, backend.Settings(**settings), n_threads=1))
 
 
 def request_for(question: str, num_samples: int = 1, first_sample: int = 0) -> Request:
@@ -110,17 +119,32 @@ def address(gguf: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[st
         server.wait()
 
 
-@pytest.fixture(scope="module", params=["llama.cpp", "transformers", "openai"])
+@pytest.fixture(scope="module", params=registry.SAMPLERS)
 def sampler(request: pytest.FixtureRequest) -> Iterator[Sampler]:
     with ExitStack() as stack:
         if request.param == "llama.cpp":
             gguf = request.getfixturevalue("gguf")
-            yield stack.enter_context(open_any("llama.cpp", gguf, n_threads=1, n_seq_max=8, cache_type="f32"))
+            yield stack.enter_context(open_any("llama.cpp", gguf=gguf, num_sequences=8))
         elif request.param == "transformers":
-            yield stack.enter_context(open_any("transformers", BASE, n_threads=1, batch_size=8))
+            yield stack.enter_context(open_any("transformers", folder=BASE, num_sequences=8))
         else:
             address = request.getfixturevalue("address")
-            yield stack.enter_context(open_any("openai", address, "tiny-base", max_in_flight=4))
+            yield stack.enter_context(open_any("openai", server=address, max_in_flight=4))
+
+
+def test_every_backend_is_cheap_to_import() -> None:
+    code = """
+        import sys
+        from qrft.sampling.backends import registry
+        for name in registry.SAMPLERS:
+            backend = registry.backend(name)
+            assert backend.RUNTIME_KEYS | {*backend.REQUIRED_KEYS} <= backend.Settings.model_fields.keys()
+            assert backend.READS in ("gguf", "folder", "server") and callable(backend.open_model)
+        print({"numpy", "pyarrow", "torch", "transformers", "llama_cpp", "httpx2"} & set(sys.modules))
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    root = str(Path(__file__).parents[2])
+    assert subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout.strip() == "set()"
 
 
 @pytest.fixture(scope="module")
@@ -317,7 +341,7 @@ def test_a_real_lack_of_memory_on_the_cpu(tmp_path: Path) -> None:
         import resource
         from pathlib import Path
         from qrft.sampling.api import Request, SamplingParams
-        from qrft.sampling.backends.transformers import TransformersSampler
+        from qrft.sampling.backends.transformers.sampler import TransformersSampler
         sampler = TransformersSampler(Path({str(model)!r}), n_threads=1, batch_size=64)
         requests = [Request(str(i), [0] * 1000, 1) for i in range(64)]
         list(sampler.generate(requests[:1], SamplingParams(max_new_tokens=1), []))
@@ -582,7 +606,7 @@ def test_tokens_of_a_real_server_follow_the_models_distribution(address: str, gg
     for token, probability in enumerate(exact):
         name = "" if token in EOS else tokenizer().decode([token])
         expected[name] = expected.get(name, 0.0) + 400 * float(probability)
-    with open_any("openai", address, "tiny-base") as sampler:
+    with open_any("openai", server=address) as sampler:
         found = [text(one) for one in sampler.generate([request], params, EOS)]
     likely = [name for name, count in expected.items() if count >= 5]
     counts = np.array([found.count(name) for name in likely] + [sum(name not in likely for name in found)])
@@ -595,7 +619,7 @@ def test_ctrl_c_stops_at_once() -> None:
     with Script(completion()._replace(seconds=60)) as script:
         code = f"""
             from qrft.sampling.api import Request, SamplingParams
-            from qrft.sampling.backends.openai import ServerSampler
+            from qrft.sampling.backends.openai.sampler import ServerSampler
             print("ready", flush=True)
             list(ServerSampler({script.url!r}, "m").generate([Request("p", [], 99, 0, "2")], SamplingParams(), []))
         """

@@ -13,9 +13,10 @@ from qrft.errors import SamplerError
 from qrft.models.find import BUILTIN
 from qrft.models.gguf.adapter import export_adapter
 from qrft.models.gguf.base import export_base
-from qrft.sampling.api import Request, SamplingParams
+from qrft.sampling.api import Request, SamplingParams, Work
 from qrft.sampling.backends.llama_cpp.process import LlamaProcess
-from qrft.sampling.backends.llama_cpp.tuning import Work, merged_speedup, tuned, work_of
+from qrft.sampling.backends.llama_cpp.tuning import merged_speedup, tuned
+from qrft.sampling.requests import work_of
 
 WORK = Work(num_prompt=16, num_new=16, num_samples=8)
 

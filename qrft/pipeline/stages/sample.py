@@ -18,11 +18,10 @@ from qrft.data.schema import SAMPLES
 from qrft.models import prompts
 from qrft.models.gguf.prepare import base_file
 from qrft.pipeline.stages import Config, Inputs, Progress, Report
-from qrft.sampling.api import Sampler, SamplingParams
-from qrft.sampling.backends.llama_cpp.pool import open_sampler
-from qrft.sampling.backends.llama_cpp.tuning import work_of
+from qrft.sampling.api import ModelFiles, Sampler, SamplingParams
+from qrft.sampling.backends import registry
 from qrft.sampling.budget import SAMPLES_PER_SHARD, Found, Rounds, Until
-from qrft.sampling.requests import choose_examples, make_requests
+from qrft.sampling.requests import choose_examples, make_requests, work_of
 from qrft.sampling.shards import Job, collect
 
 if TYPE_CHECKING:
@@ -39,9 +38,10 @@ def run(inputs: Inputs, out: Path, config: Config, progress: Progress) -> Report
 
     def open_llama() -> Sampler:
         adapter = inputs["adapter"] / "adapter.gguf" if "adapter" in inputs else None
-        settings = {"n_threads": config["num_threads"], "n_seq_max": config["num_sequences"]}
+        files = ModelFiles(config["model"], gguf=base_file(inputs["base"]), adapter_gguf=adapter)
         work = work_of(rounds.requests, rounds.asked[-1], config["max_new_tokens"])
-        return open_sampler(base_file(inputs["base"]), adapter, work=work, **settings)
+        settings = registry.own_settings("llama.cpp", config)
+        return registry.backend("llama.cpp").open_model(files, settings, work=work, n_threads=config["num_threads"])
 
     eos_ids = prompts.end_ids(tokenizer, config["prompt"])
     job = Job(open_llama, _params(config), tokenizer, config["model"], eos_ids)

@@ -1,34 +1,58 @@
-"""Any of the samplers, by name."""
+"""The samplers by name. Each is a module that is imported when it is asked for.
+
+To add one, write a module with the names of `Backend`, cheap to import, and give it a line in SAMPLERS.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any, Literal
+from collections.abc import Mapping
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
-from qrft.sampling.api import Sampler
-from qrft.sampling.backends.llama_cpp.pool import open_sampler
-from qrft.sampling.backends.openai import ServerSampler
-from qrft.sampling.backends.transformers import TransformersSampler
+from qrft.config.section import Section
+from qrft.sampling.api import ModelFiles, Sampler, Work
 
-Kind = Literal["llama.cpp", "transformers", "openai"]
-
-SAMPLERS: dict[Kind, Callable[..., Sampler]] = {
-    "llama.cpp": open_sampler,
-    "transformers": TransformersSampler,
-    "openai": ServerSampler,
+SAMPLERS = {
+    "llama.cpp": "qrft.sampling.backends.llama_cpp.backend",
+    "transformers": "qrft.sampling.backends.transformers.backend",
+    "openai": "qrft.sampling.backends.openai.backend",
 }
+DEFAULT = "llama.cpp"
+
+if TYPE_CHECKING:
+    SamplerName = str
+else:
+    SamplerName = Literal[tuple(SAMPLERS)]
+
+# What a sampler reads of a model: a GGUF file, the Hugging Face folder, or nothing, since a server has it.
+Reads = Literal["gguf", "folder", "server"]
 
 
-@contextmanager
-def open_any(kind: Kind, *args: Any, **settings: Any) -> Iterator[Sampler]:
-    """A sampler that is closed at the end of the `with` block. Arguments are those of SAMPLERS[kind].
+class Backend(Protocol):
+    """What the module of a sampler holds.
 
-    llama.cpp: (base_gguf, adapter_gguf); transformers: (model_dir, adapter_dir); openai: (base_url, model).
-    Raises SamplerError or ModelError when it can't be opened.
+    `Settings`: the recipe's keys of the section `sample`, and the options of `qrft sample`, that this sampler reads.
+    `RUNTIME_KEYS`: those of them that do not decide the samples. `REQUIRED_KEYS`: those that have to be given.
     """
-    sampler = SAMPLERS[kind](*args, **settings)
-    try:
-        yield sampler
-    finally:
-        sampler.close()
+
+    Settings: type[Section]
+    RUNTIME_KEYS: frozenset[str]
+    REQUIRED_KEYS: tuple[str, ...]
+    READS: Reads
+
+    def open_model(
+        self, model: ModelFiles, settings: Any, *, work: Work | None = None, n_threads: int | None = None
+    ) -> Sampler:
+        """Open a sampler, to be closed by the caller. Raises SamplerError or ModelError when that is impossible."""
+        ...
+
+
+def backend(name: str) -> Backend:
+    """Return the module of a sampler. `name` is one of SAMPLERS."""
+    return cast(Backend, import_module(SAMPLERS[name]))
+
+
+def own_settings(name: str, values: Mapping[str, Any]) -> Section:
+    """Return the settings that the sampler reads, from values of which others may read some."""
+    kind = backend(name).Settings
+    return kind(**{key: value for key, value in values.items() if key in kind.model_fields})

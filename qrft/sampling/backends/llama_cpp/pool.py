@@ -12,9 +12,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from qrft.sampling.api import Completion, Request, SamplingParams, Stats
+from qrft.sampling.api import Completion, Request, SamplingParams, Stats, Work
 from qrft.sampling.backends.llama_cpp.process import LlamaProcess, run_shares
-from qrft.sampling.backends.llama_cpp.tuning import Work, merged_speedup, tuned
+from qrft.sampling.backends.llama_cpp.tuning import merged_speedup, tuned
 
 _TINY = 64 * 2**20  # bytes of a base that every process may load for itself, and that needs no measurement
 

@@ -10,15 +10,15 @@ import hashlib
 import json
 import os
 import platform
-from collections.abc import Iterator, Sequence
-from dataclasses import astuple, dataclass
+from collections.abc import Iterator
+from dataclasses import astuple
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from qrft.data.disk import write_atomic
 from qrft.errors import SamplerError
-from qrft.sampling.api import Request, SamplingParams
+from qrft.sampling.api import Request, SamplingParams, Work
 from qrft.sampling.backends.llama_cpp.process import LlamaProcess
 
 Settings = dict[str, Any]  # of LlamaProcess
@@ -28,25 +28,6 @@ _LAYOUT = 2  # of what is kept
 _ALONE = "without the adapter"
 _STEPS = 16  # measured, after the prompts
 _HEADER_BYTES = 2**20  # of a GGUF: names and shapes of its tensors; the speed does not depend on their values
-
-
-@dataclass(frozen=True)
-class Work:
-    """What is to be sampled, roughly: tokens of a prompt, tokens of a sample, samples of a prompt."""
-
-    num_prompt: int
-    num_new: int
-    num_samples: int
-
-
-def work_of(requests: Sequence[Request], num_samples: int, max_new_tokens: int) -> Work:
-    """In powers of 2, so that like work is measured once. Limits are set so that few samples reach half of them."""
-    lengths = sorted(len(request.prompt_ids) for request in requests) or [1]
-    return Work(_power_of_2(lengths[len(lengths) // 2]), _power_of_2(max_new_tokens // 2), _power_of_2(num_samples))
-
-
-def _power_of_2(number: int) -> int:
-    return 1 << max(0, number - 1).bit_length()
 
 
 def tuned(base_gguf: Path, adapter_gguf: Path | None, work: Work, n_threads: int) -> Settings:

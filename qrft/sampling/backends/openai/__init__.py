@@ -1,0 +1,1 @@
+"""The sampler that asks an OpenAI-compatible server."""
