@@ -17,8 +17,8 @@ import pyarrow.parquet as pq
 
 from qrft.cli.actions import quiet_libraries
 from qrft.config.recipe import load
-from qrft.models import find as models
 from qrft.models import prompts
+from qrft.models.find import find_model
 from qrft.models.gguf.parity import check_parity
 from qrft.sampling.api import Request, SamplingParams
 from qrft.sampling.backends.llama_cpp.process import LlamaProcess
@@ -48,7 +48,7 @@ def main() -> None:
     args = parser.parse_args()
     quiet_libraries()
     recipe = load(args.run / "recipe.yaml")
-    model = models.find(recipe.base_model)
+    model = find_model(recipe.base_model)
     tokenizer = prompts.load_tokenizer(model)
     questions = pq.read_table(args.run / "problems/test/problems.parquet")["question"][: args.num_prompts].to_pylist()
     ids = [prompts.prompt_ids(tokenizer, question, recipe.prompt) for question in questions]

@@ -31,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from helpers.models import make_adapter, make_tokenizer
 
 from qrft.cli.actions import quiet_libraries
-from qrft.models import find as models
+from qrft.models.find import find_model
 from qrft.models.gguf.adapter import export_adapter
 from qrft.models.gguf.base import export_base
 from qrft.sampling.api import Request, SamplingParams, Work
@@ -62,7 +62,7 @@ class Model:
 
 
 def tiny(cache: Path) -> Model:
-    folder, root = models.find("tiny-base"), cache / "tiny"
+    folder, root = find_model("tiny-base"), cache / "tiny"
     if not (root / "lora.gguf").exists():
         root.mkdir(parents=True, exist_ok=True)
         export_base(folder, root / "base.gguf")

@@ -22,7 +22,7 @@ from qrft.cli.actions import STORE, run
 from qrft.cli.console import Terminal
 from qrft.config.recipe import Recipe, load
 from qrft.evaluation.stats import mean, wilson
-from qrft.models import find as models
+from qrft.models.find import find_model
 from qrft.pipeline import flow as pipeline
 from qrft.pipeline.graph import Step
 from qrft.pipeline.store import Store, manifest
@@ -39,7 +39,7 @@ SETTINGS = (f"train.num_epochs={PLATEAU}", "sample.num_samples=60", "sample.temp
 def accuracy(model: str, overrides: Sequence[str], runs: Path) -> dict[str, Any]:
     """Greedy test accuracy of "sft" or "rft": the steps that it needs are run, no others."""
     recipe = load(RECIPE, overrides)
-    steps = pipeline.plan(recipe, models.find(recipe.base_model))
+    steps = pipeline.plan(recipe, find_model(recipe.base_model))
     wanted = next(step for step in steps if step.name == f"{model}/test-graded")
     graded = make(wanted, Store(runs / STORE), {}, recipe)
     report = manifest(graded)["report"]

@@ -31,8 +31,8 @@ import shapes
 import trainers
 
 from qrft.cli.actions import quiet_libraries
-from qrft.models import find as models
 from qrft.models import prompts
+from qrft.models.find import find_model
 from qrft.models.prompts import Example
 
 SETTINGS: dict[str, Any] = {
@@ -227,7 +227,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     lines = (options.data / "gsm8k" / "train.jsonl").read_text(encoding="utf-8").splitlines()
     rows = [json.loads(line) for line in lines]
-    tiny, long = models.find("tiny-base"), {"sequence_len": 1024}  # its tokens are short
+    tiny, long = find_model("tiny-base"), {"sequence_len": 1024}  # its tokens are short
     makers: dict[str, Callable[[], Case]] = {
         "tiny": lambda: case(tiny, rows, num_steps=8, gradient_accumulation_steps=2, **long),
         "smol": lambda: case(smol(options.cache, rows), rows, num_steps=3),

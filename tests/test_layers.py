@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1] / "qrft"
+LIGHT_MODELS = {f"models.{name}" for name in ("architectures", "find", "flops", "prompts", "shape", "weights")}
 LAYERS = [
     {"errors", "machine", "data.schema", "data.disk", "config.section"},
-    {"config", "pipeline.store", "pipeline.cost", "data", "models.find", "models.prompts", "grading"},
+    {"config", "pipeline.store", "pipeline.cost", "data", "grading", *LIGHT_MODELS},
     {"sampling", "training", "models", "evaluation", "report", "studies"},
     {"pipeline.stages", "commands"},
     {"pipeline"},

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from qrft.config.recipe import HOW_IT_GOES, PretrainRecipe, Recipe, load
 from qrft.data.disk import disk_errors, lock, write_atomic
 from qrft.errors import RecipeError, StoreError, UsageError
-from qrft.models import find as models
-from qrft.models.gguf.weights import open_weights
+from qrft.models.find import find_model, fingerprint
+from qrft.models.weights import open_weights
 from qrft.pipeline import flow as pipeline
 from qrft.pipeline.store import Store
 
@@ -106,7 +106,7 @@ def _models(recipe: Recipe, with_weights: bool = True) -> dict[str, Path]:
     Without weights none are downloaded, nor missed.
     """
     names = {own.base_model for variant in recipe.variants() for own in variant.recipe.by_model().values()}
-    folders = {name: models.find(name, with_weights=with_weights) for name in sorted(filter(None, names))}
+    folders = {name: find_model(name, with_weights=with_weights) for name in sorted(filter(None, names))}
     for folder in folders.values():
         if with_weights or any(folder.glob("*.safetensors")):
             open_weights(folder)
@@ -181,7 +181,7 @@ def _pretrain_one(recipe: PretrainRecipe, out: Path, terminal: Terminal) -> dict
         partial.mkdir(parents=True, exist_ok=True)
         with terminal.bar(recipe.name) as progress:
             facts = training.pretrain(recipe, partial, progress)
-        card = {"recipe": _settings(recipe), **facts, "digest": models.fingerprint(partial)}
+        card = {"recipe": _settings(recipe), **facts, "digest": fingerprint(partial)}
         write_atomic(partial / CARD, json.dumps(card, indent=1) + "\n")
         os.replace(partial, out)
     held_out = facts["held_out"]

@@ -26,7 +26,7 @@ from qrft.data.disk import disk_errors, write_atomic
 from qrft.data.problems.registry import load
 from qrft.data.schema import SAMPLES, TRAINING
 from qrft.errors import DataError, UsageError
-from qrft.models import find as models
+from qrft.models.find import fingerprint
 
 EXPECTED = 'Expected {"query": ..., "response": ...} (a training set) or [[prompt, completion], ...] (samples).'
 SEED = re.compile(r"raw_generation_[\d.]+(?:_|sampled_on_[a-z]+_seed_)(\d+)")
@@ -108,7 +108,7 @@ def _seed(path: Path) -> int | None:
 def _file(path: Path, kind: str, model: str | None) -> File:
     default = path.name.partition(".jsonl")[0] if kind == "training" else path.absolute().parent.name
     seed = _seed(path) if kind == "samples" else None
-    return File(path.name, models.fingerprint(path), kind, model or default or path.stem, seed)
+    return File(path.name, fingerprint(path), kind, model or default or path.stem, seed)
 
 
 class Questions:

@@ -10,9 +10,9 @@ from typing import Any
 from qrft.data import jsonl
 from qrft.data.files import line_blocks
 from qrft.errors import DataError
-from qrft.models import find as models
 from qrft.models import prompts
-from qrft.models.gguf.weights import read_json
+from qrft.models.find import find_model, fingerprint
+from qrft.models.weights import read_json
 from qrft.training import text_loss
 
 COMPRESSED = (".gz", ".zst")
@@ -31,7 +31,7 @@ def run(
     first = next(texts, None)  # a wrong file is told of before a model is loaded
     if first is None:
         raise DataError(f'{path}: no text in it. Name a text file, or JSONL with a text a line under "text".')
-    folder = models.find(base, is_exported=False)
+    folder = find_model(base, is_exported=False)
     limit_of_model = read_json(folder / "config.json").get("max_position_embeddings", context)
     text_loss.check_context(limit_of_model, context, stride or 1)
     tokenizer = prompts.load_tokenizer(folder)
@@ -44,7 +44,7 @@ def run(
         stride,
         lambda num_texts: progress(num_texts, num_texts, f"{num_texts:,} texts"),
     )
-    return {**facts, "model": models.fingerprint(folder), "text": models.fingerprint(path)}
+    return {**facts, "model": fingerprint(folder), "text": fingerprint(path)}
 
 
 def _joined(first: str, rest: Iterator[str]) -> Iterator[str]:

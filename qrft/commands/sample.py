@@ -18,8 +18,8 @@ from qrft.data.problems.registry import load
 from qrft.data.schema import PROBLEMS
 from qrft.errors import DataError, UsageError
 from qrft.grading.grader import DEFAULT_RULES
-from qrft.models import find as models
 from qrft.models import prompts
+from qrft.models.find import find_model
 from qrft.sampling.api import Completion, ModelFiles, Sampler, SamplingParams, Work
 from qrft.sampling.backends import registry
 from qrft.sampling.backends.registry import SamplerName
@@ -210,7 +210,7 @@ def _model_dir(source: Source) -> Path | None:
         return None
     if source.base.endswith(".gguf"):
         return source.tokenizer
-    return models.find(source.base, is_exported=source.sampler == "llama.cpp")
+    return find_model(source.base, is_exported=source.sampler == "llama.cpp")
 
 
 def _open(source: Source, model_dir: Path | None, prompt_ids: list[list[int]], work: Work) -> Sampler:

@@ -8,13 +8,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from qrft.models import find as models
+from qrft.models.find import fingerprint
 
 
 def named(name: str, path: Path) -> dict[str, str]:
     """What lies at a path, by its contents; the name is for people."""
     config = path / "adapter_config.json"
-    return {"name": name, "digest": models.fingerprint(path) + (models.fingerprint(config) if config.is_file() else "")}
+    return {"name": name, "digest": fingerprint(path) + (fingerprint(config) if config.is_file() else "")}
 
 
 def digest(value: Any) -> str:

@@ -17,8 +17,8 @@ from qrft.data import disk
 from qrft.data.problems.registry import PUBLISHED, locate
 from qrft.data.training_rows import Row, read_rows
 from qrft.errors import DataError, UsageError
-from qrft.models import find as models
-from qrft.models.gguf.weights import open_weights
+from qrft.models.find import find_model
+from qrft.models.weights import open_weights
 from qrft.training.finetune import finetune, is_main
 from qrft.training.watch import Progress
 
@@ -69,7 +69,7 @@ def task(
         rows = read_rows(locate(name) if name in PUBLISHED else Path(data))
     else:
         name, rows = "the rows", [_row(i, pair) for i, pair in enumerate(data)]
-    model_dir = models.find(base)
+    model_dir = find_model(base)
     open_weights(model_dir)  # a file cut short is found before any work
     return Task(base, model_dir, name, rows, checked, threads)
 

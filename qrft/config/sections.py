@@ -18,7 +18,6 @@ from qrft.config.messages import BUILTIN_PROBLEMS
 from qrft.config.section import Count, Section, Seed, broken_rule
 
 # Of every block of every supported model. An adapter elsewhere could not be exported, which would show after training.
-Linear = Literal["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
 
 MODEL_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,39}")  # a folder's; with a dot, --set could not name it

@@ -1,4 +1,4 @@
-"""Where a base model lies, and what it is: the fingerprint that enters the digests."""
+"""Find where a base model lies, and tell what it is by a fingerprint, which enters the digests."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import json
 from pathlib import Path
 
 from qrft.errors import DataError, ModelError, QrftError
+from qrft.models.architectures import ARCHITECTURES, architecture_name
 
 BUILTIN = {"tiny-base": Path(__file__).parent / "bases" / "tiny-base"}
-# What of a model's folder makes it what it is; a README or another format's weights do not.
+# The files that make a model what it is; a README or another format's weights do not.
 MODEL_FILES = (
     "config.json",
     "*.safetensors",
@@ -23,13 +24,13 @@ MODEL_FILES = (
     "chat_template.jinja",
 )
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json")
-ARCHITECTURES = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
 
 
-def find(base_model: str, *, is_exported: bool = True, with_weights: bool = True) -> Path:
-    """The model's folder: built in, on this disk, or downloaded from the hub once, on request without its weights.
+def find_model(base_model: str, *, is_exported: bool = True, with_weights: bool = True) -> Path:
+    """Return the model's folder: built in, on this disk, or downloaded from the hub once.
 
-    Raises ModelError when there is none, or with is_exported one that qrft can't export.
+    is_exported: refuse a model that qrft can't export to llama.cpp. with_weights: download the weights too.
+    Raises ModelError when there is no such model, or one that is refused.
     """
     folder = BUILTIN.get(base_model) or Path(base_model).expanduser()
     if not folder.is_dir():
@@ -54,24 +55,25 @@ def _download(name: str, files: list[str]) -> Path:
 def _check(folder: Path) -> None:
     path = folder / "config.json"
     try:
-        found = (json.loads(path.read_text(encoding="utf-8")).get("architectures") or ["none"])[0]
+        architecture = architecture_name(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, AttributeError, LookupError, TypeError) as error:  # the latter: JSON of another shape
         reason = error.strerror if isinstance(error, OSError) else error
         raise ModelError(
             f"{path}: can't be read ({reason}). Name a model's folder: config.json, *.safetensors, tokenizer.json."
         ) from error
-    if found not in ARCHITECTURES:
+    if architecture not in ARCHITECTURES:
         raise ModelError(
-            f"{path}: the architecture is {found}; qrft exports {', '.join(ARCHITECTURES)}. Choose a model of these."
+            f"{path}: the architecture is {architecture}; qrft exports {', '.join(ARCHITECTURES)}. "
+            "Choose a model of one of these."
         )
     if not any((folder / name).is_file() for name in TOKENIZERS):
-        raise ModelError(f"{folder}: no tokenizer in it ({', '.join(TOKENIZERS)}). Put the model's own there.")
+        raise ModelError(f"{folder}: no tokenizer in it ({', '.join(TOKENIZERS)}). Copy the model's own there.")
 
 
 def fingerprint(path: Path) -> str:
-    """A hash of the contents of a file, or of the files that make a model's folder.
+    """Return a hash of the contents of a file, or of the files that make a model's folder.
 
-    Raises DataError or ModelError for what can't be read.
+    Raises DataError for a file and ModelError for a model's file that can't be read.
     """
     if path.is_file():
         return _hash(path, DataError)
@@ -85,4 +87,4 @@ def _hash(path: Path, fault: type[QrftError]) -> str:
         with path.open("rb") as file:
             return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=10)).hexdigest()
     except OSError as error:
-        raise fault(f"{path}: can't be read ({error.strerror}). Mend it, or name another in the recipe.") from error
+        raise fault(f"{path}: can't be read ({error.strerror}). Repair it, or name another in the recipe.") from error

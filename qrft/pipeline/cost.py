@@ -4,7 +4,6 @@ where the machine has meters that may be read. What is not known is absent, neve
 from __future__ import annotations
 
 import ctypes
-import json
 import resource
 import sys
 import threading
@@ -12,6 +11,10 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+
+from qrft.errors import ModelError
+from qrft.models.flops import forward_flops, training_flops
+from qrft.models.shape import read_shape
 
 RAPL = Path("/sys/class/powercap")
 Facts = dict[str, float]  # cpu_seconds, gpu_seconds, num_tokens, flops, cpu_joules, gpu_joules: those that are known
@@ -21,56 +24,23 @@ READ_EVERY = 60.0  # seconds; RAPL's counters begin again at 0 after some ten mi
 # ------------------------------------------------------------------------------------------------------- FLOPs ----
 
 
-def matrices(config: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
-    """The linear layers of one block as (inputs, outputs), from a config.json of a Llama, Mistral or Qwen."""
-    hidden, heads, inner = (config[key] for key in ("hidden_size", "num_attention_heads", "intermediate_size"))
-    head_dim = config.get("head_dim") or hidden // heads
-    queries, keys = heads * head_dim, (config.get("num_key_value_heads") or heads) * head_dim
-    return {
-        "q_proj": (hidden, queries),
-        "k_proj": (hidden, keys),
-        "v_proj": (hidden, keys),
-        "o_proj": (queries, hidden),
-        "gate_proj": (hidden, inner),
-        "up_proj": (hidden, inner),
-        "down_proj": (inner, hidden),
-    }
-
-
-def num_parameters(config: Mapping[str, Any]) -> int:
-    """N of the formulas: the matrices of all blocks, without embeddings and head."""
-    return int(config["num_hidden_layers"]) * sum(rows * columns for rows, columns in matrices(config).values())
-
-
-def training_flops(config: Mapping[str, Any], num_tokens: float, adapter: int | None = None) -> float:
-    """6 N a token (Yuan et al. 2023; Kaplan et al. 2020): 2 N forward, 2 N for the gradients of the activations, 2 N
-    for those of the weights.
-
-    adapter: the parameters of one. Its base is frozen and has no gradients of weights: 4 N, and 6 times the adapter.
-    """
-    size = num_parameters(config)
-    return num_tokens * (6.0 * size if adapter is None else 4.0 * size + 6.0 * adapter)
-
-
-def forward_flops(config: Mapping[str, Any], num_tokens: float, n_ctx: float) -> float:
-    """2 N + 2 n_layer n_ctx d a token, as the paper counts inference."""
-    attention: float = 2.0 * config["num_hidden_layers"] * n_ctx * config["hidden_size"]
-    return num_tokens * (2.0 * num_parameters(config) + attention)
-
-
 def of_stage(stage: str, config: Mapping[str, Any], inputs: Mapping[str, Path], report: Mapping[str, Any]) -> Facts:
     """Tokens and FLOPs of a training or a sampling, from its settings and what it reported; nothing of other stages."""
     needed = {"train": {"num_tokens", "num_trained"}, "sample": {"num_tokens", "num_samples", "num_problems"}}
     if stage not in needed or not needed[stage] <= report.keys() or "model" not in inputs:
         return {}
-    num_tokens, model = report["num_tokens"], json.loads((inputs["model"] / "config.json").read_text(encoding="utf-8"))
+    num_tokens = report["num_tokens"]
+    try:
+        shape = read_shape(inputs["model"])
+    except ModelError:  # an architecture whose parameters are not counted
+        return {"num_tokens": num_tokens}
     if stage == "train":
         adapter = None if config.get("adapter") == "none" else report["num_trained"]
-        return {"num_tokens": num_tokens, "flops": training_flops(model, num_tokens, adapter)}
+        return {"num_tokens": num_tokens, "flops": training_flops(shape, num_tokens, adapter)}
     num_samples, num_prompts = max(1, report["num_samples"]), max(1, report["num_problems"])
     num_prompt_tokens = report.get("num_prompt_tokens", 0)  # a prompt is decoded once for all its samples
     n_ctx = num_prompt_tokens / num_prompts + num_tokens / num_samples
-    return {"num_tokens": num_tokens, "flops": forward_flops(model, num_prompt_tokens + num_tokens, n_ctx)}
+    return {"num_tokens": num_tokens, "flops": forward_flops(shape, num_prompt_tokens + num_tokens, n_ctx)}
 
 
 def of_first(facts: Facts, report: Mapping[str, Any], num_tokens: float) -> Facts:

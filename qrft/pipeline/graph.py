@@ -9,7 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from qrft.models import find as models
+from qrft.models.find import fingerprint
 from qrft.pipeline import store
 from qrft.pipeline.stages import curate, evaluate, export, grade, problems, report, sample, sweep, train
 
@@ -34,7 +34,7 @@ class Source:
 
     @cached_property
     def digest(self) -> str:
-        return models.fingerprint(self.path)
+        return fingerprint(self.path)
 
 
 @dataclass(frozen=True)

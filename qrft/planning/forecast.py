@@ -18,8 +18,8 @@ from typing import Any
 
 from qrft.errors import ModelError
 from qrft.machine import in_gib
-from qrft.models.gguf.weights import read_json
 from qrft.models.shape import Shape, read_shape
+from qrft.models.weights import read_json
 from qrft.pipeline.graph import Source, Step
 from qrft.pipeline.store import Store
 from qrft.planning.amounts import Amounts, Lengths, assumptions

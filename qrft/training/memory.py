@@ -14,7 +14,8 @@ from typing import Any
 
 from qrft.errors import ModelError
 from qrft.machine import free_memory, in_gib
-from qrft.models.shape import LINEAR, Shape, read_shape
+from qrft.models.architectures import LINEAR
+from qrft.models.shape import Shape, read_shape
 from qrft.training.loss import CHUNK_ELEMENTS
 from qrft.training.model import has_bfloat16
 

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from qrft.data.files import new_file
 from qrft.data.problems import tiny_corpus, tiny_math
+from qrft.models.flops import training_flops
 from qrft.models.prompts import load_tokenizer
-from qrft.pipeline import cost
+from qrft.models.shape import shape_of
 from qrft.training import text_loss
 
 if TYPE_CHECKING:
@@ -153,7 +154,7 @@ def pretrain(recipe: PretrainRecipe, out: Path, progress: Callable[[int, int, st
         "num_tokens": num_tokens,
         "num_parameters": sum(p.numel() for p in model.parameters()),
         "vocab_size": len(tokenizer),
-        "flops": cost.training_flops(model.config.to_dict(), num_tokens),
+        "flops": training_flops(shape_of(model.config.to_dict()), num_tokens),
         "seconds": checkpoints.seconds(),
         "held_out": held_out_loss(out, recipe.context_length),
     }

@@ -27,7 +27,7 @@ from qrft.data.problems import draw
 from qrft.errors import DataError, ModelError, UsageError
 from qrft.models import prompts
 from qrft.models.find import BUILTIN
-from qrft.models.gguf.weights import open_weights, read_tensor
+from qrft.models.weights import open_weights, read_tensor
 from qrft.sampling.requests import choose_examples, make_requests
 
 TINY = BUILTIN["tiny-base"]

@@ -18,7 +18,7 @@ from qrft.config.recipe import PretrainRecipe, Recipe, Train
 from qrft.config.sections import Curate, Grade
 from qrft.errors import RecipeError
 from qrft.grading import grader, selection
-from qrft.models import find as models
+from qrft.models.find import BUILTIN
 
 BASE = """\
 name: tiny
@@ -320,7 +320,7 @@ def test_a_file_of_problems_ends_by_itself(in_folder: Path) -> None:
 
 
 def test_the_built_in_models_are_those_that_are_found() -> None:
-    assert set(recipes.BUILTIN_MODELS) == set(models.BUILTIN)
+    assert set(recipes.BUILTIN_MODELS) == set(BUILTIN)
 
 
 @pytest.mark.parametrize("name", ["..", ".", "a/b", "a b", "''", "-x", "2024", "true", "'a\n\n'", "x" * 101])

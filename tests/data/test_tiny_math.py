@@ -12,7 +12,7 @@ import pytest
 from qrft import grading
 from qrft.config.recipe import PretrainRecipe, load
 from qrft.data.problems import draw, tiny_corpus, tiny_math
-from qrft.models import find as models
+from qrft.models.find import BUILTIN, fingerprint
 
 EQUATION = re.compile(r"<<([^>]*)>>")
 
@@ -74,9 +74,9 @@ def test_the_corpus_holds_no_question_of_a_set_and_no_solution_in_the_taught_for
 
 
 def test_the_shipped_base_is_the_one_that_its_card_and_recipe_tell_of() -> None:
-    folder = models.BUILTIN["tiny-base"]
+    folder = BUILTIN["tiny-base"]
     card = json.loads((folder / "pretraining.json").read_text())
     recipe = load(Path(__file__).parents[2] / "recipes" / "tiny-base.yaml", [], PretrainRecipe)
-    assert models.fingerprint(folder) == card["digest"]
+    assert fingerprint(folder) == card["digest"]
     assert card["recipe"] == recipe.model_dump(exclude={"family"})
     assert sum(path.stat().st_size for path in folder.iterdir()) <= 4 * 2**20

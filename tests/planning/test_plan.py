@@ -9,14 +9,13 @@ import json
 import re
 import weakref
 from collections.abc import Iterator
-from math import prod
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from click.testing import CliRunner
-from helpers.models import KINDS, make_model
+from helpers.models import make_model
 from rich.console import Console
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -27,7 +26,6 @@ from qrft.cli.main import main
 from qrft.config.recipe import Train, load
 from qrft.errors import ModelError, UsageError
 from qrft.models.find import BUILTIN
-from qrft.models.gguf.weights import open_weights
 from qrft.models.prompts import Example
 from qrft.models.shape import Shape, read_shape
 from qrft.pipeline import flow as pipeline
@@ -49,26 +47,6 @@ LARGE = {
 
 def settings(**changes: Any) -> dict[str, Any]:
     return {**Train().model_dump(), **changes}
-
-
-# ------------------------------------------------------------------------------------------------------- shapes ----
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_configuration_tells_every_parameter(kind: str, tmp_path: Path) -> None:
-    folder = make_model(tmp_path / kind, kind)
-    assert read_shape(folder).num_parameters == sum(prod(ref.shape) for ref in open_weights(folder).values())
-
-
-def test_the_large_ones_have_their_published_numbers_of_parameters() -> None:
-    found = {name: shape.num_parameters for name, shape in LARGE.items()}
-    assert found == {"7B": 6_738_415_616, "13B": 13_015_864_320, "33B": 32_528_943_616}
-
-
-def test_a_configuration_without_a_size_is_refused_by_name(tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text('{"hidden_size": 64, "num_attention_heads": 4}')
-    with pytest.raises(ModelError, match="no usable intermediate_size"):
-        read_shape(tmp_path)
 
 
 # ------------------------------------------------------------------------------------- parts that are exact ----

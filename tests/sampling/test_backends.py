@@ -24,8 +24,8 @@ import pytest
 from helpers.models import make_adapter, make_model
 
 from qrft.errors import ModelError, SamplerError
-from qrft.models import find as models
 from qrft.models import prompts
+from qrft.models.find import find_model
 from qrft.models.gguf.adapter import export_adapter
 from qrft.models.gguf.base import export_base
 from qrft.sampling.api import Completion, ModelFiles, Request, Sampler, SamplingParams
@@ -35,7 +35,7 @@ from qrft.sampling.backends.llama_cpp.process import LlamaProcess
 from qrft.sampling.backends.openai.sampler import ServerSampler
 from qrft.sampling.backends.transformers.sampler import TransformersSampler
 
-BASE = models.find("tiny-base")
+BASE = find_model("tiny-base")
 EOS = [1]
 GREEDY = SamplingParams(temperature=0, max_new_tokens=40)
 WARM = SamplingParams(temperature=0.9, max_new_tokens=30)

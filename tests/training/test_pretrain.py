@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 from qrft.cli.main import main
 from qrft.config.recipe import PretrainRecipe, load
 from qrft.data.problems import tiny_corpus
-from qrft.models import find as models
+from qrft.models.find import fingerprint
 from qrft.training import pretrain
 
 FAMILY = """
@@ -70,7 +70,7 @@ def test_a_family_is_gone_on_with_to_the_same_models(
     assert done.exit_code == 0, done.output
     assert len(started) == (16 - 10) + 4  # steps of 512 tokens
     for name in ("long", "wide"):
-        assert models.fingerprint(tmp_path / "stopped" / name) == models.fingerprint(tmp_path / "whole" / name)
+        assert fingerprint(tmp_path / "stopped" / name) == fingerprint(tmp_path / "whole" / name)
     assert not list(tmp_path.rglob("*.partial")) and not list(tmp_path.rglob("checkpoint*"))
 
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "whole").rglob("*.safetensors")}

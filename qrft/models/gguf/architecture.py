@@ -14,18 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qrft.errors import ModelError
-from qrft.models.gguf.weights import TensorRef, open_weights, read_json
+from qrft.models.architectures import ARCHITECTURES, architecture_name
+from qrft.models.shape import Shape, shape_of
+from qrft.models.weights import TensorRef, open_weights, read_json
 
 if TYPE_CHECKING:
     import gguf
-
-# transformers' architecture -> llama.cpp's
-SUPPORTED = {
-    "LlamaForCausalLM": "llama",
-    "MistralForCausalLM": "llama",
-    "Qwen2ForCausalLM": "qwen2",
-    "Qwen3ForCausalLM": "qwen3",
-}
 
 
 @dataclass(frozen=True)
@@ -35,7 +29,7 @@ class Model:
     folder: Path
     arch: str
     config: Any
-    head_dim: int
+    shape: Shape
     weights: dict[str, TensorRef]
 
     @property
@@ -48,11 +42,10 @@ def open_model(folder: Path) -> Model:
 
     Raises ModelError for an unreadable folder, an unsupported architecture or setting.
     """
-    raw = read_json(folder / "config.json")
-    names = raw.get("architectures") or ["none"]
-    if names[0] not in SUPPORTED:
+    name = architecture_name(read_json(folder / "config.json"))
+    if name not in ARCHITECTURES:
         raise ModelError(
-            f"{folder / 'config.json'}: architecture {names[0]} is not supported, only {', '.join(SUPPORTED)}. "
+            f"{folder / 'config.json'}: architecture {name} is not supported, only {', '.join(ARCHITECTURES)}. "
             "Choose a base model of one of these."
         )
     from transformers import AutoConfig
@@ -61,8 +54,8 @@ def open_model(folder: Path) -> Model:
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # whatever a broken file makes transformers raise
         raise ModelError(f"{folder / 'config.json'}: transformers can't read it ({error}). Check the file.") from error
-    head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    model = Model(folder, SUPPORTED[names[0]], config, head_dim, open_weights(folder))
+    shape = shape_of(config.to_dict())
+    model = Model(folder, ARCHITECTURES[name].llama_cpp, config, shape, open_weights(folder))
     _check_settings(model)
     _check_embeddings(model)
     return model
@@ -78,10 +71,10 @@ def add_metadata(writer: gguf.GGUFWriter, model: Model) -> None:
     writer.add_feed_forward_length(config.intermediate_size)
     writer.add_head_count(config.num_attention_heads)
     writer.add_head_count_kv(config.num_key_value_heads)
-    writer.add_key_length(model.head_dim)
-    writer.add_value_length(model.head_dim)
+    writer.add_key_length(model.shape.head_dim)
+    writer.add_value_length(model.shape.head_dim)
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
-    writer.add_rope_dimension_count(model.head_dim)
+    writer.add_rope_dimension_count(model.shape.head_dim)
     writer.add_rope_freq_base(float(config.rope_parameters["rope_theta"]))
     if config.rope_parameters["rope_type"] == "linear":
         import gguf
@@ -113,7 +106,7 @@ def rope_factors(model: Model) -> NDArray[np.float32] | None:
     if rope["rope_type"] != "llama3":
         return None
     old, low, high = rope["original_max_position_embeddings"], rope["low_freq_factor"], rope["high_freq_factor"]
-    exponent = np.arange(0, model.head_dim, 2, dtype=np.float64) / model.head_dim
+    exponent = np.arange(0, model.shape.head_dim, 2, dtype=np.float64) / model.shape.head_dim
     wavelength = 2 * np.pi * rope["rope_theta"] ** exponent
     smooth = np.clip((old / wavelength - low) / (high - low), 0.0, 1.0)
     return np.asarray(1.0 / ((1.0 - smooth) / rope["factor"] + smooth), dtype=np.float32)

@@ -15,7 +15,7 @@ from qrft.models.gguf.architecture import Model, add_metadata, gguf_name, open_m
 from qrft.models.gguf.lora import Lora, add_delta, open_lora
 from qrft.models.gguf.quantize import Quant, quantize
 from qrft.models.gguf.vocabulary import add_vocabulary
-from qrft.models.gguf.weights import read_tensor
+from qrft.models.weights import read_tensor
 
 if TYPE_CHECKING:
     import gguf

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from qrft.errors import ModelError
-from qrft.models.gguf.architecture import SUPPORTED
-from qrft.models.gguf.weights import read_json
+from qrft.models.architectures import ARCHITECTURES, architecture_name
+from qrft.models.weights import read_json
 
 Precision = Literal["f32", "f16", "q8_0", "coarser"]
 
@@ -81,9 +81,10 @@ def check_base(path: Path, model_dir: Path) -> Header:
     if header.metadata.get("general.type", "model") != "model":
         raise ModelError(f"{path}: holds {header.metadata['general.type']!r}, no model. Name the base model's file.")
     embeddings = header.tensors.get("token_embd.weight", ((), ""))[0]
-    architecture = (config.get("architectures") or ["none"])[0]
+    architecture = architecture_name(config)
+    known = ARCHITECTURES.get(architecture)
     facts = [
-        ("architecture", header.arch, SUPPORTED.get(architecture)),
+        ("architecture", header.arch, known and known.llama_cpp),
         ("number of layers", header.metadata.get(f"{header.arch}.block_count"), config.get("num_hidden_layers")),
         ("width", header.metadata.get(f"{header.arch}.embedding_length"), config.get("hidden_size")),
         ("vocabulary", embeddings[0] if embeddings else None, config.get("vocab_size")),
@@ -115,11 +116,11 @@ def check_adapter(path: Path, model_dir: Path | None) -> None:
         )
     if model_dir is None:
         return
-    architecture = (read_json(model_dir / "config.json").get("architectures") or ["none"])[0]
-    expected = SUPPORTED.get(architecture, header.arch)
-    if header.arch != expected:
+    architecture = architecture_name(read_json(model_dir / "config.json"))
+    known = ARCHITECTURES.get(architecture)
+    if known and header.arch != known.llama_cpp:
         raise ModelError(
-            f"{path}: an adapter of {header.arch} models, {model_dir} is {expected} ({architecture}). "
+            f"{path}: an adapter of {header.arch} models, {model_dir} is {known.llama_cpp} ({architecture}). "
             "Name the base model that the adapter was trained on."
         )
 

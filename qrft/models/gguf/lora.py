@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from qrft.errors import ModelError
 from qrft.models.gguf.architecture import Model
-from qrft.models.gguf.weights import TensorRef, open_weights, read_json, read_tensor
+from qrft.models.weights import TensorRef, open_weights, read_json, read_tensor
 
 _PREFIX = "base_model.model."
 _EMBEDDINGS = ("embed_tokens", "wte")

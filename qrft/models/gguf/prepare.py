@@ -13,7 +13,7 @@ from pathlib import Path
 
 from qrft.data.disk import disk_errors, write_atomic
 from qrft.errors import ModelError
-from qrft.models import find as models
+from qrft.models.find import find_model, fingerprint
 from qrft.models.gguf.adapter import export_adapter
 from qrft.models.gguf.base import export_base
 from qrft.models.gguf.header import check_adapter, check_base, check_vocabulary
@@ -42,7 +42,7 @@ def prepare_base(
     """
     if is_gguf(base):
         return _ready(Path(base).expanduser(), tokenizer, adapter)
-    folder = models.find(base)
+    folder = find_model(base)
     parts = [_fingerprint(folder), quant, _adapter_fingerprint(adapter) if adapter else ""]
     out = _place(cache_dir, folder.name, quant, "base", *parts)
     with _lock(out.parent):
@@ -132,7 +132,7 @@ def _ready(path: Path, tokenizer: Path | None, adapter: Path | None) -> Path:
 def _model_folder(base: str, tokenizer: Path | None) -> Path | None:
     """The Hugging Face folder of a base; None when there is but a tokenizer."""
     if not is_gguf(base):
-        return models.find(base)
+        return find_model(base)
     return tokenizer if tokenizer is not None and (tokenizer / "config.json").is_file() else None
 
 
@@ -143,7 +143,7 @@ def _place(cache_dir: Path | None, name: str, kind: str, *parts: str) -> Path:
 
 @lru_cache(maxsize=16)  # gigabytes to read
 def _fingerprint(path: Path) -> str:
-    return models.fingerprint(path)
+    return fingerprint(path)
 
 
 def _adapter_fingerprint(folder: Path) -> str:
@@ -154,7 +154,7 @@ def _adapter_fingerprint(folder: Path) -> str:
         raise ModelError(
             f"{settings}: not found.{guess} Expected an adapter's folder as peft saves it; check the path."
         )
-    return models.fingerprint(settings) + models.fingerprint(folder)
+    return fingerprint(settings) + fingerprint(folder)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qrft.models.gguf.weights import read_json
+from qrft.models.weights import read_json
 
 if TYPE_CHECKING:
     import gguf

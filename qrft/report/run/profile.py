@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from qrft import grading
 from qrft.evaluation import stats
-from qrft.pipeline import cost
+from qrft.models.shape import read_shape
 from qrft.report.run.measures import Run, as_ints, is_right_path
 
 CURVE_POINTS = 16  # of the distinct paths over k, evenly on a log axis
@@ -23,8 +23,7 @@ CURVE_POINTS = 16  # of the distinct paths over k, evenly on a log axis
 
 def base_model(folder: Path) -> dict[str, Any]:
     """Its parameters (the matrices of all blocks), and what its card, pretraining.json, says of held-out text."""
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    facts: dict[str, Any] = {"num_parameters": cost.num_parameters(config)}
+    facts: dict[str, Any] = {"num_parameters": read_shape(folder).num_linear}
     if (card := folder / "pretraining.json").exists():
         held_out = json.loads(card.read_text(encoding="utf-8")).get("held_out", {})
         facts |= {key: held_out.get(name) for key, name in CARD.items()}
