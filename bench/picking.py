@@ -41,11 +41,17 @@ def top_p() -> Any:
 
 # What qrft is asked for, and the chain that does the same. In the last, llama.cpp's usual order, top_p comes first.
 PAIRS: dict[str, tuple[SamplingParams, list[Callable[[], Any]]]] = {
-    "temperature": (SamplingParams(TEMPERATURE), [temp]),
-    "top_p": (SamplingParams(TEMPERATURE, top_p=TOP_P), [temp, top_p]),
-    "top_k": (SamplingParams(TEMPERATURE, top_k=TOP_K), [lambda: llama.llama_sampler_init_top_k(TOP_K), temp]),
-    "min_p": (SamplingParams(TEMPERATURE, min_p=MIN_P), [temp, lambda: llama.llama_sampler_init_min_p(MIN_P, 1)]),
-    "top_p before temperature": (SamplingParams(TEMPERATURE, top_p=TOP_P), [top_p, temp]),
+    "temperature": (SamplingParams(temperature=TEMPERATURE), [temp]),
+    "top_p": (SamplingParams(temperature=TEMPERATURE, top_p=TOP_P), [temp, top_p]),
+    "top_k": (
+        SamplingParams(temperature=TEMPERATURE, top_k=TOP_K),
+        [lambda: llama.llama_sampler_init_top_k(TOP_K), temp],
+    ),
+    "min_p": (
+        SamplingParams(temperature=TEMPERATURE, min_p=MIN_P),
+        [temp, lambda: llama.llama_sampler_init_min_p(MIN_P, 1)],
+    ),
+    "top_p before temperature": (SamplingParams(temperature=TEMPERATURE, top_p=TOP_P), [top_p, temp]),
 }
 
 
@@ -98,7 +104,7 @@ def measure(
 def tiny_call_microseconds() -> float:
     """One call over 16 rows of the tiny base's vocabulary, with Python's part."""
     logits = np.random.default_rng(0).normal(0, 2, (16, 1024)).astype(np.float32)
-    picker = Picker(SamplingParams(TEMPERATURE), 16, 1024)
+    picker = Picker(SamplingParams(temperature=TEMPERATURE), 16, 1024)
     keys, positions = np.arange(16, dtype=np.uint64), np.zeros(16, np.int64)
     times = []
     for _ in range(2000):

@@ -118,7 +118,7 @@ class Ours:
 
     def __call__(self) -> float:
         requests = [Request(str(i), prompt(self.model, i), self.k) for i in range(self.model.num_prompts)]
-        params = SamplingParams(TEMPERATURE, max_new_tokens=self.model.num_new)
+        params = SamplingParams(temperature=TEMPERATURE, max_new_tokens=self.model.num_new)
         start = time.perf_counter()
         num_tokens = sum(c.num_tokens for c in self.sampler.generate(requests, params, []))
         seconds = time.perf_counter() - start

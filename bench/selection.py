@@ -25,7 +25,7 @@ from rapidfuzz.distance import Levenshtein
 from rapidfuzz.process import cdist, cpdist
 
 from qrft import grading
-from qrft.grading.selection import Keep
+from qrft.grading.rules import Keep, Selection
 
 
 def read(samples: Path, problems: Path) -> tuple[list[str], list[int], pa.Table]:
@@ -107,7 +107,7 @@ def measure(samples: Path, problems: Path, repeats: int) -> dict[str, object]:
     column, numbers = pa.array(texts, pa.large_string()), pa.array(ids)
 
     def choose(keep: Keep) -> Callable[[], object]:
-        return lambda: grading.curate(column, numbers, graded, keep=keep, num_threads=1)
+        return lambda: grading.curate(column, numbers, graded, selection=Selection(keep=keep), num_threads=1)
 
     whole, without = seconds_of(choose("farthest"), repeats), seconds_of(choose("first"), repeats)
     replays = [Replay(texts, eligible_by_problem(ids, graded), graded["equation_key"].to_pylist()) for _ in range(2)]

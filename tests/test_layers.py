@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[1] / "qrft"
 LIGHT_MODELS = {f"models.{name}" for name in ("architectures", "find", "flops", "prompts", "shape", "weights")}
 LAYERS = [
     {"errors", "machine", "data.schema", "data.disk", "config.section"},
+    {"grading.rules", "models.gguf.quant", "sampling.api", "sampling.budget"},  # settings
     {"config", "pipeline.store", "pipeline.cost", "data", "grading", *LIGHT_MODELS},
     {"sampling", "training", "models", "evaluation", "report", "studies"},
     {"pipeline.stages", "commands"},

@@ -199,15 +199,12 @@ def _refuse_unread(base: str, options: dict[str, Any]) -> None:
 
 def _read(options: dict[str, Any]) -> dict[str, Any]:
     """From the words of the command line to what commands.sample.task takes."""
-    from qrft.errors import UsageError
-    from qrft.grading import Rules
+    from qrft.config.load import from_options
+    from qrft.grading.rules import Rules
     from qrft.sampling.budget import Until
 
-    try:
-        rules = Rules(**{name: options.pop(name) for name in ("mode", "answer_format", "marker", "equations", "order")})
-    except ValueError as error:
-        raise UsageError(f"{error}.") from None
-    until = options["until"] and Until(*options["until"])
+    rules = from_options(Rules, {name: options.pop(name) for name in Rules.model_fields})
+    until = Until(**dict([options["until"]] if options["until"] else []))
     return {**options, "until": until, "rules": rules, "stop": [text.replace("\\n", "\n") for text in options["stop"]]}
 
 
@@ -241,9 +238,11 @@ def curate(
 ) -> None:
     """Make a training set of SAMPLES: the gold solutions, and the right and distinct paths."""
     from qrft.commands import curate as work
+    from qrft.config.load import from_options
+    from qrft.grading.rules import Selection
 
-    selection = work.Selection(keep, max_per_problem, not no_dedup, not no_gold)
-    _show(as_json, settings, lambda task: work.run(task, output, selection))
+    selection = from_options(Selection, {"keep": keep, "max_per_problem": max_per_problem, "dedup": not no_dedup})
+    _show(as_json, settings, lambda task: work.run(task, output, selection, not no_gold))
 
 
 @main.command()

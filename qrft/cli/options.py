@@ -164,7 +164,7 @@ def sample_command(function: Callable[..., None]) -> Callable[..., None]:
             click.option("--top-p", type=click.FloatRange(0, 1, min_open=True), default=1.0, show_default=True),
             click.option("--top-k", type=click.IntRange(0), default=0, show_default=True, help="0 is off."),
             click.option("--min-p", type=click.FloatRange(0, 1), default=0.0, show_default=True, help="0 is off."),
-            click.option("--max-new-tokens", type=click.IntRange(1), default=256, show_default=True),
+            click.option("--max-new-tokens", type=click.IntRange(1), default=512, show_default=True),
             click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True),
             click.option(
                 "--stop",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from qrft.data.problems import MARKER
 from qrft.data.samples import Batch, ahead
 from qrft.data.schema import GRADED, TRAINING
 from qrft.grading.grader import equation_keys
+from qrft.grading.rules import Selection
 
 Key = tuple[int, bytes]
 
@@ -40,25 +40,15 @@ SPOOLED = pa.schema(
 NO_PATH = "<<>>"
 
 
-@dataclass(frozen=True)
-class Selection:
-    """Which paths to keep; grading.curate says what each means."""
+def run(task: Task, output: Path, selection: Selection, with_gold: bool = True) -> dict[str, Any]:
+    """Writes JSONL or Parquet with the columns of schema.TRAINING, problem by problem. Returns the facts.
 
-    keep: str = "farthest"
-    max_per_problem: int | None = None
-    dedup: bool = True
-    gold: bool = True  # write the worked solutions too, and keep no path with the equations of its problem's one
-
-    def options(self) -> dict[str, Any]:
-        return {"keep": self.keep, "max_per_problem": self.max_per_problem, "dedup": self.dedup}
-
-
-def run(task: Task, output: Path, selection: Selection) -> dict[str, Any]:
-    """Writes JSONL or Parquet with the columns of schema.TRAINING, problem by problem. Returns the facts."""
+    with_gold: write the worked solutions too, and keep no path with the equations of its problem's own.
+    """
     check_output(output, [".jsonl", ".parquet"], [*task.samples, Path(task.problems)])
     problems = Problems(task)
     totals = Totals(len(problems))
-    curator = _Curator(task, problems, selection)
+    curator = _Curator(task, problems, selection, with_gold)
     with new_file(output) as path, Spool(output.parent, SPOOLED, len(problems)) as spool:
         with closing(graded(task, problems, totals, _eligible_rows)) as parts:
             for part in parts:
@@ -85,8 +75,8 @@ def _spooled(part: Graded) -> pa.Table:
 class _Curator:
     """Selects part by part, in any thread, and counts."""
 
-    def __init__(self, task: Task, problems: Problems, selection: Selection) -> None:
-        self._task, self._problems, self._selection = task, problems, selection
+    def __init__(self, task: Task, problems: Problems, selection: Selection, with_gold: bool) -> None:
+        self._task, self._problems, self._selection, self._with_gold = task, problems, selection, with_gold
         solutions = problems.solutions.to_pylist()
         self._is_worked = np.array([bool(text.partition(MARKER)[0].strip()) for text in solutions])
         paths = [text if is_worked else NO_PATH for text, is_worked in zip(solutions, self._is_worked, strict=True)]
@@ -99,7 +89,7 @@ class _Curator:
         self._count(kept, part)
         problem = kept["problem"].to_numpy()
         gold = np.flatnonzero(self._is_worked[part.first : part.end]) + part.first
-        gold = gold if self._selection.gold else gold[:0]
+        gold = gold if self._with_gold else gold[:0]
         problem = np.concatenate([gold, problem])
         sources = pa.DictionaryArray.from_arrays(kept["model"].combine_chunks(), pa.array(models, pa.string()))
         columns = [
@@ -121,14 +111,14 @@ class _Curator:
             problem,
             _all_eligible(rows["equation_key"]),
             gold_texts=pa.DictionaryArray.from_arrays(problem, self._gold_paths) if self._takes_gold_keys() else None,
+            selection=self._selection,
             rules=self._task.rules,
             num_threads=1,
-            **self._selection.options(),
         )
 
     def _takes_gold_keys(self) -> bool:
         """Not when the gold paths are left out, and not in the paper's mode, whose script never looks at them."""
-        return self._selection.gold and self._task.rules.mode != "paper"
+        return self._with_gold and self._task.rules.mode != "paper"
 
     def _count(self, kept: pa.Table, part: Part) -> None:
         pairs = set(zip(kept["problem"].to_pylist(), kept["equation_key"].to_pylist(), strict=True))

@@ -15,13 +15,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from qrft import grading
+from qrft.config.load import from_options
 from qrft.data.problems.registry import load
 from qrft.data.samples import Batch, Faults, Numbering, ahead, units
-from qrft.errors import DataError, UsageError
+from qrft.errors import DataError
 from qrft.evaluation.votes import COMPARED
 from qrft.grading import latex
 from qrft.grading.columns import threads as core_threads
-from qrft.grading.grader import DEFAULT_RULES
+from qrft.grading.rules import DEFAULT_RULES
 
 Progress = Callable[[int, int, str], None]  # bytes read, bytes in all, a note
 
@@ -54,13 +55,9 @@ def task(
     **rules: Any,
 ) -> Task:
     """From the options of the command line. Raises UsageError for rules that exclude each other."""
-    try:
-        chosen = grading.Rules(**rules)
-    except ValueError as error:
-        raise UsageError(f"{error}.") from None
     num_threads = core_threads(threads)
     paths = [path for given in samples for path in _files(given)]
-    return Task(paths, problems, chosen, num_threads, strict, progress, warn)
+    return Task(paths, problems, from_options(grading.Rules, rules), num_threads, strict, progress, warn)
 
 
 def _files(path: Path) -> list[Path]:

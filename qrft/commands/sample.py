@@ -4,34 +4,37 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pyarrow as pa
 
 from qrft import grading
 from qrft.commands.settings import differences, digest, named
+from qrft.config.load import from_options
 from qrft.data import disk
 from qrft.data.problems.registry import load
 from qrft.data.schema import PROBLEMS
 from qrft.errors import DataError, UsageError
-from qrft.grading.grader import DEFAULT_RULES
+from qrft.grading.rules import DEFAULT_RULES
 from qrft.models import prompts
 from qrft.models.find import find_model
+from qrft.models.gguf.quant import Quant
 from qrft.sampling.api import Completion, ModelFiles, Sampler, SamplingParams, Work
 from qrft.sampling.backends import registry
 from qrft.sampling.backends.registry import SamplerName
-from qrft.sampling.budget import SAMPLES_PER_SHARD, Found, Rounds, Until, judges_expressions
+from qrft.sampling.budget import SAMPLES_PER_SHARD, Rounds, Until
 from qrft.sampling.requests import choose_examples, make_requests, work_of
 from qrft.sampling.shards import Job, Progress, collect, stream
+from qrft.sampling.tally import Tally, judges_expressions
 
 SETTINGS = "settings.json"
 BUDGET = "budget.jsonl"
 NUM_PARITY_PROMPTS = 8
 
-Quant = Literal["f32", "f16", "q8_0", "q4_k_m"]
+NO_GOAL = Until()
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,7 @@ class Task:
     params: SamplingParams
     prompt: str
     examples: Sequence[prompts.Solved]
-    until: Until | None
+    until: Until
     rules: grading.Rules
     samples_per_shard: int
 
@@ -82,7 +85,7 @@ def task(
     few_shot: int = 0,
     examples: str | None = None,
     stop: Sequence[str] = (),
-    until: Until | None = None,
+    until: Until = NO_GOAL,
     rules: grading.Rules = DEFAULT_RULES,
     samples_per_shard: int = SAMPLES_PER_SHARD,
     **options: Any,
@@ -94,11 +97,12 @@ def task(
     names = {item.name for item in fields(Source)}
     source = Source(base, **{name: value for name, value in options.items() if name in names})
     picking = {name: value for name, value in options.items() if name not in names}
-    if until and not isinstance(problems, str | Path):
+    if until.goal and not isinstance(problems, str | Path):
         raise UsageError("until: questions alone have no answers to count right ones by. Name a problem file.")
     if few_shot and not stop:
         stop = tuple(text for text in [prompts.next_example(prompt)] if text)
-    params = SamplingParams(**picking, stop=tuple(stop))
+    params = from_options(SamplingParams, {**picking, "stop": stop})
+    num_samples, until = until.max_samples or num_samples, until.model_copy(update={"max_samples": None})
     _check(source, num_samples, params, until)
     table = _table(problems)
     solved = _examples(problems, table, few_shot, examples, prompt)
@@ -106,20 +110,14 @@ def task(
     return Task(source, table, num_samples, params, prompt, solved, until, rules, samples_per_shard)
 
 
-def _check(source: Source, num_samples: int, params: SamplingParams, until: Until | None) -> None:
+def _check(source: Source, num_samples: int, params: SamplingParams, until: Until) -> None:
     faults = {
         f"-k {num_samples}: expected at least 1": num_samples < 1,
         f"-k {num_samples} at temperature 0: all samples of a problem would be equal. Give --temperature or -k 1": (
             num_samples > 1 and params.temperature == 0
         ),
-        f"--temperature {params.temperature}: expected at least 0": not params.temperature >= 0,
-        f"--top-p {params.top_p}: expected more than 0, up to 1": not 0 < params.top_p <= 1,
-        f"--min-p {params.min_p}: expected 0 to 1": not 0 <= params.min_p <= 1,
-        f"--top-k {params.top_k}: expected at least 0": params.top_k < 0,
-        f"--max-new-tokens {params.max_new_tokens}: expected at least 1": params.max_new_tokens < 1,
-        "--stop '': expected a text": "" in params.stop,
-        f"--until {until and until.count} paths of -k {num_samples} samples: raise -k, which is the most": (
-            until is not None and not 1 <= until.count <= num_samples
+        f"--until {until.goal} paths of -k {num_samples} samples: raise -k, which is the most": (
+            until.goal is not None and until.goal > num_samples
         ),
         f"{source.base}: a .gguf needs its Hugging Face tokenizer. Name its folder with --tokenizer": (
             source.base.endswith(".gguf") and source.sampler == "llama.cpp" and source.tokenizer is None
@@ -167,8 +165,8 @@ def sample(
     """Samples of every problem, each a Completion with its `text`, in the order in which they end.
 
     base: a built-in model, a folder, a hub name, a .gguf. problems: a file or a name, or the questions themselves,
-    which are then problem "0", "1", ... options: those of `qrft sample`, such as temperature=0.7, max_new_tokens=256,
-    stop=["\\n\\n"], adapter=Path("adapter"), sampler="transformers", until=Until("correct", 4). Nothing is kept on
+    which are then problem "0", "1", ... options: those of `qrft sample`, such as temperature=0.7, max_new_tokens=512,
+    stop=["\\n\\n"], adapter=Path("adapter"), sampler="transformers", until=Until(correct=4). Nothing is kept on
     disk. Raises UsageError for options that can't be, and the errors of the sampler.
     """
     work = task(base, problems, num_samples, **options)
@@ -185,7 +183,7 @@ def run(work: Task, folder: Path, progress: Progress) -> dict[str, Any]:
         asked, model = _agree(folder, settings, work.num_samples, _label(work.source))
         job, rounds = _plan(work, model_dir, asked, model)
         facts = collect(job, rounds, folder, progress)
-        if rounds.found:
+        if rounds.tally:
             disk.write_atomic(folder / BUDGET, "".join(json.dumps(row) + "\n" for row in rounds.by_problem()))
     return facts
 
@@ -193,12 +191,12 @@ def run(work: Task, folder: Path, progress: Progress) -> dict[str, Any]:
 def _plan(work: Task, model_dir: Path | None, asked: Sequence[int], model: str) -> tuple[Job, Rounds]:
     tokenizer = None if model_dir is None else prompts.load_tokenizer(model_dir)
     requests = make_requests(work.problems, tokenizer, work.prompt, work.examples)
-    found = None if work.until is None else Found(work.problems, work.until, work.rules, work.source.threads)
+    tally = Tally(work.problems, work.until, work.rules, work.source.threads) if work.until.goal else None
     prompt_ids = [request.prompt_ids for request in requests[:NUM_PARITY_PROMPTS]]
     usual = work_of(requests, asked[-1], work.params.max_new_tokens)
     eos_ids = [] if tokenizer is None else prompts.end_ids(tokenizer, work.prompt)
     job = Job(partial(_open, work.source, model_dir, prompt_ids, usual), work.params, tokenizer, model, eos_ids)
-    return job, Rounds(requests, asked, found, work.samples_per_shard)
+    return job, Rounds(requests, asked, tally, work.samples_per_shard)
 
 
 # ---------------------------------------------------------------------------------------------------------- models ----
@@ -258,8 +256,8 @@ def _settings(work: Task, model_dir: Path | None) -> dict[str, Any]:
         "examples": digest(work.examples),
         "problems": digest(work.problems.to_pylist()),
         "num_problems": work.problems.num_rows,
-        **asdict(work.params),
-        "until": work.until and asdict(work.until),
+        **work.params.model_dump(),
+        "until": work.until.model_dump(exclude_none=True) or None,
         "samples_per_shard": work.samples_per_shard,
     }
     if source.base.endswith(".gguf") and source.tokenizer:
@@ -268,8 +266,8 @@ def _settings(work: Task, model_dir: Path | None) -> dict[str, Any]:
         settings["quant"] = source.quant
     if source.sampler == "openai":
         settings["chat"] = source.chat
-    if work.until:
-        settings["rules"] = {**asdict(work.rules), "judges_expressions": judges_expressions(work.rules)}
+    if work.until.goal:
+        settings["rules"] = {**work.rules.model_dump(), "judges_expressions": judges_expressions(work.rules)}
     return json.loads(json.dumps(settings))  # type: ignore[no-any-return] # as they come back from the file
 
 

@@ -34,10 +34,12 @@ from qrft.config.messages import (
 )
 from qrft.config.pretrain import PretrainRecipe
 from qrft.config.section import Count, Name, Section, Seed, broken_rule
-from qrft.config.sections import MODEL_NAME, Curate, Evaluate, Gguf, Grade, Paper, Problems, Prompt, Sample
+from qrft.config.sections import MODEL_NAME, Curate, Evaluate, Gguf, Paper, Problems, Sample
 from qrft.config.study import study_faults
 from qrft.config.training import HOW_IT_GOES, RftOverrides, Train, Training, TrainOverrides, merged
 from qrft.errors import RecipeError
+from qrft.grading.rules import Rules
+from qrft.models.prompts import Prompt
 
 __all__ = [
     "BUILTIN_MODELS",
@@ -101,7 +103,7 @@ class Recipe(Section):
     )
     sample: Sample = Field(default_factory=Sample, description="How the fine-tuned model is sampled.")
     gguf: Gguf = Field(default_factory=Gguf, description="The base model's file for llama.cpp.")
-    grade: Grade = Field(default_factory=Grade, description="How solutions are judged.")
+    grade: Rules = Field(default_factory=Rules, description="How solutions are judged.")
     curate: Curate = Field(default_factory=Curate, description="Which of the correct samples are kept.")
     evaluate: Evaluate = Field(default_factory=Evaluate, description="What is measured on the test problems.")
     num_threads: Count | None = Field(default=None, description="Processor threads; null takes all cores.")

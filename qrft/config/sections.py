@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Self
 
 from pydantic import (
     BeforeValidator,
     Field,
     ValidationInfo,
     field_validator,
+    model_validator,
 )
 
 from qrft.config import sweep
 from qrft.config.messages import BUILTIN_PROBLEMS
 from qrft.config.section import Count, Section, Seed, broken_rule
+from qrft.grading.rules import Selection
+from qrft.models.gguf.quant import Quant
+from qrft.sampling.api import Picking
+from qrft.sampling.budget import Until
 
 # Of every block of every supported model. An adapter elsewhere could not be exported, which would show after training.
 
 
 MODEL_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,39}")  # a folder's; with a dot, --set could not name it
-Prompt = Literal["plain", "alpaca", "chat"]
 # A share may be written 1/8.
 Share = Annotated[float, Field(gt=0, le=1), BeforeValidator(sweep.number)]
 Percent = Annotated[float, Field(ge=0, le=100)]
@@ -51,48 +55,9 @@ class Problems(Section):
         return num_problems
 
 
-class Until(Section):
-    correct: Count | None = Field(default=None, description="Enough correct samples of a problem; null: no such goal.")
-    distinct: Count | None = Field(
-        default=None,
-        validate_default=True,
-        description="Enough distinct correct paths beside the gold one; null: no such goal.",
-    )
-    max_samples: Count | None = Field(
-        default=None, validate_default=True, description="Most samples of a problem; null takes sample.num_samples."
-    )
-
-    @field_validator("distinct")
-    @classmethod
-    def _one_goal(cls, distinct: int | None, info: ValidationInfo) -> int | None:
-        if distinct is not None and info.data.get("correct") is not None:
-            raise broken_rule(f"found {distinct} beside sample.until.correct. Allowed: one of the two")
-        return distinct
-
-    @field_validator("max_samples")
-    @classmethod
-    def _goal_is_in_reach(cls, max_samples: int | None, info: ValidationInfo) -> int | None:
-        goal = info.data.get("correct") or info.data.get("distinct")
-        if max_samples is not None and goal is None and {"correct", "distinct"} <= set(info.data):
-            raise broken_rule(f"found {max_samples} without a goal. Allowed: with sample.until.correct or .distinct")
-        if max_samples is not None and goal is not None and max_samples < goal:
-            raise broken_rule(f"found {max_samples}, which can't hold {goal} paths. Allowed: a whole number >= {goal}")
-        return max_samples
-
-
-class Sample(Section):
+class Sample(Picking):
     num_samples: Count = Field(default=30, description="Samples per problem: k.")
-    temperature: float = Field(default=0.7, ge=0, description="0 always takes the likeliest token.")
-    top_p: float = Field(default=1.0, gt=0, le=1, description="Nucleus sampling; 1 is off.")
-    top_k: int = Field(default=0, ge=0, description="Keep the k likeliest tokens; 0 is off.")
-    min_p: float = Field(
-        default=0.0, ge=0, le=1, description="Keep tokens of at least this share of the likeliest one's probability."
-    )
-    stop: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(strict=False)] = Field(
-        default=(), description="Texts that end a completion where they begin."
-    )
     until: Until = Field(default_factory=Until, description="Sample problems more until they have enough paths.")
-    max_new_tokens: Count = Field(default=512, description="Longest completion, in tokens.")
     num_sequences: Count | None = Field(
         default=None, description="Sequences decoded together in one context; null chooses by the model's size."
     )
@@ -100,27 +65,26 @@ class Sample(Section):
     @field_validator("until")
     @classmethod
     def _goal_is_in_reach(cls, until: Until, info: ValidationInfo) -> Until:
-        goal, num_samples = until.correct or until.distinct or 0, info.data.get("num_samples", 1)
+        goal, num_samples = until.goal or 0, info.data.get("num_samples", 1)
         if until.max_samples is None and goal > num_samples:
             raise broken_rule(
                 f"found {goal} paths with sample.num_samples {num_samples}. Allowed: fewer, or with until.max_samples"
             )
         return until
 
-    @field_validator("temperature")
-    @classmethod
-    def _samples_differ(cls, temperature: float, info: ValidationInfo) -> float:
-        num_samples = info.data.get("num_samples", 1)
-        if temperature == 0 and num_samples > 1:
+    @model_validator(mode="after")
+    def _samples_differ(self) -> Self:
+        if self.temperature == 0 and self.num_samples > 1:
             raise broken_rule(
-                f"found 0 with sample.num_samples {num_samples}: all samples of a problem would be equal. "
-                "Allowed: a temperature > 0, or num_samples 1"
+                f"found 0 with sample.num_samples {self.num_samples}: all samples of a problem would be equal. "
+                "Allowed: a temperature > 0, or num_samples 1",
+                "temperature",
             )
-        return temperature
+        return self
 
 
 class Gguf(Section):
-    quant: Literal["f32", "f16", "q8_0", "q4_k_m"] = Field(
+    quant: Quant = Field(
         default="f16", description="How the files that qrft makes hold their matrices; file has its own."
     )
     file: str | None = Field(
@@ -138,46 +102,7 @@ class Gguf(Section):
         return merge
 
 
-class Grade(Section):
-    """The fields of core.Rules; docs/semantics.md defines every value."""
-
-    mode: Literal["default", "paper"] = Field(
-        default="default", description="paper: decide as the paper's own script does; the other keys then stay out."
-    )
-    answer_format: Literal["gsm8k", "boxed", "answer-is", "last-number", "auto"] = Field(
-        default="gsm8k", description="Where the answer stands in a solution."
-    )
-    marker: Annotated[str, Field(min_length=1)] | None = Field(
-        default=None, description="The text after which the answer stands, in place of answer_format; null: none."
-    )
-    equations: Literal["marked", "anywhere"] = Field(
-        default="marked", description="Check the equations between << and >>, or those in running text too."
-    )
-    order: Literal["exact", "commutative"] = Field(
-        default="exact", description="Whether swapped operands of + and * make another path, or the same one."
-    )
-
-    @field_validator("answer_format", "marker", "equations", "order")
-    @classmethod
-    def _paper_leaves_no_choice(cls, value: str | None, info: ValidationInfo) -> str | None:
-        if info.data.get("mode") == "paper" and value != (default := cls.model_fields[str(info.field_name)].default):
-            raise broken_rule(
-                f"found {value!r} with grade.mode paper, which decides everything as the paper does. "
-                f"Allowed: {default or 'null'}, or leave the key out"
-            )
-        return value
-
-
-class Curate(Section):
-    keep: Literal["farthest", "first", "random", "shortest", "longest"] = Field(
-        default="farthest",
-        description="Of solution paths with the same equations keep the one least like the others, the first, a random "
-        "one, the shortest or the longest.",
-    )
-    max_per_problem: Count | None = Field(
-        default=None, description="Keep at most so many sampled paths of a problem; null keeps all."
-    )
-    dedup: bool = Field(default=True, description="Keep one path per list of equations; false keeps every right one.")
+class Curate(Selection):
     first_samples: Count | None = Field(
         default=None, description="Look at the first so many samples of a problem (and model); null looks at all."
     )

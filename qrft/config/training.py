@@ -14,8 +14,8 @@ from pydantic import (
 from pydantic_core import core_schema
 
 from qrft.config.section import Count, Section, Seed, broken_rule
-from qrft.config.sections import Prompt
 from qrft.models.architectures import Linear
+from qrft.models.prompts import Prompt
 
 LORA_KEYS = ("lora_r", "lora_alpha", "lora_dropout", "target_modules", "use_rslora", "lora_init")
 

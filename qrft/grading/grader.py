@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +12,7 @@ from qrft.data.schema import GRADED
 from qrft.grading.columns import Texts, as_chunked, check, named, names_of, pieces, pointer, same_length, threads
 from qrft.grading.native import ffi, lib
 from qrft.grading.reference import paper as oracle_paper
+from qrft.grading.rules import DEFAULT_RULES, AnswerFormat, EquationSource, KeyOrder, Rules
 from qrft.grading.undecided import settle_answers, settle_grades
 
 GRADER_VERSION = 3
@@ -24,45 +24,10 @@ VALUE_BYTES = 32
 ANSWER_STATUSES = tuple(names_of(lib.qrft_answer_status_name))
 EQUATION_STATUSES = tuple(names_of(lib.qrft_equation_status_name))
 
-Mode = Literal["default", "paper"]
-AnswerFormat = Literal["gsm8k", "boxed", "answer-is", "last-number", "auto"]
-EquationSource = Literal["marked", "anywhere"]
-KeyOrder = Literal["exact", "commutative"]
-
-
-@dataclass(frozen=True)
-class Rules:
-    """How to judge; docs/semantics.md defines every value. In mode "paper" only the defaults of the others are allowed.
-
-    `marker`: the text after which the answer stands, in place of an `answer_format`.
-    """
-
-    mode: Mode = "default"
-    answer_format: AnswerFormat = "gsm8k"
-    marker: str | None = None
-    equations: EquationSource = "marked"
-    order: KeyOrder = "exact"
-
-    def __post_init__(self) -> None:
-        for name, allowed in _CHOICES.items():
-            if (found := getattr(self, name)) not in allowed:
-                raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, found {found!r}")
-        if self.mode == "paper" and replace(self, mode="default") != Rules():
-            raise ValueError("mode 'paper' decides everything as the paper does: leave the other rules out")
-        if self.marker == "":
-            raise ValueError("marker must not be empty")
-
-
 # In the order of the enums of qrft_api.h.
 _FORMATS = (*get_args(AnswerFormat), "marker")
-_CHOICES: dict[str, tuple[str, ...]] = {
-    "mode": get_args(Mode),
-    "answer_format": get_args(AnswerFormat),
-    "equations": get_args(EquationSource),
-    "order": get_args(KeyOrder),
-}
-DEFAULT_RULES = Rules()
-
+_SOURCES = get_args(EquationSource)
+_ORDERS = get_args(KeyOrder)
 
 # Of the C functions that read answers, what settles their undecided rows.
 _READERS = {
@@ -75,14 +40,14 @@ class _Options:
     """A qrft_options, with the marker's memory."""
 
     def __init__(self, rules: Rules) -> None:
-        # A command line's bytes that are no UTF-8 are surrogates in Python's text.
-        self._marker = b"" if rules.marker is None else rules.marker.encode("utf-8", "surrogateescape")
+        # A command line's bytes that are not UTF-8 are surrogates in Python's text.
+        self._marker = (rules.marker or "").encode("utf-8", "surrogateescape")
         marker = ffi.from_buffer("uint8_t[]", self._marker)
         fields = {
             "paper_mode": rules.mode == "paper",
             "answer_format": _FORMATS.index(rules.answer_format if rules.marker is None else "marker"),
-            "equation_source": _CHOICES["equations"].index(rules.equations),
-            "key_order": _CHOICES["order"].index(rules.order),
+            "equation_source": _SOURCES.index(rules.equations),
+            "key_order": _ORDERS.index(rules.order),
             "marker": marker,
             "marker_length": len(marker),
         }

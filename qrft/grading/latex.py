@@ -30,7 +30,8 @@ import pyarrow.compute as pc
 
 from qrft.errors import QrftError
 from qrft.grading.columns import Texts, as_bytes, as_chunked, same_length, threads
-from qrft.grading.grader import DEFAULT_RULES, Rules, parse_numbers
+from qrft.grading.grader import parse_numbers
+from qrft.grading.rules import DEFAULT_RULES, Rules
 
 Outcome: TypeAlias = "bool | Literal['timeout', 'error']"
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, TypeAlias, TypedDict, Unpack
+from typing import Any, NamedTuple, TypedDict, Unpack
 
 import numpy as np
 import numpy.typing as npt
@@ -22,13 +21,12 @@ from qrft.grading.columns import (
     same_length,
     threads,
 )
-from qrft.grading.grader import DEFAULT_RULES, EQUATION_STATUSES, KEY_BYTES, Rules, equation_keys
+from qrft.grading.grader import EQUATION_STATUSES, KEY_BYTES, equation_keys
 from qrft.grading.native import ffi, lib
-
-Keep: TypeAlias = Literal["farthest", "first", "random", "shortest", "longest"]
+from qrft.grading.rules import DEFAULT_RULES, DEFAULT_SELECTION, Keep, Rules, Selection
 
 _OK = lib.QRFT_EQUATION_OK
-_KEEP = {
+_KEEP: dict[Keep, int] = {
     "farthest": lib.QRFT_KEEP_FARTHEST,
     "first": lib.QRFT_KEEP_FIRST,
     "random": lib.QRFT_KEEP_RANDOM,
@@ -99,32 +97,13 @@ def _codes(ids: pa.ChunkedArray) -> npt.NDArray[np.int64]:
     return codes
 
 
-@dataclass(frozen=True)
-class _Choice:
-    """What to keep; checked here, with C's words for it."""
-
-    keep: Keep
-    max_per_problem: int | None
-    dedup: bool
-    rules: Rules
-
-    def __post_init__(self) -> None:
-        if self.keep not in _KEEP:
-            raise ValueError(f"keep must be one of {', '.join(map(repr, _KEEP))}, found {self.keep!r}")
-        if self.max_per_problem is not None and self.max_per_problem < 1:
-            raise ValueError(f"max_per_problem must be at least 1, or None for no limit, found {self.max_per_problem}")
-
-    @property
-    def reads_gold(self) -> bool:
-        return self.dedup and self.rules.mode != "paper"
-
-    def struct(self) -> Any:
-        fields = {
-            "keep": _KEEP[self.keep] if self.dedup else lib.QRFT_KEEP_ALL,
-            "max_per_group": self.max_per_problem or 0,
-            "max_cells": 0 if self.rules.mode == "paper" else MAX_CELLS,
-        }
-        return ffi.new("qrft_selection *", fields)
+def _selection_struct(selection: Selection, rules: Rules) -> Any:
+    fields = {
+        "keep": _KEEP[selection.keep] if selection.dedup else lib.QRFT_KEEP_ALL,
+        "max_per_group": selection.max_per_problem or 0,
+        "max_cells": 0 if rules.mode == "paper" else MAX_CELLS,
+    }
+    return ffi.new("qrft_selection *", fields)
 
 
 class _Chosen(NamedTuple):
@@ -134,9 +113,7 @@ class _Chosen(NamedTuple):
     first_rows: npt.NDArray[np.int64]
 
 
-def _choose(
-    texts: pa.ChunkedArray, groups: _Groups, graded: pa.Table, choice: _Choice, num_threads: int | None
-) -> _Chosen:
+def _choose(texts: pa.ChunkedArray, groups: _Groups, graded: pa.Table, choice: Any, num_threads: int | None) -> _Chosen:
     is_correct = _flag(graded["is_correct"])
     is_sound = _flag(pc.equal(graded["equations_status"], EQUATION_STATUSES[_OK]))
     eligible = (is_correct & is_sound).astype(np.uint8)
@@ -145,7 +122,7 @@ def _choose(
     column = Column(_one_chunk(texts))
     first_rows = np.empty(len(codes), np.int64)
     rows, row_keys, out = (pointer(array, "uint8_t *") for array in (eligible, keys, codes))
-    arguments = (column.pointer, groups.struct(), rows, row_keys, choice.struct(), threads(num_threads), out)
+    arguments = (column.pointer, groups.struct(), rows, row_keys, choice, threads(num_threads), out)
     check(lib.qrft_paths_curate(*arguments, pointer(first_rows, "int64_t *")))
     return _Chosen(codes, first_rows)
 
@@ -154,9 +131,7 @@ class Options(TypedDict, total=False):
     """What `select`, `verdicts` and `curate` take besides the columns; see `select`."""
 
     gold_texts: Texts | None
-    keep: Keep
-    max_per_problem: int | None
-    dedup: bool
+    selection: Selection
     rules: Rules
     num_threads: int | None
 
@@ -175,9 +150,7 @@ def select(
     graded: pa.Table,
     *,
     gold_texts: Texts | None = None,
-    keep: Keep = "farthest",
-    max_per_problem: int | None = None,
-    dedup: bool = True,
+    selection: Selection = DEFAULT_SELECTION,
     rules: Rules = DEFAULT_RULES,
     num_threads: int | None = None,
 ) -> Selected:
@@ -187,16 +160,16 @@ def select(
     anywhere, and count in the order of the table. `gold_texts` holds the gold solution of the row's problem (the first
     of its rows is read): its equation list then counts as taken. None, and mode "paper": nothing is taken beforehand.
 
-    `keep` names which row of an equation list is chosen, `max_per_problem` how many of the chosen rows a problem keeps,
-    and dedup=False chooses every correct row with right equations; docs/semantics.md, "Selecting paths".
+    `selection.keep` names which row of an equation list is chosen, `max_per_problem` how many of the chosen rows a
+    problem keeps, and dedup=False chooses every correct row with right equations; docs/semantics.md, "Selecting paths".
     """
-    choice = _Choice(keep, max_per_problem, dedup, rules)
     texts = as_chunked(completions)
     same_length(len(texts), problem_ids=problem_ids, graded=graded)
     if gold_texts is not None:
         same_length(len(texts), gold_texts=gold_texts)
-    groups = _Groups(problem_ids, gold_texts if choice.reads_gold else None, rules, num_threads)
-    codes, first_rows = _choose(texts, groups, graded, choice, num_threads)
+    reads_gold = selection.dedup and rules.mode != "paper"
+    groups = _Groups(problem_ids, gold_texts if reads_gold else None, rules, num_threads)
+    codes, first_rows = _choose(texts, groups, graded, _selection_struct(selection, rules), num_threads)
     kept = np.flatnonzero(codes == lib.QRFT_VERDICT_KEPT).astype(np.int64)
     if rules.mode == "paper":
         kept = kept[np.argsort(first_rows[kept])]

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from qrft.errors import DataError, ModelError, UsageError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+Prompt = Literal["plain", "alpaca", "chat"]
 
 # "alpaca" is the paper's prompt (the Alpaca template without input); the answer follows it directly.
 TEMPLATES = {
@@ -21,7 +23,6 @@ TEMPLATES = {
     ),
 }
 CHAT = "chat"  # the tokenizer's own template: the question is the user's turn, the completion the assistant's
-NAMES = (*TEMPLATES, CHAT)
 
 
 # Between a solved example and what follows it, in a prompt with examples.

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from qrft.config.recipe import BUILTIN_PROBLEMS, PUBLISHED_PROBLEMS, Recipe, local_path
-from qrft.config.sections import Until
 from qrft.data.problems import registry as find
 from qrft.models import prompts
 from qrft.pipeline.graph import Source, Step
+from qrft.sampling.budget import Until
 
 MakeSource = Callable[[Path], Source]
 

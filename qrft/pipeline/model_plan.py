@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from qrft.config.recipe import HOW_IT_GOES, Recipe, local_path
-from qrft.config.sections import Until
 from qrft.grading import latex
 from qrft.pipeline.evaluation_plan import evaluation
 from qrft.pipeline.graph import Source, Step, beneath
@@ -86,7 +85,7 @@ class Lane:
         stage = list(self.tuned)[-1]
         label = "sft" if number == 1 else f"rft-{number - 1}"
         config = {**self.prompt, **self.recipe.sample.model_dump(), "seed": self.seed(number), "model": label}
-        if self.recipe.sample.until != Until():  # what counts as enough paths is up to the rules
+        if self.recipe.sample.until.goal:  # what counts as enough paths is up to the rules
             config |= self.grading
         if number > 1 and self.recipe.curate.first_samples:  # only a first round's samples serve other runs too
             config["num_samples"] = self.recipe.curate.first_samples

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Annotated, Literal, Protocol
 
 from pydantic import Field
 
-from qrft.config.section import Count, Section
+from qrft.config.section import Count, Section, Seed
 
 # By the end-of-text token, by one of `SamplingParams.stop`, by `max_new_tokens`.
 FinishReason = Literal["stop", "stop_text", "length"]
@@ -30,20 +30,30 @@ class Request:
     prompt: str = ""
 
 
-@dataclass(frozen=True)
-class SamplingParams:
-    """How tokens are picked, in transformers' order: temperature, then top_k, then top_p, then min_p.
+class Picking(Section):
+    """How tokens are picked, in transformers' order: temperature, then top_k, then top_p, then min_p."""
 
-    Temperature 0 is greedy; top_k 0, top_p 1 and min_p 0 are off. `stop`: texts that end a completion where they begin.
-    """
+    temperature: float = Field(default=0.7, ge=0, description="0 always takes the likeliest token.")
+    top_p: float = Field(
+        default=1.0, gt=0, le=1, description="Keep the likeliest tokens that make up this probability; 1 is off."
+    )
+    top_k: int = Field(default=0, ge=0, description="Keep the k likeliest tokens; 0 is off.")
+    min_p: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="Keep tokens with at least this share of the likeliest one's probability; 0 is off.",
+    )
+    max_new_tokens: Count = Field(default=512, description="The longest completion, in tokens.")
+    stop: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(strict=False)] = Field(
+        default=(), description="Texts that end a completion where they begin."
+    )
 
-    temperature: float = 0.7
-    top_p: float = 1.0
-    top_k: int = 0
-    max_new_tokens: int = 256
-    seed: int = 0
-    min_p: float = 0.0
-    stop: tuple[str, ...] = ()
+
+class SamplingParams(Picking):
+    """What a sampler takes. The same seed gives the same samples. Raises ValidationError for settings out of range."""
+
+    seed: Seed = Field(default=0, description="Decides every random choice of the sampler.")
 
 
 @dataclass(frozen=True)

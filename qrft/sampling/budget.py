@@ -1,6 +1,6 @@
 """Which samples to make next: round by round, cut into shards by the settings and the samples before alone.
 
-Without `Until` there is one round: k samples of every problem. With it the first round is small, each later one doubles
+Without a goal there is one round: k samples of every problem. With it the first round is small, each later one doubles
 what a problem has, up to k, and only problems that still lack paths go on: the tokens go where they are needed.
 """
 
@@ -9,31 +9,71 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import pyarrow as pa
+from pydantic import Field, ValidationInfo, field_validator
 
-from qrft import grading
-from qrft.grading import latex
-from qrft.grading.grader import DEFAULT_RULES, equation_keys
+from qrft.config.section import Count, Section, broken_rule
 from qrft.sampling.api import Request
-from qrft.sampling.requests import is_worked
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from qrft.sampling.tally import Tally
 
 # A kill loses at most one shard, and the context runs empty at a shard's end: about 2% of its time at 32 sequences.
 SAMPLES_PER_SHARD = 2048
 FIRST_ROUND = 4  # samples of every problem before the first look at what they found
 
 
-@dataclass(frozen=True)
-class Until:
-    """A problem has enough with `count` samples that are correct, or with `count` distinct paths.
+class Until(Section):
+    """When a problem has enough samples: at a number of correct ones, or of distinct paths. Empty: there is no goal.
 
     A path is the equation list of a correct sample whose equations are all right; that of a worked gold solution does
     not count.
     """
 
-    kind: Literal["correct", "distinct"]
-    count: int
+    correct: Count | None = Field(
+        default=None, description="How many correct samples of a problem are enough; null sets no such goal."
+    )
+    distinct: Count | None = Field(
+        default=None,
+        validate_default=True,
+        description="How many distinct correct paths of a problem, beside the gold one, are enough; null sets no such "
+        "goal.",
+    )
+    max_samples: Count | None = Field(
+        default=None,
+        validate_default=True,
+        description="The most samples of a problem on the way to the goal; null takes num_samples.",
+    )
+
+    @field_validator("distinct")
+    @classmethod
+    def _one_goal(cls, distinct: int | None, info: ValidationInfo) -> int | None:
+        if distinct is not None and info.data.get("correct") is not None:
+            raise broken_rule(f"found {distinct} beside until.correct. Allowed: one of the two")
+        return distinct
+
+    @field_validator("max_samples")
+    @classmethod
+    def _goal_is_in_reach(cls, max_samples: int | None, info: ValidationInfo) -> int | None:
+        goal = info.data.get("correct") or info.data.get("distinct")
+        if max_samples is not None and goal is None and {"correct", "distinct"} <= set(info.data):
+            raise broken_rule(f"found {max_samples} without a goal. Allowed: with until.correct or until.distinct")
+        if max_samples is not None and goal is not None and max_samples < goal:
+            raise broken_rule(f"found {max_samples}, which can't hold {goal} paths. Allowed: a whole number >= {goal}")
+        return max_samples
+
+    @property
+    def goal(self) -> int | None:
+        """How many correct samples or distinct paths are enough; None without a goal."""
+        return self.correct or self.distinct
+
+    @property
+    def counts(self) -> Literal["correct", "distinct"]:
+        """What is counted towards the goal."""
+        return "correct" if self.correct else "distinct"
 
 
 @dataclass
@@ -47,55 +87,6 @@ class Round:
     num_satisfied: int = 0
 
 
-class Found:
-    """What the samples of each problem have found so far."""
-
-    def __init__(
-        self, problems: pa.Table, until: Until, rules: grading.Rules = DEFAULT_RULES, num_threads: int | None = None
-    ) -> None:
-        """`problems`: schema.PROBLEMS."""
-        self.until, self._rules, self._num_threads = until, rules, num_threads
-        ids: list[str] = problems["problem_id"].to_pylist()
-        self._answers = dict(zip(ids, problems["answer"].to_pylist(), strict=True))
-        solutions: list[str] = problems["solution"].to_pylist()
-        keys = equation_keys(solutions, rules=rules, num_threads=num_threads)
-        pairs = zip(ids, solutions, keys, strict=True)
-        self._gold = {name: key.tobytes() for name, solution, key in pairs if is_worked(solution)}
-        self._correct: dict[str, list[bool]] = {name: [] for name in ids}  # by sample_index
-        self._paths: dict[str, list[bytes | None]] = {name: [] for name in ids}
-
-    def add(self, samples: pa.Table) -> None:
-        """The next samples of some problems, each problem's by index."""
-        ids = samples["problem_id"].to_pylist()
-        graded = self._grade(samples["completion"], pa.array([self._answers[name] for name in ids], pa.string()))
-        columns = (graded[name].to_pylist() for name in ("is_correct", "equations_status", "equation_key"))
-        for name, is_correct, status, key in zip(ids, *columns, strict=True):
-            is_path = is_correct and status == "ok" and key != self._gold.get(name)
-            self._correct[name].append(is_correct)
-            self._paths[name].append(key if is_path else None)
-
-    def _grade(self, completions: pa.ChunkedArray, gold: pa.Array) -> pa.Table:
-        graded = grading.grade(completions, gold, rules=self._rules, num_threads=self._num_threads)
-        if not judges_expressions(self._rules) or not latex.needs_judging(graded):
-            return graded
-        with latex.Judges(self._num_threads) as judges:
-            return latex.resolve(completions, pa.chunked_array([gold]), graded, judges, rules=self._rules)
-
-    def count(self, problem_id: str, kind: str, num_samples: int | None = None) -> int:
-        """How many correct samples or distinct paths are among a problem's first samples."""
-        if kind == "correct":
-            return sum(self._correct[problem_id][:num_samples])
-        return len({path for path in self._paths[problem_id][:num_samples] if path is not None})
-
-    def has_enough(self, problem_id: str, num_samples: int | None = None) -> bool:
-        return self.count(problem_id, self.until.kind, num_samples) >= self.until.count
-
-
-def judges_expressions(rules: grading.Rules) -> bool:
-    """Whether Math-Verify compares answers that are expressions."""
-    return rules.mode != "paper" and latex.is_available()
-
-
 @dataclass
 class Rounds:
     """All shards of `requests` in order; each must be given back by `add` before the next is asked for.
@@ -106,7 +97,7 @@ class Rounds:
 
     requests: Sequence[Request]
     asked: Sequence[int]
-    found: Found | None = None
+    tally: Tally | None = None
     samples_per_shard: int = SAMPLES_PER_SHARD
     rounds: list[Round] = field(default_factory=list)
     finished: Counter[str] = field(default_factory=Counter)  # by finish_reason
@@ -118,7 +109,7 @@ class Rounds:
     def shards(self) -> Iterator[list[Request]]:
         for num_samples in self.asked:
             before = 0
-            for goal in _goals(num_samples, self.found.until if self.found else None):
+            for goal in _goals(num_samples, self.tally.until if self.tally else None):
                 wanted = self._wanted(before, goal)
                 if wanted:
                     self.rounds.append(Round(goal, len(wanted)))
@@ -132,14 +123,14 @@ class Rounds:
         wanted = []
         for request in self.requests:
             have = self.num_samples[request.problem_id]
-            if have < goal and not (self.found and before and self.found.has_enough(request.problem_id, before)):
+            if have < goal and not (self.tally and before and self.tally.has_enough(request.problem_id, before)):
                 wanted.append(replace(request, first_sample=have, num_samples=goal - have))
         return wanted
 
     def add(self, samples: pa.Table) -> None:
         """The samples of the latest shard, as schema.SAMPLES."""
-        if self.found:
-            self.found.add(samples)
+        if self.tally:
+            self.tally.add(samples)
         for problem_id, count in Counter(samples["problem_id"].to_pylist()).items():
             self.num_samples[problem_id] += count
         self.rounds[-1].num_samples += samples.num_rows
@@ -147,13 +138,13 @@ class Rounds:
         self.finished.update(samples["finish_reason"].to_pylist())
 
     def num_satisfied(self) -> int:
-        """Problems that have enough; without `Until`, those with all their samples."""
-        if self.found is None:
+        """Problems that have enough; without a goal, those with all their samples."""
+        if self.tally is None:
             return sum(count >= self.asked[-1] for count in self.num_samples.values())
-        return sum(self.found.has_enough(problem_id) for problem_id in self.num_samples)
+        return sum(self.tally.has_enough(problem_id) for problem_id in self.num_samples)
 
     def facts(self) -> dict[str, Any]:
-        """What there is now: counts, the share that ended in each way and, with `Until`, the rounds."""
+        """What there is now: counts, the share that ended in each way and, with a goal, the rounds."""
         num_samples = sum(self.finished.values())
         shares = {reason: self.finished[reason] / max(1, num_samples) for reason in ("stop", "stop_text", "length")}
         facts = {
@@ -162,28 +153,28 @@ class Rounds:
             "num_tokens": sum(done.num_tokens for done in self.rounds),
             "finish_reasons": shares,
         }
-        if self.found is None:
+        if self.tally is None:
             return facts
         return {**facts, "num_satisfied": self.num_satisfied(), "rounds": [asdict(done) for done in self.rounds]}
 
     def by_problem(self) -> Iterator[Mapping[str, Any]]:
-        """With `Until`: where the samples went, and what they found."""
-        assert self.found is not None
+        """With a goal: where the samples went, and what they found."""
+        assert self.tally is not None
         for problem_id, num_samples in self.num_samples.items():
             yield {
                 "problem_id": problem_id,
                 "num_samples": num_samples,
-                "num_correct": self.found.count(problem_id, "correct"),
-                "num_distinct": self.found.count(problem_id, "distinct"),
-                "is_satisfied": self.found.has_enough(problem_id),
+                "num_correct": self.tally.count(problem_id, "correct"),
+                "num_distinct": self.tally.count(problem_id, "distinct"),
+                "is_satisfied": self.tally.has_enough(problem_id),
             }
 
 
 def _goals(num_samples: int, until: Until | None) -> list[int]:
     """How many samples a problem has after each round. Doubling: a problem gets less than twice what it needs."""
-    if until is None:
+    if until is None or until.goal is None:
         return [num_samples]
-    goals, goal = [], max(FIRST_ROUND, until.count)
+    goals, goal = [], max(FIRST_ROUND, until.goal)
     while goal < num_samples:
         goals.append(goal)
         goal *= 2

@@ -17,7 +17,7 @@ from qrft.data.files import reason
 from qrft.data.schema import SAMPLES
 from qrft.errors import StoreError
 from qrft.sampling.api import Completion, Request, Sampler, SamplingParams, Stats
-from qrft.sampling.backends.checks import first_stop
+from qrft.sampling.backends.stop_texts import first_stop
 from qrft.sampling.budget import Rounds
 
 if TYPE_CHECKING:

@@ -175,7 +175,7 @@ def test_the_command_itself(words: list[str], expected: str) -> None:
     [
         (
             "sample.num_sample=1",
-            "--set: sample.num_sample: unknown key. Did you mean num_samples? Allowed: num_samples, ",
+            "--set: sample.num_sample: unknown key. Did you mean num_samples? Allowed: temperature, top_p, ",
         ),
         ("sample.num_samples", "--set: found 'sample.num_samples'. Allowed: key=value, such as seed=1"),
         ("prompt=[", "--set: prompt: not YAML: "),
@@ -198,7 +198,10 @@ def test_overrides(command: str, override: str, expected: str) -> None:
 def test_an_unknown_key_has_its_line_and_a_guess(folder: Path) -> None:
     (folder / "r.yaml").write_text(RECIPE + "sample:\n  num_sample: 10\npromt: plain\n")
     first, second = fails_at_once(2, "run", "r.yaml").splitlines()
-    assert first.startswith("r.yaml:5: sample.num_sample: unknown key. Did you mean num_samples? Allowed: num_samples")
+    assert first == (
+        "r.yaml:5: sample.num_sample: unknown key. Did you mean num_samples? Allowed: temperature, top_p, top_k, "
+        "min_p, max_new_tokens, stop, num_samples, until, num_sequences"
+    )
     assert second.startswith("r.yaml:6: promt: unknown key. Did you mean prompt? Allowed: name, models, base_model")
 
 

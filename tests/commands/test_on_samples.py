@@ -28,7 +28,8 @@ from qrft.commands import spool
 from qrft.data import schema
 from qrft.data.problems.registry import load
 from qrft.errors import DataError
-from qrft.grading import grader, latex
+from qrft.grading import latex, rules
+from qrft.grading.rules import Selection
 
 DATA = Path(os.environ.get("QRFT_TEST_DATA", Path(__file__).parents[3] / "shared" / "data"))
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"no published data at {DATA}; set QRFT_TEST_DATA")
@@ -148,10 +149,10 @@ def test_a_marker_may_be_any_bytes() -> None:
 def test_the_choices_are_those_of_the_rules() -> None:
     offered = {option.name: option.type for option in cli.grade.params}
     for name, kind in (
-        ("mode", grader.Mode),
-        ("answer_format", grader.AnswerFormat),
-        ("equations", grader.EquationSource),
-        ("order", grader.KeyOrder),
+        ("mode", rules.Mode),
+        ("answer_format", rules.AnswerFormat),
+        ("equations", rules.EquationSource),
+        ("order", rules.KeyOrder),
     ):
         choice = offered[name]
         assert isinstance(choice, click.Choice) and tuple(choice.choices) == get_args(kind)
@@ -213,7 +214,7 @@ class Made:
 
     def expected(self, **options: Any) -> list[tuple[str, str]]:
         graded = grading.grade(self.texts, [gold.rpartition("#### ")[2] for gold in self.golds])
-        rows = grading.curate(self.texts, self.problems, graded, gold_texts=self.golds, **options)
+        rows = grading.curate(self.texts, self.problems, graded, gold_texts=self.golds, selection=Selection(**options))
         assert len(rows) > 50
         return [(f"p{problem}", self.texts[i]) for problem, i in sorted((self.problems[i], i) for i in rows.tolist())]
 
@@ -459,8 +460,16 @@ def test_gold_answers_that_are_no_numbers_are_told() -> None:
         (2, "s.jsonl --problems p.jsonl -o no/t.jsonl", "no/t.jsonl: there is no folder no. Make it, or name another "),
         (2, "s.jsonl --problems p.jsonl -o ./s.jsonl", "s.jsonl: is read as well, and would be replaced. Name "),
         (2, "s.jsonl --problems p.jsonl -o p.jsonl", "p.jsonl: is read as well, and would be replaced. Name "),
-        (2, "s.jsonl --problems p.jsonl -o t.jsonl --mode paper --order commutative", "mode 'paper' decides "),
-        (2, "s.jsonl --problems p.jsonl -o t.jsonl --marker=", "marker must not be empty."),
+        (
+            2,
+            "s.jsonl --problems p.jsonl -o t.jsonl --mode paper --order commutative",
+            "--order: found 'commutative' with mode paper, ",
+        ),
+        (
+            2,
+            "s.jsonl --problems p.jsonl -o t.jsonl --marker=",
+            "--marker: found the text ''. Allowed: text, not empty.",
+        ),
         (2, "--problems p.jsonl -o t.jsonl", "Missing argument 'SAMPLES...'."),
     ],
 )

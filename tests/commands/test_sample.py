@@ -478,12 +478,13 @@ def test_a_server_gets_the_prompts_as_texts() -> None:
     [
         (["-k", "2", "--temperature", "0"], "at temperature 0: all samples of a problem would be equal"),
         (["-k", "2", "--until", "correct=3"], "--until 3 paths of -k 2 samples: raise -k"),
-        (["-k", "2", "--stop", ""], "--stop '': expected a text"),
+        (["-k", "2", "--stop", ""], "--stop: found the text ''. Allowed: a list of text, not empty."),
         (["-k", "2", "--sampler", "openai"], "Give its address with --server"),
         (["-k", "2", "--sampler", "openai", "--server", "http://x", "--adapter", "a"], "a server has its own models"),
         (
             ["-k", "9", "--until", "correct=3", "--mode", "paper", "--answer-format", "boxed"],
-            "leave the other rules out",
+            "--answer-format: found 'boxed' with mode paper, which decides everything as the paper does. "
+            "Allowed: gsm8k, or leave it out.",
         ),
         (
             ["-k", "2", "--server", "http://x"],
@@ -509,7 +510,7 @@ def test_a_folder_of_something_else_is_left_alone() -> None:
 
 def test_questions_alone_have_no_goal() -> None:
     with pytest.raises(UsageError, match="have no answers to count right ones by"):
-        qrft.sample("tiny-base", ["How many are 3 and 4?"], 8, until=Until("correct", 3))
+        qrft.sample("tiny-base", ["How many are 3 and 4?"], 8, until=Until(correct=3))
     with pytest.raises(UsageError, match="problems: found 3 among them"):
         qrft.sample("tiny-base", [3], 8)  # type: ignore[list-item]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import re
 from pathlib import Path
@@ -15,10 +14,10 @@ from hypothesis import strategies as st
 from qrft import grading
 from qrft.config import recipe as recipes
 from qrft.config.recipe import PretrainRecipe, Recipe, Train
-from qrft.config.sections import Curate, Grade
 from qrft.errors import RecipeError
-from qrft.grading import grader, selection
 from qrft.models.find import BUILTIN
+from qrft.sampling.api import Picking, SamplingParams
+from qrft.sampling.budget import Until
 
 BASE = """\
 name: tiny
@@ -95,19 +94,14 @@ def test_an_override_equal_to_the_default_still_overrides() -> None:
     assert recipe != load("train: {lora_r: 8}\n")
 
 
-def test_the_sections_offer_what_the_core_offers() -> None:
-    """The recipe names the choices itself: it is read without the core."""
-    for name, kind in (
-        ("mode", grader.Mode),
-        ("answer_format", grader.AnswerFormat),
-        ("equations", grader.EquationSource),
-        ("order", grader.KeyOrder),
-    ):
-        assert Grade.model_fields[name].annotation == kind
-    assert grading.Rules(**Grade().model_dump()) == grading.Rules()
-    assert Curate.model_fields["keep"].annotation == selection.Keep
-    defaults = {name: parameter.default for name, parameter in inspect.signature(grading.select).parameters.items()}
-    assert Curate().model_dump(exclude={"first_samples", "pool"}).items() <= defaults.items()
+def test_the_sections_are_what_the_core_and_the_samplers_take() -> None:
+    recipe = load("")
+    assert type(recipe.grade) is grading.Rules and recipe.grade == grading.Rules()
+    assert isinstance(recipe.curate, grading.Selection)
+    assert recipe.curate.model_dump(include={*grading.Selection.model_fields}) == grading.Selection().model_dump()
+    assert isinstance(recipe.sample, Picking) and type(recipe.sample.until) is Until
+    assert recipe.sample.model_dump(include={*Picking.model_fields}) == Picking().model_dump()
+    assert SamplingParams().max_new_tokens == recipe.sample.max_new_tokens == recipe.evaluate.max_new_tokens == 512
 
 
 def test_paper_mode_takes_the_defaults_that_a_dump_spells_out() -> None:
@@ -176,7 +170,10 @@ def test_every_fault_at_once_in_the_order_of_the_file() -> None:
 
 def test_unknown_key() -> None:
     text = fault("sample:\n  num_sample: 10\n")
-    assert text.startswith("r.yaml:9: sample.num_sample: unknown key. Did you mean num_samples? Allowed: num_samples, ")
+    assert text == (
+        "r.yaml:9: sample.num_sample: unknown key. Did you mean num_samples? Allowed: temperature, top_p, top_k, "
+        "min_p, max_new_tokens, stop, num_samples, until, num_sequences"
+    )
 
 
 def test_unknown_key_that_belongs_elsewhere() -> None:
@@ -253,10 +250,13 @@ def test_unknown_value_of_an_enumeration() -> None:
         ),
         ("sample: {min_p: 1.5}", "sample.min_p: found 1.5. Allowed: a number >= 0 and <= 1"),
         ("sample: {stop: x}", "sample.stop: found the text 'x'. Allowed: a list of text, not empty"),
-        ("sample: {until: {correct: 3, distinct: 2}}", "sample.until.distinct: found 2 beside sample.until.correct."),
+        (
+            "sample: {until: {correct: 3, distinct: 2}}",
+            "sample.until.distinct: found 2 beside until.correct. Allowed: one of the two",
+        ),
         (
             "sample: {until: {max_samples: 9}}",
-            "sample.until.max_samples: found 9 without a goal. Allowed: with ",
+            "sample.until.max_samples: found 9 without a goal. Allowed: with until.correct or until.distinct",
         ),
         (
             "sample: {until: {distinct: 9, max_samples: 8}}",
@@ -280,10 +280,10 @@ def test_unknown_value_of_an_enumeration() -> None:
         ("grade: {format: boxed}", "grade.format: unknown key. "),
         (
             "grade: {order: commutative, mode: paper}",
-            "grade.order: found 'commutative' with grade.mode paper, which decides everything as the paper does. "
-            "Allowed: exact, or leave the key out",
+            "grade.order: found 'commutative' with mode paper, which decides everything as the paper does. "
+            "Allowed: exact, or leave it out",
         ),
-        ("grade: {mode: paper, marker: 'answer:'}", "grade.marker: found 'answer:' with grade.mode paper, "),
+        ("grade: {mode: paper, marker: 'answer:'}", "grade.marker: found 'answer:' with mode paper, "),
         (
             "curate: {keep: nearest}",
             "curate.keep: found the text 'nearest'. Did you mean farthest? Allowed: farthest, ",
@@ -365,7 +365,7 @@ def test_set_mends_a_value_of_the_file() -> None:
     [
         (
             "sample.num_sample=1",
-            "--set: sample.num_sample: unknown key. Did you mean num_samples? Allowed: num_samples,",
+            "--set: sample.num_sample: unknown key. Did you mean num_samples? Allowed: temperature, ",
         ),
         ("sampel.num_samples=1", "--set: sampel: unknown key. Did you mean sample? Allowed: name,"),
         ("seed.x=1", "--set: seed: found a section. Allowed: a whole number"),

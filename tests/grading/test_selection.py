@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 
 from qrft import grading
 from qrft.grading import reference, selection
-from qrft.grading.grader import Rules
+from qrft.grading.rules import Keep, Rules, Selection
 
 QUICK = settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 PAPER = Rules(mode="paper")
+FIRST = Selection(keep="first")
 Row = tuple[bytes, int]  # a text, and a small number that stands for its key
 
 # ------------------------------------------------------------------------------------------------------ distance ----
@@ -120,7 +121,8 @@ def check_rows(rows: list[Row], *, max_cells: int | None = reference.MAX_CELLS, 
     """One problem, decided by both; returns the verdicts."""
     texts, keys = [text for text, _ in rows], [key_bytes(number) for _, number in rows]
     rules = PAPER if max_cells is None else Rules()
-    found: list[str] = grading.verdicts(texts, [0] * len(rows), graded_rows(rows), rules=rules, **choice).to_pylist()
+    settings = {"rules": rules, "selection": Selection(**choice)}
+    found: list[str] = grading.verdicts(texts, [0] * len(rows), graded_rows(rows), **settings).to_pylist()
     assert found == reference.curate(texts, keys, max_cells=max_cells, **choice)
     return found
 
@@ -144,7 +146,7 @@ def similar_rows(draw: st.DrawFn) -> list[Row]:
 
 CHOICE = st.fixed_dictionaries(
     {
-        "keep": st.sampled_from(["farthest", *get_args(selection.Keep)]),
+        "keep": st.sampled_from(["farthest", *get_args(Keep)]),
         "max_per_problem": st.sampled_from([None, None, 1, 2, 5]),
         "dedup": st.sampled_from([True, True, True, False]),
     }
@@ -223,8 +225,8 @@ def test_keys_that_share_their_beginning_or_end() -> None:
 
     def time_of(keys: list[bytes]) -> float:
         table = graded.set_column(column, "equation_key", pa.array(keys, pa.binary(16)))
-        assert len(grading.curate([""] * num_rows, [0] * num_rows, table, keep="first")) == num_rows
-        return seconds(lambda: grading.curate([""] * num_rows, [0] * num_rows, table, keep="first"))
+        assert len(grading.curate([""] * num_rows, [0] * num_rows, table, selection=FIRST)) == num_rows
+        return seconds(lambda: grading.curate([""] * num_rows, [0] * num_rows, table, selection=FIRST))
 
     numbers = [number.to_bytes(8) for number in range(num_rows)]
     hashed = time_of([hashlib.md5(number).digest() for number in numbers])
@@ -254,7 +256,7 @@ def test_order_of_the_kept_rows() -> None:
     texts, graded = [text for text, _ in rows], graded_rows(rows)
     assert grading.curate(texts, [0] * 3, graded).tolist() == [1, 2]
     assert grading.curate(texts, [0] * 3, graded, rules=PAPER).tolist() == [2, 1]
-    assert grading.curate(texts, [0] * 3, graded, rules=PAPER, dedup=False).tolist() == [0, 1, 2]
+    assert grading.curate(texts, [0] * 3, graded, rules=PAPER, selection=Selection(dedup=False)).tolist() == [0, 1, 2]
 
 
 def test_keeps() -> None:
@@ -292,7 +294,7 @@ def test_gold_texts_count_only_in_the_default_mode() -> None:
         (PAPER, True, "kept"),
     ]:
         graded = grading.grade([text], ["2"], rules=rules)
-        found = grading.verdicts([text], [0], graded, gold_texts=[text], rules=rules, dedup=dedup)
+        found = grading.verdicts([text], [0], graded, gold_texts=[text], rules=rules, selection=Selection(dedup=dedup))
         assert found.to_pylist() == [expected]
 
 
@@ -302,12 +304,13 @@ def test_mistakes() -> None:
         grading.curate(["x"] * 3, [1, 2], graded)
     with pytest.raises(ValueError, match="gold_texts has 1 rows"):
         grading.curate(["x"] * 3, [1] * 3, graded, gold_texts=["x"])
+    choices = "Input should be 'farthest', 'first', 'random', 'shortest' or 'longest'"
+    with pytest.raises(ValueError, match=rf"keep\n  {choices} .*input_value='best'"):
+        Selection(keep="best")  # type: ignore[arg-type]
     with pytest.raises(
-        ValueError, match="keep must be one of 'farthest', 'first', 'random', 'shortest', 'longest', found 'best'"
+        ValueError, match=r"max_per_problem\n  Input should be greater than or equal to 1 .*input_value=0"
     ):
-        grading.curate(["x"] * 3, [1] * 3, graded, keep="best")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="max_per_problem must be at least 1, or None for no limit, found 0"):
-        grading.curate(["x"] * 3, [1] * 3, graded, max_per_problem=0)
+        Selection(max_per_problem=0)
 
 
 # ----------------------------------------------------------------------------------------------- whole tables ----
@@ -336,9 +339,9 @@ def oracle_verdicts(texts: list[bytes], gold: bytes | None, **choice: Any) -> li
     return result
 
 
-@pytest.mark.parametrize("keep", get_args(selection.Keep))
+@pytest.mark.parametrize("keep", get_args(Keep))
 @pytest.mark.parametrize("gold", [None, b"<<1+2=3>> <<2+1=3>>\n#### 3"])
-def test_verdicts(keep: selection.Keep, gold: bytes | None) -> None:
+def test_verdicts(keep: Keep, gold: bytes | None) -> None:
     """Problems whose rows are mixed in the table, each decided as if it were alone."""
     rng = random.Random(7)
     problems = [made_problem(rng, rng.randrange(1, 25)) for _ in range(30)]
@@ -349,13 +352,14 @@ def test_verdicts(keep: selection.Keep, gold: bytes | None) -> None:
     ids = [f"p{number}" for number, _ in mixed]
     graded = grading.grade(texts, ["3"] * len(texts))
     golds = None if gold is None else [gold] * len(texts)
-    found = grading.verdicts(texts, ids, graded, gold_texts=golds, keep=keep).to_pylist()
+    found = grading.verdicts(texts, ids, graded, gold_texts=golds, selection=Selection(keep=keep)).to_pylist()
     for number, problem in enumerate(problems):
         rows = [i for i, (owner, _) in enumerate(mixed) if owner == number]
         assert [found[i] for i in rows] == oracle_verdicts(problem, gold, keep=keep)
-    kept = grading.curate(texts, ids, graded, gold_texts=golds, keep=keep)
+    kept = grading.curate(texts, ids, graded, gold_texts=golds, selection=Selection(keep=keep))
     assert kept.tolist() == [i for i, verdict in enumerate(found) if verdict == "kept"]
-    assert keep == "first" or found != grading.verdicts(texts, ids, graded, gold_texts=golds, keep="first").to_pylist()
+    first = grading.verdicts(texts, ids, graded, gold_texts=golds, selection=FIRST).to_pylist()
+    assert keep == "first" or found != first
 
 
 def test_problems_in_many_scripts() -> None:

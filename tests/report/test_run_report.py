@@ -155,8 +155,9 @@ class Made:
         samples, graded = self.sampled("round-1/", self.train, completions, k)
         gold = pa.array([problem["solution"] for problem, _ in pairs for _ in range(k)])
         config = self.steps["round-1/training"].config
-        options = {name: config[name] for name in ("keep", "max_per_problem", "dedup")} | {"rules": self.rules}
-        verdicts = grading.verdicts(samples["completion"], samples["problem_id"], graded, gold_texts=gold, **options)
+        selection = grading.Selection(**{name: config[name] for name in grading.Selection.model_fields})
+        options = {"gold_texts": gold, "selection": selection, "rules": self.rules}
+        verdicts = grading.verdicts(samples["completion"], samples["problem_id"], graded, **options)
         out = self.artifact("round-1/training")
         pq.write_table(pa.table({"verdict": verdicts}), out / "verdicts.parquet")
         pq.write_table(TRAINING.empty_table(), out / "training.parquet")

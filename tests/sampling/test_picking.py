@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pickle
+import re
 from collections.abc import Iterator
-from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -58,7 +60,7 @@ def test_200_000_picks_follow_the_exact_distribution(params: SamplingParams) -> 
     probabilities = exact(logits, params)
     assert (counts[probabilities == 0] == 0).all()
     assert abs(chi_square(counts, probabilities)) < 3.5
-    off = count_picks(logits, replace(params, temperature=params.temperature * 1.02))
+    off = count_picks(logits, params.model_copy(update={"temperature": params.temperature * 1.02}))
     assert (off[probabilities == 0] > 0).any() or chi_square(off, probabilities) > 3.5
 
 
@@ -151,7 +153,7 @@ def on_the_edge(logits: np.ndarray, params: SamplingParams) -> np.ndarray:
 
     scores = torch.tensor(logits[None]) / params.temperature
     if params.top_k:
-        scores = filtered(logits, replace(params, top_p=1.0, min_p=0.0))[None]
+        scores = filtered(logits, params.model_copy(update={"top_p": 1.0, "min_p": 0.0}))[None]
     ordered, order = torch.sort(scores.double(), descending=False)
     cumulative = ordered.softmax(-1).cumsum(-1)[0].numpy()
     edge = np.zeros(len(logits), np.bool_)
@@ -262,22 +264,34 @@ def test_masked_tokens_are_never_picked() -> None:
 
 
 @pytest.mark.parametrize(
-    "settings",
+    ("settings", "expected"),
     [
-        {"temperature": -0.1},
-        {"temperature": np.nan},
-        {"top_p": 0.0},
-        {"top_p": 1.1},
-        {"top_k": -1},
-        {"min_p": -0.1},
-        {"min_p": 1.5},
-        {"min_p": np.nan},
+        ({"temperature": -0.1}, "temperature\n  Input should be greater than or equal to 0 "),
+        ({"temperature": -1}, "temperature\n  Input should be greater than or equal to 0 "),
+        ({"temperature": np.nan}, "temperature\n  Input should be a finite number "),
+        ({"top_p": 0.0}, "top_p\n  Input should be greater than 0 "),
+        ({"top_p": 0}, "top_p\n  Input should be greater than 0 "),
+        ({"top_p": 1.1}, "top_p\n  Input should be less than or equal to 1 "),
+        ({"top_k": -1}, "top_k\n  Input should be greater than or equal to 0 "),
+        ({"min_p": -0.1}, "min_p\n  Input should be greater than or equal to 0 "),
+        ({"min_p": 1.5}, "min_p\n  Input should be less than or equal to 1 "),
+        ({"min_p": 2}, "min_p\n  Input should be less than or equal to 1 "),
+        ({"min_p": np.nan}, "min_p\n  Input should be a finite number "),
+        ({"max_new_tokens": 0}, "max_new_tokens\n  Input should be greater than or equal to 1 "),
+        ({"stop": ("a", "")}, "stop.1\n  String should have at least 1 character "),
+        ({"stop": "a"}, "stop\n  Input should be a valid tuple "),
     ],
     ids=str,
 )
-def test_params_that_can_not_be(settings: dict[str, float]) -> None:
-    with pytest.raises(SamplerError, match=r"temperature >= 0, 0 < top_p <= 1, top_k >= 0, 0 <= min_p <= 1"):
-        Picker(SamplingParams(**settings), 1, 10)  # type: ignore[arg-type]
+def test_params_that_can_not_be(settings: dict[str, Any], expected: str) -> None:
+    """They can't even be made, so that no sampler needs to check them."""
+    with pytest.raises(ValueError, match=f"1 validation error for SamplingParams\n{re.escape(expected)}"):
+        SamplingParams(**settings)
+
+
+def test_params_reach_a_worker_process() -> None:
+    params = SamplingParams(temperature=0.5, top_k=3, stop=("Q:", "\n"), seed=2**32 - 1)
+    assert pickle.loads(pickle.dumps(params)) == params
 
 
 def test_arrays_of_the_wrong_shape_are_refused() -> None:

@@ -5,6 +5,7 @@ architecture   which configurations are supported, their GGUF metadata, names an
 vocabulary     tokens and merges, so that people can chat with the export
 lora           peft folders: what can be exported, and the matrices
 base           export_base
+quant          how many bits per weight
 quantize       llama.cpp's own quantiser, in a process of its own
 adapter        export_adapter
 header         what a ready file says of itself, held against the model's folder

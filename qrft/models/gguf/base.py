@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from qrft.errors import ModelError
 from qrft.models.gguf.architecture import Model, add_metadata, gguf_name, open_model, rope_factors, to_ggml_layout
 from qrft.models.gguf.lora import Lora, add_delta, open_lora
-from qrft.models.gguf.quantize import Quant, quantize
+from qrft.models.gguf.quant import Quant
+from qrft.models.gguf.quantize import quantize
 from qrft.models.gguf.vocabulary import add_vocabulary
 from qrft.models.weights import read_tensor
 

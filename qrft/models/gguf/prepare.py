@@ -18,7 +18,7 @@ from qrft.models.gguf.adapter import export_adapter
 from qrft.models.gguf.base import export_base
 from qrft.models.gguf.header import check_adapter, check_base, check_vocabulary
 from qrft.models.gguf.parity import Parity, check_parity
-from qrft.models.gguf.quantize import Quant
+from qrft.models.gguf.quant import Quant
 
 VERSION = 2  # of the files: raised when the same model and settings would give others
 

@@ -15,11 +15,10 @@ import tempfile
 import threading
 import time
 from pathlib import Path
-from typing import Literal
 
 from qrft.errors import ModelError
+from qrft.models.gguf.quant import Quant
 
-Quant = Literal["f32", "f16", "q8_0", "q4_k_m"]
 FTYPES = {"q8_0": 7, "q4_k_m": 15}  # enum llama_ftype
 _LOG_LINES = 15
 

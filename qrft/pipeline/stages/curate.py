@@ -38,9 +38,9 @@ def run(inputs: Inputs, out: Path, config: Config, progress: Progress) -> Report
             "graded": graded,
             "gold_texts": problems["solution"].take(place),
         }
-        options = {name: config[name] for name in ("keep", "max_per_problem", "dedup", "num_threads")}
-        options["rules"] = grading.Rules(**config["rules"])
-        selected = grading.select(**columns, **options)
+        selection = grading.Selection(**{name: config[name] for name in grading.Selection.model_fields})
+        rules = grading.Rules(**config["rules"])
+        selected = grading.select(**columns, selection=selection, rules=rules, num_threads=config["num_threads"])
         pq.write_table(pa.table({"verdict": selected.verdicts}), out / "verdicts.parquet")
         kept = pa.array(selected.kept)
         rows.append(_sampled_rows(samples.take(kept), problems["question"].take(place.take(kept))))

@@ -20,9 +20,10 @@ from qrft.models.gguf.prepare import base_file
 from qrft.pipeline.stages import Config, Inputs, Progress, Report
 from qrft.sampling.api import ModelFiles, Sampler, SamplingParams
 from qrft.sampling.backends import registry
-from qrft.sampling.budget import SAMPLES_PER_SHARD, Found, Rounds, Until
+from qrft.sampling.budget import SAMPLES_PER_SHARD, Rounds, Until
 from qrft.sampling.requests import choose_examples, make_requests, work_of
 from qrft.sampling.shards import Job, collect
+from qrft.sampling.tally import Tally
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -47,8 +48,8 @@ def run(inputs: Inputs, out: Path, config: Config, progress: Progress) -> Report
     job = Job(open_llama, _params(config), tokenizer, config["model"], eos_ids)
     facts = collect(job, rounds, out / "partial", progress)
     shards = sorted((out / "partial").glob("shard-*.parquet"))
-    _join(shards, problems, rounds.found is None, out / "samples.parquet")
-    if rounds.found:
+    _join(shards, problems, rounds.tally is None, out / "samples.parquet")
+    if rounds.tally:
         write_atomic(out / "budget.jsonl", "".join(json.dumps(row) + "\n" for row in rounds.by_problem()))
     num_prompt_tokens = sum(len(request.prompt_ids) for request in rounds.requests)
     return {**facts, "num_prompt_tokens": num_prompt_tokens, "share_stopped": facts["finish_reasons"]["stop"]}
@@ -66,18 +67,15 @@ def _examples(inputs: Inputs, config: Config) -> list[prompts.Solved]:
 def _rounds(
     problems: pa.Table, tokenizer: PreTrainedTokenizerBase, config: Config, examples: Sequence[prompts.Solved]
 ) -> Rounds:
-    until, most, found = config["until"], config["num_samples"], None
-    if kind := next((kind for kind in ("correct", "distinct") if until[kind]), None):
-        rules = grading.Rules(**config["rules"])
-        found = Found(problems, Until(kind, until[kind]), rules, config["num_threads"])  # type: ignore[arg-type]
-        most = until["max_samples"] or most
+    until, tally = Until(**config["until"]), None
+    if until.goal:
+        tally = Tally(problems, until, grading.Rules(**config["rules"]), config["num_threads"])
     requests = make_requests(problems, tokenizer, config["prompt"], examples)
-    return Rounds(requests, [most], found, SAMPLES_PER_SHARD)
+    return Rounds(requests, [until.max_samples or config["num_samples"]], tally, SAMPLES_PER_SHARD)
 
 
 def _params(config: Config) -> SamplingParams:
-    names = ("temperature", "top_p", "top_k", "max_new_tokens", "seed", "min_p")
-    return SamplingParams(**{name: config[name] for name in names}, stop=tuple(config["stop"]))
+    return SamplingParams(**{name: config[name] for name in SamplingParams.model_fields})
 
 
 def _join(shards: Sequence[Path], problems: pa.Table, is_in_order: bool, out: Path) -> None:

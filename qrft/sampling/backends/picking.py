@@ -13,7 +13,6 @@ from qrft.errors import SamplerError
 from qrft.grading.columns import pointer
 from qrft.grading.native import ffi, lib
 from qrft.sampling.api import SamplingParams
-from qrft.sampling.backends.checks import check_params
 
 Logits = NDArray[np.float32]
 
@@ -25,7 +24,6 @@ class Picker:
     """
 
     def __init__(self, params: SamplingParams, max_rows: int, num_vocab: int, num_threads: int = 1) -> None:
-        check_params(params)
         self._num_threads = num_threads
         self._keys = np.zeros(max_rows, np.uint64)
         self._positions = np.zeros(max_rows, np.int64)
@@ -85,7 +83,6 @@ class Picker:
 
 def kept_tokens(logits: NDArray[np.float32], params: SamplingParams) -> NDArray[np.bool_]:
     """Which tokens of one row (vocabulary,) the filters keep. Raises SamplerError as Picker does."""
-    check_params(params)
     logits = np.ascontiguousarray(logits, np.float32)
     kept = np.zeros(len(logits), np.bool_)
     scratch = np.empty(lib.qrft_tokens_scratch(len(logits), 1), np.uint8)

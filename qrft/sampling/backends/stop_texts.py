@@ -26,3 +26,8 @@ class StopTexts:
             if len(text) >= self._longest - 1 + added:
                 break
         return any(stop in text for stop in self._stop)
+
+
+def first_stop(text: str, stop: tuple[str, ...]) -> int:
+    """Where the first of the stop texts begins in `text`; -1 where there is none."""
+    return min((start for start in map(text.find, stop) if start >= 0), default=-1)

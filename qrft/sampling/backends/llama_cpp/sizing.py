@@ -8,7 +8,6 @@ import llama_cpp.llama_cpp as lib
 
 from qrft.errors import SamplerError
 from qrft.sampling.api import Request, SamplingParams
-from qrft.sampling.backends.checks import check_params
 from qrft.sampling.backends.llama_cpp import memory
 from qrft.sampling.backends.llama_cpp.engine import CELL_PADDING, MAX_SEQUENCES, Engine, Shape, check_tokens
 
@@ -99,7 +98,6 @@ def _padded(n_ctx_seq: int) -> int:
 
 
 def _check(engine: Engine, requests: Sequence[Request], params: SamplingParams) -> None:
-    check_params(params)
     limit = min(engine.options.n_ctx_seq or engine.n_ctx_train, engine.n_ctx_train)
     for request in requests:
         name = f"the prompt of problem {request.problem_id!r}"

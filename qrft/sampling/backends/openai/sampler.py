@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 
 from qrft.errors import SamplerError
 from qrft.sampling.api import Completion, FinishReason, Request, SamplingParams, Stats
-from qrft.sampling.backends.checks import check_params, first_stop
+from qrft.sampling.backends.stop_texts import first_stop
 from qrft.sampling.backends.streams import sample_key
 
 if TYPE_CHECKING:
@@ -87,7 +87,6 @@ class ServerSampler:
         Each sample has a seed of its own, which most servers honour and none is sure to. Raises SamplerError when the
         server can't be reached, refuses, or answers what can't be read; what it gave before was yielded before.
         """
-        check_params(params)
         todo = [request for request in requests if request.num_samples > 0]
         for request in todo:
             if not request.prompt:

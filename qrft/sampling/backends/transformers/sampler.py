@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from qrft.errors import ModelError, SamplerError
 from qrft.models import prompts
 from qrft.sampling.api import Completion, FinishReason, Request, SamplingParams, Stats
-from qrft.sampling.backends.checks import check_params, first_stop
 from qrft.sampling.backends.picking import Picker
+from qrft.sampling.backends.stop_texts import first_stop
 from qrft.sampling.backends.streams import sample_key
 
 
@@ -125,7 +125,6 @@ class TransformersSampler:
         """The samples to take, the longest prompts first: little padding, and memory runs out soon or never."""
         if self.model is None:
             raise SamplerError("the transformers sampler is closed. Open a new one.")
-        check_params(params)
         wanted = [request for request in requests if request.num_samples > 0]
         for request in wanted:
             self._check_prompt(request, params)

@@ -1,0 +1,76 @@
+"""How completions are judged and which of the right ones are kept: the settings, each declared once.
+
+The recipe's keys, the options of the commands, the JSON schema and docs/recipe.md are made from these fields.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationInfo, ValidatorFunctionWrapHandler, WrapValidator, field_validator
+
+from qrft.config.section import Count, Section, broken_rule
+
+Mode = Literal["default", "paper"]
+AnswerFormat = Literal["gsm8k", "boxed", "answer-is", "last-number", "auto"]
+EquationSource = Literal["marked", "anywhere"]
+KeyOrder = Literal["exact", "commutative"]
+Keep = Literal["farthest", "first", "random", "shortest", "longest"]
+
+
+def _any_bytes(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
+    """Let through what pydantic takes for no text: a command line's bytes that are not UTF-8, surrogates in Python."""
+    return value if isinstance(value, str) and value else check(value)
+
+
+Marker = Annotated[str, Field(min_length=1), WrapValidator(_any_bytes)]
+
+
+class Rules(Section):
+    """How solutions are judged; docs/semantics.md defines every value.
+
+    In mode "paper" the other rules must have their defaults. Raises ValidationError, a ValueError, for wrong values.
+    """
+
+    mode: Mode = Field(
+        default="default",
+        description="paper decides as the paper's own script does; the other rules must then be left out.",
+    )
+    answer_format: AnswerFormat = Field(default="gsm8k", description="Where the answer stands in a solution.")
+    marker: Marker | None = Field(
+        default=None, description="The text after which the answer stands; it replaces the answer format."
+    )
+    equations: EquationSource = Field(
+        default="marked", description="Check only the equations between << and >>, or those in running text too."
+    )
+    order: KeyOrder = Field(
+        default="exact", description="Whether swapping the operands of + and * makes another path, or the same one."
+    )
+
+    @field_validator("answer_format", "marker", "equations", "order")
+    @classmethod
+    def _paper_leaves_no_choice(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if info.data.get("mode") == "paper" and value != (default := cls.model_fields[str(info.field_name)].default):
+            allowed = f"Allowed: {default}, or leave it out" if default else "Leave it out"
+            raise broken_rule(f"found {value!r} with mode paper, which decides everything as the paper does. {allowed}")
+        return value
+
+
+class Selection(Section):
+    """Which of the right paths of a problem are kept; docs/semantics.md, "Selecting paths", defines every value."""
+
+    keep: Keep = Field(
+        default="farthest",
+        description="Which of the paths with the same equations is kept: the one least like the others, the first, a "
+        "random one, the shortest or the longest.",
+    )
+    max_per_problem: Count | None = Field(
+        default=None, description="The most sampled paths to keep per problem; null keeps all."
+    )
+    dedup: bool = Field(
+        default=True, description="Keep one path per list of equations; without it, every right path is kept."
+    )
+
+
+DEFAULT_RULES = Rules()
+DEFAULT_SELECTION = Selection()
