@@ -187,7 +187,7 @@ def _refuse_unread(base: str, options: dict[str, Any]) -> None:
     of_grading = ("mode", "answer_format", "marker", "equations", "order")
     counts = {
         **dict.fromkeys(of_server, ("with --sampler openai", options["sampler"] == "openai")),
-        **dict.fromkeys(of_grading, ("with --until", options["until"] is not None)),
+        **dict.fromkeys(of_grading, ("with --until", options["until"].goal is not None)),
         "examples": ("with --few-shot", options["few_shot"] > 0),
         "tokenizer": ("for a .gguf", base.endswith(".gguf")),
     }
@@ -201,11 +201,9 @@ def _read(options: dict[str, Any]) -> dict[str, Any]:
     """From the words of the command line to what commands.sample.task takes."""
     from qrft.config.load import from_options
     from qrft.grading.rules import Rules
-    from qrft.sampling.budget import Until
 
     rules = from_options(Rules, {name: options.pop(name) for name in Rules.model_fields})
-    until = Until(**dict([options["until"]] if options["until"] else []))
-    return {**options, "until": until, "rules": rules, "stop": [text.replace("\\n", "\n") for text in options["stop"]]}
+    return {**options, "rules": rules, "stop": [text.replace("\\n", "\n") for text in options["stop"]]}
 
 
 @main.command()

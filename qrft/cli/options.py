@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from qrft.sampling.budget import Until
 
 OVERRIDES = click.option(
     "--set",
@@ -118,14 +122,16 @@ def samples_command(function: Callable[..., None], needs_problems: bool = True) 
     return function
 
 
-def until(context: click.Context, option: click.Parameter, value: str | None) -> tuple[str, int] | None:
-    """The kind and the number of `distinct=4` or `correct=8`."""
+def until(context: click.Context, option: click.Parameter, value: str | None) -> Until:
+    """Read `distinct=4` or `correct=8`; nothing given sets no goal."""
+    from qrft.sampling.budget import Until
+
     if value is None:
-        return None
+        return Until()
     kind, _, number = value.partition("=")
     if kind not in ("distinct", "correct") or not number.isdecimal() or int(number) < 1:
         raise click.BadParameter(f"{value!r} is neither distinct=N nor correct=N, such as distinct=4.")
-    return kind, int(number)
+    return Until(**{kind: int(number)})
 
 
 TRAIN = (

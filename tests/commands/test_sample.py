@@ -478,7 +478,7 @@ def test_a_server_gets_the_prompts_as_texts() -> None:
     [
         (["-k", "2", "--temperature", "0"], "at temperature 0: all samples of a problem would be equal"),
         (["-k", "2", "--until", "correct=3"], "--until 3 paths of -k 2 samples: raise -k"),
-        (["-k", "2", "--stop", ""], "--stop: found the text ''. Allowed: a list of text, not empty."),
+        (["-k", "2", "--stop", ""], "--stop: found ['']. Allowed: a list of text, not empty."),
         (["-k", "2", "--sampler", "openai"], "Give its address with --server"),
         (["-k", "2", "--sampler", "openai", "--server", "http://x", "--adapter", "a"], "a server has its own models"),
         (
