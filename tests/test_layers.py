@@ -8,8 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from helpers.paths import ROOT
 
-ROOT = Path(__file__).parents[1] / "qrft"
+PACKAGE = ROOT / "qrft"
 LIGHT_MODELS = {f"models.{name}" for name in ("architectures", "find", "flops", "prompts", "shape", "weights")}
 LAYERS = [
     {"errors", "machine", "data.schema", "data.disk", "config.section"},
@@ -23,7 +24,7 @@ LAYERS = [
     {"__main__"},
 ]
 HEAVY = {"torch", "transformers", "peft", "bitsandbytes", "llama_cpp", "gguf", "huggingface_hub"}
-FILES = sorted(p for p in ROOT.rglob("*.py") if p.name != "__init__.py" or p.stat().st_size)
+FILES = sorted(p for p in PACKAGE.rglob("*.py") if p.name != "__init__.py" or p.stat().st_size)
 
 
 def layer(module: str) -> int:
@@ -47,9 +48,9 @@ def imports(path: Path) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_imports_go_down(path: Path) -> None:
-    own = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+    own = ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
     if own == "__init__":
         return
     for name in imports(path):
@@ -59,8 +60,8 @@ def test_imports_go_down(path: Path) -> None:
 
 
 def test_no_stage_imports_another() -> None:
-    stages = {p.stem for p in (ROOT / "pipeline" / "stages").glob("*.py")} - {"__init__"}
-    for path in (ROOT / "pipeline" / "stages").glob("*.py"):
+    stages = {p.stem for p in (PACKAGE / "pipeline" / "stages").glob("*.py")} - {"__init__"}
+    for path in (PACKAGE / "pipeline" / "stages").glob("*.py"):
         assert not {name for name in imports(path) if name.startswith("qrft.pipeline.stages.")} & {
             f"qrft.pipeline.stages.{stage}" for stage in stages
         }

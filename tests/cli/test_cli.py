@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from click.testing import CliRunner
+from helpers.paths import RECIPES, ROOT
 
 from qrft import errors
 from qrft.cli.main import main
@@ -23,8 +24,7 @@ from qrft.config.recipe import PretrainRecipe, Recipe, load
 from qrft.data import disk
 from qrft.models.find import BUILTIN
 
-ROOT = Path(__file__).parents[2]
-RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
+SHIPPED = sorted(RECIPES.glob("*.yaml"))
 PRETRAIN = ("tiny-base.yaml", "tiny-family.yaml")
 RECIPE = """\
 name: mine
@@ -108,7 +108,7 @@ def keys_fit(values: dict[str, Any], rule: dict[str, Any], schema: dict[str, Any
             keys_fit(value, rule["properties"][key], schema)
 
 
-@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
 def test_the_schema_knows_the_keys_of_the_recipes_that_are_shipped(path: Path) -> None:
     options = ["--pretrain"] if path.name in PRETRAIN else []
     schema = json.loads(CliRunner().invoke(main, ["schema", *options]).output)
@@ -116,7 +116,7 @@ def test_the_schema_knows_the_keys_of_the_recipes_that_are_shipped(path: Path) -
     keys_fit(yaml.safe_load(path.read_text()), schema, schema)
 
 
-@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
 def test_the_recipes_that_are_shipped_are_right(path: Path) -> None:
     if path.name in PRETRAIN:
         load(path, [], PretrainRecipe)
@@ -212,7 +212,7 @@ def test_a_recipe_that_is_not_there() -> None:
 
 def test_a_recipe_of_the_other_command() -> None:
     for command, recipe, other in (("run", "tiny-base", "pretrain"), ("pretrain", "tiny", "run")):
-        words = (command, ROOT / "recipes" / f"{recipe}.yaml", *(("-o", "out") if command == "pretrain" else ()))
+        words = (command, RECIPES / f"{recipe}.yaml", *(("-o", "out") if command == "pretrain" else ()))
         said = f"{recipe}.yaml: is a recipe for `qrft {other}`, by its keys. Give it to that command"
         assert said in fails_at_once(2, *words)
 
@@ -432,14 +432,14 @@ def test_a_folder_that_may_not_be_written(folder: Path, mount: Callable[[str], P
     )
 
 
-@pytest.mark.parametrize("words", [("run", "r.yaml", "-o"), ("pretrain", ROOT / "recipes" / "tiny-base.yaml", "--out")])
+@pytest.mark.parametrize("words", [("run", "r.yaml", "-o"), ("pretrain", RECIPES / "tiny-base.yaml", "--out")])
 def test_a_folder_inside_a_file(words: tuple[str | Path, ...]) -> None:
     message = fails_at_once(1, *words, "r.yaml/runs")
     assert message.startswith("r.yaml/runs") and "Not a directory. Work in another folder" in message
 
 
 def test_a_pretrained_model_is_not_overwritten(model: Path) -> None:
-    message = fails_at_once(1, "pretrain", ROOT / "recipes" / "tiny-base.yaml", "--out", "model")
+    message = fails_at_once(1, "pretrain", RECIPES / "tiny-base.yaml", "--out", "model")
     assert message == "model: is there already. Name a folder that is not, with --out."
 
 

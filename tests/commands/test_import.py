@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
+from helpers.paths import published
 
 from qrft.cli.main import main
 from qrft.data.problems import draw
@@ -19,8 +19,6 @@ from qrft.models.prompts import TEMPLATES
 
 PROBLEMS = draw("tiny-math/train", 0, 20).to_pylist()
 WRONG = "I say\n#### 999999"
-
-DATA = Path(os.environ.get("QRFT_TEST_DATA", Path(__file__).parents[3] / "shared" / "data"))
 
 
 @pytest.fixture
@@ -159,9 +157,8 @@ def test_what_can_not_be(problems: Path, tmp_path: Path) -> None:
     assert "is there already" in fails(2, first, *of)
 
 
-@pytest.mark.skipif(not DATA.is_dir(), reason=f"no published data at {DATA}; set QRFT_TEST_DATA")
 def test_every_question_of_gsm8k_is_found_by_itself_and_by_its_end(tmp_path: Path) -> None:
-    source = DATA / "gsm8k" / "train.jsonl"
+    source = published("gsm8k/train.jsonl")
     rows = [json.loads(line) for line in source.read_text().splitlines()]
     with (tmp_path / "raw_generation_0.7_0.json").open("w") as file:
         for row in rows:

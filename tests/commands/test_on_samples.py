@@ -21,6 +21,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
+from helpers.jsonl import read_jsonl
+from helpers.paths import published
 
 from qrft import grading
 from qrft.cli import main as cli
@@ -30,9 +32,6 @@ from qrft.data.problems.registry import load
 from qrft.errors import DataError
 from qrft.grading import latex, rules
 from qrft.grading.rules import Selection
-
-DATA = Path(os.environ.get("QRFT_TEST_DATA", Path(__file__).parents[3] / "shared" / "data"))
-needs_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"no published data at {DATA}; set QRFT_TEST_DATA")
 
 PROBLEMS = [
     {"question": "Two and three?", "answer": "2+3=<<2+3=5>>5\n#### 5"},
@@ -518,7 +517,6 @@ def test_starting_is_light() -> None:
 # -------------------------------------------------------------------------------------------------------- problems ----
 
 
-@needs_data
 @pytest.mark.parametrize(
     ("name", "num", "first", "readable"),
     [
@@ -531,7 +529,7 @@ def test_starting_is_light() -> None:
 def test_published_sets(
     name: str, num: int, first: tuple[str, str], readable: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("QRFT_DATA", str(DATA))
+    monkeypatch.setenv("QRFT_DATA", str(published(name.partition("/")[0]).parent))
     table = load(name)
     assert table.num_rows == num and (table["problem_id"][0].as_py(), table["answer"][0].as_py()) == first
     statuses = collections.Counter(grading.parse_numbers(table["answer"]).statuses.to_pylist())
@@ -539,10 +537,10 @@ def test_published_sets(
     assert not np.isin(table["question"].to_pylist(), [""]).any()
 
 
-@needs_data
 def test_the_gold_solutions_are_right(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("QRFT_DATA", str(DATA))
-    rows = [json.loads(line) for line in (DATA / "gsm8k" / "test.jsonl").read_text().splitlines()]
+    test = published("gsm8k/test.jsonl")
+    monkeypatch.setenv("QRFT_DATA", str(test.parents[1]))
+    rows = read_jsonl(test)
     write("gold.jsonl", [{"id": i, "output": row["answer"]} for i, row in enumerate(rows)])
     facts = qrft("evaluate", "gold.jsonl", "--problems", "gsm8k/test")
     assert facts["num_correct"] == 1319 and facts["maj1@1"]["value"] == 1.0

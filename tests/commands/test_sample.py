@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 from helpers.models import make_adapter
+from helpers.paths import TINY
 
 import qrft
 from qrft import grading
@@ -314,7 +315,7 @@ def test_a_recipe_can_give_a_budget(tmp_path: Path) -> None:
     pq.write_table(draw("tiny-math/train", 0, 6), tmp_path / "problems.parquet")
     (tmp_path / "partial").mkdir()
     changes = ["sample.until={correct: 4, max_samples: 16}", "sample.temperature=1.8", "sample.max_new_tokens=64"]
-    recipe = load(Path(__file__).parents[2] / "recipes/tiny.yaml", [*changes, "grade.answer_format=last-number"])
+    recipe = load(TINY, [*changes, "grade.answer_format=last-number"])
     steps = pipeline.plan(recipe, BUILTIN["tiny-base"])
     config = {step.name: {**step.config, "num_threads": 1} for step in steps}
     inputs = {"model": BUILTIN["tiny-base"], "base": tmp_path, "problems": tmp_path}

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 from helpers.models import make_model
+from helpers.paths import RECIPES
 
 import qrft
 from qrft.cli import main as cli
@@ -403,7 +404,7 @@ def test_every_weight_is_trained_into_a_model_that_is_a_base_itself() -> None:
 
 @pytest.mark.slow
 def test_a_run_without_adapters_goes_from_end_to_end(tmp_path: Path) -> None:
-    recipe = Path(__file__).parents[2] / "recipes" / "tiny.yaml"
+    recipe = RECIPES / "tiny.yaml"
     changes = [
         *("problems.num_train=24", "problems.num_test=40", "sample.num_samples=4", "num_threads=1"),
         "train={quantization: none, num_epochs: 30, learning_rate: 1e-3, micro_batch_size: 8, adapter: none}",

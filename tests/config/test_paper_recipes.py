@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 from pathlib import Path
 
 import pytest
+from helpers.paths import RECIPES, published
 
 from qrft.config.recipe import load
 from qrft.models.find import BUILTIN
@@ -17,9 +17,8 @@ from qrft.pipeline.store import Store
 from qrft.planning.devices import find
 from qrft.planning.forecast import forecast
 
-DATA = Path(os.environ.get("QRFT_TEST_DATA", Path(__file__).parents[3] / "shared" / "data"))
-FOLDER = Path(__file__).parents[2] / "recipes" / "paper"
-RECIPES = sorted(FOLDER.glob("*.yaml"))
+FOLDER = RECIPES / "paper"
+PAPER_RECIPES = sorted(FOLDER.glob("*.yaml"))
 SFT = {"llama-7b": 35.9, "llama2-7b": 41.6, "llama-13b": 43.0, "llama2-13b": 50.0, "llama-33b": 54.6}
 RFT = {
     "llama-7b": {"k100": 41.7, "u13b": 49.3, "u33b": 49.1},
@@ -38,7 +37,7 @@ WITHOUT_DEDUP = {"llama-7b": 43.6, "llama2-7b": 46.7, "llama-13b": 46.9, "llama2
 FULL = ["train.adapter=none", "train.quantization=none", "train.learning_rate=2e-5", "train.vram=null"]
 
 
-@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", PAPER_RECIPES, ids=lambda path: path.name)
 def test_settings_are_the_papers(path: Path) -> None:
     recipe = load(path)
     train = recipe.train
@@ -52,7 +51,7 @@ def test_settings_are_the_papers(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", [path for path in RECIPES if path.name.startswith("llama")], ids=lambda path: path.name
+    "path", [path for path in PAPER_RECIPES if path.name.startswith("llama")], ids=lambda path: path.name
 )
 def test_each_carries_its_figure(path: Path) -> None:
     match = re.fullmatch(r"(llama2?-7b)-(?:rft-)?(\w+)", path.stem)
@@ -102,11 +101,10 @@ def shaped(folder: Path, size: str) -> Path:
     return made
 
 
-@pytest.mark.skipif(not (DATA / "gsm8k").is_dir(), reason=f"no gsm8k in {DATA}: set QRFT_TEST_DATA")
 @pytest.mark.parametrize("name", ["llama-7b-rft-k100", "llama-7b-rft-u13b", "llama-7b-rft-u33b"])
 def test_each_fits_24_gib_with_the_plans_own_error(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The other recipes have steps of the same settings."""
-    monkeypatch.setenv("QRFT_DATA", str(DATA))
+    monkeypatch.setenv("QRFT_DATA", str(published("gsm8k").parent))
     recipe = load(FOLDER / f"{name}.yaml")
     bases = {str(model.base_model) for model in recipe.by_model().values()}
     folders = {base: shaped(tmp_path, base.lower().removesuffix("-hf").rpartition("-")[2]) for base in bases}

@@ -5,9 +5,9 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from pathlib import Path
 
 import pytest
+from helpers.paths import RECIPES
 
 from qrft import grading
 from qrft.config.recipe import PretrainRecipe, load
@@ -76,7 +76,7 @@ def test_the_corpus_holds_no_question_of_a_set_and_no_solution_in_the_taught_for
 def test_the_shipped_base_is_the_one_that_its_card_and_recipe_tell_of() -> None:
     folder = BUILTIN["tiny-base"]
     card = json.loads((folder / "pretraining.json").read_text())
-    recipe = load(Path(__file__).parents[2] / "recipes" / "tiny-base.yaml", [], PretrainRecipe)
+    recipe = load(RECIPES / "tiny-base.yaml", [], PretrainRecipe)
     assert fingerprint(folder) == card["digest"]
     assert card["recipe"] == recipe.model_dump(exclude={"family"})
     assert sum(path.stat().st_size for path in folder.iterdir()) <= 4 * 2**20

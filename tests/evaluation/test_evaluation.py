@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
+from helpers.paths import TINY
 
 from qrft import grading
 from qrft.cli.main import main
@@ -28,7 +29,6 @@ from qrft.models.gguf.base import export_base
 from qrft.pipeline.flow import Step, plan
 from qrft.pipeline.stages import evaluate, problems, sample
 
-TINY = Path(__file__).parents[2] / "recipes" / "tiny.yaml"
 MODELS = ("base", "sft", "rft")
 
 

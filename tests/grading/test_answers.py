@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import json
-import os
 import random
 import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
-from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from helpers.jsonl import read_jsonl
+from helpers.paths import published
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from qrft import grading
 from qrft.grading import latex, reference
 
-DATA = Path(os.environ.get("QRFT_TEST_DATA", Path(__file__).parents[3] / "shared" / "data"))
 FORMATS = ["gsm8k", "boxed", "answer-is", "last-number", "auto"]
 CALLERS = ["=>", " ", "$", "-", "answer", "**", "\\boxed{", "(", "1", "a a", "é", "\\"]
 RULES = [grading.Rules(answer_format=name) for name in FORMATS] + [grading.Rules(marker=marker) for marker in CALLERS]  # type: ignore[arg-type]
@@ -171,11 +169,7 @@ def test_random_pieces(seed: int) -> None:
 
 
 def gsm8k(split: str) -> list[str]:
-    path = DATA / "gsm8k" / f"{split}.jsonl"
-    if not path.exists():
-        pytest.skip(f"GSM8K is not at {path}; set QRFT_TEST_DATA to the folder that holds gsm8k/")
-    with path.open(encoding="utf-8") as lines:
-        return [json.loads(line)["answer"] for line in lines]
+    return [row["answer"] for row in read_jsonl(published(f"gsm8k/{split}.jsonl"))]
 
 
 DRESSINGS = {

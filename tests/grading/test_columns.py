@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import json
-import os
 import random
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from fractions import Fraction
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from helpers.jsonl import read_jsonl
+from helpers.paths import published
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from qrft import grading
 from qrft.data import schema
 from qrft.grading import reference
-
-DATA = Path(os.environ.get("QRFT_TEST_DATA", Path(__file__).parents[3] / "shared" / "data"))
 
 # ---------------------------------------------------------------------------------------------------- strategies ----
 
@@ -260,11 +257,7 @@ def test_huge_text_in_the_oracle_too() -> None:
 
 
 def gsm8k(split: str) -> list[str]:
-    path = DATA / "gsm8k" / f"{split}.jsonl"
-    if not path.exists():
-        pytest.skip(f"GSM8K is not at {path}; set QRFT_TEST_DATA to the folder that holds gsm8k/")
-    with path.open(encoding="utf-8") as lines:
-        return [json.loads(line)["answer"] for line in lines]
+    return [row["answer"] for row in read_jsonl(published(f"gsm8k/{split}.jsonl"))]
 
 
 @pytest.mark.parametrize(("split", "num_equations"), [("train", 23716), ("test", 4282)])

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
+from helpers.paths import ROOT
 
 from qrft import grading
 from qrft.grading import reference
 
-SPEC = Path(__file__).parents[2] / "docs" / "semantics.md"
+SPEC = ROOT / "docs" / "semantics.md"
 
 
 def cell(text: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from helpers.paths import TINY
 
 from qrft import grading
 from qrft.config.recipe import load
@@ -20,7 +21,6 @@ from qrft.pipeline import flow as pipeline
 from qrft.pipeline.stages import curate, grade
 
 needs_math_verify = pytest.mark.skipif(not latex.is_available(), reason="pip install 'qrft[latex]'")
-TINY = Path(__file__).parents[2] / "recipes" / "tiny.yaml"
 GOLD = "6*7=<<6*7=42>>42\n#### 42"
 # Of the path 6+36 the second wording is the one farther from the other path's only text.
 COMPLETIONS = [

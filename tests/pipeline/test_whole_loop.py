@@ -14,6 +14,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from helpers.paths import RECIPES, TINY, published
 
 from qrft import grading
 from qrft.config.recipe import load
@@ -24,8 +25,6 @@ from qrft.pipeline import flow as pipeline
 from qrft.pipeline import store
 from qrft.pipeline.stages import sample
 
-ROOT = Path(__file__).parents[2]
-TINY = ROOT / "recipes" / "tiny.yaml"
 SMALL = [
     "problems.num_train=24",
     "problems.num_test=40",
@@ -225,14 +224,10 @@ def test_the_loop_runs_on_merged_files_and_on_a_ready_one(whole: tuple[Path, str
 
 
 def test_gsm8k_as_published_goes_through(tmp_path: Path) -> None:
-    data = Path(os.environ.get("QRFT_TEST_DATA", ROOT.parent / "shared" / "data")) / "gsm8k"
-    if not data.exists():
-        pytest.skip(f"GSM8K is not at {data}; set QRFT_TEST_DATA to a folder with gsm8k/train.jsonl and test.jsonl")
+    data = published("gsm8k")
     sets = [f"problems.train={data / 'train.jsonl'}", f"problems.test={data / 'test.jsonl'}"]
     smaller = ["problems.num_train=16", "problems.num_test=16", "train.num_epochs=1", "sample.max_new_tokens=32"]
-    printed = run(
-        ROOT / "recipes" / "gsm8k-smoke.yaml", tmp_path, *sets, *smaller, "evaluate.max_new_tokens=32", changes=[]
-    )
+    printed = run(RECIPES / "gsm8k-smoke.yaml", tmp_path, *sets, *smaller, "evaluate.max_new_tokens=32", changes=[])
     summary = json.loads((tmp_path / "gsm8k-smoke" / "summary.json").read_text())
     assert summary["num_test"] == 16
     assert summary["explained"] and all(line[:40] in printed.stdout for line in summary["explained"])

@@ -16,6 +16,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 from helpers.models import make_model
+from helpers.paths import TINY
 from rich.console import Console
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -35,7 +36,6 @@ from qrft.planning.amounts import Amounts, Lengths
 from qrft.planning.calibrate import calibrate
 from qrft.training import memory
 
-TINY = Path(__file__).parents[2] / "recipes" / "tiny.yaml"
 ARCHITECTURES = ["llama-tied", "mistral", "qwen2-tied", "qwen3"]
 # Llama-2's sizes; LLaMA's 33B
 LARGE = {

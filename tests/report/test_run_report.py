@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from helpers.paths import TINY
 
 from qrft import grading
 from qrft.config.recipe import load
@@ -30,7 +31,6 @@ from qrft.pipeline.stages.evaluate import evaluate
 from qrft.report import svg, words
 from qrft.report.run import browser, build, charts, explain, measures
 
-TINY = Path(__file__).parents[2] / "recipes" / "tiny.yaml"
 HOSTILE = (
     "</script><script>alert(1)</script> <!-- <script> <img src=x onerror=alert(2)> \u2028 \u2029 ]]> "
     "{{ 7*7 }} &amp; \" ' <<3*4=12>>12\n#### 12"

@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 from helpers.models import make_adapter, make_model
+from helpers.paths import ROOT
 
 from qrft.errors import ModelError, SamplerError
 from qrft.models import prompts
@@ -143,8 +144,7 @@ def test_every_backend_is_cheap_to_import() -> None:
         print({"numpy", "pyarrow", "torch", "transformers", "llama_cpp", "httpx2"} & set(sys.modules))
     """
     command = [sys.executable, "-c", textwrap.dedent(code)]
-    root = str(Path(__file__).parents[2])
-    assert subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout.strip() == "set()"
+    assert subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip() == "set()"
 
 
 @pytest.fixture(scope="module")
@@ -341,9 +341,8 @@ def test_a_real_lack_of_memory_on_the_cpu(tmp_path: Path) -> None:
         found = next(sampler.generate(requests, SamplingParams(max_new_tokens=1), []))
         print(sampler.batch_size, len(found.token_ids))
     """
-    root = str(Path(__file__).parents[2])
     command = [sys.executable, "-c", textwrap.dedent(script)]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     batch_size, num_tokens = map(int, done.stdout.split())
     assert 1 <= batch_size < 64 and num_tokens == 1
 
@@ -615,8 +614,7 @@ def test_ctrl_c_stops_at_once() -> None:
             list(ServerSampler({script.url!r}, "m").generate([Request("p", [], 99, 0, "2")], SamplingParams(), []))
         """
         command = [sys.executable, "-c", textwrap.dedent(code)]
-        root = str(Path(__file__).parents[2])
-        with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
+        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
             deadline = time.monotonic() + 20
             while script.in_flight < 16 and time.monotonic() < deadline:
                 time.sleep(0.02)

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from helpers.distribution import chi_square, exact
 from helpers.models import VOCAB, make_adapter, make_model
+from helpers.paths import ROOT
 
 from qrft.errors import SamplerError
 from qrft.models.gguf.adapter import export_adapter
@@ -390,9 +391,10 @@ def test_the_worker_dies_with_a_killed_parent(files: tuple[Path, Path]) -> None:
         for _ in process.generate([Request("p", [0, 5, 6], 1_000_000)], SamplingParams(max_new_tokens=50), []):
             pass
     """
-    root = str(Path(__file__).parents[2])
     command = [sys.executable, "-c", textwrap.dedent(script)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=root, env={**os.environ, "PYTHONPATH": root}) as parent:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}
+    ) as parent:
         assert parent.stdout is not None
         worker = int(parent.stdout.readline())
         time.sleep(0.3)
@@ -418,6 +420,5 @@ def test_the_worker_starts_without_the_heavy_packages() -> None:
         "import sys, qrft.sampling.backends.llama_cpp.worker, qrft.sampling.backends.llama_cpp.loop;"
         "print([name for name in ('torch', 'transformers') if name in sys.modules])"
     )
-    root = str(Path(__file__).parents[2])
-    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+from helpers.paths import RECIPES
 from helpers.sweeps import SFT, SIZES, Row, rows
 
 from qrft import studies
@@ -18,7 +19,7 @@ from qrft.errors import RecipeError
 from qrft.studies.claims import STUDIES
 from qrft.studies.finding import AGREES, DISAGREES, OPEN, Finding
 
-RECIPES = sorted((Path(__file__).parents[2] / "recipes" / "studies").glob("*.yaml"))
+SHIPPED = sorted((RECIPES / "studies").glob("*.yaml"))
 SEEDS = [0, 1, 2]
 FRACTIONS = [1, 1 / 2, 1 / 4, 1 / 8]
 KS = [1, 10, 100]
@@ -268,14 +269,14 @@ def test_study_text_tells_what_it_rests_on() -> None:
 
 def test_every_study_has_a_key_and_a_recipe() -> None:
     assert set(get_args(Study)) == set(STUDIES)
-    found = [recipes.load(path) for path in RECIPES]
+    found = [recipes.load(path) for path in SHIPPED]
     assert {recipe.study for recipe in found} == set(STUDIES)
     for recipe in found:
         assert len(recipe.sweep["seed"]) >= 3 and recipe.name == f"study-{recipe.study}"
 
 
 def of_study(name: str) -> Path:
-    return next(path for path in RECIPES if path.stem.endswith(f"-{name}"))
+    return next(path for path in SHIPPED if path.stem.endswith(f"-{name}"))
 
 
 def recipe_fault(name: str, *overrides: str) -> str:

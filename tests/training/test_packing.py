@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 import random
 import time
 from collections.abc import Callable
@@ -13,17 +11,19 @@ from typing import Any
 import pytest
 import torch
 from helpers import models, rounding
+from helpers.jsonl import read_jsonl
+from helpers.paths import published
 from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from qrft.errors import UsageError
 from qrft.models import prompts
+from qrft.models.find import BUILTIN
 from qrft.models.prompts import Example
 from qrft.training import attention, loss
 from qrft.training.packing import collate, pack
 
-ROOT = Path(__file__).parents[2]
 KINDS = [*models.KINDS, "mistral-short-window", "qwen2-short-window"]
 # Lengths and prompt lengths: one token of completion, one of prompt, no prompt, and no completion at all.
 SHAPES = [(30, 10), (150, 70), (7, 1), (64, 63), (12, 0), (9, 9)]
@@ -117,11 +117,8 @@ def test_a_hundred_thousand_examples_are_packed_at_once() -> None:
 
 
 def test_gsm8k_in_rows_of_2048_leaves_under_3_percent_empty() -> None:
-    data = Path(os.environ.get("QRFT_TEST_DATA", ROOT.parent / "shared" / "data")) / "gsm8k" / "train.jsonl"
-    if not data.exists():
-        pytest.skip(f"GSM8K is not at {data}; set QRFT_TEST_DATA to the folder that holds gsm8k/")
-    tokenizer = prompts.load_tokenizer(ROOT / "qrft" / "models" / "bases" / "tiny-base")
-    rows = [json.loads(line) for line in data.read_text(encoding="utf-8").splitlines()]
+    tokenizer = prompts.load_tokenizer(BUILTIN["tiny-base"])
+    rows = read_jsonl(published("gsm8k/train.jsonl"))
     lengths = [
         sum(len(ids) for ids in tokenizer([row["question"], row["answer"]], add_special_tokens=False)["input_ids"]) + 2
         for row in rows

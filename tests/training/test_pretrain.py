@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from helpers.paths import RECIPES
 
 from qrft.cli.main import main
 from qrft.config.recipe import PretrainRecipe, load
@@ -116,7 +117,7 @@ def test_what_a_family_can_not_be(recipe: Path, tmp_path: Path, override: str, w
 
 
 def test_in_the_shipped_family_size_and_training_cross() -> None:
-    recipe = load(Path(__file__).parents[2] / "recipes" / "tiny-family.yaml", [], PretrainRecipe)
+    recipe = load(RECIPES / "tiny-family.yaml", [], PretrainRecipe)
     members = recipe.members()
     sizes = {(member.hidden_size, member.num_tokens) for member in members.values()}
     assert len(sizes) == len(members) == 9

@@ -1,0 +1,70 @@
+"""Run qrft as people do: its commands in this process, or in one of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+from click.testing import CliRunner, Result
+from helpers.paths import ROOT
+
+from qrft.cli.main import main
+
+
+def run_qrft(*words: object) -> Result:
+    """Run a command, which must succeed, and return what it printed."""
+    done = CliRunner().invoke(main, [str(word) for word in words], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return done
+
+
+def facts_of(*words: object) -> Any:
+    """Return what a command prints with --json."""
+    return json.loads(run_qrft(*words, "--json").stdout)
+
+
+def error_of(code: int, *words: object) -> str:
+    """Run a command, which must end with the exit code and one message; return the message."""
+    done = CliRunner().invoke(main, [str(word) for word in words])
+    assert isinstance(done.exception, SystemExit), done.exception  # and so no traceback
+    assert done.exit_code == code, done.output
+    assert done.stderr.count("Error: ") == 1 and "Traceback" not in done.output
+    return done.stderr.partition("Error: ")[2].strip()
+
+
+def error_at_once(code: int, *words: object) -> str:
+    """Do as `error_of`; the command must not write anything to the working folder."""
+    before = sorted(Path().rglob("*"))
+    message = error_of(code, *words)
+    assert sorted(Path().rglob("*")) == before
+    return message
+
+
+def environment(**changes: str) -> dict[str, str]:
+    """Return the variables of a process that finds qrft from any folder."""
+    return {**os.environ, "PYTHONPATH": str(ROOT), **changes}
+
+
+def command_line(*words: object) -> list[str]:
+    """Return what starts a command in a process of its own."""
+    return [sys.executable, "-m", "qrft", *map(str, words)]
+
+
+def python(code: str, *words: object) -> list[str]:
+    """Return what starts code in a process of its own; the words are its arguments."""
+    return [sys.executable, "-c", textwrap.dedent(code), *map(str, words)]
+
+
+def run_process(command: list[str], **changes: str) -> subprocess.CompletedProcess[str]:
+    """Run a process to its end, with changes to its variables, and return its exit code and what it printed."""
+    return subprocess.run(command, capture_output=True, text=True, env=environment(**changes))
+
+
+def start_process(command: list[str], **options: Any) -> subprocess.Popen[str]:
+    """Start a process in a group of its own."""
+    return subprocess.Popen(command, text=True, env=environment(), start_new_session=True, **options)
