@@ -1,7 +1,10 @@
 /* The pass over a column of texts: answers, equations, keys. */
 #include <string.h>
 
-#include "core.h"
+#include "answer/find.h"
+#include "equation/scan.h"
+#include "text/column.h"
+#include "text/parallel.h"
 
 /* About 0.2 ms of work a range: small enough to share well, large enough that taking one costs nothing. */
 #define GRAIN 1024

@@ -1,7 +1,12 @@
-/* Finds the answer of a solution, in each of the formats. */
 #include <string.h>
 
-#include "answer/answer.h"
+#include "answer/chars.h"
+#include "answer/find.h"
+#include "answer/latex.h"
+#include "answer/number.h"
+#include "answer/paper.h"
+#include "answer/read.h"
+#include "text/literal.h"
 
 /* A text, or the part of it that counts. */
 typedef struct {

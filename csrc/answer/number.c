@@ -1,7 +1,9 @@
-/* The numbers of answers: literals, fractions, mixed numbers, powers of ten. */
 #include <string.h>
 
-#include "answer/answer.h"
+#include "answer/chars.h"
+#include "answer/latex.h"
+#include "answer/number.h"
+#include "text/literal.h"
 
 /* n / d with signs; too_big when either literal is. */
 typedef struct {
@@ -10,19 +12,6 @@ typedef struct {
     qrft_rational d;
     bool too_big;
 } fraction;
-
-int command_length(const uint8_t *at, const uint8_t *end, const char *names) {
-    if (!has_byte(at, end, '\\') || !has_letter(at + 1, end)) return 0;
-    at++;
-    while (*names) {
-        size_t length = strcspn(names, " ");
-        bool is_here = (size_t)(end - at) >= length && memcmp(at, names, length) == 0;
-        if (is_here && !has_letter(at + length, end)) return (int)length + 1;
-        names += length;
-        names += *names == ' ';
-    }
-    return 0;
-}
 
 /* ------------------------------------------------------------------------------------------------- fractions ---- */
 

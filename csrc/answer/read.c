@@ -7,16 +7,13 @@
  */
 #include <string.h>
 
-#include "answer/answer.h"
+#include "answer/chars.h"
+#include "answer/latex.h"
+#include "answer/number.h"
+#include "answer/read.h"
+#include "text/literal.h"
 
 /* ------------------------------------------------------------------------------------------------------- LaTeX ---- */
-
-const uint8_t *box_content(const uint8_t *at, const uint8_t *end) {
-    int name = command_length(at, end, "boxed fbox");
-    if (name == 0) return NULL;
-    const uint8_t *brace = skip_blanks(at + name, end);
-    return has_byte(brace, end, '{') ? brace + 1 : NULL;
-}
 
 /* \text{ and its like, whose content is words. */
 static int text_length(const uint8_t *at, const uint8_t *end) {

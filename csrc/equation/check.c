@@ -8,7 +8,12 @@
  * A fault of syntax ends the reading. Trouble in arithmetic is noted and the reading goes on, without computing,
  * because a fault of syntax further on decides first.
  */
-#include "core.h"
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "equation/check.h"
+#include "text/chars.h"
+#include "text/literal.h"
 
 typedef struct {
     qrft_cursor cursor;

@@ -5,9 +5,12 @@
  * never changes how many there are. It is called for equations that are in the grammar, so it need not look for faults;
  * on any other bytes it would only sort them differently.
  */
+#include <stdbool.h>
 #include <string.h>
 
-#include "core.h"
+#include "equation/key.h"
+#include "text/chars.h"
+#include "text/literal.h"
 
 /* Bytes of an equation without white space. The longest of GSM8K has 36; longer ones count as they are. */
 #define CAPACITY 256
@@ -121,7 +124,7 @@ static bool is_in_grammar(enum qrft_equation_status status) {
     return status != QRFT_EQUATION_MALFORMED && status != QRFT_EQUATION_TOO_DEEP && status != QRFT_EQUATION_EMPTY;
 }
 
-void hash_sorted_equation(qrft_hash *hash, const uint8_t *at, const uint8_t *end, enum qrft_equation_status status) {
+void key_add_sorted(qrft_hash *hash, const uint8_t *at, const uint8_t *end, enum qrft_equation_status status) {
     sorter s;
     size_t length = 0;
     for (const uint8_t *byte = at; byte < end && length <= CAPACITY; byte++) {
@@ -130,12 +133,12 @@ void hash_sorted_equation(qrft_hash *hash, const uint8_t *at, const uint8_t *end
         length++;
     }
     if (!is_in_grammar(status) || length > CAPACITY) {
-        hash_equation(hash, at, end);
+        hash_line(hash, at, end);
         return;
     }
     s.cursor = (qrft_cursor){s.text, s.text + length};
     s.num_operands = 0;
     do read_sum(&s);
     while (take_byte(&s.cursor, '='));
-    hash_equation(hash, s.text, s.text + length);
+    hash_line(hash, s.text, s.text + length);
 }

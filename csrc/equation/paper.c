@@ -1,115 +1,20 @@
 /*
- * Mode "paper": decides as the paper's reference script does, which is Python: `eval` of an equation's left side.
- *
  * Sums and products of plain numbers are computed here, as Python does it: integers exactly, / in doubles, a mix in
  * doubles. Every result is Python's to the bit, since IEEE 754 fixes each operation; this file is compiled without
  * contraction (a fused multiply-add would round once instead of twice). Whatever needs more of Python is left
  * undecided, for the caller to send to qrft/grading/reference/paper.py; what Python surely refuses is wrong at once.
  */
-#include <float.h>
 #include <string.h>
 
-#include "core.h"
-
-/* 1 computes floats as doubles, and there are no floats here. */
-_Static_assert(FLT_EVAL_METHOD == 0 || FLT_EVAL_METHOD == 1, "doubles must be computed as doubles, not wider");
-
-#ifdef __FAST_MATH__
-#error "paper.c must round as IEEE 754 does: compile it without -ffast-math."
-#endif
-
-/* A decimal below 2^53 over at most 10^22 is one correctly rounded division of two exact doubles. */
-#define MAX_EXACT    ((int64_t)1 << 53)
-#define EXACT_PLACES 22
+#include "equation/marks.h"
+#include "equation/paper.h"
+#include "text/chars.h"
+#include "text/decimal.h"
 
 /* Python gives up on about 3,000 operators in a row, and on its own terms; that is for Python to say. */
 #define MAX_LENGTH 2048
 
 #define TOLERANCE 1e-3
-
-/* An unsigned number of digits with at most one point, as both Python's parser and float() read it. */
-typedef struct {
-    int64_t mantissa;
-    int num_digits;
-    int places;
-    bool has_point;
-    bool leading_zero; /* 05: fine for float(), refused by the parser unless it is 0 */
-    bool exact;        /* the value is mantissa / 10^places, and both are exact doubles */
-} decimal;
-
-static double decimal_value(const decimal *number) {
-    static const double POWERS[EXACT_PLACES + 1] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,
-                                                    1e8,  1e9,  1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
-                                                    1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
-    return (double)number->mantissa / POWERS[number->places];
-}
-
-/* Reads digits, points and, where allowed, commas, which count for nothing. */
-static const uint8_t *decimal_read(const uint8_t *at, const uint8_t *end, bool commas, decimal *number) {
-    *number = (decimal){.exact = true, .leading_zero = has_byte(at, end, '0') && has_digit(at + 1, end)};
-    for (; at < end; at++) {
-        if (commas && *at == ',') continue;
-        if (*at == '.' && !number->has_point) {
-            number->has_point = true;
-            continue;
-        }
-        if (!is_digit(*at)) break;
-        if (number->num_digits < INT32_MAX) number->num_digits++;
-        if (number->has_point && number->places < INT32_MAX) number->places++;
-        if (number->mantissa <= MAX_EXACT) number->mantissa = 10 * number->mantissa + (*at - '0');
-    }
-    number->exact = number->mantissa <= MAX_EXACT && number->places <= EXACT_PLACES;
-    return at;
-}
-
-/* ---------------------------------------------------------------------------------------------------- answers ---- */
-
-/* A double in place of a fraction: its bits, over a denominator that no exact value has. */
-static qrft_rational value_of_double(double value) {
-    uint64_t bits;
-    value += 0.0; /* -0.0 equals 0.0, so it must have the same bytes */
-    memcpy(&bits, &value, sizeof bits);
-    return (qrft_rational){(i128)bits, (i128)((u128)1 << 127)};
-}
-
-static bool is_number_byte(uint8_t byte) {
-    return is_digit(byte) || byte == '.' || byte == ',';
-}
-
-/* Reads -?[0-9.,]+ at `start`, the commas taken out, as float() does. status is _NO_MARKER when it does not match. */
-static qrft_answer answer_at(const uint8_t *start, const uint8_t *end) {
-    qrft_answer answer = {NULL, NULL, QRFT_ANSWER_NO_MARKER, {0, 1}};
-    bool negative = has_byte(start, end, '-');
-    const uint8_t *first = start + negative, *stop = first;
-    while (stop < end && is_number_byte(*stop)) stop++;
-    if (stop == first) return answer;
-    decimal number;
-    bool plain = decimal_read(first, stop, true, &number) == stop && number.num_digits > 0;
-    answer = (qrft_answer){start, stop, QRFT_ANSWER_NOT_A_NUMBER, {0, 1}};
-    if (plain) answer.status = number.exact ? QRFT_ANSWER_OK : QRFT_ANSWER_UNDECIDED;
-    if (plain && number.exact) {
-        answer.value = value_of_double(negative ? -decimal_value(&number) : decimal_value(&number));
-    }
-    return answer;
-}
-
-qrft_answer paper_answer_find(const uint8_t *text, const uint8_t *end) {
-    const uint8_t *zero = text < end ? memchr(text, 0, (size_t)(end - text)) : NULL;
-    const uint8_t *at = text;
-    if (zero) end = zero;
-    while (end - at > 5 && (at = memchr(at, '#', (size_t)(end - at - 5)))) {
-        if (memcmp(at, "#### ", 5) == 0) {
-            qrft_answer answer = answer_at(at + 5, end);
-            if (answer.status != QRFT_ANSWER_NO_MARKER) return answer;
-        }
-        at++;
-    }
-    return (qrft_answer){NULL, NULL, QRFT_ANSWER_NO_MARKER, {0, 1}};
-}
-
-qrft_answer paper_answer_read(const uint8_t *text, const uint8_t *end) {
-    return answer_at(skip_space(text, end), end);
-}
 
 /* ----------------------------------------------------------------------------------------------- Python values ---- */
 
@@ -141,7 +46,7 @@ static double as_double(value v) {
 }
 
 static bool is_exact_double(int64_t i) {
-    return i >= -MAX_EXACT && i <= MAX_EXACT;
+    return i >= -DECIMAL_MAX_EXACT && i <= DECIMAL_MAX_EXACT;
 }
 
 static value divide(value a, value b) {
@@ -199,7 +104,7 @@ static value unexpected(parser *p) {
 }
 
 static value read_number(parser *p) {
-    decimal number;
+    qrft_decimal number;
     const uint8_t *at = decimal_read(p->cursor.at, p->cursor.end, false, &number);
     p->cursor.at = at;
     if (number.num_digits == 0) return FAILS;                                             /* . */
@@ -281,7 +186,7 @@ static value right_value(const uint8_t *at, const uint8_t *end) {
     while (at < end && is_space(end[-1])) end--;
     bool negative = has_byte(at, end, '-');
     if (negative || has_byte(at, end, '+')) at++;
-    decimal number;
+    qrft_decimal number;
     if (decimal_read(at, end, false, &number) < end) return UNDECIDED;
     if (number.num_digits == 0) return FAILS;
     if (!number.exact) return UNDECIDED;
@@ -324,7 +229,7 @@ static void hash_text(qrft_equations *list, const uint8_t *at, const uint8_t *en
 
 /* The matches of <<([^>]*)>>: from a << to the first > after it, if that is followed by another. */
 void paper_equations_check(qrft_equations *list, const uint8_t *text, const uint8_t *end) {
-    const uint8_t *opening = find_opening(text, end);
+    const uint8_t *opening = mark_find_opening(text, end);
     while (opening < end) {
         const uint8_t *closing = find_byte(opening + 2, end, '>');
         if (end - closing < 2) break;
@@ -332,6 +237,6 @@ void paper_equations_check(qrft_equations *list, const uint8_t *text, const uint
             hash_text(list, opening + 2, closing);
             note(list, check(opening + 2, closing));
         }
-        opening = find_opening(closing + 1 + (closing[1] == '>'), end);
+        opening = mark_find_opening(closing + 1 + (closing[1] == '>'), end);
     }
 }

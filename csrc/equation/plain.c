@@ -1,9 +1,14 @@
 /*
  * A short way for the equations that nearly all texts hold: small decimals joined by + - * /, one =, one decimal,
  * such as 12*3.5+8=50. It judges only what is sure; all else is left to check.c, which would say the same of these
- * (the tests compare both with the oracle).
+ * (the tests compare both with the reference).
  */
-#include "core.h"
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "equation/plain.h"
+#include "text/chars.h"
+#include "text/rational.h"
 
 /*
  * With at most 9 digits a number, a mantissa and a power of ten lie below 2^30. Numerators and denominators are kept

@@ -5,7 +5,11 @@
  * and =, as in 2 * (3 + 4) = 14. It is an equation when it has an operator and a =, ends after a number, and nothing
  * joins it to what stands before or after: 3x + 12 + 5 = 20 holds no equation, since + joins 12 to what is not read.
  */
-#include "core.h"
+#include <stddef.h>
+
+#include "equation/check.h"
+#include "equation/running_text.h"
+#include "text/literal.h"
 
 /* ------------------------------------------------------------------------------------------------------ signs ---- */
 

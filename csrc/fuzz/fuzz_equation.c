@@ -4,7 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core.h"
+#include "equation/check.h"
+#include "equation/plain.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

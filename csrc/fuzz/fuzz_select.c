@@ -5,10 +5,11 @@
  */
 #undef NDEBUG
 #include <assert.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "core.h"
+#include "qrft.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

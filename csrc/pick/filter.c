@@ -8,7 +8,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "pick/pick.h"
+#include "pick/filter.h"
 
 /* --------------------------------------------------------------------------------------------------- floats ---- */
 

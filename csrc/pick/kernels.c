@@ -1,8 +1,7 @@
-/* The work of picking tokens that goes over whole rows, for each kind of vector. */
 #include <math.h>
 #include <string.h>
 
-#include "pick/pick.h"
+#include "pick/kernels.h"
 
 #define ROUND (0x1.8p23f + 127)
 
@@ -97,7 +96,7 @@ static inline uint32_t at_least_portable(const float *at, float low) {
 #define kernels_avx512 kernels_portable
 #endif
 
-const pick_kernels *pick_kernels_of(enum lanes_kind kind) {
-    static const pick_kernels *const KERNELS[NUM_LANES_KINDS] = {&kernels_portable, &kernels_avx2, &kernels_avx512};
+const pick_kernels *pick_kernels_of(enum vector_kind kind) {
+    static const pick_kernels *const KERNELS[NUM_VECTOR_KINDS] = {&kernels_portable, &kernels_avx2, &kernels_avx512};
     return KERNELS[kind];
 }

@@ -5,7 +5,10 @@
 #include <math.h>
 #include <string.h>
 
+#include "pick/filter.h"
+#include "pick/kernels.h"
 #include "pick/pick.h"
+#include "text/parallel.h"
 
 #define MIN_BLOCK 128 /* smaller ones cost small vocabularies more in sums than they save in the choice */
 #define LOG2_E    1.4426950408889634
@@ -125,7 +128,7 @@ typedef struct {
     double *logprobs;
 } pick_job;
 
-static pick_rule make_rule(const qrft_picking *picking, enum lanes_kind kind) {
+static pick_rule make_rule(const qrft_picking *picking, enum vector_kind kind) {
     double temperature = picking->temperature > 0 ? picking->temperature : 0;
     if (temperature > 0) temperature = fmin(fmax(temperature, MIN_TEMPERATURE), MAX_TEMPERATURE);
     return (pick_rule){
@@ -180,7 +183,7 @@ static bool pick_rows(void *context, int64_t first, int64_t last) {
     return true;
 }
 
-int tokens_pick(enum lanes_kind kind, const qrft_logits *logits, const qrft_picking *picking,
+int tokens_pick(enum vector_kind kind, const qrft_logits *logits, const qrft_picking *picking,
                 const qrft_streams *streams, int num_threads, void *scratch, int32_t *tokens, double *logprobs) {
     if (num_threads < 1) num_threads = 1;
     int64_t grain = (logits->num_rows + num_threads - 1) / num_threads;
@@ -199,12 +202,12 @@ int64_t qrft_tokens_scratch(int64_t num_vocab, int num_threads) {
 
 int qrft_tokens_pick(const qrft_logits *logits, const qrft_picking *picking, const qrft_streams *streams,
                      int num_threads, void *scratch, int32_t *tokens, double *logprobs) {
-    return tokens_pick(lanes_best(), logits, picking, streams, num_threads, scratch, tokens, logprobs);
+    return tokens_pick(cpu_best(), logits, picking, streams, num_threads, scratch, tokens, logprobs);
 }
 
 int qrft_tokens_keep(const float *values, int64_t num_vocab, const qrft_picking *picking, void *scratch,
                      uint8_t *kept) {
-    pick_rule rule = make_rule(picking, lanes_best());
+    pick_rule rule = make_rule(picking, cpu_best());
     pick_candidates row = {values, NULL, num_vocab};
     block_sums sums;
     sum_row(&sums, &rule, row);

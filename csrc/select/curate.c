@@ -1,7 +1,10 @@
 /* The pass over the problems: of the paths with equal keys, keep one. */
 #include <string.h>
 
-#include "core.h"
+#include "select/farthest.h"
+#include "text/column.h"
+#include "text/hash.h"
+#include "text/parallel.h"
 
 /* Groups differ much in cost, so threads take few at a time. */
 #define GRAIN 16

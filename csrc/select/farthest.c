@@ -7,7 +7,10 @@
  */
 #include <string.h>
 
-#include "core.h"
+#include "select/farthest.h"
+#include "select/lanes.h"
+#include "text/column.h"
+#include "text/cpu.h"
 
 /* With more for the masks, or for the distances between kept paths, distances are computed as they are needed. */
 #define MAX_BYTES ((int64_t)1 << 26)
@@ -20,7 +23,7 @@
 typedef struct {
     qrft_group *group;
     qrft_distancer *distancer;
-    enum lanes_kind kind;
+    enum vector_kind kind;
     qrft_lanes lanes;    /* the texts of the block: members next .. end - 1 and some before them */
     int64_t next, end;   /* the member being played; the end of its block */
     int64_t num_present; /* the entries whose first member has come */
@@ -253,7 +256,7 @@ static bool reserve_lanes(qrft_farthest *f, replay *r, int64_t num_words, int64_
 }
 
 bool farthest_choose(qrft_farthest *f, qrft_group *group) {
-    replay r = {.group = group, .distancer = &f->distancer, .kind = lanes_best()};
+    replay r = {.group = group, .distancer = &f->distancer, .kind = cpu_best()};
     int64_t max_length;
     if (!encode_members(f, group, &max_length)) return false;
     int64_t num_words = lanes_num_words(max_length);

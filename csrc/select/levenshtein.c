@@ -8,7 +8,8 @@
  */
 #include <string.h>
 
-#include "core.h"
+#include "qrft.h"
+#include "select/levenshtein.h"
 
 bool distancer_begin(qrft_distancer *distancer, uint32_t num_symbols, int64_t max_length) {
     if (!buffer_reserve(&distancer->steps, (size_t)max_length, sizeof(int8_t))) return false;

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "pick/pick.h"
+#include "text/cpu.h"
 
 static bool is_row_finite(const float *values, int64_t num_vocab) {
     bool has_chance = false;
@@ -37,11 +38,11 @@ static void check_pick(const float *values, int64_t num_vocab, const qrft_pickin
     } else {
         assert(token == -1 && isnan(logprob));
     }
-    for (int kind = 0; kind < NUM_LANES_KINDS; kind++) {
-        if (!lanes_has((enum lanes_kind)kind)) continue;
+    for (int kind = 0; kind < NUM_VECTOR_KINDS; kind++) {
+        if (!cpu_has((enum vector_kind)kind)) continue;
         int32_t other = 0;
         double other_logprob = 0;
-        tokens_pick((enum lanes_kind)kind, &logits, picking, &streams, 1, scratch, &other, &other_logprob);
+        tokens_pick((enum vector_kind)kind, &logits, picking, &streams, 1, scratch, &other, &other_logprob);
         assert(other == token);
         assert(isnan(logprob) ? isnan(other_logprob) : memcmp(&other_logprob, &logprob, sizeof logprob) == 0);
     }

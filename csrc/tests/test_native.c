@@ -7,7 +7,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core.h"
+#include "qrft.h"
+#include "select/lanes.h"
+#include "select/levenshtein.h"
+#include "text/buffer.h"
+#include "text/cpu.h"
 
 #define NUM_ROUNDS 20000
 #define ROWS       8
@@ -304,7 +308,7 @@ static int64_t make_path(uint32_t *symbols, const uint32_t *before, int64_t leng
 #define MAX_PATH 700
 
 /* Every kind of vectors gives the distances that one pair at a time gives, and bounds do what they promise. */
-static void check_lanes(qrft_distancer *distancer, uint64_t *masks, uint64_t *lanes_state, enum lanes_kind kind) {
+static void check_lanes(qrft_distancer *distancer, uint64_t *masks, uint64_t *lanes_state, enum vector_kind kind) {
     static const int64_t LENGTHS[] = {0, 1, 63, 64, 65, 100, 127, 128, 129, 130, 300, MAX_PATH};
     static uint32_t symbols[QRFT_LANES + 1][MAX_PATH];
     const uint32_t num_symbols = 20;
@@ -338,10 +342,10 @@ static void test_lanes(void) {
     uint64_t *lanes_state = buffer_reserve(&state_buffer, num_words * 2 * QRFT_LANES, sizeof *lanes_state);
     assert(masks && lanes_state && distancer_begin(&distancer, 20, MAX_PATH));
     memset(masks, 0, num_masks * sizeof *masks);
-    for (int kind = 0; kind < NUM_LANES_KINDS; kind++) {
-        if (!lanes_has((enum lanes_kind)kind)) continue;
+    for (int kind = 0; kind < NUM_VECTOR_KINDS; kind++) {
+        if (!cpu_has((enum vector_kind)kind)) continue;
         printf("native: lanes of kind %d\n", kind);
-        for (int round = 0; round < 3000; round++) check_lanes(&distancer, masks, lanes_state, (enum lanes_kind)kind);
+        for (int round = 0; round < 3000; round++) check_lanes(&distancer, masks, lanes_state, (enum vector_kind)kind);
     }
     for (size_t i = 0; i < num_masks; i++) assert(masks[i] == 0);
     buffer_free(&masks_buffer);

@@ -5,7 +5,7 @@
  */
 #include <string.h>
 
-#include "core.h"
+#include "text/hash.h"
 
 static const uint64_t C1 = 0x87C37B91114253D5u;
 static const uint64_t C2 = 0x4CF5AD432745937Fu;
@@ -85,7 +85,7 @@ void hash_bytes(qrft_hash *hash, const uint8_t *at, ptrdiff_t length) {
 }
 
 /* White space is left out, so the line feed that ends each text can't be part of one: lists never collide. */
-void hash_equation(qrft_hash *hash, const uint8_t *at, const uint8_t *end) {
+void hash_line(qrft_hash *hash, const uint8_t *at, const uint8_t *end) {
     for (; at < end; at++) {
         if (!is_space(*at)) add_byte(hash, *at);
     }
@@ -93,10 +93,10 @@ void hash_equation(qrft_hash *hash, const uint8_t *at, const uint8_t *end) {
 }
 
 /* A copy of fixed size is two instructions, one of variable size a call: so 32 bytes are copied where there are 32. */
-void hash_plain_equation(qrft_hash *hash, const uint8_t *at, const uint8_t *end, const uint8_t *limit) {
+void hash_solid_line(qrft_hash *hash, const uint8_t *at, const uint8_t *end, const uint8_t *limit) {
     size_t length = (size_t)(end - at);
     if (length > 32 || limit - at < 32) {
-        hash_equation(hash, at, end);
+        hash_line(hash, at, end);
         return;
     }
     if (hash->filled + 33 > QRFT_HASH_PENDING) mix_pending(hash);

@@ -1,5 +1,8 @@
 /* Decimal literals. */
-#include "core.h"
+#include <stddef.h>
+
+#include "text/chars.h"
+#include "text/literal.h"
 
 /* --------------------------------------------------------------------------------------------------- literals ---- */
 
@@ -44,7 +47,6 @@ static const uint8_t *read_digits(const uint8_t *at, const uint8_t *end, accumul
     return at;
 }
 
-/* The length of a thousands separator: "," or one of LaTeX's ",\!", "\!,", "\,", "{,}"; 0 when there is none. */
 int separator_length(const uint8_t *at, const uint8_t *end) {
     if (has_byte(at, end, ',')) return has_byte(at + 1, end, '\\') && has_byte(at + 2, end, '!') ? 3 : 1;
     if (!has_byte(at, end, '\\') && !has_byte(at, end, '{')) return 0;

@@ -2,7 +2,8 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-#include "core.h"
+#include "qrft.h"
+#include "text/parallel.h"
 
 /* More threads than this gain nothing where memory bandwidth is the limit, and their handles fit on the stack. */
 #define MAX_THREADS 256

@@ -4,7 +4,7 @@
  * Every operation has a short way for whole numbers of 62 bits, which is nearly all that word problems hold, and
  * the general way. Both give the same result; the general way alone decides what overflows.
  */
-#include "core.h"
+#include "text/rational.h"
 
 /* The sum and the difference of two such numbers fit in 64 bits. */
 #define SMALL_INTEGER ((i128)1 << 62)

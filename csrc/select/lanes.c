@@ -15,7 +15,7 @@
  */
 #include <string.h>
 
-#include "core.h"
+#include "select/lanes.h"
 
 /* ------------------------------------------------------------------------------------------------------ paths ---- */
 
@@ -105,7 +105,7 @@ static void begin_state(const qrft_lanes *lanes) {
 #define AND_NOT_OR(a, b, c) (((a) & ~(b)) | (c))
 #define RUN_STRIP           static void run_portable
 #define VECTOR_BYTES        16
-#include "select/strips.inc"
+#include "select/lanes.inc"
 
 #ifdef __x86_64__
 #include <immintrin.h>
@@ -114,7 +114,7 @@ static void begin_state(const qrft_lanes *lanes) {
 #undef VECTOR_BYTES
 #define VECTOR_BYTES 32
 #define RUN_STRIP    __attribute__((target("avx2"))) static void run_avx2
-#include "select/strips.inc"
+#include "select/lanes.inc"
 
 /* AVX-512 has operations on three operands, which compilers seldom find, and VBMI2 shifts across two words. */
 #undef BELOW
@@ -133,31 +133,18 @@ static void begin_state(const qrft_lanes *lanes) {
 #define OR_NOT_AND(a, b, c)  LOGIC(a, b, c, (A | B) & ~C & 0xFF)
 #define AND_NOT_OR(a, b, c)  LOGIC(a, b, c, (A & ~B & 0xFF) | C)
 #define RUN_STRIP            __attribute__((target("avx512f,avx512vbmi2"))) static void run_avx512
-#include "select/strips.inc"
+#include "select/lanes.inc"
 
-bool lanes_has(enum lanes_kind kind) {
-    if (kind == LANES_AVX512) return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vbmi2");
-    return kind != LANES_AVX2 || __builtin_cpu_supports("avx2") != 0;
-}
 #else
 #define run_avx2   run_portable
 #define run_avx512 run_portable
-
-bool lanes_has(enum lanes_kind kind) {
-    return kind == LANES_PORTABLE;
-}
 #endif
 
-enum lanes_kind lanes_best(void) {
-    if (lanes_has(LANES_AVX512)) return LANES_AVX512;
-    return lanes_has(LANES_AVX2) ? LANES_AVX2 : LANES_PORTABLE;
-}
-
-void lanes_distances(const qrft_lanes *lanes, enum lanes_kind kind, qrft_path text, int64_t bound,
+void lanes_distances(const qrft_lanes *lanes, enum vector_kind kind, qrft_path text, int64_t bound,
                      int64_t distances[QRFT_LANES]) {
     typedef void runner(const qrft_lanes *, qrft_path, strip_edges, int, int64_t[QRFT_LANES]);
-    static runner *const RUNNERS[NUM_LANES_KINDS] = {run_portable, run_avx2, run_avx512};
-    static const int IN_VECTOR[NUM_LANES_KINDS] = {2, 4, 8};
+    static runner *const RUNNERS[NUM_VECTOR_KINDS] = {run_portable, run_avx2, run_avx512};
+    static const int IN_VECTOR[NUM_VECTOR_KINDS] = {2, 4, 8};
     strip_edges strip = strip_of(lanes, text.length, bound);
     begin_state(lanes);
     for (int lane = 0; lane < lanes->num_used; lane += IN_VECTOR[kind])

@@ -1,0 +1,10 @@
+/* The pass over a text: finds its equations, judges each, and hashes their list. */
+#ifndef QRFT_EQUATION_SCAN_H
+#define QRFT_EQUATION_SCAN_H
+
+#include "equation/list.h"
+
+/* Fills the list with the equations of a text, by the options. */
+void equations_check(qrft_equations *list, const uint8_t *text, const uint8_t *end, const qrft_options *options);
+
+#endif
