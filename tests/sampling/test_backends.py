@@ -225,7 +225,7 @@ def test_a_dropped_iterator_stops_and_the_sampler_goes_on(sampler: Sampler) -> N
     next(iterator)
     before = time.monotonic()
     iterator.close()  # type: ignore[attr-defined]
-    assert time.monotonic() - before < 5
+    assert time.monotonic() - before < 60, "all of its samples would take minutes"
     assert len(sample(sampler, [request_for(QUESTIONS[0], 2)], WARM)) == 2
 
 
@@ -526,7 +526,7 @@ def test_all_requests_heed_the_pause_that_one_is_asked_for() -> None:
         (completion(usage={"completion_tokens": "many"}), "no completion"),
         (Answer(), r"no answer \(RemoteProtocolError.*Check that the server runs"),
         (Answer(200, b"{}", {"content-length": "20"}), "no answer"),
-        (Answer(200, b"{}", seconds=0.6), r"no answer \(ReadTimeout.*`timeout` is 0.3 s"),
+        (Answer(200, b"{}", seconds=4), r"no answer \(ReadTimeout.*`timeout` is 2 s"),
     ],
     ids=lambda value: repr(value)[:60] if isinstance(value, str) else "",
 )
@@ -535,7 +535,7 @@ def test_failures_that_stay(answer: Answer, message: str) -> None:
         Script(answer) as script,
         pytest.raises(SamplerError, match=f"{script.url}/v1/completions .*some-model.*{message}"),
     ):
-        ask(script, 3, retries=0, timeout=0.3 if answer.seconds else 20)
+        ask(script, 3, retries=0, timeout=2 if answer.seconds else 20)
 
 
 def test_a_server_that_is_not_there() -> None:
@@ -606,7 +606,7 @@ def test_tokens_of_a_real_server_follow_the_models_distribution(address: str, gg
 
 
 def test_ctrl_c_stops_at_once() -> None:
-    with Script(completion()._replace(seconds=60)) as script:
+    with Script(completion()._replace(seconds=600)) as script:
         code = f"""
             from qrft.sampling.api import Request, SamplingParams
             from qrft.sampling.backends.openai.sampler import ServerSampler
@@ -615,10 +615,10 @@ def test_ctrl_c_stops_at_once() -> None:
         """
         command = [sys.executable, "-c", textwrap.dedent(code)]
         with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
-            deadline = time.monotonic() + 20
+            deadline = time.monotonic() + 120
             while script.in_flight < 16 and time.monotonic() < deadline:
                 time.sleep(0.02)
             os.kill(child.pid, signal.SIGINT)
-            before = time.monotonic()
-            errors = child.communicate(timeout=10)[1]
-            assert time.monotonic() - before < 3 and errors.strip().endswith("KeyboardInterrupt")
+            assert script.in_flight == 16
+            errors = child.communicate(timeout=120)[1]  # it does not wait for the answers, which take ten minutes
+            assert errors.strip().endswith("KeyboardInterrupt")

@@ -158,7 +158,7 @@ def test_a_dropped_iterator_stops_and_the_process_goes_on(process: LlamaProcess)
     next(iterator)
     before = time.monotonic()
     iterator.close()  # type: ignore[attr-defined]
-    assert time.monotonic() - before < 5
+    assert time.monotonic() - before < 60, "all of its samples would take minutes"
     assert len(sample(process, REQUESTS[:1])) == 5
 
 
@@ -401,7 +401,7 @@ def test_the_worker_dies_with_a_killed_parent(files: tuple[Path, Path]) -> None:
         assert is_alive(worker)
         parent.kill()
         parent.wait()
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while is_alive(worker) and time.monotonic() < deadline:
             time.sleep(0.05)
         assert not is_alive(worker)

@@ -70,9 +70,9 @@ class ServerSampler:
         requests_per_minute: float | None = None,
         extra_body: Mapping[str, Any] | None = None,
     ) -> None:
-        self.url = _endpoint(base_url, chat)
+        self.url = f"{address(base_url)}/{'chat/' if chat else ''}completions"
         self.model, self.chat = model, chat
-        self.headers = _headers(api_key_env)
+        self.headers = key_headers(api_key_env)
         self.max_in_flight, self.timeout, self.retries = max_in_flight, timeout, retries
         self.extra_body = dict(extra_body or {})
         self.stats = Stats()  # of the latest `generate`
@@ -299,15 +299,16 @@ def _stop_text(answer: dict[str, Any], choice: dict[str, Any]) -> object:
     return choice.get("stop_reason") or choice.get("stopping_word") or answer.get("stopping_word")
 
 
-def _endpoint(base_url: str, chat: bool) -> str:
+def address(base_url: str) -> str:
+    """Return the address below which OpenAI's endpoints lie. Raises SamplerError for what is no server's address."""
     parts = urlsplit(base_url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise SamplerError(f"{base_url!r} is no server's address. Expected one such as http://localhost:8080/v1.")
-    path = parts.path.rstrip("/") or "/v1"
-    return parts._replace(path=f"{path}/{'chat/' if chat else ''}completions").geturl()
+    return parts._replace(path=parts.path.rstrip("/") or "/v1").geturl()
 
 
-def _headers(api_key_env: str | None) -> dict[str, str]:
+def key_headers(api_key_env: str | None) -> dict[str, str]:
+    """Return the headers with the key in this environment variable. Raises SamplerError when there is none."""
     if api_key_env is None:
         return {}
     key = os.environ.get(api_key_env, "").strip()
