@@ -124,12 +124,15 @@ def sample(base: str, problems: str, num_samples: int, output: Path, as_json: bo
     """
     from qrft.cli.actions import quiet_libraries
     from qrft.commands import sample as work
+    from qrft.config.load import from_options
+    from qrft.grading.rules import Rules
 
-    _refuse_unread(base, options)
     quiet_libraries()
-    task = work.task(base, problems, num_samples, **_read(options))
+    rules = from_options(Rules, {name: options.pop(name) for name in Rules.model_fields})
+    options["stop"] = [text.replace("\\n", "\n") for text in options["stop"]]
+    choice, spec = work.prepare(base, problems, num_samples, rules=rules, **options)
     with _bar("samples") as progress:
-        facts = work.run(task, output, progress)
+        facts = work.run(choice, spec, output, progress)
     if as_json:
         click.echo(json.dumps(facts))
     else:
@@ -177,33 +180,6 @@ def _given() -> dict[str, str]:
         for option in context.command.params
         if option.name and context.get_parameter_source(option.name) is ParameterSource.COMMANDLINE
     }
-
-
-def _refuse_unread(base: str, options: dict[str, Any]) -> None:
-    """An option that another one would make count is a mistake: without it something else would be sampled."""
-    from qrft.errors import UsageError
-
-    of_server = ("server", "chat", "api_key_env", "max_in_flight", "requests_per_minute")
-    of_grading = ("mode", "answer_format", "marker", "equations", "order")
-    counts = {
-        **dict.fromkeys(of_server, ("with --sampler openai", options["sampler"] == "openai")),
-        **dict.fromkeys(of_grading, ("with --until", options["until"].goal is not None)),
-        "examples": ("with --few-shot", options["few_shot"] > 0),
-        "tokenizer": ("for a .gguf", base.endswith(".gguf")),
-    }
-    for name, option in _given().items():
-        where, is_read = counts.get(name, ("", True))
-        if not is_read:
-            raise UsageError(f"{option}: only counts {where}. Leave it out, or add that.")
-
-
-def _read(options: dict[str, Any]) -> dict[str, Any]:
-    """From the words of the command line to what commands.sample.task takes."""
-    from qrft.config.load import from_options
-    from qrft.grading.rules import Rules
-
-    rules = from_options(Rules, {name: options.pop(name) for name in Rules.model_fields})
-    return {**options, "rules": rules, "stop": [text.replace("\\n", "\n") for text in options["stop"]]}
 
 
 @main.command()

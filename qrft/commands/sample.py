@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
@@ -11,106 +11,133 @@ from typing import Any
 
 import pyarrow as pa
 
-from qrft import grading
-from qrft.commands.settings import differences, digest, named
+from qrft.commands.sample_folder import agree
+from qrft.commands.settings import digest, named
 from qrft.config.load import from_options
+from qrft.config.section import Section
 from qrft.data import disk
 from qrft.data.problems.registry import load
 from qrft.data.schema import PROBLEMS
-from qrft.errors import DataError, UsageError
-from qrft.grading.rules import DEFAULT_RULES
+from qrft.errors import UsageError
+from qrft.grading.rules import DEFAULT_RULES, Rules
 from qrft.models import prompts
 from qrft.models.find import find_model
 from qrft.models.gguf.quant import Quant
-from qrft.sampling.api import Completion, ModelFiles, Sampler, SamplingParams, Work
+from qrft.sampling.api import Completion, ModelFiles, Request, SamplingParams
 from qrft.sampling.backends import registry
 from qrft.sampling.backends.registry import SamplerName
-from qrft.sampling.budget import SAMPLES_PER_SHARD, Rounds, Until
-from qrft.sampling.requests import choose_examples, make_requests, work_of
-from qrft.sampling.shards import Job, Progress, collect, stream
-from qrft.sampling.tally import Tally, judges_expressions
+from qrft.sampling.budget import NO_GOAL, Until
+from qrft.sampling.passes import SAMPLES_PER_SHARD
+from qrft.sampling.requests import choose_examples
+from qrft.sampling.shards import Progress, collect, stream, write_budget
+from qrft.sampling.spec import SampledModel, SampleSpec, begin
+from qrft.sampling.tally import judges_expressions
 
-SETTINGS = "settings.json"
-BUDGET = "budget.jsonl"
 NUM_PARITY_PROMPTS = 8
-
-NO_GOAL = Until()
 
 
 @dataclass(frozen=True)
-class Source:
+class ModelChoice:
     """Which model is sampled, and by what.
 
     base: a built-in model, a folder, a hub name, a .gguf, or with "openai" the model's name at the server.
     adapter: a peft folder, or a .gguf. tokenizer: for a .gguf, the folder of its Hugging Face tokenizer. parity:
-    compare llama.cpp's logits with transformers' once. From `server` on: for "openai" only.
+    compare llama.cpp's logits with transformers' once. settings: the sampler's own.
     """
 
     base: str
+    sampler: SamplerName
+    settings: Section
     adapter: Path | None = None
-    sampler: SamplerName = registry.DEFAULT
     tokenizer: Path | None = None
     quant: Quant = "f16"
     parity: bool = True
     threads: int | None = None
-    server: str | None = None
-    chat: bool = False
-    api_key_env: str | None = None
-    max_in_flight: int = 16
-    requests_per_minute: float | None = None
+
+    @property
+    def reads(self) -> registry.Reads:
+        return registry.backend(self.sampler).READS
+
+    @property
+    def is_ready_gguf(self) -> bool:
+        return self.base.endswith(".gguf")
+
+    @property
+    def label(self) -> str:
+        """What the samples say of their model."""
+        names = [self.base, *([str(self.adapter)] if self.adapter else [])]
+        return "+".join(Path(name).name for name in names)
 
 
-@dataclass(frozen=True)
-class Task:
-    """What to sample. `examples`: worked ones for the prompts, one to spare; `problems`: schema.PROBLEMS."""
-
-    source: Source
-    problems: pa.Table
-    num_samples: int
-    params: SamplingParams
-    prompt: str
-    examples: Sequence[prompts.Solved]
-    until: Until
-    rules: grading.Rules
-    samples_per_shard: int
-
-
-def task(
+def prepare(
     base: str,
     problems: str | Path | Sequence[str],
     num_samples: int,
     *,
+    sampler: SamplerName = registry.DEFAULT,
     limit: int | None = None,
     prompt: str = "plain",
     few_shot: int = 0,
     examples: str | None = None,
     stop: Sequence[str] = (),
     until: Until = NO_GOAL,
-    rules: grading.Rules = DEFAULT_RULES,
+    rules: Rules = DEFAULT_RULES,
     samples_per_shard: int = SAMPLES_PER_SHARD,
     **options: Any,
-) -> Task:
-    """Checked, and with its problems read. `options`: the fields of Source and of SamplingParams.
+) -> tuple[ModelChoice, SampleSpec]:
+    """Check what is asked for, and read the problems.
 
-    Raises UsageError for what can't be asked for, DataError for problems that can't be read.
+    `options`: the fields of ModelChoice, of the sampler's own settings and of SamplingParams. Raises UsageError for
+    what can't be asked for, DataError for problems that can't be read.
     """
-    names = {item.name for item in fields(Source)}
-    source = Source(base, **{name: value for name, value in options.items() if name in names})
-    picking = {name: value for name, value in options.items() if name not in names}
+    own = _own_settings(sampler, options)
+    names = {item.name for item in fields(ModelChoice)}
+    choice = ModelChoice(base, sampler, own, **{name: options.pop(name) for name in names & options.keys()})
     if until.goal and not isinstance(problems, str | Path):
         raise UsageError("until: questions alone have no answers to count right ones by. Name a problem file.")
+    _check_is_read(choice, few_shot, examples, until, rules)
     if few_shot and not stop:
         stop = tuple(text for text in [prompts.next_example(prompt)] if text)
-    params = from_options(SamplingParams, {**picking, "stop": stop})
+    params = from_options(SamplingParams, {**options, "stop": stop})
     num_samples, until = until.max_samples or num_samples, until.model_copy(update={"max_samples": None})
-    _check(source, num_samples, params, until)
+    _check(choice, num_samples, params, until)
     table = _table(problems)
     solved = _examples(problems, table, few_shot, examples, prompt)
     table = table if limit is None else table.slice(0, limit)
-    return Task(source, table, num_samples, params, prompt, solved, until, rules, samples_per_shard)
+    return choice, SampleSpec(table, num_samples, params, prompt, solved, until, rules, samples_per_shard)
 
 
-def _check(source: Source, num_samples: int, params: SamplingParams, until: Until) -> None:
+def _own_settings(sampler: SamplerName, options: dict[str, Any]) -> Section:
+    """Take the sampler's own settings out of the options. Raises UsageError for one that another sampler reads."""
+    for key in registry.unread_keys(sampler, options):
+        readers = " or ".join(registry.readers(key))
+        raise UsageError(f"{_option(key)}: only counts with --sampler {readers}. Leave it out, or add that.")
+    given = {key: options.pop(key) for key in registry.all_keys() & options.keys()}
+    settings = from_options(registry.backend(sampler).Settings, registry.own_values(sampler, given))
+    for key, description in registry.missing_keys(sampler, settings):
+        raise UsageError(f"--sampler {sampler}: {_option(key)} is missing. Give it: {description}")
+    return settings
+
+
+def _check_is_read(choice: ModelChoice, few_shot: int, examples: str | None, until: Until, rules: Rules) -> None:
+    """An option that only another one makes count is a mistake: without that something else would be sampled."""
+    rule = next((key for key, value in rules if value != getattr(DEFAULT_RULES, key)), "rules")
+    unread = {
+        f"{_option(rule)}: only counts with --until": rules != DEFAULT_RULES and not until.goal,
+        "--examples: only counts with --few-shot": examples is not None and not few_shot,
+        "--tokenizer: only counts for a .gguf": choice.tokenizer is not None and not choice.is_ready_gguf,
+    }
+    for fault, is_there in unread.items():
+        if is_there:
+            raise UsageError(f"{fault}. Leave it out, or add that.")
+
+
+def _option(key: str) -> str:
+    return f"--{key.replace('_', '-')}"
+
+
+def _check(choice: ModelChoice, num_samples: int, params: SamplingParams, until: Until) -> None:
+    base, reads = choice.base, choice.reads
     faults = {
         f"-k {num_samples}: expected at least 1": num_samples < 1,
         f"-k {num_samples} at temperature 0: all samples of a problem would be equal. Give --temperature or -k 1": (
@@ -119,17 +146,14 @@ def _check(source: Source, num_samples: int, params: SamplingParams, until: Unti
         f"--until {until.goal} paths of -k {num_samples} samples: raise -k, which is the most": (
             until.goal is not None and until.goal > num_samples
         ),
-        f"{source.base}: a .gguf needs its Hugging Face tokenizer. Name its folder with --tokenizer": (
-            source.base.endswith(".gguf") and source.sampler == "llama.cpp" and source.tokenizer is None
+        f"{base}: a .gguf needs its Hugging Face tokenizer. Name its folder with --tokenizer": (
+            reads == "gguf" and choice.is_ready_gguf and choice.tokenizer is None
         ),
-        f"{source.base}: --sampler transformers reads no .gguf. Name the model's folder": (
-            source.base.endswith(".gguf") and source.sampler == "transformers"
+        f"{base}: --sampler {choice.sampler} reads no .gguf. Name the model's folder": (
+            reads == "folder" and choice.is_ready_gguf
         ),
-        "--sampler openai: asks a server. Give its address with --server, such as http://localhost:8080/v1": (
-            source.sampler == "openai" and source.server is None
-        ),
-        f"--adapter {source.adapter}: a server has its own models. Name one of them as BASE": (
-            source.sampler == "openai" and source.adapter is not None
+        f"--adapter {choice.adapter}: a server has its own models. Name one of them as BASE": (
+            reads == "server" and choice.adapter is not None
         ),
     }
     for fault, is_there in faults.items():
@@ -165,150 +189,91 @@ def sample(
     """Samples of every problem, each a Completion with its `text`, in the order in which they end.
 
     base: a built-in model, a folder, a hub name, a .gguf. problems: a file or a name, or the questions themselves,
-    which are then problem "0", "1", ... options: those of `qrft sample`, such as temperature=0.7, max_new_tokens=512,
+    which are then problem "0", "1", ... options: those of `qrft sample`, such as temperature=0.7, max_new_tokens=256,
     stop=["\\n\\n"], adapter=Path("adapter"), sampler="transformers", until=Until(correct=4). Nothing is kept on
     disk. Raises UsageError for options that can't be, and the errors of the sampler.
     """
-    work = task(base, problems, num_samples, **options)
-    return stream(*_plan(work, _model_dir(work.source), [num_samples], _label(work.source)))
+    choice, spec = prepare(base, problems, num_samples, **options)
+    return stream(*begin(spec, _model(choice, _model_dir(choice), choice.label)))
 
 
-def run(work: Task, folder: Path, progress: Progress) -> dict[str, Any]:
+def run(choice: ModelChoice, spec: SampleSpec, folder: Path, progress: Progress) -> dict[str, Any]:
     """Makes what the folder lacks; returns the facts. Raises UsageError for a folder of other settings."""
-    model_dir = _model_dir(work.source)
-    settings = _settings(work, model_dir)
+    model_dir = _model_dir(choice)
+    settings = _settings(choice, spec, model_dir)
     with disk.lock(folder, f"{folder} is being written", " or name another folder with -o"):
         for leftover in folder.glob(".*.tmp"):  # of a killed process
             leftover.unlink()
-        asked, model = _agree(folder, settings, work.num_samples, _label(work.source))
-        job, rounds = _plan(work, model_dir, asked, model)
-        facts = collect(job, rounds, folder, progress)
-        if rounds.tally:
-            disk.write_atomic(folder / BUDGET, "".join(json.dumps(row) + "\n" for row in rounds.by_problem()))
+        asked, label = agree(folder, settings, spec.num_samples, choice.label)
+        setup, passes = begin(spec, _model(choice, model_dir, label), asked)
+        facts = collect(setup, passes, folder, progress)
+        write_budget(passes, folder)
     return facts
 
 
-def _plan(work: Task, model_dir: Path | None, asked: Sequence[int], model: str) -> tuple[Job, Rounds]:
-    tokenizer = None if model_dir is None else prompts.load_tokenizer(model_dir)
-    requests = make_requests(work.problems, tokenizer, work.prompt, work.examples)
-    tally = Tally(work.problems, work.until, work.rules, work.source.threads) if work.until.goal else None
-    prompt_ids = [request.prompt_ids for request in requests[:NUM_PARITY_PROMPTS]]
-    usual = work_of(requests, asked[-1], work.params.max_new_tokens)
-    eos_ids = [] if tokenizer is None else prompts.end_ids(tokenizer, work.prompt)
-    job = Job(partial(_open, work.source, model_dir, prompt_ids, usual), work.params, tokenizer, model, eos_ids)
-    return job, Rounds(requests, asked, tally, work.samples_per_shard)
+def _settings(choice: ModelChoice, spec: SampleSpec, model_dir: Path | None) -> dict[str, Any]:
+    """Everything that decides the samples, but for their number."""
+    runtime = registry.backend(choice.sampler).RUNTIME_KEYS
+    settings: dict[str, Any] = {
+        "version": 1,
+        "sampler": choice.sampler,
+        "base": choice.base if model_dir is None else named(choice.base, _base_file(choice, model_dir)),
+        "adapter": choice.adapter and named(str(choice.adapter), choice.adapter),
+        "prompt": spec.prompt,
+        "few_shot": max(0, len(spec.examples) - 1),
+        "examples": digest(spec.examples),
+        "problems": digest(spec.problems.to_pylist()),
+        "num_problems": spec.problems.num_rows,
+        **spec.params.model_dump(),
+        "until": {"kind": spec.until.counts, "count": spec.until.goal} if spec.until.goal else None,
+        "samples_per_shard": spec.samples_per_shard,
+        **choice.settings.model_dump(exclude=set(runtime)),
+    }
+    if choice.is_ready_gguf and choice.tokenizer:
+        settings["tokenizer"] = named(str(choice.tokenizer), choice.tokenizer)
+    elif choice.reads == "gguf":
+        settings["quant"] = choice.quant
+    if spec.until.goal:
+        settings["rules"] = {**spec.rules.model_dump(), "judges_expressions": judges_expressions(spec.rules)}
+    return json.loads(json.dumps(settings))  # type: ignore[no-any-return] # as they come back from the file
+
+
+def _base_file(choice: ModelChoice, model_dir: Path) -> Path:
+    return Path(choice.base).expanduser() if choice.is_ready_gguf else model_dir
 
 
 # ---------------------------------------------------------------------------------------------------------- models ----
 
 
-def _model_dir(source: Source) -> Path | None:
+def _model_dir(choice: ModelChoice) -> Path | None:
     """The Hugging Face folder that makes the token ids; None where a server does."""
-    if source.sampler == "openai":
+    if choice.reads == "server":
         return None
-    if source.base.endswith(".gguf"):
-        return source.tokenizer
-    return find_model(source.base, is_exported=source.sampler == "llama.cpp")
+    if choice.is_ready_gguf:
+        return choice.tokenizer
+    return find_model(choice.base, is_exported=choice.reads == "gguf")
 
 
-def _open(source: Source, model_dir: Path | None, prompt_ids: list[list[int]], work: Work) -> Sampler:
-    backend = registry.backend(source.sampler)
-    files = ModelFiles(source.base, model_dir, source.adapter)
-    if backend.READS == "gguf":
-        assert model_dir is not None
-        files = _gguf_files(source, model_dir, prompt_ids)
-    settings = registry.own_settings(source.sampler, vars(source))
-    return backend.open_model(files, settings, work=work, n_threads=source.threads)
+def _model(choice: ModelChoice, model_dir: Path | None, label: str) -> SampledModel:
+    files = partial(_files, choice, model_dir)
+    return SampledModel(choice.sampler, choice.settings, label, model_dir, files, choice.threads)
 
 
-def _gguf_files(source: Source, model_dir: Path, prompt_ids: list[list[int]]) -> ModelFiles:
+def _files(choice: ModelChoice, model_dir: Path | None, requests: Sequence[Request]) -> ModelFiles:
+    if choice.reads != "gguf":
+        return ModelFiles(choice.base, model_dir, choice.adapter)
+    assert model_dir is not None
+    return _gguf_files(choice, model_dir, [request.prompt_ids for request in requests[:NUM_PARITY_PROMPTS]])
+
+
+def _gguf_files(choice: ModelChoice, model_dir: Path, prompt_ids: list[list[int]]) -> ModelFiles:
     """Make the files that are lacking, and compare them with transformers once."""
     from qrft.models.gguf.prepare import check_once, is_gguf, prepare_adapter, prepare_base
 
-    base = prepare_base(source.base, source.tokenizer, source.quant, n_threads=source.threads)
-    adapter = source.adapter and prepare_adapter(source.adapter, source.base, source.tokenizer)
-    if source.parity and any(model_dir.glob("*.safetensors")):
-        is_ready = source.adapter is None or is_gguf(str(source.adapter))  # transformers has no part in such an adapter
-        pair = (None, None) if is_ready else (source.adapter, adapter)
-        check_once(model_dir, base, *pair, prompt_ids, n_threads=source.threads)
-    return ModelFiles(source.base, model_dir, source.adapter, base, adapter)
-
-
-def _label(source: Source) -> str:
-    """What the samples say of their model."""
-    names = [source.base, *([str(source.adapter)] if source.adapter else [])]
-    return "+".join(Path(name).name for name in names)
-
-
-# -------------------------------------------------------------------------------------------------------- settings ----
-
-
-def _settings(work: Task, model_dir: Path | None) -> dict[str, Any]:
-    """Everything that decides the samples, but for their number."""
-    source = work.source
-    settings: dict[str, Any] = {
-        "version": 1,
-        "sampler": source.sampler,
-        "base": source.base if model_dir is None else named(source.base, _base_file(source, model_dir)),
-        "adapter": source.adapter and named(str(source.adapter), source.adapter),
-        "prompt": work.prompt,
-        "few_shot": max(0, len(work.examples) - 1),
-        "examples": digest(work.examples),
-        "problems": digest(work.problems.to_pylist()),
-        "num_problems": work.problems.num_rows,
-        **work.params.model_dump(),
-        "until": work.until.model_dump(exclude_none=True) or None,
-        "samples_per_shard": work.samples_per_shard,
-    }
-    if source.base.endswith(".gguf") and source.tokenizer:
-        settings["tokenizer"] = named(str(source.tokenizer), source.tokenizer)
-    elif source.sampler == "llama.cpp":
-        settings["quant"] = source.quant
-    if source.sampler == "openai":
-        settings["chat"] = source.chat
-    if work.until.goal:
-        settings["rules"] = {**work.rules.model_dump(), "judges_expressions": judges_expressions(work.rules)}
-    return json.loads(json.dumps(settings))  # type: ignore[no-any-return] # as they come back from the file
-
-
-def _base_file(source: Source, model_dir: Path) -> Path:
-    return Path(source.base).expanduser() if source.base.endswith(".gguf") else model_dir
-
-
-def _agree(folder: Path, settings: Mapping[str, Any], num_samples: int, model: str) -> tuple[list[int], str]:
-    """The k's asked for so far, this one included, and the samples' model. Raises UsageError when settings differ."""
-    path, asked = folder / SETTINGS, list[int]()
-    if any(folder.glob("*.parquet")):  # settings without samples bind no one
-        kept = _read_settings(path)
-        asked, model = kept["num_samples"], kept["model"]
-        _compare(folder, kept["settings"], settings, asked[-1], num_samples)
-    elif not path.exists() and any(not file.name.startswith(".") for file in folder.iterdir()):
-        raise UsageError(f"{folder}: is there, and not of this command. Name another folder with -o.")
-    if num_samples not in asked:
-        asked = [*asked, num_samples]
-        disk.write_atomic(path, json.dumps({"model": model, "num_samples": asked, "settings": settings}, indent=1))
-    return asked, model
-
-
-def _compare(folder: Path, kept: Mapping[str, Any], now: Mapping[str, Any], before: int, num_samples: int) -> None:
-    if found := list(differences(kept, now)):
-        raise UsageError(
-            f"{folder}: was made with other settings: {'; '.join(found)}. Give those, or name another folder with -o."
-        )
-    if num_samples < before:
-        raise UsageError(
-            f"{folder}: was made with -k {before}, now {num_samples}. It can only be raised: "
-            f"give -k {before} or more, or name another folder with -o."
-        )
-
-
-def _read_settings(path: Path) -> dict[str, Any]:
-    if not path.exists():
-        raise UsageError(f"{path.parent}: holds Parquet files, but no {SETTINGS}. Name another folder with -o.")
-    try:
-        kept: dict[str, Any] = json.loads(path.read_bytes())
-        if not isinstance(kept["settings"], dict) or not isinstance(kept["model"], str) or not kept["num_samples"]:
-            raise ValueError("not a file of settings")
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        raise DataError(f"{path}: can't be read ({error}). Name another folder with -o, or remove this one.") from error
-    return kept
+    base = prepare_base(choice.base, choice.tokenizer, choice.quant, n_threads=choice.threads)
+    adapter = choice.adapter and prepare_adapter(choice.adapter, choice.base, choice.tokenizer)
+    if choice.parity and any(model_dir.glob("*.safetensors")):
+        is_ready = choice.adapter is None or is_gguf(str(choice.adapter))  # transformers has no part in such an adapter
+        pair = (None, None) if is_ready else (choice.adapter, adapter)
+        check_once(model_dir, base, *pair, prompt_ids, n_threads=choice.threads)
+    return ModelFiles(choice.base, model_dir, choice.adapter, base, adapter)

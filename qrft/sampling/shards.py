@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
@@ -18,17 +19,19 @@ from qrft.data.schema import SAMPLES
 from qrft.errors import StoreError
 from qrft.sampling.api import Completion, Request, Sampler, SamplingParams, Stats
 from qrft.sampling.backends.stop_texts import first_stop
-from qrft.sampling.budget import Rounds
+from qrft.sampling.passes import Passes
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+BUDGET = "budget.jsonl"
 
 Progress = Callable[[int, int, str], None]  # samples there, samples wanted, a note
 
 
 @dataclass(frozen=True)
-class Job:
-    """How samples are made. open: called when the first is wanted. tokenizer: None where the sampler sends texts."""
+class SamplerSetup:
+    """How samples are made. `open` is called when the first is wanted. `tokenizer`: None where a server sends texts."""
 
     open: Callable[[], Sampler]
     params: SamplingParams
@@ -72,7 +75,7 @@ def _shares(stats: Stats) -> dict[str, float]:
     return {"decode_share": stats.decode_seconds / total, "pick_share": stats.pick_seconds / total}
 
 
-def collect(job: Job, rounds: Rounds, folder: Path, progress: Progress) -> dict[str, Any]:
+def collect(setup: SamplerSetup, passes: Passes, folder: Path, progress: Progress) -> dict[str, Any]:
     """Makes the shards that the folder lacks. Returns facts of all its samples and of the time the new ones took.
 
     Raises SamplerError when the sampler fails (the shards before it stay) and StoreError for a shard that can't be
@@ -81,59 +84,65 @@ def collect(job: Job, rounds: Rounds, folder: Path, progress: Progress) -> dict[
     meter = Meter()
     with ExitStack() as stack:
         sampler: Sampler | None = None
-        for number, shard in enumerate(rounds.shards()):
+        for number, shard in enumerate(passes.shards()):
             path = folder / f"shard-{number:06}.parquet"
             if path.exists():
                 table = read(path, shard)
             else:
                 if sampler is None:
-                    progress(sum(rounds.num_samples.values()), rounds.num_wanted, "opening the model")
-                    sampler = stack.enter_context(closing(job.open()))
+                    progress(sum(passes.num_samples.values()), passes.num_wanted, "opening the model")
+                    sampler = stack.enter_context(closing(setup.open()))
                     meter.merged_speedup = getattr(sampler, "merged_speedup", None)
-                table = to_table(list(_watched(job, sampler, rounds, shard, meter, progress)), shard, job)
+                table = to_table(list(_watched(setup, sampler, passes, shard, meter, progress)), shard, setup)
                 _write(table, path)
-            rounds.add(table)
-    return {**rounds.facts(), **meter.facts()}
+            passes.add(table)
+    return {**passes.facts(), **meter.facts()}
 
 
-def stream(job: Job, rounds: Rounds) -> Iterator[Completion]:
+def write_budget(passes: Passes, folder: Path) -> None:
+    """Write budget.jsonl, a line per problem, where there is a goal: what its samples brought."""
+    if passes.tally:
+        write_atomic(folder / BUDGET, "".join(json.dumps(row) + "\n" for row in passes.by_problem()))
+
+
+def stream(setup: SamplerSetup, passes: Passes) -> Iterator[Completion]:
     """Every sample with its text, in the order in which they end within a shard; nothing is kept."""
-    with closing(job.open()) as sampler:
-        for shard in rounds.shards():
+    with closing(setup.open()) as sampler:
+        for shard in passes.shards():
             done = []
-            with closing(sampler.generate(shard, job.params, job.eos_ids)) as completions:  # type: ignore[type-var]
+            with closing(sampler.generate(shard, setup.params, setup.eos_ids)) as completions:  # type: ignore[type-var]
                 for completion in completions:
-                    done.extend(finish([completion], job))
+                    done.extend(finish([completion], setup))
                     yield done[-1]
-            rounds.add(to_table(done, shard, job))
+            passes.add(to_table(done, shard, setup))
 
 
 def _watched(
-    job: Job, sampler: Sampler, rounds: Rounds, shard: list[Request], meter: Meter, progress: Progress
+    setup: SamplerSetup, sampler: Sampler, passes: Passes, shard: list[Request], meter: Meter, progress: Progress
 ) -> Iterator[Completion]:
     before = meter.seconds
     start = time.monotonic()
-    done = sum(rounds.num_samples.values())
-    for number, completion in enumerate(sampler.generate(shard, job.params, job.eos_ids), 1):
+    done = sum(passes.num_samples.values())
+    for number, completion in enumerate(sampler.generate(shard, setup.params, setup.eos_ids), 1):
         meter.num_samples += 1
         meter.num_tokens += completion.num_tokens
         meter.seconds = before + time.monotonic() - start
-        progress(done + number, rounds.num_wanted, meter.note(sampler.stats))
+        progress(done + number, passes.num_wanted, meter.note(sampler.stats))
         yield completion
     meter.seconds = before + time.monotonic() - start
     meter.finished = sampler.stats if meter.finished is None else meter.finished + sampler.stats
 
 
-def finish(completions: Sequence[Completion], job: Job) -> list[Completion]:
+def finish(completions: Sequence[Completion], setup: SamplerSetup) -> list[Completion]:
     """Completions with their texts, which end where a stop text begins."""
     texts = [c.text for c in completions]
     lacking = [i for i, text in enumerate(texts) if text is None]
     if lacking:
-        assert job.tokenizer is not None  # without one the sampler sends texts
+        assert setup.tokenizer is not None  # without one the sampler sends texts
         ids = [completions[i].token_ids for i in lacking]
-        for i, text in zip(lacking, job.tokenizer.batch_decode(ids, skip_special_tokens=True), strict=True):
+        for i, text in zip(lacking, setup.tokenizer.batch_decode(ids, skip_special_tokens=True), strict=True):
             texts[i] = text
-    return [_cut(c, text or "", job.params.stop) for c, text in zip(completions, texts, strict=True)]
+    return [_cut(c, text or "", setup.params.stop) for c, text in zip(completions, texts, strict=True)]
 
 
 def _cut(completion: Completion, text: str, stop: tuple[str, ...]) -> Completion:
@@ -143,13 +152,13 @@ def _cut(completion: Completion, text: str, stop: tuple[str, ...]) -> Completion
     return replace(completion, text=text[:place], finish_reason="stop_text")
 
 
-def to_table(completions: Sequence[Completion], shard: Sequence[Request], job: Job) -> pa.Table:
+def to_table(completions: Sequence[Completion], shard: Sequence[Request], setup: SamplerSetup) -> pa.Table:
     """As schema.SAMPLES, by problem and sample, whatever order they ended in."""
     order = {request.problem_id: index for index, request in enumerate(shard)}
-    rows = sorted(finish(completions, job), key=lambda c: (order[c.problem_id], c.sample_index))
+    rows = sorted(finish(completions, setup), key=lambda c: (order[c.problem_id], c.sample_index))
     columns = {
         "problem_id": [c.problem_id for c in rows],
-        "model": [job.model] * len(rows),
+        "model": [setup.model] * len(rows),
         "sample_index": [c.sample_index for c in rows],
         "completion": [c.text for c in rows],
         "finish_reason": [c.finish_reason for c in rows],

@@ -480,7 +480,10 @@ def test_a_server_gets_the_prompts_as_texts() -> None:
         (["-k", "2", "--temperature", "0"], "at temperature 0: all samples of a problem would be equal"),
         (["-k", "2", "--until", "correct=3"], "--until 3 paths of -k 2 samples: raise -k"),
         (["-k", "2", "--stop", ""], "--stop: found ['']. Allowed: a list of text, not empty."),
-        (["-k", "2", "--sampler", "openai"], "Give its address with --server"),
+        (
+            ["-k", "2", "--sampler", "openai"],
+            "--sampler openai: --server is missing. Give it: The address of the server, such as http://localhost:8080/v1.",
+        ),
         (["-k", "2", "--sampler", "openai", "--server", "http://x", "--adapter", "a"], "a server has its own models"),
         (
             ["-k", "9", "--until", "correct=3", "--mode", "paper", "--answer-format", "boxed"],
@@ -545,9 +548,9 @@ def test_settings_that_cannot_be_read_are_named() -> None:
 
 
 def test_the_command_and_the_library_have_the_same_defaults() -> None:
-    task = command.task("tiny-base", "p.jsonl", 2)
+    choice, spec = command.prepare("tiny-base", "p.jsonl", 2)
     by_command = cli.sample.make_context("sample", ["tiny-base", "--problems", "p.jsonl", "-k", "2"]).params
-    for given in (task.params, task.source, task):
+    for given in (spec.params, choice, choice.settings, spec):
         for name, value in vars(given).items():
             if name in by_command and name not in ("base", "problems", "num_samples", "stop", "examples"):
                 assert by_command[name] == value, name

@@ -52,7 +52,33 @@ def backend(name: str) -> Backend:
     return cast(Backend, import_module(SAMPLERS[name]))
 
 
+def own_values(name: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those of the values that the sampler reads as its own settings."""
+    return {key: value for key, value in values.items() if key in backend(name).Settings.model_fields}
+
+
 def own_settings(name: str, values: Mapping[str, Any]) -> Section:
-    """Return the settings that the sampler reads, from values of which others may read some."""
-    kind = backend(name).Settings
-    return kind(**{key: value for key, value in values.items() if key in kind.model_fields})
+    """Return the sampler's own settings, from values of which others may read some."""
+    return backend(name).Settings(**own_values(name, values))
+
+
+def all_keys() -> set[str]:
+    """Return the names of all samplers' own settings."""
+    return {key for name in SAMPLERS for key in backend(name).Settings.model_fields}
+
+
+def readers(key: str) -> list[str]:
+    """Return the samplers that read a setting as their own; none for one that all have in common."""
+    return [name for name in SAMPLERS if key in backend(name).Settings.model_fields]
+
+
+def unread_keys(name: str, values: Mapping[str, Any]) -> list[str]:
+    """Return the keys that were given, not as their defaults, and that only other samplers read."""
+    others = [key for key in values if readers(key) and name not in readers(key)]
+    return [key for key in others if values[key] != backend(readers(key)[0]).Settings.model_fields[key].default]
+
+
+def missing_keys(name: str, settings: Section) -> list[tuple[str, str]]:
+    """Return the keys without which the sampler can't be asked, each with its description."""
+    missing = [key for key in backend(name).REQUIRED_KEYS if getattr(settings, key) is None]
+    return [(key, str(type(settings).model_fields[key].description)) for key in missing]

@@ -1,7 +1,7 @@
 """How a model of a run gets to the server that samples it.
 
-The server lists the model already; or it is vLLM and loads the adapter on request; or it is llama-server and was started
-with the adapter, which is then switched on by each request. Else a person serves it, and the same command goes on.
+The server lists the model already; or it is vLLM and loads the adapter on request; or it is llama-server and was
+started with the adapter, which each request then switches on. Else a person serves it, and the same command goes on.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Loras = list[dict[str, Any]]  # llama-server's adapters: {"id": 0, "path": "my.g
 def request_fields(model: ModelFiles, base_url: str, headers: dict[str, str]) -> dict[str, Any]:
     """Return the fields by which each request asks for the model, beside its name.
 
-    Raises SamplerError, which says what to serve and how, when the server has no such model and can't be told to load it.
+    Raises SamplerError, which says what to serve and how, when the server has no such model and can't load it.
     """
     import httpx2
 

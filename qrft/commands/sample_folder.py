@@ -1,0 +1,53 @@
+"""The folder of `qrft sample`: what it was made with, and whether the command at hand may go on in it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from qrft.commands.settings import differences
+from qrft.data import disk
+from qrft.errors import DataError, UsageError
+
+SETTINGS = "settings.json"
+
+
+def agree(folder: Path, settings: Mapping[str, Any], num_samples: int, model: str) -> tuple[list[int], str]:
+    """The k's asked for so far, this one included, and the samples' model. Raises UsageError when settings differ."""
+    path, asked = folder / SETTINGS, list[int]()
+    if any(folder.glob("*.parquet")):  # settings without samples bind no one
+        kept = _read_settings(path)
+        asked, model = kept["num_samples"], kept["model"]
+        _compare(folder, kept["settings"], settings, asked[-1], num_samples)
+    elif not path.exists() and any(not file.name.startswith(".") for file in folder.iterdir()):
+        raise UsageError(f"{folder}: is there, and not of this command. Name another folder with -o.")
+    if num_samples not in asked:
+        asked = [*asked, num_samples]
+        disk.write_atomic(path, json.dumps({"model": model, "num_samples": asked, "settings": settings}, indent=1))
+    return asked, model
+
+
+def _compare(folder: Path, kept: Mapping[str, Any], now: Mapping[str, Any], before: int, num_samples: int) -> None:
+    if found := list(differences(kept, now)):
+        raise UsageError(
+            f"{folder}: was made with other settings: {'; '.join(found)}. Give those, or name another folder with -o."
+        )
+    if num_samples < before:
+        raise UsageError(
+            f"{folder}: was made with -k {before}, now {num_samples}. It can only be raised: "
+            f"give -k {before} or more, or name another folder with -o."
+        )
+
+
+def _read_settings(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        raise UsageError(f"{path.parent}: holds Parquet files, but no {SETTINGS}. Name another folder with -o.")
+    try:
+        kept: dict[str, Any] = json.loads(path.read_bytes())
+        if not isinstance(kept["settings"], dict) or not isinstance(kept["model"], str) or not kept["num_samples"]:
+            raise ValueError("not a file of settings")
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise DataError(f"{path}: can't be read ({error}). Name another folder with -o, or remove this one.") from error
+    return kept

@@ -1,0 +1,77 @@
+"""From problems to a sampler and the shards that it fills: one way for `qrft run`, `qrft sample` and `qrft.sample`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import pyarrow as pa
+
+from qrft.config.section import Section
+from qrft.grading.rules import DEFAULT_RULES, Rules
+from qrft.models import prompts
+from qrft.sampling.api import ModelFiles, Request, Sampler, SamplingParams, Work
+from qrft.sampling.backends import registry
+from qrft.sampling.backends.registry import SamplerName
+from qrft.sampling.budget import NO_GOAL, Until
+from qrft.sampling.passes import SAMPLES_PER_SHARD, Passes
+from qrft.sampling.requests import make_requests, work_of
+from qrft.sampling.shards import SamplerSetup
+from qrft.sampling.tally import Tally
+
+
+@dataclass(frozen=True)
+class SampleSpec:
+    """What to sample.
+
+    `problems`: schema.PROBLEMS. `num_samples`: the most of a problem. `examples`: worked ones for the prompts, one to
+    spare. `rules` say what counts towards the goal of `until`.
+    """
+
+    problems: pa.Table
+    num_samples: int
+    params: SamplingParams
+    prompt: str = "plain"
+    examples: Sequence[prompts.Solved] = ()
+    until: Until = NO_GOAL
+    rules: Rules = DEFAULT_RULES
+    samples_per_shard: int = SAMPLES_PER_SHARD
+
+
+@dataclass(frozen=True)
+class SampledModel:
+    """Which model is sampled, and by what.
+
+    `settings`: the sampler's own. `label`: what the samples say of their model. `folder`: the Hugging Face folder that
+    makes the token ids; None where a server does. `files`: called with the requests when the first sample is wanted.
+    """
+
+    sampler: SamplerName
+    settings: Section
+    label: str
+    folder: Path | None
+    files: Callable[[Sequence[Request]], ModelFiles]
+    num_threads: int | None = None
+
+
+def begin(spec: SampleSpec, model: SampledModel, asked: Sequence[int] = ()) -> tuple[SamplerSetup, Passes]:
+    """Return how the samples are made, and which: for `shards.collect` or `shards.stream`. Nothing is opened yet.
+
+    `asked`: the numbers of samples asked for so far, rising to `spec.num_samples`. Raises ModelError for a tokenizer
+    that can't be read, and DataError for a question that can't be put into a prompt.
+    """
+    tokenizer = None if model.folder is None else prompts.load_tokenizer(model.folder)
+    requests = make_requests(spec.problems, tokenizer, spec.prompt, spec.examples)
+    tally = Tally(spec.problems, spec.until, spec.rules, model.num_threads) if spec.until.goal else None
+    passes = Passes(requests, asked or [spec.num_samples], tally, spec.samples_per_shard)
+    work = work_of(requests, spec.num_samples, spec.params.max_new_tokens)
+    eos_ids = [] if tokenizer is None else prompts.end_ids(tokenizer, spec.prompt)
+    open_sampler = partial(_open, model, requests, work)
+    return SamplerSetup(open_sampler, spec.params, tokenizer, model.label, eos_ids), passes
+
+
+def _open(model: SampledModel, requests: Sequence[Request], work: Work) -> Sampler:
+    backend = registry.backend(model.sampler)
+    return backend.open_model(model.files(requests), model.settings, work=work, n_threads=model.num_threads)
