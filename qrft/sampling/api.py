@@ -121,7 +121,7 @@ class ModelFiles:
     """Where the model lies that is sampled. Each backend reads what suits it.
 
     `name`: what the samples call the model, and its name at a server. `folder`: Hugging Face's, with the tokenizer.
-    `adapter`: PEFT's folder. `gguf`, `adapter_gguf`: the files for llama.cpp.
+    `adapter`: PEFT's folder. `gguf`, `adapter_gguf`: the files for llama.cpp. `is_tuned`: whether a run trained it.
     """
 
     name: str
@@ -129,6 +129,7 @@ class ModelFiles:
     adapter: Path | None = None
     gguf: Path | None = None
     adapter_gguf: Path | None = None
+    is_tuned: bool = False
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
@@ -10,19 +9,18 @@ import socket
 import subprocess
 import sys
 import textwrap
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, closing
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
 from helpers.models import make_adapter, make_model
 from helpers.paths import ROOT
+from helpers.script import Answer, Script, completion
 
 from qrft.errors import ModelError, SamplerError
 from qrft.models import prompts
@@ -365,73 +363,6 @@ def test_requests_and_models_that_transformers_can_not_take(tmp_path: Path) -> N
 
 
 # --------------------------------------------------------------------------------------------------- the server
-
-
-class Asked(NamedTuple):
-    path: str
-    headers: dict[str, str]
-    body: dict[str, Any]
-
-
-class Answer(NamedTuple):
-    status: int = 200
-    content: bytes | None = None  # None: hangs up
-    headers: dict[str, str] = {}  # noqa: RUF012
-    seconds: float = 0.0
-
-
-def completion(text: str = "fine", finish_reason: str = "stop", **more: Any) -> Answer:
-    usage = {"usage": {"prompt_tokens": 3, "completion_tokens": 5}}
-    choice = {"index": 0, "text": text, "finish_reason": finish_reason, "logprobs": None}
-    return Answer(content=json.dumps({"choices": [{**choice, **more.pop("choice", {})}], **usage, **more}).encode())
-
-
-class Script:
-    """An HTTP server that answers what it is told to, in turn, the last one for ever."""
-
-    def __init__(self, *answers: Answer) -> None:
-        self.answers, self.asked = list(answers), list[Asked]()
-        self.in_flight = self.most_in_flight = 0
-        self._lock = threading.Lock()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-
-    def take(self, asked: Asked) -> Answer:
-        with self._lock:
-            self.asked.append(asked)
-            self.in_flight += 1
-            self.most_in_flight = max(self.in_flight, self.most_in_flight)
-            return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
-
-    def _handler(script: Script) -> type[BaseHTTPRequestHandler]:
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-                answer = script.take(Asked(self.path, {k.lower(): v for k, v in self.headers.items()}, body))
-                time.sleep(answer.seconds)
-                with script._lock:
-                    script.in_flight -= 1
-                if answer.content is None:
-                    return
-                self.send_response(answer.status)
-                for name, value in {"content-length": str(len(answer.content)), **answer.headers}.items():
-                    self.send_header(name, value)
-                self.end_headers()
-                self.wfile.write(answer.content)
-
-            def log_message(self, *_: Any) -> None:
-                pass
-
-        return Handler
-
-    def __enter__(self) -> Script:
-        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
 
 
 def ask(script: Script, num_samples: int = 1, params: SamplingParams = WARM, **settings: Any) -> list[Completion]:

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
+from pydantic import Field, create_model
+
 from qrft.config.section import Section
 from qrft.sampling.api import ModelFiles, Sampler, Work
 
@@ -23,6 +25,11 @@ if TYPE_CHECKING:
     SamplerName = str
 else:
     SamplerName = Literal[tuple(SAMPLERS)]
+
+SAMPLER = Field(
+    default=DEFAULT,
+    description="What samples the models: llama.cpp, transformers, or a server with OpenAI's interface.",
+)
 
 # What a sampler reads of a model: a GGUF file, the Hugging Face folder, or nothing, since a server has it.
 Reads = Literal["gguf", "folder", "server"]
@@ -50,6 +57,18 @@ class Backend(Protocol):
 def backend(name: str) -> Backend:
     """Return the module of a sampler. `name` is one of SAMPLERS."""
     return cast(Backend, import_module(SAMPLERS[name]))
+
+
+def combined_settings() -> type[Section]:
+    """Return a section with the sampler's name and the own settings of all samplers, for the recipe."""
+    own = {key: field for name in SAMPLERS for key, field in backend(name).Settings.model_fields.items()}
+    fields: dict[str, Any] = {key: (field.annotation, field) for key, field in own.items()}
+    return create_model("SamplerSettings", __base__=Section, sampler=(SamplerName, SAMPLER), **fields)
+
+
+def runtime_keys() -> set[str]:
+    """Return the samplers' own settings that do not decide the samples."""
+    return {key for name in SAMPLERS for key in backend(name).RUNTIME_KEYS}
 
 
 def own_values(name: str, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 from pydantic import Field
@@ -14,6 +15,9 @@ class Settings(Section):
     """Where the server is, and how it is asked."""
 
     server: str | None = Field(default=None, description="The address of the server, such as http://localhost:8080/v1.")
+    server_model: str | None = Field(
+        default=None, description="The name that the server has for the base model; null takes the base model's own."
+    )
     chat: bool = Field(default=False, description="Send the prompt as a chat message, to the server's chat template.")
     api_key_env: str | None = Field(
         default=None, description="The environment variable that holds the server's key; null sends none."
@@ -32,8 +36,17 @@ READS = "server"
 def open_model(
     model: ModelFiles, settings: Settings, *, work: Work | None = None, n_threads: int | None = None
 ) -> Sampler:
-    """Ask the server's model `model.name`. Raises SamplerError for an address or a key that is none."""
+    """Ask the server's model of this name. Raises SamplerError for an address or a key that is none.
+
+    What lies on this machine too (`model.folder`) is a run's: the server has to list it, or to load it now. Raises
+    SamplerError with what to serve when it does neither.
+    """
+    from qrft.sampling.backends.openai.adapters import request_fields
     from qrft.sampling.backends.openai.sampler import ServerSampler
 
-    asked = settings.model_dump(exclude={"server"})
-    return ServerSampler(settings.server or "", model.name, **asked)
+    name = model.name if model.is_tuned else settings.server_model or model.name
+    asked = settings.model_dump(exclude={"server", "server_model"})
+    sampler = ServerSampler(settings.server or "", name, **asked)
+    if model.folder is not None:
+        sampler.extra_body |= request_fields(replace(model, name=name), settings.server or "", sampler.headers)
+    return sampler
