@@ -190,7 +190,7 @@ def sample_command(function: Callable[..., None]) -> Callable[..., None]:
                 help="Worked examples in the prompt.",
             ),
             click.option(
-                "--examples", help="Where they come from. [default: gsm8k/train for GSM8K's sets, else PROBLEMS]"
+                "--examples", help="Where they come from. [default: the set's own train split, else PROBLEMS]"
             ),
             click.option(
                 "--until",

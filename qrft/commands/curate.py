@@ -14,15 +14,14 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from qrft import grading
-from qrft.commands.grading import Graded, Problems, Task, Totals, graded, is_eligible
+from qrft.commands.grading import Graded, Problems, Task, Totals, graded
 from qrft.commands.spool import Part, Spool
 from qrft.data.files import check_output, new_file
-from qrft.data.problems import MARKER
 from qrft.data.samples import Batch, ahead
 from qrft.data.schema import GRADED, TRAINING
-from qrft.grading.grader import equation_keys
+from qrft.grading.paths import gold_keys, is_right_path
 from qrft.grading.rules import Selection
+from qrft.grading.training_table import training_table
 
 Key = tuple[int, bytes]
 
@@ -35,9 +34,6 @@ SPOOLED = pa.schema(
         ("completion", pa.large_string()),
     ]
 )
-
-# A gold text whose key no path can have, for a problem with a bare answer: an eligible path has no empty equation.
-NO_PATH = "<<>>"
 
 
 def run(task: Task, output: Path, selection: Selection, with_gold: bool = True) -> dict[str, Any]:
@@ -61,7 +57,7 @@ def run(task: Task, output: Path, selection: Selection, with_gold: bool = True) 
 
 
 def _eligible_rows(batch: Batch, grades: pa.Table) -> tuple[npt.NDArray[np.int64], pa.Array, pa.Array]:
-    rows = np.flatnonzero(is_eligible(grades))
+    rows = np.flatnonzero(is_right_path(grades))
     places = pa.array(rows)
     return rows, grades["equation_key"].combine_chunks().take(places), batch.completion.take(places)
 
@@ -77,60 +73,30 @@ class _Curator:
 
     def __init__(self, task: Task, problems: Problems, selection: Selection, with_gold: bool) -> None:
         self._task, self._problems, self._selection, self._with_gold = task, problems, selection, with_gold
-        solutions = problems.solutions.to_pylist()
-        self._is_worked = np.array([bool(text.partition(MARKER)[0].strip()) for text in solutions])
-        paths = [text if is_worked else NO_PATH for text, is_worked in zip(solutions, self._is_worked, strict=True)]
-        self._gold_paths = pa.array(paths, pa.large_string())
         self._counts: list[tuple[int, int, int]] = []  # a part: kept paths, distinct ones, with the gold ones
 
     def training(self, part: Part, models: list[str]) -> pa.Table:
-        """The part's rows of schema.TRAINING: each problem's worked solution, then its kept paths in sample order."""
-        kept = part.rows.take(pa.array(self._kept(part)))
-        self._count(kept, part)
-        problem = kept["problem"].to_numpy()
-        gold = np.flatnonzero(self._is_worked[part.first : part.end]) + part.first
-        gold = gold if self._with_gold else gold[:0]
-        problem = np.concatenate([gold, problem])
-        sources = pa.DictionaryArray.from_arrays(kept["model"].combine_chunks(), pa.array(models, pa.string()))
-        columns = [
-            self._problems.ids.take(pa.array(problem)).cast(pa.string()),
-            self._problems.table["question"].take(pa.array(problem)),
-            pa.concat_arrays([self._problems.solutions.take(pa.array(gold)), *kept["completion"].chunks]),
-            pa.concat_arrays([pa.array(["gold"] * len(gold), pa.string()), sources.cast(pa.string())]),
-            pa.concat_arrays([pa.nulls(len(gold), pa.int32()), *kept["sample_index"].chunks]),
-        ]
-        return pa.table(columns, schema=TRAINING).take(pa.array(np.argsort(problem, kind="stable")))
-
-    def _kept(self, part: Part) -> npt.NDArray[np.int64]:
-        rows = part.rows
-        if not rows.num_rows:
-            return np.zeros(0, np.int64)
-        problem = rows["problem"].combine_chunks()
-        return grading.curate(
-            rows["completion"],
+        """Return the part's rows of schema.TRAINING."""
+        problems = self._problems.table.slice(part.first, part.end - part.first)
+        problem = part.rows["problem"].to_numpy().astype(np.int64) - part.first
+        training = training_table(
+            problems,
             problem,
-            _all_eligible(rows["equation_key"]),
-            gold_texts=pa.DictionaryArray.from_arrays(problem, self._gold_paths) if self._takes_gold_keys() else None,
+            _with_names(part.rows, models),
+            _all_eligible(part.rows["equation_key"]),
             selection=self._selection,
+            with_gold=self._with_gold,
             rules=self._task.rules,
             num_threads=1,
         )
+        self._count(problems, problem[training.kept], part.rows["equation_key"].take(pa.array(training.kept)))
+        return training.rows
 
-    def _takes_gold_keys(self) -> bool:
-        """Not when the gold paths are left out, and not in the paper's mode, whose script never looks at them."""
-        return self._with_gold and self._task.rules.mode != "paper"
-
-    def _count(self, kept: pa.Table, part: Part) -> None:
-        pairs = set(zip(kept["problem"].to_pylist(), kept["equation_key"].to_pylist(), strict=True))
-        self._counts.append((kept.num_rows, len(pairs), len(pairs | self._gold_pairs(part))))
-
-    def _gold_pairs(self, part: Part) -> set[Key]:
-        problems = range(part.first, part.end)
-        texts = self._gold_paths.slice(part.first, part.end - part.first)
-        keys = equation_keys(texts, rules=self._task.rules, num_threads=1)
-        return {
-            (problem, key.tobytes()) for problem, key in zip(problems, keys, strict=True) if self._is_worked[problem]
-        }
+    def _count(self, problems: pa.Table, problem: npt.NDArray[np.int64], keys: pa.ChunkedArray) -> None:
+        pairs: set[Key] = set(zip(problem.tolist(), keys.to_pylist(), strict=True))
+        golds = enumerate(gold_keys(problems, self._task.rules, num_threads=1).to_pylist())
+        with_gold = pairs | {(row, key) for row, key in golds if key is not None}
+        self._counts.append((len(keys), len(pairs), len(with_gold)))
 
     def facts(self) -> dict[str, Any]:
         num_kept, num_distinct, num_with_gold = map(sum, zip(*self._counts, strict=True))
@@ -139,6 +105,12 @@ class _Curator:
             "distinct_per_problem": num_distinct / len(self._problems),
             "distinct_per_problem_with_gold": num_with_gold / len(self._problems),
         }
+
+
+def _with_names(rows: pa.Table, models: list[str]) -> pa.Table:
+    """The spooled rows with the names of their models instead of the numbers."""
+    names = pa.DictionaryArray.from_arrays(rows["model"].combine_chunks(), pa.array(models, pa.string()))
+    return rows.set_column(rows.schema.get_field_index("model"), "model", names)
 
 
 def _all_eligible(keys: pa.ChunkedArray) -> pa.Table:

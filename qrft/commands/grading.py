@@ -22,6 +22,7 @@ from qrft.errors import DataError
 from qrft.evaluation.votes import COMPARED
 from qrft.grading import latex
 from qrft.grading.columns import threads as core_threads
+from qrft.grading.paths import is_right_path
 from qrft.grading.rules import DEFAULT_RULES
 
 Progress = Callable[[int, int, str], None]  # bytes read, bytes in all, a note
@@ -128,7 +129,7 @@ class Totals:
         self.faults.extend(batch.faults)
         self.num_samples += grades.num_rows
         self.num_correct += pc.sum(grades["is_correct"]).as_py() or 0
-        self.num_equations_ok += int(np.count_nonzero(is_eligible(grades)))
+        self.num_equations_ok += int(np.count_nonzero(is_right_path(grades)))
         for counter, name in ((self.answer_statuses, "status"), (self.equation_statuses, "equations_status")):
             counter.update({row["values"]: row["counts"] for row in pc.value_counts(grades[name]).to_pylist()})
 
@@ -144,13 +145,6 @@ class Totals:
             "answer_statuses": dict(self.answer_statuses.most_common()),
             "equation_statuses": dict(self.equation_statuses.most_common()),
         }
-
-
-def is_eligible(grades: pa.Table) -> npt.NDArray[np.bool_]:
-    """Correct, and every equation right."""
-    both = pc.and_(grades["is_correct"], pc.equal(grades["equations_status"], "ok"))
-    flags: npt.NDArray[np.bool_] = both.to_numpy()
-    return flags
 
 
 def graded(

@@ -16,7 +16,7 @@ from qrft.commands.settings import digest, named
 from qrft.config.load import from_options
 from qrft.config.section import Section
 from qrft.data import disk
-from qrft.data.problems.registry import load
+from qrft.data.problems.registry import load, train_split
 from qrft.data.schema import PROBLEMS
 from qrft.errors import UsageError
 from qrft.grading.rules import DEFAULT_RULES, Rules
@@ -173,9 +173,8 @@ def _table(problems: str | Path | Sequence[str]) -> pa.Table:
 def _examples(
     problems: str | Path | Sequence[str], table: pa.Table, count: int, name: str | None, prompt: str
 ) -> list[prompts.Solved]:
-    """From the problems that were named; else from GSM8K's training set for its own sets, else from the problems."""
-    if name is None and str(problems).startswith("gsm8k/"):
-        name = "gsm8k/train"
+    """From the problems that were named; else from the training problems of a known set, else from the problems."""
+    name = name or train_split(str(problems))
     place = name or (str(problems) if isinstance(problems, str | Path) else "the questions")
     return choose_examples(load(name) if name and count else table, count, prompt, place)
 

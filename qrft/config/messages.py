@@ -13,10 +13,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from qrft.config.yaml_lines import KeyPath, dotted, shorten
+from qrft.data.problems.registry import BY_NAME
 
 BUILTIN_MODELS = ("tiny-base",)
-BUILTIN_PROBLEMS = ("tiny-math/train", "tiny-math/test")
-PUBLISHED_PROBLEMS = ("gsm8k/train", "gsm8k/test", "svamp/test", "asdiv/test")  # problems.find knows where they lie
 
 Schema = dict[str, Any]
 
@@ -176,13 +175,12 @@ def near_recipes(path: str | Path) -> str:
 
 def _problems_fault(name: str) -> str | None:
     path = local_path(name)
-    sets = (*BUILTIN_PROBLEMS, *PUBLISHED_PROBLEMS)
-    if name in sets or os.path.isfile(path):
+    if name in BY_NAME or os.path.isfile(path):
         return None
-    allowed = f"Allowed: a JSONL file, or one of the sets {', '.join(sets)}"
+    allowed = f"Allowed: a JSONL or Parquet file, or one of the sets {', '.join(BY_NAME)}"
     if name and os.path.isdir(path):
         return f"{path} is a folder. {allowed}"
-    guess = did_you_mean(name, [*sets, *_beside(name)])
+    guess = did_you_mean(name, [*BY_NAME, *_beside(name)])
     return f"found {_show(name)}: no such file; looked at {path}. {guess}{allowed}"
 
 

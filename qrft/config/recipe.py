@@ -23,8 +23,6 @@ from pydantic import (
 from qrft.config import sweep, yaml_lines
 from qrft.config.messages import (
     BUILTIN_MODELS,
-    BUILTIN_PROBLEMS,
-    PUBLISHED_PROBLEMS,
     did_you_mean,
     key_paths,
     local_path,
@@ -37,15 +35,14 @@ from qrft.config.section import Count, Name, Section, Seed, broken_rule
 from qrft.config.sections import MODEL_NAME, Curate, Evaluate, Gguf, Paper, Problems, Sample
 from qrft.config.study import study_faults
 from qrft.config.training import HOW_IT_GOES, RftOverrides, Train, Training, TrainOverrides, merged
+from qrft.data.problems.registry import GENERATED
 from qrft.errors import RecipeError
 from qrft.grading.rules import Rules
 from qrft.models.prompts import Prompt
 
 __all__ = [
     "BUILTIN_MODELS",
-    "BUILTIN_PROBLEMS",
     "HOW_IT_GOES",
-    "PUBLISHED_PROBLEMS",
     "PretrainRecipe",
     "Recipe",
     "Train",
@@ -170,7 +167,7 @@ class Recipe(Section):
     @classmethod
     def _problems_are_there(cls, evaluate: Evaluate, info: ValidationInfo) -> Evaluate:
         problems, shots = info.data.get("problems"), max(evaluate.few_shot)
-        if problems and problems.num_test is None and (endless := {*evaluate.problems} & {*BUILTIN_PROBLEMS}):
+        if problems and problems.num_test is None and (endless := {*evaluate.problems} & {*GENERATED}):
             raise broken_rule(f"found {min(endless)}, which has no end. Allowed: with problems.num_test")
         if problems and shots and problems.num_train is not None and problems.num_train <= shots:
             raise broken_rule(

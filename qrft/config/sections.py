@@ -15,8 +15,8 @@ from pydantic import (
 )
 
 from qrft.config import sweep
-from qrft.config.messages import BUILTIN_PROBLEMS
 from qrft.config.section import Count, Section, Seed, broken_rule
+from qrft.data.problems.registry import GENERATED
 from qrft.grading.rules import Selection
 from qrft.models.gguf.quant import Quant
 from qrft.sampling.api import Picking
@@ -32,8 +32,8 @@ Percent = Annotated[float, Field(ge=0, le=100)]
 
 
 class Problems(Section):
-    train: str = Field(description="Problems to train and sample on: a built-in or published set, or a JSONL file.")
-    test: str = Field(description="Problems to evaluate on: a built-in or published set, or a JSONL file.")
+    train: str = Field(description="Problems to train and sample on: a set by its name, or a JSONL or Parquet file.")
+    test: str = Field(description="Problems to evaluate on: a set by its name, or a JSONL or Parquet file.")
     num_train: Count | None = Field(
         default=None, validate_default=True, description="How many of the training problems; null takes all."
     )
@@ -50,7 +50,7 @@ class Problems(Section):
     @classmethod
     def _generated_sets_end(cls, num_problems: int | None, info: ValidationInfo) -> int | None:
         name = info.data.get(str(info.field_name).removeprefix("num_"))
-        if num_problems is None and name in BUILTIN_PROBLEMS:
+        if num_problems is None and name in GENERATED:
             raise broken_rule(f"found null with {name}, which has no end. Allowed: how many problems to draw")
         return num_problems
 
@@ -126,7 +126,7 @@ class Evaluate(Section):
         Field(strict=False, min_length=1, description="Numbers of worked examples to show the base model in turn."),
     ] = (0,)
     problems: Annotated[tuple[str, ...], Field(strict=False)] = Field(
-        default=(), description="Test sets beside problems.test: published or built-in ones, or JSONL files."
+        default=(), description="Test sets beside problems.test: by their names, or JSONL or Parquet files."
     )
     max_new_tokens: Count = Field(default=512, description="Longest completion, in tokens.")
 

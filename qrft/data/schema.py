@@ -8,8 +8,8 @@ PROBLEMS = pa.schema(
     [
         ("problem_id", pa.string()),
         ("question", pa.large_string()),
-        ("solution", pa.large_string()),  # the gold solution, ending in "#### answer"
-        ("answer", pa.string()),  # the text after "####"
+        ("solution", pa.large_string()),  # the worked gold solution; "" where the problem has a bare answer
+        ("answer", pa.string()),  # the gold answer alone
     ]
 )
 

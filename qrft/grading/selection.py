@@ -21,11 +21,11 @@ from qrft.grading.columns import (
     same_length,
     threads,
 )
-from qrft.grading.grader import EQUATION_STATUSES, KEY_BYTES, equation_keys
+from qrft.grading.grader import KEY_BYTES, equation_keys
 from qrft.grading.native import ffi, lib
+from qrft.grading.paths import as_flags, is_right_path
 from qrft.grading.rules import DEFAULT_RULES, DEFAULT_SELECTION, Keep, Rules, Selection
 
-_OK = lib.QRFT_EQUATION_OK
 _KEEP: dict[Keep, int] = {
     "farthest": lib.QRFT_KEEP_FARTHEST,
     "first": lib.QRFT_KEEP_FIRST,
@@ -38,6 +38,9 @@ _KEEP: dict[Keep, int] = {
 VERDICTS = ("kept", "duplicate", "duplicate_of_gold", "over_limit", "incorrect", "bad_equation")
 _INCORRECT, _BAD_EQUATION = 4, 5
 
+# Stands for the gold text of a problem that has none. No eligible row has its key: an empty equation is not right.
+NO_PATH = b"<<>>"
+
 # Cells that the comparisons of a problem may cost in the default mode; docs/semantics.md says how they count.
 MAX_CELLS = 1 << 40
 
@@ -48,11 +51,6 @@ def _one_chunk(texts: pa.ChunkedArray) -> pa.Array:
         return texts.chunk(0)
     plain = [as_plain(chunk).cast(pa.large_binary()) for chunk in texts.chunks]
     return pa.concat_arrays(plain) if plain else pa.array([], pa.large_binary())
-
-
-def _flag(column: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
-    flags: npt.NDArray[np.bool_] = column.combine_chunks().to_numpy(zero_copy_only=False).astype(np.bool_)
-    return flags
 
 
 def _key_rows(column: pa.ChunkedArray) -> npt.NDArray[np.uint8]:
@@ -72,11 +70,15 @@ class _Groups:
         counts = np.bincount(codes)
         self.order = np.argsort(codes, kind="stable").astype(np.int64)
         self.offsets = np.concatenate([[0], np.cumsum(counts[counts > 0])]).astype(np.int64)
-        self.gold_keys = None if gold_texts is None else self._keys_of(as_chunked(gold_texts), rules, num_threads)
+        self.gold_keys = None if gold_texts is None else self._keys_of(gold_texts, rules, num_threads)
 
-    def _keys_of(self, gold_texts: pa.ChunkedArray, rules: Rules, num_threads: int | None) -> npt.NDArray[np.uint8]:
-        first_rows = pa.array(self.order[self.offsets[:-1]])
-        return equation_keys(gold_texts.take(first_rows), rules=rules, num_threads=num_threads)
+    def _keys_of(self, gold_texts: Texts, rules: Rules, num_threads: int | None) -> npt.NDArray[np.uint8]:
+        first_rows = self.order[self.offsets[:-1]]
+        if isinstance(gold_texts, pa.Array | pa.ChunkedArray):
+            taken = as_chunked(gold_texts).take(pa.array(first_rows)).cast(pa.large_binary())
+            return equation_keys(taken.fill_null(NO_PATH), rules=rules, num_threads=num_threads)
+        texts = [NO_PATH if gold_texts[row] is None else gold_texts[row] for row in first_rows.tolist()]
+        return equation_keys(texts, rules=rules, num_threads=num_threads)
 
     def struct(self) -> Any:
         fields = {
@@ -114,10 +116,8 @@ class _Chosen(NamedTuple):
 
 
 def _choose(texts: pa.ChunkedArray, groups: _Groups, graded: pa.Table, choice: Any, num_threads: int | None) -> _Chosen:
-    is_correct = _flag(graded["is_correct"])
-    is_sound = _flag(pc.equal(graded["equations_status"], EQUATION_STATUSES[_OK]))
-    eligible = (is_correct & is_sound).astype(np.uint8)
-    codes = np.where(is_correct, _BAD_EQUATION, _INCORRECT).astype(np.uint8)
+    eligible = is_right_path(graded).astype(np.uint8)
+    codes = np.where(as_flags(graded["is_correct"]), _BAD_EQUATION, _INCORRECT).astype(np.uint8)
     keys = _key_rows(graded["equation_key"])
     column = Column(_one_chunk(texts))
     first_rows = np.empty(len(codes), np.int64)
@@ -158,7 +158,8 @@ def select(
 
     All columns are row-aligned; `graded` comes from `grade` with the same `rules`. The rows of a problem may lie
     anywhere, and count in the order of the table. `gold_texts` holds the gold solution of the row's problem (the first
-    of its rows is read): its equation list then counts as taken. None, and mode "paper": nothing is taken beforehand.
+    of its rows is read): its equation list then counts as taken. A null there (the problem has a bare answer), None for
+    all, and mode "paper": nothing is taken beforehand.
 
     `selection.keep` names which row of an equation list is chosen, `max_per_problem` how many of the chosen rows a
     problem keeps, and dedup=False chooses every correct row with right equations; docs/semantics.md, "Selecting paths".

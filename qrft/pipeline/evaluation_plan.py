@@ -8,8 +8,8 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from qrft.config.recipe import BUILTIN_PROBLEMS, PUBLISHED_PROBLEMS, Recipe, local_path
-from qrft.data.problems import registry as find
+from qrft.config.recipe import Recipe, local_path
+from qrft.data.problems import registry
 from qrft.models import prompts
 from qrft.pipeline.graph import Source, Step
 from qrft.sampling.budget import Until
@@ -84,7 +84,7 @@ def further_sets(recipe: Recipe) -> dict[str, str]:
 
 def set_name(name: str) -> str:
     """Of a set; of a file without its folders, which differ between machines."""
-    return name if name in (*BUILTIN_PROBLEMS, *PUBLISHED_PROBLEMS) else local_path(name).name
+    return name if name in registry.BY_NAME else local_path(name).name
 
 
 def problem_set(
@@ -98,8 +98,8 @@ def problem_set(
 ) -> Step:
     """The step that draws or reads a set of problems. share: the part of it to take, in the stage's words."""
     config: dict[str, Any] = {"num_problems": num_problems, **share}
-    if name in BUILTIN_PROBLEMS:
+    if name in registry.GENERATED:
         return step(place, "problems", {**config, "set": name, "seed": recipe.problems.seed})
-    if name in PUBLISHED_PROBLEMS and not local_path(name).is_file():
-        return step(place, "problems", {**config, "set": name}, file=source(find.locate(name)))
+    if name in registry.PUBLISHED and not local_path(name).is_file():
+        return step(place, "problems", {**config, "set": name}, file=source(registry.locate(name)))
     return step(place, "problems", config, file=source(local_path(name)))

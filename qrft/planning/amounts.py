@@ -16,6 +16,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from qrft.data.worked import check_worked, gold_texts
 from qrft.models import prompts
 from qrft.pipeline import store
 from qrft.pipeline.graph import STAGES, Source, Step
@@ -106,7 +107,10 @@ class Amounts:
         return sum(self.rows(source) for name, source in _steps(step) if name == "samples")
 
     def _expected(self, step: Step) -> float:
-        gold = self.rows(_of(step, "problems"))
+        problems = _of(step, "problems")
+        if step.stage == "curate" and "samples" not in step.inputs and not step.config.get("sources"):
+            check_worked(self.problems(problems), f"problems.train: {_name(problems)}")
+        gold = self.rows(problems)
         most = step.config.get("max_per_problem") or math.inf
         first = step.config.get("first_samples") or math.inf
         read = [min(first, self.num_samples(source)) for _, source in _steps(step) if source.stage == "sample"]
@@ -151,9 +155,8 @@ class Amounts:
         if step.stage == "curate" and self.is_there(step):
             return self._table(step, "training.parquet").select(["problem_id", "question", "completion"])
         problems = self.problems(step if step.stage == "problems" else _of(step, "problems"))
-        return problems.select(["problem_id", "question", "solution"]).rename_columns(
-            ["problem_id", "question", "completion"]
-        )
+        names = ["problem_id", "question", "completion"]
+        return pa.table([problems["problem_id"], problems["question"], gold_texts(problems)], names)
 
 
 def measure(examples: pa.Table, model: Path, template: str) -> Lengths:
@@ -164,6 +167,12 @@ def measure(examples: pa.Table, model: Path, template: str) -> Lengths:
     found = [prompts.example(tokenizer, row["question"], row["completion"], template) for row in drawn]
     totals = tuple(len(example.token_ids) for example in found)
     return Lengths(tuple(example.prompt_length for example in found), totals, examples.num_rows)
+
+
+def _name(problems: Step) -> str:
+    """The set's name, or the file's."""
+    file = problems.inputs.get("file")
+    return str(problems.config.get("set") or (file.path.name if isinstance(file, Source) else problems.name))
 
 
 def _of(step: Step, name: str) -> Step:

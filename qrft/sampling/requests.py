@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from qrft.data.problems import MARKER
+from qrft.data.worked import is_worked
 from qrft.errors import DataError
 from qrft.models import prompts
 from qrft.models.prompts import Solved
@@ -42,8 +42,8 @@ def choose_examples(problems: pa.Table, count: int, template: str, place: str) -
         return []
     chosen: dict[str, str] = {}
     following = prompts.next_example(template)
-    for row in problems.select(["question", "solution"]).to_pylist():
-        if is_worked(row["solution"]) and (following is None or following not in row["solution"]):
+    for row in problems.filter(pa.array(is_worked(problems))).select(["question", "solution"]).to_pylist():
+        if following is None or following not in row["solution"]:
             chosen.setdefault(row["question"], row["solution"])
         if len(chosen) > count:
             return list(chosen.items())
@@ -52,11 +52,6 @@ def choose_examples(problems: pa.Table, count: int, template: str, place: str) -
         "a problem that is an example itself. Name other problems with --examples, or ask for fewer with --few-shot or "
         "evaluate.few_shot."
     )
-
-
-def is_worked(solution: str) -> bool:
-    """Whether it holds more than the answer."""
-    return bool(solution.partition(MARKER)[0].strip())
 
 
 def work_of(requests: Sequence[Request], num_samples: int, max_new_tokens: int) -> Work:

@@ -6,10 +6,9 @@ import pyarrow as pa
 
 from qrft import grading
 from qrft.grading import latex
-from qrft.grading.grader import equation_keys
+from qrft.grading.paths import gold_keys, is_right_path
 from qrft.grading.rules import DEFAULT_RULES, Rules
 from qrft.sampling.budget import Until
-from qrft.sampling.requests import is_worked
 
 
 class Tally:
@@ -25,10 +24,7 @@ class Tally:
         self.until, self._rules, self._num_threads = until, rules, num_threads
         ids: list[str] = problems["problem_id"].to_pylist()
         self._answers = dict(zip(ids, problems["answer"].to_pylist(), strict=True))
-        solutions: list[str] = problems["solution"].to_pylist()
-        keys = equation_keys(solutions, rules=rules, num_threads=num_threads)
-        pairs = zip(ids, solutions, keys, strict=True)
-        self._gold = {name: key.tobytes() for name, solution, key in pairs if is_worked(solution)}
+        self._gold = dict(zip(ids, gold_keys(problems, rules, num_threads).to_pylist(), strict=True))
         self._correct: dict[str, list[bool]] = {name: [] for name in ids}  # by sample_index
         self._paths: dict[str, list[bytes | None]] = {name: [] for name in ids}
 
@@ -36,11 +32,10 @@ class Tally:
         """The next samples of some problems, each problem's by index."""
         ids = samples["problem_id"].to_pylist()
         graded = self._grade(samples["completion"], pa.array([self._answers[name] for name in ids], pa.string()))
-        columns = (graded[name].to_pylist() for name in ("is_correct", "equations_status", "equation_key"))
-        for name, is_correct, status, key in zip(ids, *columns, strict=True):
-            is_path = is_correct and status == "ok" and key != self._gold.get(name)
+        columns = graded["is_correct"].to_pylist(), graded["equation_key"].to_pylist(), is_right_path(graded)
+        for name, is_correct, key, is_right in zip(ids, *columns, strict=True):
             self._correct[name].append(is_correct)
-            self._paths[name].append(key if is_path else None)
+            self._paths[name].append(key if is_right and key != self._gold[name] else None)
 
     def _grade(self, completions: pa.ChunkedArray, gold: pa.Array) -> pa.Table:
         graded = grading.grade(completions, gold, rules=self._rules, num_threads=self._num_threads)

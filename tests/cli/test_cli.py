@@ -183,7 +183,7 @@ def test_the_command_itself(words: list[str], expected: str) -> None:
         ("problems.train=trian.jsonl", "no such file; looked at /"),
         (
             "problems.train=.",
-            " is a folder. Allowed: a JSONL file, or one of the sets tiny-math/train, tiny-math/test, gsm",
+            " is a folder. Allowed: a JSONL or Parquet file, or one of the sets tiny-math/train, tiny-math/test, gsm",
         ),
         ("base_model=./modle", "no such folder; looked at /"),
         ("base_model=r.yaml", "r.yaml is a file. Allowed: a model folder"),
@@ -337,7 +337,7 @@ def test_a_model_that_is_neither_here_nor_on_the_hub(folder: Path) -> None:
             '{"id": 7, "question": "x", "answer": 1}\n\n{"id": 7, "question": "y", "answer": 1}\n',
             "test.jsonl:3: problem_id '7' was on line 1 already. Each problem needs an id of its own",
         ),
-        ("", 'test.jsonl: no problem in it. Expected a line a problem: {"question": ..., "answer": ...}.'),
+        ("", 'test.jsonl: no problem in it. Expected a problem per line: {"question": ..., "answer": ...}.'),
         (" \n\n", "test.jsonl: no problem in it."),
     ],
 )
@@ -356,9 +356,21 @@ def test_rows_as_people_write_them(folder: Path) -> None:
     fails(1, "run", "r.yaml")
     (table,) = (folder / "runs" / "store").glob("problems-*/problems.parquet")
     assert pq.read_table(table).to_pylist() == [
-        {"problem_id": "0", "question": "x", "solution": "#### 5", "answer": "5"},
+        {"problem_id": "0", "question": "x", "solution": "", "answer": "5"},
         {"problem_id": "a", "question": "y", "solution": "so\n#### 1,000", "answer": "1,000"},
     ]
+
+
+def test_problems_without_a_worked_solution_are_refused_before_anything_is_trained(folder: Path) -> None:
+    (folder / "train.jsonl").write_text('{"question": "x", "answer": 5}\n{"question": "y", "answer": "#### 1"}\n')
+    told = (
+        "problems.train: train.jsonl: none of 2 problems has a worked solution, which SFT learns from; found bare "
+        "answers, such as '5' of problem_id '0'. Give worked solutions: "
+    )
+    assert fails_at_once(1, "plan", "r.yaml").startswith(told)
+    message = fails(1, "run", "r.yaml")
+    assert message.startswith(told) and message.endswith("and train on them with `qrft train`.")
+    assert artifacts() == ["problems", "problems"]
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read any file")

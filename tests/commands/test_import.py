@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from helpers.paths import published
 
 from qrft.cli.main import main
-from qrft.data.problems import draw
+from qrft.data.problems.registry import draw
 from qrft.data.schema import SAMPLES, TRAINING
 from qrft.models.prompts import TEMPLATES
 

@@ -29,7 +29,7 @@ from qrft.cli import main as cli
 from qrft.commands import sample as command
 from qrft.config.recipe import load
 from qrft.data import disk, schema
-from qrft.data.problems import draw
+from qrft.data.problems.registry import draw
 from qrft.errors import DataError, UsageError
 from qrft.models import prompts
 from qrft.models.find import BUILTIN
@@ -363,7 +363,7 @@ def test_examples_stand_before_the_question_and_are_never_it() -> None:
 
 def test_examples_are_worked_and_hold_nothing_that_looks_like_the_next_one() -> None:
     table = solved("a", "b", "c", "d", "e")
-    texts = ["#### 1", "So\n\nb.\n#### 1", *table["solution"].to_pylist()[2:]]
+    texts = ["", "So\n\nb.\n#### 1", *table["solution"].to_pylist()[2:]]
     table = table.set_column(2, schema.PROBLEMS.field("solution"), pa.array(texts, pa.large_string()))
     assert [question for question, _ in choose_examples(table, 2, "plain", "p.jsonl")] == ["c?", "d?", "e?"]
     with pytest.raises(DataError, match=r"p\.jsonl: 3 problems with a worked solution; 3 examples need 4"):

@@ -24,7 +24,7 @@ from helpers.paths import RECIPES
 import qrft
 from qrft.cli import main as cli
 from qrft.data import disk
-from qrft.data.problems import draw
+from qrft.data.problems.registry import draw
 from qrft.errors import DataError, ModelError, UsageError
 from qrft.models import prompts
 from qrft.models.find import BUILTIN

@@ -11,7 +11,8 @@ from helpers.paths import RECIPES
 
 from qrft import grading
 from qrft.config.recipe import PretrainRecipe, load
-from qrft.data.problems import draw, tiny_corpus, tiny_math
+from qrft.data.problems import tiny_corpus, tiny_math
+from qrft.data.problems.registry import draw
 from qrft.models.find import BUILTIN, fingerprint
 
 EQUATION = re.compile(r"<<([^>]*)>>")

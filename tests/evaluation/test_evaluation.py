@@ -18,9 +18,9 @@ from helpers.paths import TINY
 
 from qrft import grading
 from qrft.cli.main import main
-from qrft.config.recipe import PUBLISHED_PROBLEMS, load
-from qrft.data.problems import draw
+from qrft.config.recipe import load
 from qrft.data.problems import registry as find
+from qrft.data.problems.registry import draw
 from qrft.data.schema import EVALUATION, PROBLEMS, SAMPLES
 from qrft.errors import DataError, RecipeError
 from qrft.evaluation import stats
@@ -83,10 +83,6 @@ def test_further_sets_by_name_and_by_file(tmp_path: Path, monkeypatch: pytest.Mo
     assert read["question"] == "Ann has 2 pens. How many are left if she loses 1?" and read["answer"] == "1"
 
 
-def test_the_names_of_published_sets_are_those_that_are_found() -> None:
-    assert tuple(find.PUBLISHED) == PUBLISHED_PROBLEMS
-
-
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
@@ -130,7 +126,7 @@ def test_the_examples_are_worked_problems_that_the_seed_chooses(tmp_path: Path) 
 
 
 def test_too_few_examples_say_which_key_to_lower(tmp_path: Path) -> None:
-    bare = [{"problem_id": "0", "question": "1+1?", "solution": "#### 2", "answer": "2"}]
+    bare = [{"problem_id": "0", "question": "1+1?", "solution": "", "answer": "2"}]
     pq.write_table(pa.Table.from_pylist(bare, schema=PROBLEMS), tmp_path / "problems.parquet")
     with pytest.raises(DataError, match=r"problems/train: 0 problems with a worked solution.*evaluate\.few_shot"):
         sample._examples({"examples": tmp_path}, {"few_shot": 2, "examples_seed": 0, "prompt": "plain"})

@@ -15,6 +15,7 @@ from helpers.paths import TINY
 from qrft import grading
 from qrft.config.recipe import load
 from qrft.data import schema
+from qrft.errors import DataError
 from qrft.grading import latex
 from qrft.models.find import BUILTIN
 from qrft.pipeline import flow as pipeline
@@ -75,6 +76,23 @@ def run(inputs: dict[str, Path], *overrides: str) -> tuple[list[int], list[str]]
     assert report["num_kept"] == len(rows) - 1
     verdicts = pq.read_table(folders["training"] / "verdicts.parquet")["verdict"].to_pylist()
     return [row["sample_index"] for row in rows[1:]], verdicts
+
+
+def test_a_bare_answer_is_neither_a_training_row_nor_a_path(inputs: dict[str, Path], tmp_path: Path) -> None:
+    """The samples without equations are then one path of their own."""
+    bare = pa.table([["0"], ["Six times seven?"], [""], ["42"]], schema=schema.PROBLEMS)
+    pq.write_table(bare, inputs["problems"] / "problems.parquet")
+    config = configs("curate.keep=first")
+    for name in ("graded", "training"):
+        (tmp_path / name).mkdir()
+    grade.run(inputs, tmp_path / "graded", config["round-1/graded"], nothing)
+    folders = {**inputs, "graded": tmp_path / "graded"}
+    report = curate.run(folders, tmp_path / "training", config["round-1/training"], nothing)
+    rows = pq.read_table(tmp_path / "training" / "training.parquet").to_pylist()
+    assert [row["sample_index"] for row in rows] == [0, 1, 4, 5]
+    assert report == {"num_rows": 4, "num_gold": 0, "num_kept": 4}
+    with pytest.raises(DataError, match=r"problems\.train: none of 1 problems has a worked solution"):
+        curate.run({"problems": inputs["problems"]}, tmp_path, {}, nothing)
 
 
 KEPT, DUPLICATE, OF_GOLD, OVER = "kept", "duplicate", "duplicate_of_gold", "over_limit"

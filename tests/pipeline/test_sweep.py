@@ -24,7 +24,8 @@ from qrft import grading
 from qrft.config import recipe as recipes
 from qrft.config.recipe import Recipe
 from qrft.data import schema
-from qrft.data.problems import draw, share
+from qrft.data.problems.registry import draw
+from qrft.data.problems.table import share
 from qrft.errors import RecipeError
 from qrft.models.find import BUILTIN
 from qrft.pipeline import flow as pipeline

@@ -19,7 +19,7 @@ from helpers.paths import TINY
 
 from qrft import grading
 from qrft.config.recipe import load
-from qrft.data.problems import draw
+from qrft.data.problems.registry import draw
 from qrft.data.problems.tiny_math import Story, stories, write_solution
 from qrft.data.schema import EVALUATION, PROBLEMS, SAMPLES, TRAINING
 from qrft.grading import latex

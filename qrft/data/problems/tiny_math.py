@@ -1,4 +1,9 @@
-"""tiny-math: story problems in GSM8K's form, drawn from a seed, any number of them.
+r"""tiny-math: story problems in GSM8K's form, drawn from a seed, any number of them.
+
+A row in its form:
+
+    {"problem_id": "0", "question": "Ida has 8 pens. Leo has 5 more than Ida. How many pens do they have together?",
+     "solution": "Other: 8+5=<<8+5=13>>13.\nTotal: 8+13=<<8+13=21>>21.\n#### 21", "answer": "21"}
 
 A kind of story is data: how its numbers are drawn, how it is worded, and two or more genuinely different ways to solve
 it. A story belongs to exactly one split by a hash of its facts, so train, test and the pre-training corpus never share
@@ -12,6 +17,8 @@ import operator
 import random
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
+
+from qrft.data.problems.problem_set import ProblemSet
 
 # Enters the digest of every set drawn: raise it when the same seed would give other problems.
 TINY_MATH_VERSION = 1
@@ -347,3 +354,6 @@ def problems(split: str, seed: int, num_problems: int) -> Iterator[dict[str, str
             "solution": write_solution(choose.choice(story.paths)),
             "answer": str(story.answer),
         }
+
+
+SET = ProblemSet(splits=("train", "test"), draw=problems)

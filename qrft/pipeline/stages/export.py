@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from qrft.data.worked import gold_texts
 from qrft.models import prompts
 from qrft.models.gguf.adapter import export_adapter
 from qrft.models.gguf.base import export_base
@@ -48,6 +49,7 @@ def run(inputs: Inputs, out: Path, config: Config, progress: Progress) -> Report
 def _texts(model: Path, problems: Path, config: Config) -> list[list[int]]:
     """Token ids of problems with their solutions: what an adapter changes are the solutions."""
     tokenizer = prompts.load_tokenizer(model)
-    rows = pq.read_table(problems / "problems.parquet")[:NUM_PARITY_PROBLEMS].to_pylist()
-    examples = [prompts.example(tokenizer, row["question"], row["solution"], config["prompt"]) for row in rows]
+    table = pq.read_table(problems / "problems.parquet")[:NUM_PARITY_PROBLEMS]
+    pairs = zip(table["question"].to_pylist(), gold_texts(table).to_pylist(), strict=True)
+    examples = [prompts.example(tokenizer, question, text, config["prompt"]) for question, text in pairs]
     return [example.token_ids[:MAX_PARITY_TOKENS] for example in examples]

@@ -171,7 +171,7 @@ def problem_entry(problem: Row, rows: Sequence[Row], run: Run) -> dict[str, Any]
     return {
         "id": problem["problem_id"],
         "question": cut(problem["question"]),
-        "gold": cut(problem["solution"]),
+        "gold": cut(problem["solution"] or problem["answer"]),
         "num_samples": len(rows),
         "num_correct": sum(bool(row["is_correct"]) for row in rows),
         "paths": [path_entry(group, problem["answer"], run) for group in groups[:MAX_PATHS]],
@@ -234,7 +234,7 @@ def difference_entry(problem: Row, sft: Row, rft: Row, rules: Rules) -> dict[str
     entry: dict[str, Any] = {
         "id": problem["problem_id"],
         "question": cut(problem["question"]),
-        "gold": cut(problem["solution"]),
+        "gold": cut(problem["solution"] or problem["answer"]),
     }
     for name, row in (("sft", sft), ("rft", rft)):
         entry[name] = {

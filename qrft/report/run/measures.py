@@ -21,7 +21,7 @@ from qrft import grading
 from qrft.data.samples import pooled
 from qrft.data.samples.pooled import Source
 from qrft.evaluation.stats import expected_distinct
-from qrft.grading.grader import equation_keys
+from qrft.grading.paths import gold_keys, is_beside_gold, is_right_path
 from qrft.pipeline import cost, store
 
 Ints: TypeAlias = npt.NDArray[np.int64]
@@ -204,9 +204,8 @@ class Run:
 
     @cached_property
     def gold_keys(self) -> pa.Array:
-        """The equation list of each problem's gold solution."""
-        keys = equation_keys(self.problems["solution"], rules=self.rules)
-        return pa.array([key.tobytes() for key in keys], pa.binary(keys.shape[1]))
+        """The equation list of each problem's gold solution; null for a bare answer."""
+        return gold_keys(self.problems, self.rules)
 
     def right_paths(self, samples: pa.Table, graded: pa.Table, beside_gold: bool = False) -> pa.Table:
         """The problem (its row in `problems`) and the equation list of each sample that is a right path.
@@ -216,9 +215,8 @@ class Run:
         codes = self.codes_of(samples)
         counted = is_right_path(graded)
         if beside_gold:
-            is_gold = pc.equal(graded["equation_key"], self.gold_keys.take(pa.array(codes)))
-            counted = pc.and_not(counted, is_gold)
-        return pa.table({"problem": codes, "key": graded["equation_key"]}).filter(counted)
+            counted &= is_beside_gold(graded["equation_key"], self.gold_keys.take(pa.array(codes)))
+        return pa.table({"problem": codes, "key": graded["equation_key"]}).filter(pa.array(counted))
 
     def new_paths(self, samples: pa.Table, graded: pa.Table) -> Ints:
         """Of each problem how many distinct right paths beside the gold one these samples hold."""
@@ -247,11 +245,6 @@ class Run:
 
 
 COUNTED = ("problem_id", "model", "sample_index", "finish_reason", "num_tokens")
-
-
-def is_right_path(graded: pa.Table) -> pa.ChunkedArray:
-    """Whether a sample has the right answer and right equations: what selection chooses among."""
-    return pc.and_(graded["is_correct"], pc.equal(graded["equations_status"], "ok"))
 
 
 def as_ints(column: pa.Array | pa.ChunkedArray) -> Ints:

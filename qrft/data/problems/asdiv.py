@@ -1,0 +1,41 @@
+"""ASDiv: diverse story problems of primary school, with bare answers (Miao et al. 2020, arXiv 2106.15772).
+
+A row in its form; the unit in brackets is left out of the answer:
+
+    <Problem ID="nluds-0001" Grade="1"><Body>Ann has 7 pears and 2 nuts.</Body><Question>How many fruits does she have?
+    </Question><Solution-Type>Addition</Solution-Type><Answer>9 (fruits)</Answer><Formula>7+2=9</Formula></Problem>
+"""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import pyarrow as pa
+
+from qrft.data.files import read_errors
+from qrft.data.problems.problem_set import ProblemSet
+from qrft.data.problems.table import joined, make_table
+from qrft.errors import DataError
+
+WAY_OUT = "Put ASDiv.xml there as it was published."
+
+
+def read(path: Path) -> pa.Table:
+    """Return the problems of ASDiv.xml."""
+    try:
+        with read_errors(path):
+            problems = list(ElementTree.parse(path).getroot().iter("Problem"))
+    except ElementTree.ParseError as error:
+        raise DataError(f"{path}: not XML ({error}). {WAY_OUT}") from None
+    if not problems:
+        raise DataError(f"{path}: found no <Problem> in it. {WAY_OUT}")
+    return make_table(((f"{path}:{number}", _fields(row)) for number, row in enumerate(problems, 1)), path)
+
+
+def _fields(row: ElementTree.Element) -> dict[str, str]:
+    body, question, answer = (row.findtext(key, "") for key in ("Body", "Question", "Answer"))
+    return {"id": row.get("ID", ""), "question": joined(body, question), "answer": answer.partition("(")[0]}
+
+
+SET = ProblemSet(splits=("test",), file="asdiv/ASDiv.xml", read=read)

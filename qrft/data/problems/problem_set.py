@@ -1,0 +1,39 @@
+"""What a problem set is: where its problems come from, how they are read, and where solutions give the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow as pa
+
+from qrft.data.problems.own_files import read_file
+from qrft.grading.rules import AnswerFormat
+
+
+class Hub(NamedTuple):
+    """Where a set lies on the Hugging Face hub: a data set, one revision of it, and the file of a {split}."""
+
+    name: str
+    revision: str
+    file: str
+
+
+@dataclass(frozen=True)
+class ProblemSet:
+    """A published set has a `file`, a generated one `draw`.
+
+    file: as it was published, beneath the folder that QRFT_DATA names; "{split}" stands for the split.
+    read: makes schema.PROBLEMS of it; raises DataError for what can't be read.
+    answer_format: where solutions of these problems give the answer, unless other rules are asked for.
+    draw: endless problems of a split by a seed, as rows of schema.PROBLEMS: the first so many.
+    """
+
+    splits: tuple[str, ...]
+    file: str | None = None
+    read: Callable[[Path], pa.Table] = read_file
+    answer_format: AnswerFormat = "gsm8k"
+    hub: Hub | None = None
+    draw: Callable[[str, int, int], Iterator[dict[str, str]]] | None = None

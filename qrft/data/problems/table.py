@@ -1,0 +1,100 @@
+"""From rows of any form to the table of problems (schema.PROBLEMS), each row with its place for people."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from qrft.data.jsonl import has_half_character
+from qrft.data.problems.gold import MARKER, read_gold
+from qrft.data.schema import PROBLEMS
+from qrft.errors import DataError
+
+Fields = Mapping[str, Any]
+
+# The first that is there counts.
+PROBLEM_ID = ("problem_id", "id", "unique_id")
+QUESTION = ("question", "problem")
+# A worked solution may stand under either; a bare answer beside it under "answer".
+ANSWER, SOLUTION = "answer", "solution"
+COLUMNS = (*PROBLEM_ID, *QUESTION, ANSWER, SOLUTION)
+
+
+def make_table(rows: Iterable[tuple[str, Fields]], path: Path, num_problems: int | None = None) -> pa.Table:
+    """Return the first problems of rows that each come with their place, such as "problems.jsonl:3".
+
+    Raises DataError, with the place, for a row without question or answer, an id that was there before, and no rows.
+    """
+    problems: list[dict[str, str]] = []
+    places: dict[str, str] = {}
+    for place, fields in islice(rows, num_problems):
+        problem = _problem(fields, str(len(problems)), place)
+        name = problem["problem_id"]
+        if name in places:
+            raise DataError(
+                f"{place}: problem_id {name[:60]!r} was on line {places[name]} already. "
+                "Each problem needs an id of its own; without any, the row number serves."
+            )
+        places[name] = place.rpartition(":")[2]
+        problems.append(problem)
+    if not problems:
+        raise DataError(f'{path}: no problem in it. Expected a problem per line: {{"question": ..., "answer": ...}}.')
+    return pa.Table.from_pylist(problems, schema=PROBLEMS)
+
+
+def _problem(fields: Fields, default_id: str, place: str) -> dict[str, str]:
+    question = _text(fields, next((name for name in QUESTION if fields.get(name) is not None), QUESTION[0]), place)
+    solution, answer = _gold(fields, place)
+    given_id = next((fields[name] for name in PROBLEM_ID if fields.get(name) is not None), None)
+    problem_id = default_id if given_id is None else str(given_id)
+    if has_half_character(problem_id):
+        raise DataError(f"{place}: problem_id holds half a character (\\ud800 to \\udfff). Correct or remove the line.")
+    return {"problem_id": problem_id, "question": question, "solution": solution, "answer": answer}
+
+
+def _gold(fields: Fields, place: str) -> tuple[str, str]:
+    """The worked solution, "" for none, and the answer. A solution beside a bare answer is taken as it is."""
+    key = SOLUTION if fields.get(ANSWER) is None and fields.get(SOLUTION) is not None else ANSWER
+    gold = read_gold(_text(fields, key, place))
+    if not gold.answer:
+        empty = f"found nothing after {MARKER}" if MARKER in fields[key] else "found an empty box"
+        raise DataError(f"{place}: {empty}, expected the answer. Correct or remove the line.")
+    beside = fields.get(SOLUTION)
+    if gold.solution or not isinstance(beside, str) or not beside.strip():
+        return gold
+    return (_text(fields, SOLUTION, place) if read_gold(beside) != gold else ""), gold.answer
+
+
+def _text(fields: Fields, key: str, place: str) -> str:
+    value = fields.get(key)
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        value = str(value)
+    if not isinstance(value, str) or not value.strip():
+        found = f"{key} is {value!r}" if key in fields else f"the keys {', '.join(sorted(fields)) or '(none)'}"
+        found = found if len(found) <= 80 else f"{found[:77]}..."
+        raise DataError(f'{place}: found {found}, expected a text under "{key}". Correct or remove the line.')
+    if has_half_character(value):
+        raise DataError(f"{place}: {key} holds half a character (\\ud800 to \\udfff). Correct or remove the line.")
+    return value.strip()
+
+
+def joined(body: str, question: str) -> str:
+    """Return a story and what it asks as one text; the story often lacks its full stop."""
+    story = body.strip()
+    return f"{story}{'' if story.endswith(('.', '?', '!', ',')) else '.'} {question.strip()}"
+
+
+def share(problems: pa.Table, fraction: float, seed: int) -> pa.Table:
+    """Return a share of the problems, at least one, in order; with one seed a smaller share lies within a larger."""
+
+    def rank(problem_id: str) -> bytes:
+        return hashlib.blake2b(f"{seed}/{problem_id}".encode(), digest_size=8).digest()
+
+    number = max(1, round(fraction * problems.num_rows))
+    ids = problems["problem_id"].to_pylist()
+    return problems.take(pa.array(sorted(sorted(range(len(ids)), key=lambda row: rank(ids[row]))[:number]), pa.int64()))

@@ -1,0 +1,38 @@
+"""Problems that have a worked solution, and those that have a bare answer alone: who may be learnt from."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from qrft.errors import DataError
+
+WAY_OUT = (
+    'Give worked solutions: under "answer" with the answer at the end, after #### or in \\boxed{}, or under "solution" '
+    "beside the answer. Or let a model that can solve some of the problems write them: sample it with `qrft sample`, "
+    "keep its right paths with `qrft curate`, and train on them with `qrft train`."
+)
+
+
+def is_worked(problems: pa.Table) -> npt.NDArray[np.bool_]:
+    """Return whether each problem of a table (schema.PROBLEMS) has a worked solution."""
+    flags: npt.NDArray[np.bool_] = pc.not_equal(problems["solution"], "").to_numpy()
+    return flags
+
+
+def gold_texts(problems: pa.Table) -> pa.ChunkedArray:
+    """Return each problem's worked solution, else its bare answer: a text like those that a model writes."""
+    return pc.if_else(pa.array(is_worked(problems)), problems["solution"], problems["answer"])
+
+
+def check_worked(problems: pa.Table, place: str) -> None:
+    """Raises DataError where no problem has a worked solution, so that there is nothing to fine-tune on."""
+    if is_worked(problems).any():
+        return
+    first = problems.slice(0, 1).to_pylist()[0]
+    raise DataError(
+        f"{place}: none of {problems.num_rows:,} problems has a worked solution, which SFT learns from; found bare "
+        f"answers, such as {first['answer'][:40]!r} of problem_id {first['problem_id'][:40]!r}. {WAY_OUT}"
+    )

@@ -1,0 +1,44 @@
+"""What a right path is, and which path a problem has before anything is sampled. Whoever counts paths counts by these.
+
+A path is the equation list of a solution, known by its key (docs/semantics.md, "The key of an equation list").
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from qrft.data.worked import is_worked
+from qrft.grading.grader import KEY_BYTES, equation_keys
+from qrft.grading.rules import DEFAULT_RULES, Rules
+
+Flags = npt.NDArray[np.bool_]
+
+
+def is_right_path(graded: pa.Table) -> Flags:
+    """Return whether each row of schema.GRADED has the right answer and every equation right: what is selected from."""
+    return as_flags(pc.and_(graded["is_correct"], pc.equal(graded["equations_status"], "ok")))
+
+
+def gold_paths(problems: pa.Table) -> pa.ChunkedArray:
+    """Return each problem's worked solution; null for one with a bare answer, which is no path."""
+    return pc.if_else(pa.array(is_worked(problems)), problems["solution"], None)
+
+
+def gold_keys(problems: pa.Table, rules: Rules = DEFAULT_RULES, num_threads: int | None = None) -> pa.Array:
+    """Return the key of each problem's gold path as binary(16); null where the problem has none."""
+    keys = equation_keys(problems["solution"], rules=rules, num_threads=num_threads)
+    whole = pa.Array.from_buffers(pa.binary(KEY_BYTES), len(keys), [None, pa.py_buffer(keys)])
+    return pc.if_else(pa.array(is_worked(problems)), whole, None)
+
+
+def is_beside_gold(keys: pa.ChunkedArray, golds: pa.Array) -> Flags:
+    """Return whether each key is another than the gold one of its row; a problem without a gold path has none."""
+    return as_flags(pc.not_equal(keys, golds).fill_null(True))
+
+
+def as_flags(column: pa.Array | pa.ChunkedArray) -> Flags:
+    flags: Flags = column.to_numpy(zero_copy_only=False) if isinstance(column, pa.Array) else column.to_numpy()
+    return flags.astype(np.bool_)

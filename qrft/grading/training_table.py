@@ -1,0 +1,88 @@
+"""The training table: each problem's worked solution, then the right and distinct paths that were sampled for it.
+
+The stage `curate` and `qrft curate` both make their rows here.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from qrft.data.schema import TRAINING
+from qrft.data.worked import is_worked
+from qrft.grading.paths import gold_paths
+from qrft.grading.rules import DEFAULT_RULES, DEFAULT_SELECTION, Rules, Selection
+from qrft.grading.selection import Selected, select
+
+GOLD = "gold"  # the source of a worked solution
+
+Ints = npt.NDArray[np.int64]
+
+
+class Training(NamedTuple):
+    """rows: schema.TRAINING, problem by problem. verdicts: a name of selection.VERDICTS for each sample."""
+
+    rows: pa.Table
+    verdicts: pa.StringArray
+    kept: Ints  # the samples' rows, in the order of the training rows
+
+
+def training_table(
+    problems: pa.Table,
+    problem: Ints,
+    samples: pa.Table,
+    graded: pa.Table,
+    selection: Selection = DEFAULT_SELECTION,
+    *,
+    with_gold: bool = True,
+    rules: Rules = DEFAULT_RULES,
+    num_threads: int | None = None,
+) -> Training:
+    """Return the training rows of some problems: of each the worked solution first, then the kept paths.
+
+    problems: schema.PROBLEMS. problem: the row of each sample's problem there. samples: the columns `completion`,
+    `model` and `sample_index` of schema.SAMPLES, and graded their grades (schema.GRADED), all row-aligned.
+    with_gold: write the worked solutions, and keep no path with the equations of its problem's one. A bare answer is
+    neither written nor a path.
+    """
+    golds = pa.DictionaryArray.from_arrays(pa.array(problem, pa.int32()), one_chunk(gold_paths(problems)))
+    chosen: Selected = select(
+        samples["completion"],
+        pa.array(problem),
+        graded,
+        gold_texts=golds if with_gold else None,
+        selection=selection,
+        rules=rules,
+        num_threads=num_threads,
+    )
+    gold = np.flatnonzero(is_worked(problems)) if with_gold else np.zeros(0, np.int64)
+    place = np.concatenate([gold, problem[chosen.kept]])
+    order = np.argsort(place, kind="stable")
+    rows = pa.concat_tables([_gold_rows(problems, gold), _sampled_rows(problems, problem, samples, chosen.kept)])
+    return Training(rows.take(pa.array(order)), chosen.verdicts, chosen.kept)
+
+
+def gold_table(problems: pa.Table) -> pa.Table:
+    """Return the training rows of the worked solutions alone."""
+    return _gold_rows(problems, np.flatnonzero(is_worked(problems)))
+
+
+def _gold_rows(problems: pa.Table, gold: Ints) -> pa.Table:
+    taken = problems.take(pa.array(gold))
+    source = pa.array([GOLD] * len(gold), pa.string())
+    columns = [taken["problem_id"], taken["question"], taken["solution"], source, pa.nulls(len(gold), pa.int32())]
+    return pa.table(columns, schema=TRAINING)
+
+
+def _sampled_rows(problems: pa.Table, problem: Ints, samples: pa.Table, kept: Ints) -> pa.Table:
+    asked, taken = problems.take(pa.array(problem[kept])), samples.take(pa.array(kept))
+    source = taken["model"].cast(pa.string())
+    columns = [asked["problem_id"], asked["question"], taken["completion"], source, taken["sample_index"]]
+    return pa.table(columns, schema=TRAINING)
+
+
+def one_chunk(column: pa.ChunkedArray) -> pa.Array:
+    return column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks or [pa.array([], column.type)])

@@ -1,0 +1,247 @@
+"""Problems of every form become one table: the question, the worked solution where there is one, and the answer."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from qrft.data import schema
+from qrft.data.problems import registry
+from qrft.data.problems.gold import read_gold
+from qrft.data.problems.own_files import read_file
+from qrft.data.problems.table import share
+from qrft.data.worked import check_worked, gold_texts, is_worked
+from qrft.errors import DataError
+
+WORKED = "3+4=<<3+4=7>>7\n#### 7"
+MATH = r"Since $3+4=7$, the answer is $\boxed{7}$."
+
+
+def write(path: Path, *rows: Any) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def only(path: Path) -> dict[str, str]:
+    [row] = read_file(path).to_pylist()
+    return dict(row)
+
+
+# ---------------------------------------------------------------------------------------------------- gold answers ----
+
+
+@pytest.mark.parametrize(
+    ("text", "solution", "answer"),
+    [
+        (WORKED, WORKED, "7"),
+        ("So 3 #### 4\n#### 7 ", "So 3 #### 4\n#### 7", "7"),
+        ("72", "", "72"),
+        (" 72\n", "", "72"),
+        ("#### 72", "", "72"),
+        ("Mrs. Hilt", "", "Mrs. Hilt"),
+        (r"\frac{1}{2}", "", r"\frac{1}{2}"),
+        (r"\boxed{5}", "", "5"),
+        (r"$\boxed{5}$.", "", "5"),
+        (r"\[ \fbox{5} \]", "", "5"),
+        (r"#### \boxed{5}", "", "5"),
+        (MATH, MATH, "7"),
+        (r"First \boxed{3}, then \boxed{\frac{1}{2}}.", r"First \boxed{3}, then \boxed{\frac{1}{2}}.", r"\frac{1}{2}"),
+        (r"It is \boxed{x \text{ and } \{y\}} é", r"It is \boxed{x \text{ and } \{y\}} é", r"x \text{ and } \{y\}"),
+        (r"So \boxed {4", r"So \boxed {4", "4"),
+        ("#### Step 1\nAdd.\n#### Step 2\nSo \\boxed{7}", "#### Step 1\nAdd.\n#### Step 2\nSo \\boxed{7}", "7"),
+        (r"In \boxed{3} we trust.\n#### 7", r"In \boxed{3} we trust.\n#### 7", "7"),
+    ],
+)
+def test_a_text_holds_a_worked_solution_or_a_bare_answer(text: str, solution: str, answer: str) -> None:
+    assert read_gold(text) == (solution, answer)
+
+
+# ---------------------------------------------------------------------------------------------- people's own files ----
+
+
+@pytest.mark.parametrize(
+    ("row", "solution", "answer"),
+    [
+        ({"question": "3 and 4?", "answer": WORKED}, WORKED, "7"),
+        ({"question": "3 and 4?", "answer": 7}, "", "7"),
+        ({"question": "3 and 4?", "answer": MATH}, MATH, "7"),
+        ({"question": "3 and 4?", "solution": "It is seven.", "answer": "7"}, "It is seven.", "7"),
+        ({"question": "3 and 4?", "solution": WORKED, "answer": 7}, WORKED, "7"),
+        ({"question": "3 and 4?", "solution": MATH, "answer": r"\boxed{7}"}, MATH, "7"),
+        ({"question": "3 and 4?", "solution": None, "answer": "7"}, "", "7"),
+        ({"question": "3 and 4?", "solution": "", "answer": "7"}, "", "7"),
+        ({"question": "3 and 4?", "solution": "#### 7", "answer": "7"}, "", "7"),
+        ({"question": "3 and 4?", "solution": "7", "answer": "7"}, "", "7"),
+        ({"question": "3 and 4?", "solution": ["a", "b"], "answer": "7"}, "", "7"),
+        ({"question": "3 and 4?", "solution": "other", "answer": WORKED}, WORKED, "7"),
+        ({"problem": "3 and 4?", "solution": MATH}, MATH, "7"),
+        ({"problem": "3 and 4?", "solution": MATH, "answer": "7", "level": 2}, MATH, "7"),
+        ({"question": None, "problem": "3 and 4?", "answer": "7"}, "", "7"),
+    ],
+)
+@pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
+def test_a_row_is_the_same_problem_in_jsonl_and_in_parquet(
+    tmp_path: Path, row: dict[str, Any], solution: str, answer: str, suffix: str
+) -> None:
+    path = tmp_path / f"p.{suffix}"
+    if suffix == "jsonl":
+        write(path, row)
+    else:
+        pq.write_table(pa.Table.from_pylist([row]), path)
+    assert only(path) == {"problem_id": "0", "question": "3 and 4?", "solution": solution, "answer": answer}
+
+
+@pytest.mark.parametrize("key", ["problem_id", "id", "unique_id"])
+def test_a_problem_has_the_id_of_its_row_or_its_number(tmp_path: Path, key: str) -> None:
+    path = write(tmp_path / "p.jsonl", {"question": "a", "answer": 1, key: "x/1"}, {"question": "b", "answer": 1})
+    assert read_file(path)["problem_id"].to_pylist() == ["x/1", "1"]
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"question": "x", "answer": "so #### "}, "found nothing after ####, expected the answer. Correct or remove"),
+        ({"question": "x", "answer": r"so \boxed{ }"}, "found an empty box, expected the answer. Correct or remove"),
+        ({"question": "x", "answer": None, "solution": None}, 'found answer is None, expected a text under "answer".'),
+    ],
+)
+def test_a_gold_answer_that_is_missing(tmp_path: Path, row: dict[str, Any], message: str) -> None:
+    with pytest.raises(DataError) as caught:
+        read_file(write(tmp_path / "p.jsonl", row))
+    assert str(caught.value).startswith(f"{tmp_path}/p.jsonl:1: {message}")
+
+
+def test_only_the_first_problems_are_read(tmp_path: Path) -> None:
+    path = write(tmp_path / "p.jsonl", {"question": "a", "answer": 1}, {"question": "b", "answer": 2}, ["no problem"])
+    assert read_file(path, 2)["question"].to_pylist() == ["a", "b"]
+
+
+# ------------------------------------------------------------------------------------------------ worked solutions ----
+
+
+def table(*golds: tuple[str, str]) -> pa.Table:
+    rows = [
+        {"problem_id": f"p{i}", "question": "?", "solution": solution, "answer": answer}
+        for i, (solution, answer) in enumerate(golds)
+    ]
+    return pa.Table.from_pylist(rows, schema=schema.PROBLEMS)
+
+
+def test_a_bare_answer_is_no_worked_solution() -> None:
+    problems = table((WORKED, "7"), ("", "72"))
+    assert is_worked(problems).tolist() == [True, False]
+    assert gold_texts(problems).to_pylist() == [WORKED, "72"]
+    check_worked(problems, "mine.jsonl")
+
+
+def test_a_set_without_a_worked_solution_is_refused_with_the_way_out() -> None:
+    with pytest.raises(DataError) as caught:
+        check_worked(table(("", "72"), ("", "5")), "problems.train: mine.jsonl")
+    assert str(caught.value) == (
+        "problems.train: mine.jsonl: none of 2 problems has a worked solution, which SFT learns from; found bare "
+        "answers, such as '72' of problem_id 'p0'. "
+        'Give worked solutions: under "answer" with the answer at the end, after #### or in \\boxed{}, or under '
+        '"solution" beside the answer. Or let a model that can solve some of the problems write them: sample it with '
+        "`qrft sample`, keep its right paths with `qrft curate`, and train on them with `qrft train`."
+    )
+
+
+# ------------------------------------------------------------------------------------------------------ known sets ----
+
+
+def test_every_set_is_named_by_itself_and_its_split() -> None:
+    assert registry.GENERATED == ("tiny-math/train", "tiny-math/test")
+    assert registry.PUBLISHED == ("gsm8k/train", "gsm8k/test", "svamp/test", "asdiv/test")
+    assert all(bool(known.file) != bool(known.draw) for known in registry.SETS.values())
+    assert all(not known.hub or len(known.hub.revision) == 40 for known in registry.SETS.values())
+
+
+def test_the_training_problems_of_a_set() -> None:
+    assert registry.train_split("gsm8k/test") == registry.train_split("gsm8k/train") == "gsm8k/train"
+    assert registry.train_split("svamp/test") is registry.train_split("gsm8k.jsonl") is None
+
+
+SVAMP = {"ID": "c-1", "Body": "Ann has 3 pears", "Question": "She gets 4. How many?", "Answer": 7.0, "Type": "Addition"}
+ASDIV = (
+    '<?xml version="1.0"?><Corpus><ProblemSet><Problem ID="c-1"><Body>Ann has 3 pears.</Body><Question>She gets 4. How '
+    "many?</Question><Answer>7 (pears)</Answer></Problem></ProblemSet></Corpus>"
+)
+EXPECTED = {"problem_id": "c-1", "question": "Ann has 3 pears. She gets 4. How many?", "solution": "", "answer": "7"}
+
+
+def published(folder: Path, name: str, content: str) -> Path:
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "content"),
+    [
+        ("svamp/test", "svamp/SVAMP.json", json.dumps([SVAMP])),
+        ("svamp/test", "svamp/SVAMP.json", "\ufeff" + json.dumps([SVAMP], indent=1)),
+        ("svamp/test", "svamp/SVAMP.json", json.dumps(SVAMP) + "\n"),
+        ("asdiv/test", "asdiv/ASDiv.xml", ASDIV),
+    ],
+)
+def test_published_forms(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, file: str, content: str) -> None:
+    monkeypatch.setenv(registry.FOLDER, str(tmp_path))
+    published(tmp_path, file, content)
+    assert registry.load(name).to_pylist() == [EXPECTED]
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "content", "message"),
+    [
+        (
+            "svamp/test",
+            "svamp/SVAMP.json",
+            json.dumps([SVAMP])[:70],
+            ": not JSON in UTF-8 (Unterminated string starting ",
+        ),
+        (
+            "svamp/test",
+            "svamp/SVAMP.json",
+            '[{"id": 1}]',
+            ":1: found the keys id, expected ID, Body, Question, Answer. ",
+        ),
+        (
+            "svamp/test",
+            "svamp/SVAMP.json",
+            "<html>",
+            ":1: not JSON in UTF-8 (Expecting value: line 1 column 1 (char 0));",
+        ),
+        (
+            "asdiv/test",
+            "asdiv/ASDiv.xml",
+            ASDIV[:90],
+            ": not XML (unclosed token: line 1, column 88). Put ASDiv.xml ",
+        ),
+        (
+            "asdiv/test",
+            "asdiv/ASDiv.xml",
+            "<html></html>",
+            ": found no <Problem> in it. Put ASDiv.xml there as it was published.",
+        ),
+    ],
+)
+def test_a_published_file_that_is_not_as_published(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, file: str, content: str, message: str
+) -> None:
+    monkeypatch.setenv(registry.FOLDER, str(tmp_path))
+    path = published(tmp_path, file, content)
+    with pytest.raises(DataError) as caught:
+        registry.load(name)
+    assert str(caught.value).startswith(f"{path}{message}")
+
+
+def test_shares_lie_within_each_other() -> None:
+    problems = registry.draw("tiny-math/train", 3, 40)
+    small, large = (set(share(problems, part, 1)["problem_id"].to_pylist()) for part in (1 / 8, 1 / 2))
+    assert len(small) == 5 and len(large) == 20 and small < large
