@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qrft.config.recipe import HOW_IT_GOES, PretrainRecipe, Recipe, load
+from qrft.config.recipe import RUNTIME_KEYS, PretrainRecipe, Recipe, load
 from qrft.data.disk import disk_errors, lock, write_atomic
 from qrft.errors import RecipeError, StoreError, UsageError
 from qrft.models.find import find_model, fingerprint
@@ -88,7 +88,7 @@ def show_plan(
 def _calibrated(steps: Sequence[Step], forecaster: Forecaster, recipe: Recipe, terminal: Terminal) -> Speed:
     from qrft.planning.calibrate import calibrate
 
-    settings = {**recipe.train.model_dump(include=HOW_IT_GOES), "num_threads": recipe.num_threads}
+    settings = {**recipe.train.model_dump(include=RUNTIME_KEYS), "num_threads": recipe.num_threads}
     with terminal.bar("calibrate", len("calibrate")) as progress:
         return calibrate(steps, forecaster, settings, progress)
 

@@ -43,7 +43,7 @@ class Task:
         return {
             "base": named(self.base, self.model_dir),
             "data": {"name": self.data, "digest": digest(texts)},
-            **self.settings.model_dump(mode="json", exclude=recipe.HOW_IT_GOES),
+            **self.settings.model_dump(mode="json", exclude=recipe.RUNTIME_KEYS),
         }
 
 
@@ -110,8 +110,9 @@ def run(work: Task, output: Path, progress: Progress) -> dict[str, Any]:
         folder = partial / "trained"
         if is_main():
             shutil.rmtree(folder, ignore_errors=True)  # half-written by a killed process
-        config = {**work.settings.model_dump(), "num_threads": work.threads}
-        facts = finetune(work.model_dir, work.rows, config, folder, partial / CHECKPOINTS, progress)
+        facts = finetune(
+            work.model_dir, work.rows, work.settings, folder, partial / CHECKPOINTS, progress, num_threads=work.threads
+        )
         losses = facts.pop("losses")
         if is_main():
             disk.write_atomic(folder / "loss.jsonl", "".join(json.dumps(entry) + "\n" for entry in losses))

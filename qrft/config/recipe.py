@@ -34,7 +34,7 @@ from qrft.config.pretrain import PretrainRecipe
 from qrft.config.section import Count, Name, Section, Seed, broken_rule
 from qrft.config.sections import MODEL_NAME, Curate, Evaluate, Gguf, Paper, Problems, Sample
 from qrft.config.study import study_faults
-from qrft.config.training import HOW_IT_GOES, RftOverrides, Train, Training, TrainOverrides, merged
+from qrft.config.training import RUNTIME_KEYS, RftOverrides, Train, Training, TrainOverrides, merged
 from qrft.data.problems.registry import GENERATED
 from qrft.errors import RecipeError
 from qrft.grading.rules import Rules
@@ -42,7 +42,7 @@ from qrft.models.prompts import Prompt
 
 __all__ = [
     "BUILTIN_MODELS",
-    "HOW_IT_GOES",
+    "RUNTIME_KEYS",
     "PretrainRecipe",
     "Recipe",
     "Train",

@@ -19,7 +19,7 @@ from qrft.models.prompts import Prompt
 
 LORA_KEYS = ("lora_r", "lora_alpha", "lora_dropout", "target_modules", "use_rslora", "lora_init")
 
-HOW_IT_GOES = {"checkpoint_minutes", "report_to"}  # keys of `train` that do not decide what is learnt
+RUNTIME_KEYS = {"checkpoint_minutes", "report_to"}  # keys of `train` that do not decide what is learnt
 
 
 class Train(Section):

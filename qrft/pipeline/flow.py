@@ -17,7 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
-from qrft.config.recipe import HOW_IT_GOES, Recipe, dump
+from qrft.config.recipe import RUNTIME_KEYS, Recipe, dump
 from qrft.data import disk
 from qrft.pipeline import cost
 from qrft.pipeline.evaluation_plan import problem_set
@@ -138,7 +138,7 @@ def run_step(step: Step, name: str, root: Store, done: Mapping[str, Path], recip
     # How often to checkpoint, who is told, and how many threads to use do not make another artifact.
     settings = {
         **step.config,
-        **recipe.train.model_dump(include=HOW_IT_GOES),
+        **recipe.train.model_dump(include=RUNTIME_KEYS),
         "num_threads": recipe.num_threads,
     }
     work = root.begin(step.stage, step.digest)

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from qrft.config.recipe import HOW_IT_GOES, Recipe, local_path
+from qrft.config.recipe import RUNTIME_KEYS, Recipe, local_path
 from qrft.grading import latex
 from qrft.pipeline.evaluation_plan import evaluation
 from qrft.pipeline.graph import Source, Step, beneath
@@ -62,7 +62,7 @@ class Lane:
     def train(self, stage: str, rows: Step) -> None:
         """sft, rft, or the round whose model the next one samples."""
         kind: Literal["sft", "rft"] = "sft" if stage == "sft" else "rft"
-        config = {**self.recipe.train_config(kind).model_dump(exclude=HOW_IT_GOES), **self.prompt}
+        config = {**self.recipe.train_config(kind).model_dump(exclude=RUNTIME_KEYS), **self.prompt}
         inputs: dict[str, Step | Source] = {"model": self.base, "training": rows}
         if self.recipe.rounds_from == "last" and self.adapter:
             inputs["start"] = self.adapter

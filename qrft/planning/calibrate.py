@@ -47,19 +47,19 @@ def calibrate(steps: Sequence[Step], forecaster: Forecaster, settings: Mapping[s
 
 def _train(step: Step, forecaster: Forecaster, settings: Mapping[str, Any]) -> tuple[float, int]:
     """Measured over estimated time, and measured less estimated memory, of the stage itself on a small table."""
-    config, _, _ = forecaster.training(step)
+    fitting, _, _ = forecaster.training(step)
     shape, model = shape_of(step), folder_of(step)
     source = step.inputs["training"]
     assert isinstance(source, Step)
-    batch = config["micro_batch_size"] * config["gradient_accumulation_steps"]
+    batch = fitting.micro_batch_size * fitting.gradient_accumulation_steps
     table = _repeated(forecaster.amounts.examples(source), batch * STEPS)
-    lengths = measure(table, model, config["prompt"]).up_to(config["sequence_len"])
-    config |= {**settings, "num_epochs": 1.0, "checkpoint_minutes": 1e6, "report_to": ()}
-    num_steps, seconds, peak = _run(model, table, config)
+    lengths = measure(table, model, fitting.prompt).up_to(fitting.sequence_len)
+    chosen = fitting.model_copy(update={"num_epochs": 1.0, "checkpoint_minutes": 1e6, "report_to": ()})
+    num_steps, seconds, peak = _run(model, table, {**settings, **chosen.model_dump()})
     tokens = round(lengths.count * lengths.mean_total * (num_steps - 1) / num_steps)
-    expected = forecaster.train_seconds(shape, config, lengths, tokens)
+    expected = forecaster.train_seconds(shape, chosen, lengths, tokens)
     kind = {"on_gpu": forecaster.device.is_gpu, "mixed": forecaster.device.mixed}
-    estimated = memory.estimate(shape, config, tokens=largest_row(config, lengths), **kind)
+    estimated = memory.estimate(shape, chosen, tokens=largest_row(chosen, lengths), **kind)
     return seconds / (expected or seconds), peak - sum(estimated.values())
 
 

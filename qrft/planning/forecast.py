@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from qrft.config.training import Training
 from qrft.errors import ModelError
 from qrft.machine import in_gib
 from qrft.models.shape import Shape, read_shape
@@ -173,47 +174,48 @@ class Forecaster:
 
     # --------------------------------------------------------------------------------------------------- training ----
 
-    def training(self, step: Step) -> tuple[dict[str, Any], Lengths, str]:
+    def training(self, step: Step) -> tuple[Training, Lengths, str]:
         """The settings as they will be chosen, the examples that are not too long, and why nothing fits, if so."""
-        config, shape = dict(step.config), shape_of(step)
-        lengths = self.amounts.lengths(_step(step, "training"), folder_of(step), config["prompt"])
+        settings = training_of(step)
+        lengths = self.amounts.lengths(_step(step, "training"), folder_of(step), settings.prompt)
+        fault = ""
         try:
-            config = memory.fit(config, shape, self.device.memory, **self._kind())
+            settings = memory.fit(settings, shape_of(step), self.device.memory, **self._kind())
         except ModelError as error:
-            return config, lengths.up_to(config["sequence_len"]), str(error)
-        return config, lengths.up_to(config["sequence_len"]), ""
+            fault = str(error)
+        return settings, lengths.up_to(settings.sequence_len), fault
 
     def _kind(self) -> dict[str, bool]:
         return {"on_gpu": self.device.is_gpu, "mixed": self.device.mixed}
 
     def _train(self, step: Step) -> dict[str, Any]:
-        config, lengths, fault = self.training(step)
+        settings, lengths, fault = self.training(step)
         shape = shape_of(step)
-        tokens = round(lengths.count * lengths.mean_total * config["num_epochs"])
-        parts = memory.estimate(shape, config, tokens=largest_row(config, lengths), **self._kind())
+        tokens = round(lengths.count * lengths.mean_total * settings.num_epochs)
+        parts = memory.estimate(shape, settings, tokens=largest_row(settings, lengths), **self._kind())
         parts["overhead"] = max(0, parts["overhead"] + self.speed.train_bytes)
-        faults = [fault] if fault else self._too_large(config, parts)
-        trained = memory.trained_tensors(shape, config)
-        saved = 2 * shape.num_parameters if config["adapter"] == "none" else 4 * sum(trained)
-        name = memory.optimizer_name(config, self.device.is_gpu)
+        faults = [fault] if fault else self._too_large(settings, parts)
+        trained = memory.trained_tensors(shape, settings)
+        saved = 2 * shape.num_parameters if settings.adapter == "none" else 4 * sum(trained)
+        name = memory.optimizer_name(settings, self.device.is_gpu)
         optimizer = memory.optimizer(trained, name)
         chosen = (
-            f"{config['micro_batch_size']} examples x {config['gradient_accumulation_steps']} a step, "
-            f"{name}, activations {'computed again' if memory.checkpoints(config) else 'kept'}"
+            f"{settings.micro_batch_size} examples x {settings.gradient_accumulation_steps} a step, "
+            f"{name}, activations {'computed again' if memory.checkpoints(settings) else 'kept'}"
         )
         return {
             "tokens": tokens,
             "parts": parts,
             "disk": saved + CHECKPOINTS * (4 * sum(trained) + optimizer),
-            "seconds": self.train_seconds(shape, config, lengths, tokens),
+            "seconds": self.train_seconds(shape, settings, lengths, tokens),
             "notes": (chosen,),
             "faults": tuple(faults),
         }
 
-    def _too_large(self, config: Mapping[str, Any], parts: Parts) -> list[str]:
+    def _too_large(self, settings: Training, parts: Parts) -> list[str]:
         if not self._may_be_too_large(parts):
             return []
-        return [f"{self._sizes(parts)}. {memory.what_to_change(config, parts)}"]
+        return [f"{self._sizes(parts)}. {memory.what_to_change(settings, parts)}"]
 
     def _may_be_too_large(self, parts: Parts) -> bool:
         return sum(parts.values()) + memory.error(parts) > self.device.memory
@@ -222,16 +224,16 @@ class Forecaster:
         needed = f"{in_gib(sum(parts.values()))} needed, give or take {in_gib(memory.error(parts))}"
         return f"{needed}, {in_gib(self.device.memory)} there"
 
-    def train_seconds(self, shape: Shape, config: Mapping[str, Any], lengths: Lengths, tokens: int) -> float | None:
+    def train_seconds(self, shape: Shape, settings: Training, lengths: Lengths, tokens: int) -> float | None:
         if self.device.flops is None:
             return None
-        passes: int = 2 + (config["adapter"] == "none") + memory.checkpoints(config)
+        passes: int = 2 + (settings.adapter == "none") + memory.checkpoints(settings)
         attention = shape.num_layers * lengths.mean_total * shape.query_size
         operations = 2 * passes * (matrices(shape) + attention)
-        if config["adapter"] == "lora":
-            operations += 6 * sum(memory.trained_tensors(shape, config))
+        if settings.adapter == "lora":
+            operations += 6 * sum(memory.trained_tensors(shape, settings))
         share = TRAIN_SHARE if self.device.is_gpu else PROCESSOR_SHARE
-        rows = tokens / max(1, min(largest_row(config, lengths), tokens))
+        rows = tokens / max(1, min(largest_row(settings, lengths), tokens))
         a_layer = LAYER_SECONDS if self.device.is_gpu else PROCESSOR_LAYER_SECONDS
         launching = rows * shape.num_layers * a_layer
         return float(self.speed.train * (tokens * operations / (share * self.device.flops) + launching))
@@ -353,13 +355,13 @@ def forecast(steps: Iterable[Step], root: Store, device: Device, speed: Speed | 
 # ----------------------------------------------------------------------------------------------------- sizes ----
 
 
-def largest_row(config: Mapping[str, Any], lengths: Lengths) -> int:
+def largest_row(settings: Training, lengths: Lengths) -> int:
     """Tokens of the largest row of a training: of a step's examples, as many as find room in one."""
     longest = max(lengths.totals, default=1)
-    if not config["packing"]:
+    if not settings.packing:
         return longest
-    batch = config["micro_batch_size"] * config["gradient_accumulation_steps"]
-    return max(longest, min(memory.most_tokens(config), lengths.largest_sum(batch)))
+    batch = settings.micro_batch_size * settings.gradient_accumulation_steps
+    return max(longest, min(memory.most_tokens(settings), lengths.largest_sum(batch)))
 
 
 def live_sequences(config: Mapping[str, Any], num_samples: float) -> int:
@@ -404,7 +406,12 @@ def adapter_bytes(step: Step, shape: Shape) -> int:
     merges = step.stage == "export" and not {"base", "file"} & step.inputs.keys()
     if not isinstance(source, Step) or merges:
         return 0
-    return 4 * sum(memory.trained_tensors(shape, source.config))
+    return 4 * sum(memory.trained_tensors(shape, training_of(source)))
+
+
+def training_of(step: Step) -> Training:
+    """The settings of a step of the stage `train`."""
+    return Training(**step.config)
 
 
 def folder_of(step: Step) -> Path:

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from qrft.config.training import Training
+
 FILE = "README.md"
 SETTINGS = (
     "adapter", "quantization", "lora_r", "lora_alpha", "lora_dropout", "target_modules", "use_rslora", "lora_init",
@@ -37,15 +39,15 @@ def hub_name(model_dir: Path) -> str | None:
     return folder.removeprefix("models--").replace("--", "/")
 
 
-def write(out: Path, model_dir: Path, config: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
-    """Of what it was made and how to use it; the same training says the same."""
+def write(out: Path, model_dir: Path, settings: Training, facts: Mapping[str, Any]) -> None:
+    """Write what it was made of and how to use it; the same training says the same."""
     hub = hub_name(model_dir)
     base = hub or model_dir.name
-    is_adapter = config["adapter"] != "none"
+    is_adapter = settings.adapter != "none"
     place = hub or model_dir.absolute()
     use = (USE_ADAPTER if is_adapter else USE_WHOLE).format(base=place, folder="path/of/this/folder")
-    known = [key for key in SETTINGS if key in config and _matters(key, is_adapter)]  # the trainer needs no prompt
-    settings = "\n".join(f"| `{key}` | {json.dumps(config[key])} |" for key in known)
+    values = settings.model_dump(mode="json", include={key for key in SETTINGS if _matters(key, is_adapter)})
+    table = "\n".join(f"| `{key}` | {json.dumps(values[key])} |" for key in SETTINGS if key in values)
     header = f"---\nbase_model: {base}\nlibrary_name: {'peft' if is_adapter else 'transformers'}\ntags: [qrft]\n---\n"
     text = f"""{header}
 # {base}, fine-tuned with qrft
@@ -60,7 +62,7 @@ its mean over the last steps was {facts["final_loss"]:.4f} nats a token.
 
 | setting | value |
 |---|---|
-{settings}
+{table}
 """
     (out / FILE).write_text(text, encoding="utf-8")
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from qrft.config.training import Training
 from qrft.data.training_rows import Row
 from qrft.errors import DataError, ModelError
 from qrft.models import prompts
@@ -44,12 +45,21 @@ class Examples:
 
 
 def finetune(
-    model_dir: Path, rows: Sequence[Row], config: Mapping[str, Any], out: Path, checkpoints: Path, progress: Progress
+    model_dir: Path,
+    rows: Sequence[Row],
+    settings: Training,
+    out: Path,
+    checkpoints: Path,
+    progress: Progress,
+    *,
+    start: Path | None = None,
+    num_threads: int | None = None,
 ) -> dict[str, Any]:
-    """Trains on the rows into `out`, going on from what lies in `checkpoints`; returns the trainer's facts and counts.
+    """Train on the rows into `out`, going on from what lies in `checkpoints`; return the trainer's facts and counts.
 
-    config: the keys of recipe.Train with prompt, seed and num_threads. Raises DataError for an empty completion and
-    when no example is left, ModelError for a model that can't be trained or a loss that is no number.
+    start: the folder of an adapter that is trained further. num_threads: None leaves torch's own number.
+    Raises DataError for an empty completion and when no example is left, ModelError for a model that can't be trained
+    or a loss that is not a finite number.
     """
     import torch
 
@@ -57,15 +67,15 @@ def finetune(
 
     progress(0, 1, "loading the model")
     model.refuse_quantized(model_dir)  # before the work of making examples
-    if config["num_threads"]:
-        torch.set_num_threads(config["num_threads"])
+    if num_threads:
+        torch.set_num_threads(num_threads)
     tokenizer = prompts.load_tokenizer(model_dir)
-    examples = make_examples(rows, tokenizer, config)
+    examples = make_examples(rows, tokenizer, settings)
     if is_main():
-        describe(examples, tokenizer, config)
-    config = memory.fit_here(config, model_dir)
+        describe(examples, tokenizer, settings)
+    fitting = memory.fit_here(settings, model_dir)
     with _named(examples.names):
-        facts = trainer.train(model_dir, examples.kept, tokenizer, config, out, checkpoints, progress)
+        facts = trainer.train(model_dir, examples.kept, tokenizer, fitting, out, checkpoints, progress, start)
     return {**facts, **examples.facts()}
 
 
@@ -74,15 +84,15 @@ def is_main() -> bool:
     return int(os.environ.get("RANK", 0)) == 0
 
 
-def make_examples(rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase, config: Mapping[str, Any]) -> Examples:
+def make_examples(rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase, settings: Training) -> Examples:
     """Token ids of every row. One longer than sequence_len is dropped, or loses the end of its completion: it then has
     no end-of-text, and is dropped too when nothing of the completion would be left."""
-    limit, cuts = config["sequence_len"], config["too_long"] == "cut"
+    limit, cuts = settings.sequence_len, settings.too_long == "cut"
     kept: list[Example] = []
     names: list[str] = []
     num_cut = 0
     for row in rows:
-        example = _example(row, tokenizer, config["prompt"])
+        example = _example(row, tokenizer, settings.prompt)
         if len(example.token_ids) > limit:
             if not cuts or example.prompt_length >= limit:
                 continue
@@ -105,14 +115,14 @@ def _example(row: Row, tokenizer: PreTrainedTokenizerBase, template: str) -> Exa
         raise DataError(f"{row.name}: {error}") from None
 
 
-def describe(examples: Examples, tokenizer: PreTrainedTokenizerBase, config: Mapping[str, Any]) -> None:
+def describe(examples: Examples, tokenizer: PreTrainedTokenizerBase, settings: Training) -> None:
     """Logs the counts, and the first example with its special tokens as the model sees it."""
     token_ids, prompt_length = examples.kept[0]
     lengths = [len(example.token_ids) for example in examples.kept]
     log.info("%s examples, %s tokens, the longest has %s", f"{len(lengths):,}", f"{sum(lengths):,}", max(lengths))
     for count, fate in ((examples.num_dropped, "left out"), (examples.num_cut, "cut")):
         if count:
-            log.warning("%s longer than train.sequence_len %s: %s", f"{count:,}", config["sequence_len"], fate)
+            log.warning("%s longer than train.sequence_len %s: %s", f"{count:,}", settings.sequence_len, fate)
     parts = []
     for name, ids in (("prompt", token_ids[:prompt_length]), ("completion", token_ids[prompt_length:])):
         text = tokenizer.decode(ids, clean_up_tokenization_spaces=False)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qrft.errors import ModelError, UsageError
+from qrft.config.training import Training
+from qrft.errors import ModelError
 
 if TYPE_CHECKING:
     import torch
@@ -19,36 +20,36 @@ Factors = tuple["torch.Tensor", "torch.Tensor"]  # A [r, in], B [out, r]
 SVD_ITERATIONS = 16  # of the randomised SVD; PiSSA's authors find it as good as the exact one from here on
 
 
-def add(base: PreTrainedModel, model_dir: Path, config: Mapping[str, Any]) -> Any:
-    """Wraps the base with new adapters in float32, the rest frozen. Its `initial_factors` are where they begin.
+def add(base: PreTrainedModel, model_dir: Path, settings: Training, start: Path | None = None) -> Any:
+    """Wrap the base with adapters in float32, the rest frozen, and return it; `initial_factors` is where they begin.
 
-    With config["start"] they are those of that folder, to be trained further. Raises ModelError when a target is no
-    layer of the model.
+    The adapters are new, or those in the folder `start`, to be trained further.
+    Raises ModelError when a target is no layer of the model.
     """
     from peft import PeftModel
 
     model: Any
-    if config.get("start") is None:
-        model = _new(base, config)
-        model.initial_factors = _begin(model, model_dir, config)
+    if start is None:
+        model = _new(base, settings)
+        model.initial_factors = _begin(model, model_dir, settings)
     else:
-        model = PeftModel.from_pretrained(base, config["start"], is_trainable=True)
+        model = PeftModel.from_pretrained(base, start, is_trainable=True)
         model.initial_factors = {}  # the base is as it was
     for _, layer in _layers(model):
         layer.forward = partial(_forward, layer)
     return model
 
 
-def _new(base: PreTrainedModel, config: Mapping[str, Any]) -> Any:
+def _new(base: PreTrainedModel, settings: Training) -> Any:
     from peft import LoraConfig, get_peft_model
 
-    targets = config["target_modules"]
+    targets = settings.target_modules
     lora = LoraConfig(
-        r=config["lora_r"],
-        lora_alpha=config["lora_alpha"],
-        lora_dropout=config["lora_dropout"],
+        r=settings.lora_r,
+        lora_alpha=settings.lora_alpha,
+        lora_dropout=settings.lora_dropout,
         target_modules=targets if isinstance(targets, str) else list(targets),
-        use_rslora=config["use_rslora"],
+        use_rslora=settings.use_rslora,
         task_type="CAUSAL_LM",
     )
     _refuse_missing(base, targets)
@@ -90,7 +91,7 @@ def _layers(model: Any) -> Iterator[tuple[str, Any]]:
     return ((name, module) for name, module in model.named_modules() if isinstance(module, LoraLayer))
 
 
-def _begin(model: Any, model_dir: Path, config: Mapping[str, Any]) -> dict[str, Factors]:
+def _begin(model: Any, model_dir: Path, settings: Training) -> dict[str, Factors]:
     """Gives the adapters their first weights; returns copies of them by layer where the base is to be seen without.
 
     pissa: the r strongest directions of W; the base keeps the rest, quantised anew (Meng et al., arXiv 2404.02948).
@@ -99,11 +100,9 @@ def _begin(model: Any, model_dir: Path, config: Mapping[str, Any]) -> dict[str, 
     """
     import torch
 
-    kind = config["lora_init"]
+    kind = settings.lora_init
     if kind == "default":
         return {}
-    if kind == "loftq" and config["quantization"] == "none":
-        raise UsageError("train.lora_init: found loftq with train.quantization none, which loses nothing. Allowed: nf4")
     read = _original_weights(model_dir)
     began = {}
     for name, layer in _layers(model):

@@ -1,4 +1,4 @@
-"""Peak memory of a training, by part, from the model's sizes and the recipe's `train` section alone; and `fit`.
+"""The peak memory of a training, by part, from the model's sizes and the settings alone; and `fit`, which chooses them.
 
 The peak lies in the backward pass of a micro-batch that is not the first of its step: all gradients are there, and all
 that the forward pass kept. `tests/planning/test_plan.py` holds every part that can be made without a GPU against the
@@ -7,11 +7,11 @@ real thing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from math import prod
 from pathlib import Path
-from typing import Any
 
+from qrft.config.training import Training
 from qrft.errors import ModelError
 from qrft.machine import free_memory, in_gib
 from qrft.models.architectures import LINEAR
@@ -41,7 +41,7 @@ Parts = dict[str, int]
 
 
 def estimate(
-    shape: Shape, config: Mapping[str, Any], *, tokens: int | None = None, on_gpu: bool = True, mixed: bool = True
+    shape: Shape, settings: Training, *, tokens: int | None = None, on_gpu: bool = True, mixed: bool = True
 ) -> Parts:
     """Bytes by part, at the peak.
 
@@ -49,17 +49,17 @@ def estimate(
     and on the processor, arithmetic is in float32.
     """
     number = 2 if on_gpu and mixed else 4
-    tokens = tokens or most_tokens(config)
-    tensors = trained_tensors(shape, config)
-    is_lora, is_nf4 = config["adapter"] == "lora", config["quantization"] == "nf4"
+    tokens = tokens or most_tokens(settings)
+    tensors = trained_tensors(shape, settings)
+    is_lora, is_nf4 = settings.adapter == "lora", settings.quantization == "nf4"
     trained = 4 * sum(tensors)  # float32: peft casts its adapters so, and a full fine-tuning loads the weights so
     parts = dict.fromkeys(PARTS, 0)
     parts["weights"] = weights(shape, is_nf4, number) if is_lora else 4 * shape.num_parameters
     parts["quantisation state"] = quantisation_state(shape) if is_nf4 else 0
     parts["adapter"] = trained if is_lora else 0
-    parts["optimizer"] = optimizer(tensors, optimizer_name(config, on_gpu))
+    parts["optimizer"] = optimizer(tensors, optimizer_name(settings, on_gpu))
     parts["gradients"] = trained
-    parts["activations"], parts["logits"] = passing(shape, config, tokens, number)
+    parts["activations"], parts["logits"] = passing(shape, settings, tokens, number)
     moving = parts["activations"] + parts["logits"] + parts["gradients"]
     parts["overhead"] = CUDA_CONTEXT + CUBLAS_WORKSPACE + int(SLACK * moving) if on_gpu else LIBRARIES
     return parts
@@ -70,14 +70,14 @@ def error(parts: Parts) -> int:
     return int(ERROR_BAND * sum(size for name, size in parts.items() if name not in COUNTED))
 
 
-def most_tokens(config: Mapping[str, Any]) -> int:
+def most_tokens(settings: Training) -> int:
     """In a row: without packing each example is a row of its own."""
-    return int(config["sequence_len"] * (config["micro_batch_size"] if config["packing"] else 1))
+    return int(settings.sequence_len * (settings.micro_batch_size if settings.packing else 1))
 
 
-def optimizer_name(config: Mapping[str, Any], on_gpu: bool) -> str:
+def optimizer_name(settings: Training, on_gpu: bool) -> str:
     automatic = "paged_adamw_8bit" if on_gpu else "adamw"
-    return automatic if config["optimizer"] == "auto" else str(config["optimizer"])
+    return automatic if settings.optimizer == "auto" else str(settings.optimizer)
 
 
 # --------------------------------------------------------------------------------------------------------- parts ----
@@ -99,13 +99,13 @@ def quantisation_state(shape: Shape) -> int:
     return shape.num_layers * sum(n + 4 * -(-n // 256) + 4 + 4 * (16 + 256) for n in blocks)
 
 
-def trained_tensors(shape: Shape, config: Mapping[str, Any]) -> list[int]:
+def trained_tensors(shape: Shape, settings: Training) -> list[int]:
     """Sizes of all tensors that learn: LoRA's A (rank x inputs) and B (outputs x rank) of the target layers, or all."""
-    if config["adapter"] == "none":
+    if settings.adapter == "none":
         block = [*map(prod, shape.linear.values()), *shape.block_vectors]
         return [*(block * shape.num_layers), *shape.outer]
-    rank = config["lora_r"]
-    block = [rank * size for name in _targets(config) for size in shape.linear[name]]
+    rank = settings.lora_r
+    block = [rank * size for name in _targets(settings) for size in shape.linear[name]]
     return block * shape.num_layers
 
 
@@ -119,11 +119,11 @@ def optimizer(tensors: list[int], name: str) -> int:
     return sum(8 * size if size < 4096 else 2 * size + 8 * -(-size // 256) for size in tensors) + 2 * 4 * 256
 
 
-def passing(shape: Shape, config: Mapping[str, Any], tokens: int, number: int) -> tuple[int, int]:
+def passing(shape: Shape, settings: Training, tokens: int, number: int) -> tuple[int, int]:
     """Activations and logits where they are most: while the loss is taken, or in a block's backward pass after it."""
-    kept = _kept(shape, config, tokens, number)
-    loss, after_loss = _logits(shape, tokens, number, trains_head=config["adapter"] == "none")
-    block = _backward(shape, config, tokens, number)
+    kept = _kept(shape, settings, tokens, number)
+    loss, after_loss = _logits(shape, tokens, number, trains_head=settings.adapter == "none")
+    block = _backward(shape, settings, tokens, number)
     return (kept, loss) if loss > block + after_loss else (kept + block, after_loss)
 
 
@@ -137,64 +137,64 @@ def _logits(shape: Shape, tokens: int, number: int, trains_head: bool) -> tuple[
     return (4 + number) * min(CHUNK_ELEMENTS, tokens * shape.vocab_size) + last_norm + 2 * rows + head, rows + head
 
 
-def _kept(shape: Shape, config: Mapping[str, Any], tokens: int, number: int) -> int:
+def _kept(shape: Shape, settings: Training, tokens: int, number: int) -> int:
     """What is there when the forward pass ends: with checkpointing one hidden state a block, without it all that
     autograd saves. Counted from the modelling code of transformers 5 (models/llama, models/qwen3)."""
-    angles = 2 * tokens * shape.head_dim * _residual(config, number)
-    if checkpoints(config):
-        return angles + shape.num_layers * tokens * shape.hidden_size * _residual(config, number)
-    return angles + shape.num_layers * _block(shape, config, tokens, number)
+    angles = 2 * tokens * shape.head_dim * _residual(settings, number)
+    if checkpoints(settings):
+        return angles + shape.num_layers * tokens * shape.hidden_size * _residual(settings, number)
+    return angles + shape.num_layers * _block(shape, settings, tokens, number)
 
 
-def _backward(shape: Shape, config: Mapping[str, Any], tokens: int, number: int) -> int:
+def _backward(shape: Shape, settings: Training, tokens: int, number: int) -> int:
     """What a block's backward pass needs beside that: with checkpointing all that is computed again; and in the middle
     of the MLP two gradients of its inner width, and those of its output and of its norm."""
     inner, hidden = shape.intermediate_size, shape.hidden_size
     gradients = tokens * (2 * inner + 2 * hidden) * number
     again = 0
-    if checkpoints(config):
-        again = _block(shape, config, tokens, number)
-        if _residual(config, number) == 4:  # the first norm's float32 input is the hidden state itself
+    if checkpoints(settings):
+        again = _block(shape, settings, tokens, number)
+        if _residual(settings, number) == 4:  # the first norm's float32 input is the hidden state itself
             again -= 4 * tokens * hidden
     largest = max(map(prod, shape.linear.values()))
-    if config["quantization"] == "nf4":
+    if settings.quantization == "nf4":
         return again + gradients + largest * number  # MatMul4Bit.backward of bitsandbytes makes the matrix whole again
-    if config["adapter"] == "none":  # a matrix' gradient, before it is added
+    if settings.adapter == "none":  # a matrix' gradient, before it is added
         return again + gradients + largest * (4 + number if number < 4 else 4)
     return again + gradients
 
 
-def _residual(config: Mapping[str, Any], number: int) -> int:
+def _residual(settings: Training, number: int) -> int:
     """Bytes of a number of the hidden states: those of the embeddings, which are float32 where they learn."""
-    return number if config["adapter"] == "lora" else 4
+    return number if settings.adapter == "lora" else 4
 
 
-def _block(shape: Shape, config: Mapping[str, Any], tokens: int, number: int) -> int:
-    return int(tokens * _saved(shape, config, number, tokens)) + _casts(shape, config, number)
+def _block(shape: Shape, settings: Training, tokens: int, number: int) -> int:
+    return int(tokens * _saved(shape, settings, number, tokens)) + _casts(shape, settings, number)
 
 
-def checkpoints(config: Mapping[str, Any]) -> bool:
+def checkpoints(settings: Training) -> bool:
     """Whether activations are computed again; left open, they are: that is the smaller."""
-    return config["gradient_checkpointing"] is not False
+    return settings.gradient_checkpointing is not False
 
 
-def _saved(shape: Shape, config: Mapping[str, Any], number: int, tokens: int) -> float:
+def _saved(shape: Shape, settings: Training, number: int, tokens: int) -> float:
     """Bytes that autograd keeps of one block for one token, its input with them."""
     hidden, query, key, inner = shape.hidden_size, shape.query_size, shape.key_size, shape.intermediate_size
-    is_full, rank, dropout = config["adapter"] == "none", config["lora_r"], config["lora_dropout"]
+    is_full, rank, dropout = settings.adapter == "none", settings.lora_r, settings.lora_dropout
     norms = 2 * hidden + (query + key if shape.has_qk_norm else 0)
     num_norms = 2 + (shape.num_heads + shape.num_kv_heads if shape.has_qk_norm else 0)
     # float32 inputs of the norms with their root mean squares; where the norms learn, what they have normed too
     kept = 4.0 * (norms * (2 if is_full else 1) + num_norms)
     kept += number * (2 * query + 2 * key) + 4 * shape.num_heads  # turned queries and keys, values, output; logsumexp
     kept += 3 * number * inner  # gate, its SiLU, and up
-    if config["attention"] == "eager":  # softmax in float32, and as it is multiplied with the values
+    if settings.attention == "eager":  # softmax in float32, and as it is multiplied with the values
         kept += shape.num_heads * tokens * (4 + (number if number < 4 else 0))
-    elif config["attention"] in ("auto", "sdpa"):  # the examples' outputs, joined to one row
+    elif settings.attention in ("auto", "sdpa"):  # the examples' outputs, joined to one row
         kept += number * query
     if not is_full:  # what goes from A to B
-        kept += number * rank * len(_targets(config))
-    return kept + _inputs(shape, LINEAR if is_full else _targets(config), number, is_full, dropout)
+        kept += number * rank * len(_targets(settings))
+    return kept + _inputs(shape, LINEAR if is_full else _targets(settings), number, is_full, dropout)
 
 
 def _inputs(shape: Shape, targets: Sequence[str], number: int, are_apart: bool, dropout: float) -> float:
@@ -210,16 +210,16 @@ def _inputs(shape: Shape, targets: Sequence[str], number: int, are_apart: bool, 
     return number * sum(read.values())  # what o_proj reads is attention's output, kept already
 
 
-def _casts(shape: Shape, config: Mapping[str, Any], number: int) -> int:
+def _casts(shape: Shape, settings: Training, number: int) -> int:
     """autocast's 16-bit copies of one block's float32 weights."""
-    tensors = trained_tensors(shape, config)
-    if config["adapter"] == "none":
+    tensors = trained_tensors(shape, settings)
+    if settings.adapter == "none":
         return number * sum(map(prod, shape.linear.values())) if number < 4 else 0
     return number * sum(tensors) // shape.num_layers if number < 4 else 0
 
 
-def _targets(config: Mapping[str, Any]) -> tuple[str, ...]:
-    targets = config["target_modules"]
+def _targets(settings: Training) -> tuple[str, ...]:
+    targets = settings.target_modules
     return LINEAR if targets == "all-linear" else tuple(dict.fromkeys(targets))
 
 
@@ -233,26 +233,27 @@ def available() -> int:
     return int(torch.cuda.mem_get_info()[0]) if torch.cuda.is_available() else free_memory()
 
 
-def fit_here(config: Mapping[str, Any], model_dir: Path) -> dict[str, Any]:
-    """`fit` of the model in a folder to this machine's free memory."""
+def fit_here(settings: Training, model_dir: Path) -> Training:
+    """Fit the training of the model in a folder to this machine's free memory: see `fit`."""
     import torch
 
     on_gpu = torch.cuda.is_available()
-    return fit(config, read_shape(model_dir), available(), on_gpu=on_gpu, mixed=has_bfloat16())
+    return fit(settings, read_shape(model_dir), available(), on_gpu=on_gpu, mixed=has_bfloat16())
 
 
 def fit(
-    config: Mapping[str, Any], shape: Shape, available_bytes: float, *, on_gpu: bool = True, mixed: bool = True
-) -> dict[str, Any]:
-    """The settings with micro-batch, checkpointing and optimizer chosen; what a step learns from stays as it was.
+    settings: Training, shape: Shape, available_bytes: float, *, on_gpu: bool = True, mixed: bool = True
+) -> Training:
+    """Return the settings with micro-batch, checkpointing and optimizer chosen; what a step learns from stays the same.
 
     With `vram` (GiB, or auto: what is free) the largest micro-batch whose activations can be kept, else the largest
     with checkpointing; micro_batch_size times gradient_accumulation_steps stays. Without `vram` only what is left open
     is chosen, and nothing is refused. Raises ModelError, with the numbers, when not even one example at a time fits.
     """
-    vram = config["vram"]
-    budget = available_bytes if vram in (None, "auto") else min(available_bytes, vram * GIB)
-    tried = list(_candidates({**config, "optimizer": optimizer_name(config, on_gpu)}))
+    vram = settings.vram
+    budget = available_bytes if vram is None or vram == "auto" else min(available_bytes, vram * GIB)
+    named = settings.model_copy(update={"optimizer": optimizer_name(settings, on_gpu)})
+    tried = list(_candidates(named))
     for chosen in tried:
         parts = estimate(shape, chosen, on_gpu=on_gpu, mixed=mixed)
         if sum(parts.values()) + error(parts) <= budget:
@@ -262,45 +263,45 @@ def fit(
     raise ModelError(_too_large(tried[-1], parts, budget, vram))
 
 
-def _candidates(config: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """From the fastest to the smallest."""
-    micro = config["micro_batch_size"]
-    batch = micro * config["gradient_accumulation_steps"]
-    sizes = [micro] if config["vram"] is None else [n for n in range(batch, 0, -1) if batch % n == 0]
-    kept = config["gradient_checkpointing"]
+def _candidates(settings: Training) -> Iterator[Training]:
+    """Yield the ways to do a step, from the fastest to the one that takes the least memory."""
+    micro = settings.micro_batch_size
+    batch = micro * settings.gradient_accumulation_steps
+    sizes = [micro] if settings.vram is None else [n for n in range(batch, 0, -1) if batch % n == 0]
+    kept = settings.gradient_checkpointing
     for checkpointing in (False, True) if kept is None else (kept,):
         for size in sizes:
-            is_full = size == sizes[0] or size * config["sequence_len"] >= FEWEST_TOKENS
+            is_full = size == sizes[0] or size * settings.sequence_len >= FEWEST_TOKENS
             if is_full or checkpointing or kept is False:
-                yield {
-                    **config,
+                chosen = {
                     "micro_batch_size": size,
                     "gradient_accumulation_steps": batch // size,
                     "gradient_checkpointing": checkpointing,
                 }
+                yield settings.model_copy(update=chosen)
 
 
-def _too_large(config: Mapping[str, Any], parts: Parts, budget: float, vram: int | str) -> str:
+def _too_large(settings: Training, parts: Parts, budget: float, vram: int | str) -> str:
     needed = sum(parts.values())
     listed = ", ".join(f"{name} {in_gib(size)}" for name, size in parts.items() if size >= 0.01 * needed)
     return (
-        f"train.vram: found {vram}, {in_gib(budget)} to use; one example of {config['sequence_len']} tokens at a time "
-        f"needs {in_gib(needed)}, give or take {in_gib(error(parts))} ({listed}). {what_to_change(config, parts)}"
+        f"train.vram: found {vram}, {in_gib(budget)} to use; one example of {settings.sequence_len} tokens at a time "
+        f"needs {in_gib(needed)}, give or take {in_gib(error(parts))} ({listed}). {what_to_change(settings, parts)}"
     )
 
 
-def what_to_change(config: Mapping[str, Any], parts: Parts) -> str:
+def what_to_change(settings: Training, parts: Parts) -> str:
     """The settings that would make it smaller, those that give most first."""
     trained = parts["adapter"] + parts["optimizer"] + parts["gradients"]
-    is_plain = (config["adapter"], config["quantization"]) == ("lora", "none")
+    is_plain = (settings.adapter, settings.quantization) == ("lora", "none")
     ways = {
-        "train.adapter lora with train.quantization nf4": trained if config["adapter"] == "none" else 0,
+        "train.adapter lora with train.quantization nf4": trained if settings.adapter == "none" else 0,
         "train.quantization nf4": parts["weights"] if is_plain else 0,
-        "train.gradient_checkpointing true": 0 if checkpoints(config) else parts["activations"],
-        "a smaller train.micro_batch_size": parts["activations"] if config["micro_batch_size"] > 1 else 0,
+        "train.gradient_checkpointing true": 0 if checkpoints(settings) else parts["activations"],
+        "a smaller train.micro_batch_size": parts["activations"] if settings.micro_batch_size > 1 else 0,
         "a smaller train.sequence_len": parts["activations"],
-        "train.optimizer auto": parts["optimizer"] if config["optimizer"] in ("adamw", "adamw_8bit") else 0,
-        "a smaller train.lora_r": trained if config["adapter"] == "lora" else 0,
+        "train.optimizer auto": parts["optimizer"] if settings.optimizer in ("adamw", "adamw_8bit") else 0,
+        "a smaller train.lora_r": trained if settings.adapter == "lora" else 0,
         "a smaller base_model": parts["weights"] // 4,
     }
     best = [way for way, size in sorted(ways.items(), key=lambda item: -item[1]) if size > 0][:3]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qrft.errors import ModelError, UsageError
+from qrft.config.training import Training
+from qrft.errors import ModelError
 from qrft.training import lora
 
 if TYPE_CHECKING:
@@ -15,26 +15,21 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-def load(model_dir: Path, config: Mapping[str, Any], attention: str = "sdpa") -> Any:
-    """The model ready to train, its trainable parameters requiring gradients; random parts come of the caller's seed.
+def load(model_dir: Path, settings: Training, attention: str = "sdpa", start: Path | None = None) -> Any:
+    """Load the model ready to train, its trainable parameters requiring gradients, random parts by the caller's seed.
 
-    attention: the name of the attention implementation that transformers is to use.
-    Raises ModelError for a base that can't be loaded, or adapted as asked; UsageError for settings that contradict.
+    attention: the name of the attention implementation that transformers is to use. start: the folder of an adapter
+    that is trained further. Raises ModelError for a base that can't be loaded, or not be adapted as asked.
     """
     import torch
 
-    if config["adapter"] == "none":
-        if config["quantization"] != "none":
-            raise UsageError(
-                f"train.quantization: found {config['quantization']} with train.adapter none. Weights of four bits "
-                "can't be trained. Allowed: none, or train.adapter lora"
-            )
+    if settings.adapter == "none":
         # In bfloat16 most updates are smaller than the last bit of a weight; so what learns is kept in float32.
         model = base = load_base(model_dir, "none", attention, dtype=torch.float32)
     else:
-        base = load_base(model_dir, config["quantization"], attention)
-        model = lora.add(base, model_dir, config)
-    if checkpoints_activations(config):
+        base = load_base(model_dir, settings.quantization, attention)
+        model = lora.add(base, model_dir, settings, start)
+    if checkpoints_activations(settings):
         # Without re-entry autograd finds the adapters inside a block by itself. The older way needs embeddings that
         # require gradients, and computes a gradient of the whole first block for nothing.
         enable = getattr(base, "activation_checkpointing_enable", None) or base.gradient_checkpointing_enable
@@ -42,11 +37,11 @@ def load(model_dir: Path, config: Mapping[str, Any], attention: str = "sdpa") ->
     return model
 
 
-def checkpoints_activations(config: Mapping[str, Any]) -> bool:
+def checkpoints_activations(settings: Training) -> bool:
     """Whether activations are computed again in the backward pass; left open, where memory is scarce: on a GPU."""
     import torch
 
-    asked: bool | None = config["gradient_checkpointing"]
+    asked: bool | None = settings.gradient_checkpointing
     return torch.cuda.is_available() if asked is None else asked
 
 

@@ -6,7 +6,7 @@ import gc
 import logging
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import torch
 from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback
 
+from qrft.config.training import Training
 from qrft.errors import ModelError
 from qrft.models.prompts import Example
 from qrft.training import checkpoints, packing, schedule
@@ -41,21 +42,21 @@ class StepTrainer(Trainer):
         self,
         examples: Sequence[Example],
         schedule: list[list[int]],
-        config: Mapping[str, Any],
+        settings: Training,
         watch: Watch,
         folder: Path,
-        **settings: Any,
+        **arguments: Any,
     ) -> None:
         self.examples, self.watch, self.folder = examples, watch, folder
         self.lengths = [len(example.token_ids) for example in examples]
         # Tokens in a row. Without packing each example is a row of its own.
-        self.capacity = config["micro_batch_size"] * config["sequence_len"] if config["packing"] else 1
+        self.capacity = settings.micro_batch_size * settings.sequence_len if settings.packing else 1
         self.num_out_of_memory = 0
         self.row: list[int] = []  # what is in the model now
-        self.checkpoint_seconds = 60 * config["checkpoint_minutes"]
-        super().__init__(train_dataset=schedule, callbacks=[_EveryStep(self)], **settings)
-        if config["neftune_noise_alpha"]:
-            self.noise_alpha = config["neftune_noise_alpha"]
+        self.checkpoint_seconds = 60 * settings.checkpoint_minutes
+        super().__init__(train_dataset=schedule, callbacks=[_EveryStep(self)], **arguments)
+        if settings.neftune_noise_alpha:
+            self.noise_alpha = settings.neftune_noise_alpha
             self.accelerator.unwrap_model(self.model).get_input_embeddings().register_forward_hook(self._add_noise)
 
     def get_train_dataloader(self) -> DataLoader[list[int]]:

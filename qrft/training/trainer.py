@@ -9,9 +9,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from qrft.config.training import Training
 from qrft.errors import DataError, ModelError, UsageError
 from qrft.models.prompts import Example
-from qrft.training import attention, card, lora, loss, model, schedule, watch
+from qrft.training import attention, card, lora, loss, memory, model, schedule, watch
 from qrft.training.checkpoints import WRITING, last, tidy
 
 if TYPE_CHECKING:
@@ -32,20 +33,21 @@ def train(
     model_dir: Path,
     examples: Sequence[Example],
     tokenizer: Any,
-    config: Mapping[str, Any],
+    settings: Training,
     out: Path,
     checkpoints: Path,
     progress: watch.Progress,
+    start: Path | None = None,
 ) -> dict[str, Any]:
-    """Trains into `out` an adapter, or the whole model; goes on from the newest checkpoint in `checkpoints`.
+    """Train an adapter, or the whole model, into `out`; go on from the newest checkpoint in `checkpoints`.
 
-    config: the `train` section of a recipe, and `seed`. Of the tokenizer nothing is asked but to be saved with a whole
-    model: rows have no padding, so it needs no padding token.
-    Returns facts: `losses` (a row an optimizer step), final_loss, num_examples, num_steps, num_tokens, num_trained,
+    The tokenizer is only saved with a whole model: rows have no padding, so it needs no padding token.
+    start: the folder of an adapter that is trained further.
+    Returns facts: `losses` (a row per optimizer step), final_loss, num_examples, num_steps, num_tokens, num_trained,
     seconds, tokens_per_second, padding_share, peak_memory_bytes, row_tokens, num_out_of_memory.
     Under `accelerate launch` every process calls this alike; only the first one writes, and reports progress.
     Raises DataError without examples, ModelError when the base can't be used, does not fit, or the loss is no longer
-    a number (watch.NotFinite), UsageError for settings that contradict.
+    a number (watch.NotFinite), UsageError for a report_to or an attention that is not installed.
     """
     import torch
     from transformers import set_seed
@@ -53,21 +55,21 @@ def train(
     if not examples:
         raise DataError("There is not one example to train on: every problem was dropped. Raise train.sequence_len.")
     watch.reset_peak_memory()
-    batch_size = config["micro_batch_size"] * config["gradient_accumulation_steps"]
-    steps = schedule.steps(len(examples), batch_size, config["num_epochs"], config["seed"])
-    arguments = _arguments(config, len(steps), checkpoints)  # before the model: it finds this process's device
+    batch_size = settings.micro_batch_size * settings.gradient_accumulation_steps
+    steps = schedule.steps(len(examples), batch_size, settings.num_epochs, settings.seed)
+    arguments = _arguments(settings, len(steps), checkpoints)  # before the model: it finds this process's device
     if arguments.should_save:
         tidy(checkpoints)
-    set_seed(config["seed"])
+    set_seed(settings.seed)
     try:
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        learner = model.load(model_dir, config, attention.choose(config["attention"], device))
-        trainer = _trainer(learner, examples, steps, config, arguments, checkpoints, progress)
+        learner = model.load(model_dir, settings, attention.choose(settings.attention, device), start)
+        trainer = _trainer(learner, examples, steps, settings, arguments, checkpoints, progress)
         resume = last(checkpoints)
         trainer.train(resume_from_checkpoint=str(resume) if resume else None)
         facts = _facts(trainer, examples)
         if trainer.is_world_process_zero():
-            _save(learner, tokenizer, model_dir, config, facts, out)
+            _save(learner, tokenizer, model_dir, settings, facts, out)
             if (checkpoints / LOGS).is_dir():
                 shutil.copytree(checkpoints / LOGS, out / LOGS)
         trainer.accelerator.wait_for_everyone()
@@ -83,36 +85,33 @@ def train(
     return facts
 
 
-def _arguments(config: Mapping[str, Any], num_steps: int, checkpoints: Path) -> TrainingArguments:
+def _arguments(settings: Training, num_steps: int, checkpoints: Path) -> TrainingArguments:
     """One item of the Trainer's data is one optimizer step, and one pass over them is the run."""
     import torch
     from transformers import TrainingArguments
 
     gpu = torch.cuda.is_available()
-    optimizer = config["optimizer"]
-    if optimizer == "auto":
-        optimizer = "paged_adamw_8bit" if gpu else "adamw"
     # transformers' "constant" knows no warm-up.
-    scheduler = "constant_with_warmup" if config["lr_scheduler"] == "constant" else config["lr_scheduler"]
+    scheduler = "constant_with_warmup" if settings.lr_scheduler == "constant" else settings.lr_scheduler
     arguments = TrainingArguments(
         output_dir=str(checkpoints / WRITING),
         num_train_epochs=1,
         per_device_train_batch_size=1,
         gradient_accumulation_steps=1,
-        learning_rate=config["learning_rate"],
+        learning_rate=settings.learning_rate,
         lr_scheduler_type=scheduler,
-        warmup_steps=math.ceil(config["warmup_ratio"] * num_steps),
-        weight_decay=config["weight_decay"],
-        optim=OPTIMIZERS[optimizer],
+        warmup_steps=math.ceil(settings.warmup_ratio * num_steps),
+        weight_decay=settings.weight_decay,
+        optim=OPTIMIZERS[memory.optimizer_name(settings, gpu)],
         bf16=model.has_bfloat16(),
         use_cpu=not gpu,
-        seed=config["seed"],
+        seed=settings.seed,
         logging_steps=1,
         logging_nan_inf_filter=False,  # such a loss stops the run
         save_strategy="no",  # a callback asks for checkpoints, by the clock
         ddp_find_unused_parameters=False,
         ddp_broadcast_buffers=False,
-        report_to=list(config["report_to"]) or "none",
+        report_to=list(settings.report_to) or "none",
         trackio_space_id=None,  # what is logged stays here
         disable_tqdm=True,
         log_level="error",
@@ -126,7 +125,7 @@ def _trainer(
     learner: Any,
     examples: Sequence[Example],
     steps: list[list[int]],
-    config: Mapping[str, Any],
+    settings: Training,
     arguments: TrainingArguments,
     checkpoints: Path,
     progress: watch.Progress,
@@ -140,11 +139,11 @@ def _trainer(
     step_tokens = [sum(len(examples[i].token_ids) for i in step) for step in steps]
     told = watch.Watch(progress, step_tokens)
     try:
-        trainer = StepTrainer(examples, steps, config, told, checkpoints, model=learner, args=arguments)
+        trainer = StepTrainer(examples, steps, settings, told, checkpoints, model=learner, args=arguments)
     except RuntimeError as error:
-        if "requires" not in str(error) or not config["report_to"]:
+        if "requires" not in str(error) or not settings.report_to:
             raise
-        names = ", ".join(config["report_to"])
+        names = ", ".join(settings.report_to)
         raise UsageError(f"train.report_to: found {names}, not all of them installed ({error}).") from None
     trainer.remove_callback(PrinterCallback)
     for callback in trainer.callback_handler.callbacks:
@@ -176,13 +175,13 @@ def _facts(trainer: StepTrainer, examples: Sequence[Example]) -> dict[str, Any]:
 
 
 def _save(
-    learner: Any, tokenizer: Any, model_dir: Path, config: Mapping[str, Any], facts: Mapping[str, Any], out: Path
+    learner: Any, tokenizer: Any, model_dir: Path, settings: Training, facts: Mapping[str, Any], out: Path
 ) -> None:
     loss.undo(learner)
-    if config["adapter"] == "none":
+    if settings.adapter == "none":
         model.save_whole(learner, tokenizer, model_dir, out)
     else:
         lora.save(learner, out, card.hub_name(model_dir) or str(model_dir))
-    card.write(out, model_dir, config, facts)
+    card.write(out, model_dir, settings, facts)
     for weights in out.glob("*.safetensors"):  # their library keeps them from everyone else on the machine
         shutil.copymode(out / card.FILE, weights)

@@ -242,7 +242,10 @@ def remove(file: str) -> Callable[[Path], None]:
     return lambda model: (model / file).unlink()
 
 
-ONLY = "qrft exports LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM. Choose a model of these."
+ONLY = (
+    "qrft exports LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM. "
+    "Choose a model of one of these."
+)
 
 
 @pytest.mark.parametrize("command", ["run", "plan"])
@@ -282,7 +285,7 @@ def test_a_file_of_the_model_that_can_not_be_read(model: Path) -> None:
     (model / "tokenizer_config.json").unlink()
     (model / "tokenizer_config.json").symlink_to("gone")  # as in a hub's cache that was tidied by hand
     message = fails_at_once(1, "plan", "r.yaml", "--set", "base_model=model")
-    assert message.startswith("model/tokenizer_config.json: can't be read (No such file or directory). Mend it, or ")
+    assert message.startswith("model/tokenizer_config.json: can't be read (No such file or directory). Repair it, or ")
 
 
 def test_a_model_that_is_neither_here_nor_on_the_hub(folder: Path) -> None:

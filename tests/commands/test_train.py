@@ -23,6 +23,7 @@ from helpers.paths import RECIPES
 
 import qrft
 from qrft.cli import main as cli
+from qrft.config.training import Training
 from qrft.data import disk
 from qrft.data.problems.registry import draw
 from qrft.errors import DataError, ModelError, UsageError
@@ -283,8 +284,8 @@ def test_a_cut_example_has_no_end_of_text() -> None:
     tokenizer = prompts.load_tokenizer(TINY)
     rows = [Row("a", ROWS[0]["question"], ROWS[0]["completion"])]
     whole = prompts.example(tokenizer, ROWS[0]["question"], ROWS[0]["completion"], "plain")
-    config = {"sequence_len": len(whole.token_ids) - 3, "too_long": "cut", "prompt": "plain"}
-    assert make_examples(rows, tokenizer, config).kept == [prompts.Example(whole.token_ids[:-3], whole.prompt_length)]
+    settings = Training(sequence_len=len(whole.token_ids) - 3, too_long="cut")
+    assert make_examples(rows, tokenizer, settings).kept == [prompts.Example(whole.token_ids[:-3], whole.prompt_length)]
 
 
 # ---------------------------------------------------------------------------------------------------------- settings

@@ -24,7 +24,8 @@ from torch.utils._pytree import tree_leaves
 from qrft.cli.actions import show_plan
 from qrft.cli.console import Terminal
 from qrft.cli.main import main
-from qrft.config.recipe import Train, load
+from qrft.config.recipe import load
+from qrft.config.training import Training
 from qrft.errors import ModelError, UsageError
 from qrft.models.find import BUILTIN
 from qrft.models.prompts import Example
@@ -45,8 +46,8 @@ LARGE = {
 }
 
 
-def settings(**changes: Any) -> dict[str, Any]:
-    return {**Train().model_dump(), **changes}
+def settings(**changes: Any) -> Training:
+    return Training(**changes)
 
 
 # ------------------------------------------------------------------------------------- parts that are exact ----
@@ -132,13 +133,13 @@ class Peak(TorchDispatchMode):
             self.most = max(self.most, sum(self.live.values()))
 
 
-def measured_peak(folder: Path, config: dict[str, Any], num_examples: int, length: int, mixed: bool) -> int:
+def measured_peak(folder: Path, config: Training, num_examples: int, length: int, mixed: bool) -> int:
     """Bytes beside parameters and gradients in a forward and backward pass over a packed row, by qrft's own parts."""
     from qrft.training import attention, loss, packing
     from qrft.training.model import load
 
     model = load(folder, config, attention.choose("sdpa"))
-    if mixed and config["adapter"] == "lora":
+    if mixed and config.adapter == "lora":
         for parameter in model.parameters():
             if not parameter.requires_grad and parameter.dtype == torch.float32:
                 parameter.data = parameter.data.bfloat16()
@@ -171,12 +172,12 @@ def test_and_so_they_are_in_mixed_precision(
     """With the answer that a GPU would give to peft, which asks whether CUDA casts automatically."""
     is_enabled = torch.is_autocast_enabled
     monkeypatch.setattr(torch, "is_autocast_enabled", lambda device="cpu": is_enabled(device))
-    quantization = "nf4" if adapter == "lora" else "none"
-    config = settings(gradient_checkpointing=checkpointing, adapter=adapter, quantization=quantization, lora_r=8)
+    kinds: dict[str, dict[str, Any]] = {"lora": {"lora_r": 8}, "none": {"adapter": "none", "quantization": "none"}}
+    config = settings(gradient_checkpointing=checkpointing, **kinds[adapter])
     check_estimate(tmp_path, "llama-tied", config, mixed=True)
 
 
-def check_estimate(tmp_path: Path, kind: str, config: dict[str, Any], mixed: bool) -> None:
+def check_estimate(tmp_path: Path, kind: str, config: Training, mixed: bool) -> None:
     folder = make_model(
         tmp_path, kind, hidden_size=128, intermediate_size=384, num_hidden_layers=8, max_position_embeddings=512
     )
@@ -196,9 +197,9 @@ def test_the_large_ones_fit_the_cards_they_are_meant_for(name: str, gib: int, ra
     chosen = memory.fit(config, LARGE[name], 200 * memory.GIB)
     parts = memory.estimate(LARGE[name], chosen)
     assert sum(parts.values()) + memory.error(parts) <= gib * memory.GIB
-    assert chosen["micro_batch_size"] * chosen["gradient_accumulation_steps"] == 16
-    assert chosen["gradient_checkpointing"] is True and chosen["optimizer"] == "paged_adamw_8bit"
-    assert {k for k in config if config[k] != chosen[k]} <= {
+    assert chosen.micro_batch_size * chosen.gradient_accumulation_steps == 16
+    assert chosen.gradient_checkpointing is True and chosen.optimizer == "paged_adamw_8bit"
+    assert {k for k, value in config if value != getattr(chosen, k)} <= {
         "micro_batch_size",
         "gradient_accumulation_steps",
         "gradient_checkpointing",
@@ -209,8 +210,8 @@ def test_the_large_ones_fit_the_cards_they_are_meant_for(name: str, gib: int, ra
 def test_more_memory_is_used() -> None:
     config = settings(vram="auto", micro_batch_size=4, gradient_accumulation_steps=4)
     chosen = [memory.fit(config, LARGE["7B"], gib * memory.GIB) for gib in (6.5, 10, 80)]
-    sizes = [c["micro_batch_size"] for c in chosen]
-    assert sizes[0] < sizes[1] and [c["gradient_checkpointing"] for c in chosen] == [True, True, False]
+    sizes = [c.micro_batch_size for c in chosen]
+    assert sizes[0] < sizes[1] and [c.gradient_checkpointing for c in chosen] == [True, True, False]
 
 
 def test_what_does_not_fit_is_refused_with_its_parts_and_a_way_out() -> None:
@@ -223,9 +224,9 @@ def test_what_does_not_fit_is_refused_with_its_parts_and_a_way_out() -> None:
 
 def test_without_vram_the_settings_stay_and_nothing_is_refused() -> None:
     chosen = memory.fit(settings(micro_batch_size=64), LARGE["33B"], memory.GIB)
-    assert chosen["micro_batch_size"] == 64 and chosen["gradient_checkpointing"] is True
+    assert chosen.micro_batch_size == 64 and chosen.gradient_checkpointing is True
     kept = memory.fit(settings(gradient_checkpointing=False), LARGE["33B"], memory.GIB)
-    assert kept["gradient_checkpointing"] is False
+    assert kept.gradient_checkpointing is False
 
 
 def test_vram_changes_how_a_step_is_done_and_not_what_it_learns(tmp_path: Path) -> None:
@@ -234,13 +235,13 @@ def test_vram_changes_how_a_step_is_done_and_not_what_it_learns(tmp_path: Path) 
     from qrft.training.finetune import finetune
 
     rows = [Row(str(i), f"What is {i} + {i}?", f"#### {i + i}") for i in range(24)]
-    config = settings(micro_batch_size=2, gradient_accumulation_steps=4, num_epochs=2.0, prompt="plain", seed=0)
+    config = settings(micro_batch_size=2, gradient_accumulation_steps=4, num_epochs=2.0)
     facts = {}
     for vram in (None, 8):
         folder = tmp_path / str(vram)
-        settled = {**config, "vram": vram, "num_threads": 1}
+        chosen = config.model_copy(update={"vram": vram})
         facts[vram] = finetune(
-            BUILTIN["tiny-base"], rows, settled, folder, folder / "p", lambda done, total, note: None
+            BUILTIN["tiny-base"], rows, chosen, folder, folder / "p", lambda done, total, note: None, num_threads=1
         )
     assert facts[8]["row_tokens"] == 4 * facts[None]["row_tokens"]
     losses = [[row["loss"] for row in fact["losses"]] for fact in facts.values()]

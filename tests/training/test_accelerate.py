@@ -10,19 +10,21 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 from helpers.models import make_model
-from test_training import CONFIG, EXAMPLES, RANDOM, largest_difference, tensors, train
+from test_training import EXAMPLES, RANDOM, changed, largest_difference, tensors, train
+
+from qrft.config.training import Training
 
 SCRIPT = """
 import json, os, sys
 from pathlib import Path
+from qrft.config.training import Training
 from qrft.models import prompts
 from qrft.training import trainer
 
-base, out, config, examples, last = (json.loads(word) for word in sys.argv[1:])
+base, out, settings, examples, last = (json.loads(word) for word in sys.argv[1:])
 rank, out = os.environ["RANK"], Path(out)
 
 def progress(done, total, note):
@@ -31,17 +33,18 @@ def progress(done, total, note):
         os._exit(1)
 
 examples = [prompts.Example(*example) for example in examples]
-facts = trainer.train(Path(base), examples, None, config, out / "adapter", out / "checkpoints", progress)
+settings = Training.model_construct(**settings)
+facts = trainer.train(Path(base), examples, None, settings, out / "adapter", out / "checkpoints", progress)
 (out / f"facts-{rank}.json").write_text(json.dumps(facts))
 """
 
 
-def launch(folder: Path, base: Path, config: dict[str, Any], last: int | None = None) -> bool:
+def launch(folder: Path, base: Path, settings: Training, last: int | None = None) -> bool:
     """Two processes on the CPU; False: they ended themselves at step `last`."""
     folder.mkdir(exist_ok=True)
     script = folder / "script.py"
     script.write_text(SCRIPT)
-    values = map(json.dumps, (str(base), str(folder), config, EXAMPLES, last))
+    values = map(json.dumps, (str(base), str(folder), settings.model_dump(), EXAMPLES, last))
     words = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(script), *values]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
     done = subprocess.run([sys.executable, *words], capture_output=True, text=True, env=environment)
@@ -52,8 +55,8 @@ def launch(folder: Path, base: Path, config: dict[str, Any], last: int | None = 
 @pytest.mark.slow
 def test_two_processes_learn_what_one_does(tmp_path: Path) -> None:
     base = make_model(tmp_path / "base")
-    config = {**CONFIG, "micro_batch_size": 7}  # the last step of an epoch has one example, for one of the processes
-    assert launch(tmp_path / "two", base, config)
+    settings = changed(micro_batch_size=7)  # the last step of an epoch has one example, for one of the processes
+    assert launch(tmp_path / "two", base, settings)
     one = train(base, tmp_path / "one", micro_batch_size=7)
     assert largest_difference(tensors(tmp_path / "one"), tensors(tmp_path / "two")) < 2e-4
     facts = [json.loads((tmp_path / f"two/facts-{rank}.json").read_text()) for rank in (0, 1)]
@@ -65,10 +68,10 @@ def test_two_processes_learn_what_one_does(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_two_processes_resume_bit_for_bit(tmp_path: Path) -> None:
     base = make_model(tmp_path / "base")
-    config = {**CONFIG, **RANDOM, "checkpoint_minutes": 0, "num_epochs": 1}
-    assert launch(tmp_path / "whole", base, config)
-    assert not launch(tmp_path / "cut", base, config, last=4)
+    settings = changed(**RANDOM, checkpoint_minutes=0, num_epochs=1)
+    assert launch(tmp_path / "whole", base, settings)
+    assert not launch(tmp_path / "cut", base, settings, last=4)
     assert [path.name for path in (tmp_path / "cut/checkpoints").glob("checkpoint-*")] == ["checkpoint-3"]
-    assert launch(tmp_path / "cut", base, config)
+    assert launch(tmp_path / "cut", base, settings)
     files = [tmp_path / name / "adapter/adapter_model.safetensors" for name in ("whole", "cut")]
     assert files[0].read_bytes() == files[1].read_bytes()

@@ -17,6 +17,8 @@ from typing import Any
 import pytest
 from helpers.models import VOCAB, make_model
 
+from qrft.config import recipe
+from qrft.config.training import Training
 from qrft.data.problems import tiny_math
 from qrft.errors import DataError, ModelError, UsageError
 from qrft.models import prompts
@@ -24,32 +26,25 @@ from qrft.models.find import BUILTIN
 from qrft.training import checkpoints, lora, model, schedule, trainer, watch
 
 TINY = BUILTIN["tiny-base"]
-CONFIG: dict[str, Any] = {
-    "quantization": "none",
-    "adapter": "lora",
-    "lora_r": 4,
-    "lora_alpha": 8,
-    "lora_dropout": 0.0,
-    "target_modules": "all-linear",
-    "use_rslora": False,
-    "lora_init": "default",
-    "learning_rate": 1e-2,
-    "lr_scheduler": "cosine",
-    "warmup_ratio": 0.1,
-    "weight_decay": 0.01,
-    "neftune_noise_alpha": None,
-    "num_epochs": 2,
-    "micro_batch_size": 4,
-    "gradient_accumulation_steps": 1,
-    "sequence_len": 32,
-    "packing": True,
-    "attention": "auto",
-    "gradient_checkpointing": None,
-    "optimizer": "auto",
-    "report_to": (),
-    "checkpoint_minutes": 60,
-    "seed": 0,
-}
+SETTINGS = Training(
+    quantization="none",
+    lora_r=4,
+    lora_alpha=8,
+    learning_rate=1e-2,
+    warmup_ratio=0.1,
+    weight_decay=0.01,
+    num_epochs=2,
+    micro_batch_size=4,
+    sequence_len=32,
+    checkpoint_minutes=60,
+)
+
+
+def changed(**changes: Any) -> Training:
+    """SETTINGS with these changes, which are not validated: a test may ask for what a person can't."""
+    return SETTINGS.model_copy(update=changes)
+
+
 RANDOM = {"lora_dropout": 0.1, "neftune_noise_alpha": 5.0}  # draws in every step, which a resumed run must draw alike
 
 
@@ -73,11 +68,11 @@ def train(
     out: Path,
     progress: Callable[[int, int, str], None] = lambda *_: None,
     examples: list[prompts.Example] = EXAMPLES,
+    start: Path | None = None,
     **changes: Any,
 ) -> dict[str, Any]:
-    tokenizer = prompts.load_tokenizer(base)
-    config = {**CONFIG, **changes}
-    return trainer.train(base, examples, tokenizer, config, out / "adapter", out / "checkpoints", progress)
+    tokenizer, settings = prompts.load_tokenizer(base), changed(**changes)
+    return trainer.train(base, examples, tokenizer, settings, out / "adapter", out / "checkpoints", progress, start)
 
 
 def tensors(out: Path, name: str = "adapter/adapter_model.safetensors") -> dict[str, Any]:
@@ -133,7 +128,7 @@ def test_a_prompt_has_one_bos_and_is_the_same_in_training_and_sampling() -> None
 def test_the_base_is_nf4_with_double_quantisation_and_every_linear_layer_has_an_adapter() -> None:
     import bitsandbytes as bnb
 
-    learner = model.load(TINY, {**CONFIG, "quantization": "nf4"})
+    learner = model.load(TINY, changed(quantization="nf4"))
     linear = [m for m in learner.modules() if isinstance(m, bnb.nn.Linear4bit)]
     assert len(linear) == 4 * 7  # q, k, v, o, gate, up, down in each of 4 layers
     assert all(m.weight.quant_type == "nf4" and m.weight.quant_state.nested for m in linear)
@@ -145,7 +140,7 @@ def test_what_is_not_quantised_keeps_its_precision() -> None:
     import torch
 
     base = model.load_base(TINY, "nf4", dtype=torch.bfloat16)
-    learner = lora.add(base, TINY, {**CONFIG, "quantization": "nf4"})
+    learner = lora.add(base, TINY, changed(quantization="nf4"))
     kept = {p.dtype for name, p in learner.named_parameters() if "norm" in name or "embed" in name}
     learning = {p.dtype for p in learner.parameters() if p.requires_grad}
     assert kept == {torch.bfloat16} and learning == {torch.float32}
@@ -157,7 +152,7 @@ def test_an_adapter_computes_what_peft_does(tmp_path: Path, quantization: str) -
 
     folder = make_model(tmp_path, "llama-untied-biases")
     settings = {"quantization": quantization, "use_rslora": True, "lora_dropout": 0.1}
-    learner = model.load(folder, {**CONFIG, **settings}).train()
+    learner = model.load(folder, changed(**settings)).train()
     learned = [parameter for parameter in learner.parameters() if parameter.requires_grad]
     for parameter in learned:
         torch.nn.init.normal_(parameter, std=0.1)
@@ -179,7 +174,7 @@ def test_another_beginning_brings_the_quantised_base_nearer_to_the_original(smal
     original = tensors(small, "model.safetensors")
 
     def error(kind: str) -> float:
-        learner = model.load(small, {**CONFIG, "quantization": "nf4", "lora_init": kind, "lora_r": 8})
+        learner = model.load(small, changed(quantization="nf4", lora_init=kind, lora_r=8))
         total = 0.0
         for name, layer in lora._layers(learner):
             a, b = layer.lora_A["default"].weight, layer.lora_B["default"].weight
@@ -200,7 +195,7 @@ def test_the_saved_adapter_on_the_original_base_is_the_trained_model(
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
-    learner = model.load(small, {**CONFIG, "lora_init": init, "use_rslora": use_rslora})
+    learner = model.load(small, changed(lora_init=init, use_rslora=use_rslora))
     torch.manual_seed(0)
     with torch.no_grad():
         for parameter in learner.parameters():
@@ -217,27 +212,27 @@ def test_the_saved_adapter_on_the_original_base_is_the_trained_model(
 
 @pytest.mark.parametrize("init", ["pissa", "loftq"])
 def test_an_untrained_adapter_changes_nothing_whatever_it_began_with(small: Path, tmp_path: Path, init: str) -> None:
-    learner = model.load(small, {**CONFIG, "quantization": "nf4", "lora_init": init})
+    learner = model.load(small, changed(quantization="nf4", lora_init=init))
     lora.save(learner, tmp_path / "adapter", "a-base")
     factors = tensors(tmp_path)
     for name in factors:
         if "lora_A" in name:
             assert float((factors[name.replace("lora_A", "lora_B")] @ factors[name]).abs().max()) < 1e-5
-    assert json.loads((tmp_path / "adapter/adapter_config.json").read_text())["r"] == 2 * CONFIG["lora_r"]
+    assert json.loads((tmp_path / "adapter/adapter_config.json").read_text())["r"] == 2 * SETTINGS.lora_r
 
 
 # What is learnt
 
 
-def plain_loop(base: Path, config: dict[str, Any]) -> list[float]:
+def plain_loop(base: Path, settings: Training) -> list[float]:
     """Full fine-tuning as one writes it by hand: one example after the other, no packing, torch's own loss."""
     import torch
     from transformers import AutoModelForCausalLM
 
     learner = AutoModelForCausalLM.from_pretrained(base)
-    optimizer = torch.optim.AdamW(learner.parameters(), lr=config["learning_rate"], weight_decay=0.0)
+    optimizer = torch.optim.AdamW(learner.parameters(), lr=settings.learning_rate, weight_decay=0.0)
     losses = []
-    for step in schedule.steps(len(EXAMPLES), 4, config["num_epochs"], config["seed"]):
+    for step in schedule.steps(len(EXAMPLES), 4, settings.num_epochs, settings.seed):
         num_targets = sum(len(EXAMPLES[i].token_ids) - EXAMPLES[i].prompt_length for i in step)
         loss = torch.zeros(())
         for i in step:
@@ -258,7 +253,7 @@ def test_the_losses_are_those_of_a_plain_loop(small: Path, tmp_path: Path) -> No
     changes = {"learning_rate": 1e-4, "lr_scheduler": "constant", "warmup_ratio": 0.0, "weight_decay": 0.0}
     facts = train(small, tmp_path, adapter="none", **changes)
     ours = [row["loss"] for row in facts["losses"]]
-    theirs = plain_loop(small, {**CONFIG, **changes})
+    theirs = plain_loop(small, changed(**changes))
     assert len(ours) == 12 and max(abs(a - b) for a, b in zip(ours, theirs, strict=True)) < 1e-5
     assert len({round(loss, 2) for loss in ours}) > 6
 
@@ -315,7 +310,7 @@ def test_every_schedule_warms_up_and_ends_where_it_should(
     small: Path, tmp_path: Path, scheduler: str, ends_at: float
 ) -> None:
     losses = train(small, tmp_path, lr_scheduler=scheduler, warmup_ratio=0.25)["losses"]
-    rates = [row["learning_rate"] / CONFIG["learning_rate"] for row in losses]
+    rates = [row["learning_rate"] / SETTINGS.learning_rate for row in losses]
     assert rates[:4] == pytest.approx([0, 1 / 3, 2 / 3, 1])
     assert rates[-1] == pytest.approx(ends_at, abs=0.12) and max(rates) == pytest.approx(1)
 
@@ -407,10 +402,11 @@ CHILD = """
 import json, os, signal, sys
 from pathlib import Path
 import torch
+from qrft.config.training import Training
 from qrft.models import prompts
 from qrft.training import checkpoints, trainer
 
-base, out, config, examples, moment = (json.loads(word) for word in sys.argv[1:])
+base, out, settings, examples, moment = (json.loads(word) for word in sys.argv[1:])
 
 def progress(done, total, note):
     if done == 5:
@@ -418,7 +414,8 @@ def progress(done, total, note):
         setattr(eval(owner), name, lambda *_: os.kill(os.getpid(), signal.SIGKILL))
 
 examples = [prompts.Example(*example) for example in examples]
-trainer.train(Path(base), examples, None, config, Path(out) / "adapter", Path(out) / "checkpoints", progress)
+settings = Training.model_construct(**settings)
+trainer.train(Path(base), examples, None, settings, Path(out) / "adapter", Path(out) / "checkpoints", progress)
 """
 
 
@@ -426,8 +423,8 @@ trainer.train(Path(base), examples, None, config, Path(out) / "adapter", Path(ou
     "moment", [pytest.param(m, marks=[pytest.mark.slow] * (i != 1)) for i, m in enumerate(MOMENTS)]
 )
 def test_killed_within_a_checkpoint_a_run_goes_on_from_a_whole_one(small: Path, tmp_path: Path, moment: str) -> None:
-    config = {**CONFIG, **RANDOM}
-    values = [str(small), str(tmp_path / "cut"), {**config, "checkpoint_minutes": 0}, EXAMPLES, MOMENTS[moment]]
+    settings = changed(**RANDOM, checkpoint_minutes=0).model_dump()
+    values = [str(small), str(tmp_path / "cut"), settings, EXAMPLES, MOMENTS[moment]]
     child = subprocess.run([sys.executable, "-c", CHILD, *map(json.dumps, values)], capture_output=True, text=True)
     assert child.returncode == -signal.SIGKILL, child.stderr
     steps: list[int] = []
@@ -448,10 +445,11 @@ def test_a_checkpoint_of_another_model_is_one_clear_error(small: Path, tmp_path:
 PEAK = """
 import json, resource, sys
 from pathlib import Path
+from qrft.config.training import Training
 from qrft.models import prompts
 from qrft.training import trainer
 
-base, out, config, examples, last = (json.loads(word) for word in sys.argv[1:])
+base, out, settings, examples, last = (json.loads(word) for word in sys.argv[1:])
 
 def progress(done, total, note):
     if done == last:
@@ -459,7 +457,8 @@ def progress(done, total, note):
         raise SystemExit
 
 examples = [prompts.Example(*example) for example in examples]
-trainer.train(Path(base), examples, None, config, Path(out) / "adapter", Path(out) / "checkpoints", progress)
+settings = Training.model_construct(**settings)
+trainer.train(Path(base), examples, None, settings, Path(out) / "adapter", Path(out) / "checkpoints", progress)
 """
 
 
@@ -467,10 +466,10 @@ trainer.train(Path(base), examples, None, config, Path(out) / "adapter", Path(ou
 def test_resuming_needs_no_more_memory_than_running(tmp_path: Path) -> None:
     """A model whose weights, gradients and optimizer state are most of the process: 35M parameters, 16 bytes each."""
     base = make_model(tmp_path / "base", hidden_size=512, intermediate_size=2048, num_hidden_layers=9)
-    config = {**CONFIG, "adapter": "none", "checkpoint_minutes": 0}
+    settings = changed(adapter="none", checkpoint_minutes=0).model_dump()
     peaks = []
     for last in (3, 6):
-        values = [str(base), str(tmp_path), config, EXAMPLES, last]
+        values = [str(base), str(tmp_path), settings, EXAMPLES, last]
         child = subprocess.run(
             [sys.executable, "-c", PEAK, *map(json.dumps, values)], capture_output=True, text=True, check=True
         )
@@ -613,8 +612,17 @@ def test_a_base_quantised_already_is_one_clear_error(small: Path, tmp_path: Path
         train(tmp_path / "base", tmp_path)
 
 
-def test_settings_that_contradict_are_one_clear_error(small: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"train\.quantization: found nf4 with train\.adapter none"):
-        train(small, tmp_path, adapter="none", quantization="nf4")
-    with pytest.raises(UsageError, match=r"train\.lora_init: found loftq with train\.quantization none"):
-        train(small, tmp_path, lora_init="loftq")
+def test_settings_that_contradict_are_one_clear_error() -> None:
+    """They can't become a Training, which is all that the trainer takes."""
+    with pytest.raises(UsageError) as error:
+        recipe.training({"adapter": "none", "quantization": "nf4"})
+    assert str(error.value) == (
+        "train: adapter: found none with train.quantization nf4, whose weights can't be trained. "
+        "Allowed: lora, or train.quantization none"
+    )
+    with pytest.raises(UsageError) as error:
+        recipe.training({"lora_init": "loftq", "quantization": "none"})
+    assert str(error.value) == (
+        "train: lora_init: found loftq with train.quantization none, which leaves no quantisation error to start from. "
+        "Allowed: default, pissa, or train.quantization nf4"
+    )

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from qrft.config.training import Training
 from qrft.data.disk import write_atomic
 from qrft.data.training_rows import Row
 from qrft.pipeline.stages import Config, Inputs, Progress, Report
@@ -26,7 +27,9 @@ def run(inputs: Inputs, out: Path, config: Config, progress: Progress) -> Report
     base, start = inputs["model"], inputs["start"] / kind if "start" in inputs else None
     if kind == "model":
         base, start = start or base, None
-    facts = finetune(base, rows, {**config, "start": start}, out / kind, out / "partial", progress)
+    settings = Training(**{key: config[key] for key in Training.model_fields})
+    threads = config["num_threads"]
+    facts = finetune(base, rows, settings, out / kind, out / "partial", progress, start=start, num_threads=threads)
     losses = facts.pop("losses")
     write_atomic(out / "loss.jsonl", "".join(json.dumps(entry) + "\n" for entry in losses))
     return facts
