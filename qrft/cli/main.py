@@ -7,23 +7,15 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 from click.core import ParameterSource
 
-from qrft.cli.options import (
-    FILE,
-    OUTPUT_DIR,
-    OVERRIDES,
-    numbers,
-    plan_command,
-    sample_command,
-    samples_command,
-    train_command,
-)
+from qrft.cli import options
+from qrft.cli.fields import Command
+from qrft.cli.options import FILE, OUTPUT_DIR, OVERRIDES, numbers
 from qrft.errors import QrftError
 
 
@@ -74,8 +66,10 @@ def run(recipe: str, overrides: tuple[str, ...], output_dir: Path, name: str | N
     runs.run(recipe, _named(overrides, name), output_dir, console.Terminal())
 
 
-@main.command()
-@plan_command
+@main.command(cls=Command, late=options.plan_options)
+@click.argument("recipe")
+@OVERRIDES
+@OUTPUT_DIR
 @command
 def plan(recipe: str, overrides: tuple[str, ...], output_dir: Path, as_json: bool, **settings: Any) -> None:
     """Show the steps of RECIPE, which of them are there, and what each needs: tokens, memory, disk, time, cost.
@@ -112,8 +106,7 @@ def pretrain(recipe: str, overrides: tuple[str, ...], out: Path) -> None:
     runs.pretrain(recipe, overrides, out, console.Terminal())
 
 
-@main.command()
-@sample_command
+@main.command(cls=Command, late=options.sample_options)
 @command
 def sample(base: str, problems: str, num_samples: int, output: Path, as_json: bool, **options: Any) -> None:
     """Sample solutions of BASE: k for each problem, into a folder of Parquet shards.
@@ -141,8 +134,7 @@ def sample(base: str, problems: str, num_samples: int, output: Path, as_json: bo
         console.Terminal().sampled(facts, output)
 
 
-@main.command()
-@train_command
+@main.command(cls=Command, late=options.train_options)
 @command
 def train(base: str, data: Path, output: Path, overrides: tuple[str, ...], threads: int | None, as_json: bool) -> None:
     """Fine-tune BASE on worked solutions: a QLoRA adapter, or with --set adapter=none every weight.
@@ -182,8 +174,7 @@ def _given() -> dict[str, str]:
     }
 
 
-@main.command()
-@samples_command
+@main.command(cls=Command, late=options.samples_options)
 @click.option("--output", "-o", type=FILE, required=True, help="The file to write: .parquet.")
 @all_or_nothing
 def grade(output: Path, as_json: bool, **settings: Any) -> None:
@@ -193,34 +184,21 @@ def grade(output: Path, as_json: bool, **settings: Any) -> None:
     _show(as_json, settings, lambda task: work.run(task, output))
 
 
-@main.command()
-@samples_command
+@main.command(cls=Command, late=options.curate_options)
 @click.option("--output", "-o", type=FILE, required=True, help="The file to write: .jsonl or .parquet.")
-@click.option(
-    "--keep",
-    type=click.Choice(["farthest", "first", "random", "shortest", "longest"]),
-    default="farthest",
-    show_default=True,
-    help="Which of the paths with the same equations is kept.",
-)
-@click.option("--max-per-problem", type=click.IntRange(1), help="Keep at most so many paths of a problem.")
-@click.option("--no-dedup", is_flag=True, help="Keep every right path, those with the same equations too.")
-@click.option("--no-gold", is_flag=True, help="Leave the gold solutions out.")
+@click.option("--gold/--no-gold", default=True, show_default=True, help="Write the gold solutions too.")
 @all_or_nothing
-def curate(
-    output: Path, keep: str, max_per_problem: int | None, no_dedup: bool, no_gold: bool, as_json: bool, **settings: Any
-) -> None:
+def curate(output: Path, gold: bool, as_json: bool, **settings: Any) -> None:
     """Make a training set of SAMPLES: the gold solutions, and the right and distinct paths."""
     from qrft.commands import curate as work
     from qrft.config.load import from_options
     from qrft.grading.rules import Selection
 
-    selection = from_options(Selection, {"keep": keep, "max_per_problem": max_per_problem, "dedup": not no_dedup})
-    _show(as_json, settings, lambda task: work.run(task, output, selection, not no_gold))
+    selection = from_options(Selection, {name: settings.pop(name) for name in Selection.model_fields})
+    _show(as_json, settings, lambda task: work.run(task, output, selection, gold))
 
 
-@main.command()
-@partial(samples_command, needs_problems=False)
+@main.command(cls=Command, late=options.evaluate_options)
 @click.option("--maj", callback=numbers, metavar="K,...", help="Vote of K samples. [default: powers of 2, and all]")
 @click.option("--pass", "passes", callback=numbers, metavar="K,...", help="Any of K samples. [default: as for --maj]")
 @all_or_nothing

@@ -1,0 +1,69 @@
+"""Options made from the fields of the settings: names, types, ranges, defaults and descriptions are declared once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from qrft.config.section import Section
+
+Rule = Mapping[str, Any]  # the JSON schema of one field
+
+
+class Command(click.Command):
+    """A command with options that are made when they are first needed: `qrft --help` shows none, and starts fast."""
+
+    def __init__(self, *args: Any, late: Callable[[], Sequence[click.Parameter]], **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self._late: Callable[[], Sequence[click.Parameter]] | None = late
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        if self._late is not None:
+            self.params = [*self._late(), *self.params]
+            self._late = None
+        return super().get_params(ctx)
+
+
+def options(kind: type[Section], **notes: str) -> list[click.Parameter]:
+    """Make an option of every field. `notes`: by field, what is true of the command alone."""
+    return [option(kind, name, notes.get(name, "")) for name in kind.model_fields]
+
+
+def option(kind: type[Section], name: str, note: str = "") -> click.Option:
+    """Make an option of one field: a choice, a number in its range, a text, a flag, or texts given several times."""
+    rule = kind.model_json_schema()["properties"][name]
+    rule = {**rule, **_without_null(rule)}
+    default = kind.model_fields[name].default
+    text = " ".join(filter(None, [rule["description"], note]))
+    flag = f"--{name.replace('_', '-')}"
+    if rule["type"] == "boolean":
+        off = f"/--no-{flag[2:]}" if default else ""
+        return click.Option([flag + off], is_flag=True, default=default, show_default=bool(default), help=text)
+    if rule["type"] == "array":
+        text = f"{text} Can be repeated."
+        return click.Option([flag], type=_type(rule["items"]), multiple=True, metavar="TEXT", help=text)
+    return click.Option([flag], type=_type(rule), default=default, show_default=True, help=text)
+
+
+def _without_null(rule: Rule) -> Rule:
+    """The rule of a field that can be null, which an option is by being left out."""
+    others = [choice for choice in rule.get("anyOf", []) if choice != {"type": "null"}]
+    return others[0] if len(others) == 1 else {}
+
+
+def _type(rule: Rule) -> click.ParamType[Any]:
+    if "enum" in rule:
+        return click.Choice(rule["enum"])
+    ranges: dict[str, type[click.IntRange | click.FloatRange]] = {"integer": click.IntRange, "number": click.FloatRange}
+    if rule["type"] not in ranges:
+        return click.STRING
+    least, most = rule.get("minimum"), rule.get("maximum")
+    return ranges[rule["type"]](
+        rule.get("exclusiveMinimum", least),
+        rule.get("exclusiveMaximum", most),
+        min_open="exclusiveMinimum" in rule,
+        max_open="exclusiveMaximum" in rule,
+    )
