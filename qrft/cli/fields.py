@@ -37,13 +37,13 @@ def option(kind: type[Section], name: str, note: str = "") -> click.Option:
     rule = kind.model_json_schema()["properties"][name]
     rule = {**rule, **_without_null(rule)}
     default = kind.model_fields[name].default
-    text = " ".join(filter(None, [rule["description"], note]))
+    repeated = "Can be repeated." if rule.get("type") == "array" else ""
+    text = " ".join(filter(None, [rule["description"], repeated, note]))
     flag = f"--{name.replace('_', '-')}"
     if rule["type"] == "boolean":
         off = f"/--no-{flag[2:]}" if default else ""
         return click.Option([flag + off], is_flag=True, default=default, show_default=bool(default), help=text)
     if rule["type"] == "array":
-        text = f"{text} Can be repeated."
         return click.Option([flag], type=_type(rule["items"]), multiple=True, metavar="TEXT", help=text)
     return click.Option([flag], type=_type(rule), default=default, show_default=True, help=text)
 

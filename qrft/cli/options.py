@@ -214,10 +214,12 @@ def _sampler() -> Params:
 
 
 def _written_samples() -> Params:
+    from qrft.sampling import budget
+
     shard = "Samples per file. A kill loses at most one file; smaller ones cost some speed."
-    folder = Path("samples")
+    folder, size = Path("samples"), budget.SAMPLES_PER_SHARD
     return [
-        click.Option(["--samples-per-shard"], type=click.IntRange(1), default=2048, show_default=True, help=shard),
+        click.Option(["--samples-per-shard"], type=click.IntRange(1), default=size, show_default=True, help=shard),
         click.Option(["--output", "-o"], type=FOLDER, default=folder, show_default=True, help="The folder to make."),
         threads(),
         as_json(),

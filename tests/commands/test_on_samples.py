@@ -146,7 +146,7 @@ def test_a_marker_may_be_any_bytes() -> None:
 
 
 def test_the_choices_are_those_of_the_rules() -> None:
-    offered = {option.name: option.type for option in cli.grade.params}
+    offered = {option.name: option.type for option in cli.grade.get_params(click.Context(cli.grade))}
     for name, kind in (
         ("mode", rules.Mode),
         ("answer_format", rules.AnswerFormat),
@@ -314,7 +314,7 @@ def test_greedy_samples_get_a_wilson_interval() -> None:
 def test_more_votes_than_samples() -> None:
     message = fails(1, "evaluate", "s.jsonl", "--problems", "p.jsonl", "--maj", "5")
     assert message.startswith("K = 5: problem_id '0' has 4 samples (3 problems have too few). Ask for a K up to 4,")
-    assert "'0,5' is not whole numbers above 0" in fails(
+    assert "'0,5' is not a list of whole numbers above 0 with commas, such as 1,4,16." in fails(
         2, "evaluate", "s.jsonl", "--problems", "p.jsonl", "--pass", "0,5"
     )
 
