@@ -13,9 +13,19 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from qrft.cli import options
 from qrft.cli.fields import Command
-from qrft.cli.options import FILE, OUTPUT_DIR, OVERRIDES, numbers
+from qrft.cli.options import (
+    FILE,
+    OUTPUT_DIR,
+    OVERRIDES,
+    curate_options,
+    evaluate_options,
+    numbers,
+    plan_options,
+    sample_options,
+    samples_options,
+    train_options,
+)
 from qrft.errors import QrftError
 
 
@@ -66,7 +76,7 @@ def run(recipe: str, overrides: tuple[str, ...], output_dir: Path, name: str | N
     runs.run(recipe, _named(overrides, name), output_dir, console.Terminal())
 
 
-@main.command(cls=Command, late=options.plan_options)
+@main.command(cls=Command, late=plan_options)
 @click.argument("recipe")
 @OVERRIDES
 @OUTPUT_DIR
@@ -106,7 +116,7 @@ def pretrain(recipe: str, overrides: tuple[str, ...], out: Path) -> None:
     runs.pretrain(recipe, overrides, out, console.Terminal())
 
 
-@main.command(cls=Command, late=options.sample_options)
+@main.command(cls=Command, late=sample_options)
 @command
 def sample(base: str, problems: str, num_samples: int, output: Path, as_json: bool, **options: Any) -> None:
     """Sample solutions of BASE: k for each problem, into a folder of Parquet shards.
@@ -134,7 +144,7 @@ def sample(base: str, problems: str, num_samples: int, output: Path, as_json: bo
         console.Terminal().sampled(facts, output)
 
 
-@main.command(cls=Command, late=options.train_options)
+@main.command(cls=Command, late=train_options)
 @command
 def train(base: str, data: Path, output: Path, overrides: tuple[str, ...], threads: int | None, as_json: bool) -> None:
     """Fine-tune BASE on worked solutions: a QLoRA adapter, or with --set adapter=none every weight.
@@ -174,7 +184,7 @@ def _given() -> dict[str, str]:
     }
 
 
-@main.command(cls=Command, late=options.samples_options)
+@main.command(cls=Command, late=samples_options)
 @click.option("--output", "-o", type=FILE, required=True, help="The file to write: .parquet.")
 @all_or_nothing
 def grade(output: Path, as_json: bool, **settings: Any) -> None:
@@ -184,7 +194,7 @@ def grade(output: Path, as_json: bool, **settings: Any) -> None:
     _show(as_json, settings, lambda task: work.run(task, output))
 
 
-@main.command(cls=Command, late=options.curate_options)
+@main.command(cls=Command, late=curate_options)
 @click.option("--output", "-o", type=FILE, required=True, help="The file to write: .jsonl or .parquet.")
 @click.option("--gold/--no-gold", default=True, show_default=True, help="Write the gold solutions too.")
 @all_or_nothing
@@ -198,7 +208,7 @@ def curate(output: Path, gold: bool, as_json: bool, **settings: Any) -> None:
     _show(as_json, settings, lambda task: work.run(task, output, selection, gold))
 
 
-@main.command(cls=Command, late=options.evaluate_options)
+@main.command(cls=Command, late=evaluate_options)
 @click.option("--maj", callback=numbers, metavar="K,...", help="Vote of K samples. [default: powers of 2, and all]")
 @click.option("--pass", "passes", callback=numbers, metavar="K,...", help="Any of K samples. [default: as for --maj]")
 @all_or_nothing

@@ -26,8 +26,7 @@ from qrft.models.gguf.quant import Quant
 from qrft.sampling.api import Completion, ModelFiles, Request, SamplingParams
 from qrft.sampling.backends import registry
 from qrft.sampling.backends.registry import SamplerName
-from qrft.sampling.budget import NO_GOAL, Until
-from qrft.sampling.passes import SAMPLES_PER_SHARD
+from qrft.sampling.budget import NO_GOAL, SAMPLES_PER_SHARD, Until
 from qrft.sampling.requests import choose_examples
 from qrft.sampling.shards import Progress, collect, stream, write_budget
 from qrft.sampling.spec import SampledModel, SampleSpec, begin

@@ -14,11 +14,9 @@ from typing import Any
 import pyarrow as pa
 
 from qrft.sampling.api import Request
-from qrft.sampling.budget import Until
+from qrft.sampling.budget import SAMPLES_PER_SHARD, Until
 from qrft.sampling.tally import Tally
 
-# A kill loses at most one shard, and the context runs empty at a shard's end: about 2% of its time at 32 sequences.
-SAMPLES_PER_SHARD = 2048
 FIRST_PASS = 4  # samples of every problem before the first look at what they brought
 
 

@@ -15,8 +15,8 @@ from qrft.models import prompts
 from qrft.sampling.api import ModelFiles, Request, Sampler, SamplingParams, Work
 from qrft.sampling.backends import registry
 from qrft.sampling.backends.registry import SamplerName
-from qrft.sampling.budget import NO_GOAL, Until
-from qrft.sampling.passes import SAMPLES_PER_SHARD, Passes
+from qrft.sampling.budget import NO_GOAL, SAMPLES_PER_SHARD, Until
+from qrft.sampling.passes import Passes
 from qrft.sampling.requests import make_requests, work_of
 from qrft.sampling.shards import SamplerSetup
 from qrft.sampling.tally import Tally
