@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from qrft.config.training import Training
 from qrft.models.prompts import Example
 
 IGNORED = -100
-Config = Mapping[str, Any]
 
 
 @dataclass
@@ -32,8 +32,8 @@ class Trained:
         return sum(self.tokens[1:]) / (self.times[-1] - self.times[0])
 
 
-def batch_size(config: Config) -> int:
-    return int(config["micro_batch_size"] * config["gradient_accumulation_steps"])
+def batch_size(settings: Training) -> int:
+    return int(settings.micro_batch_size * settings.gradient_accumulation_steps)
 
 
 def in_steps(counts: Sequence[int], size: int) -> list[int]:
@@ -43,19 +43,19 @@ def in_steps(counts: Sequence[int], size: int) -> list[int]:
 # ------------------------------------------------------------------------------------------ transformers and TRL
 
 
-def lora(config: Config) -> Any:
+def lora(settings: Training) -> Any:
     from peft import LoraConfig
 
-    names = ("lora_alpha", "lora_dropout", "target_modules", "use_rslora")
-    return LoraConfig(r=config["lora_r"], task_type="CAUSAL_LM", **{name: config[name] for name in names})
+    names = {"lora_alpha", "lora_dropout", "target_modules", "use_rslora"}
+    return LoraConfig(r=settings.lora_r, task_type="CAUSAL_LM", **settings.model_dump(include=names))
 
 
-def load(folder: Path, config: Config) -> Any:
+def load(folder: Path, settings: Training) -> Any:
     """The base as people load it for QLoRA: NF4 with double quantisation; float32 on the CPU, bfloat16 on a GPU."""
     import torch
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig, set_seed
 
-    set_seed(config["seed"])
+    set_seed(settings.seed)
     dtype = torch.bfloat16 if torch.cuda.is_available() else torch.float32
     nf4 = BitsAndBytesConfig(
         load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
@@ -63,20 +63,20 @@ def load(folder: Path, config: Config) -> Any:
     return AutoModelForCausalLM.from_pretrained(
         folder,
         dtype=dtype,
-        quantization_config=nf4 if config["quantization"] == "nf4" else None,
+        quantization_config=nf4 if settings.quantization == "nf4" else None,
         device_map={"": 0} if torch.cuda.is_available() else None,
     )
 
 
-def with_lora(model: Any, config: Config) -> Any:
+def with_lora(model: Any, settings: Training) -> Any:
     from peft import get_peft_model, prepare_model_for_kbit_training
 
-    if config["quantization"] == "nf4":
-        model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=config["gradient_checkpointing"])
-    return get_peft_model(model, lora(config))
+    if settings.quantization == "nf4":
+        model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=settings.gradient_checkpointing)
+    return get_peft_model(model, lora(settings))
 
 
-def arguments(config: Config, out: str) -> dict[str, Any]:
+def arguments(settings: Training, out: str) -> dict[str, Any]:
     """What transformers' TrainingArguments and TRL's SFTConfig share."""
     import torch
 
@@ -84,16 +84,16 @@ def arguments(config: Config, out: str) -> dict[str, Any]:
     return dict(
         output_dir=out,
         num_train_epochs=1,
-        learning_rate=config["learning_rate"],
-        lr_scheduler_type=config["lr_scheduler"],
-        warmup_steps=config["warmup_ratio"],
-        weight_decay=config["weight_decay"],
-        gradient_checkpointing=config["gradient_checkpointing"],
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type=settings.lr_scheduler,
+        warmup_steps=settings.warmup_ratio,
+        weight_decay=settings.weight_decay,
+        gradient_checkpointing=settings.gradient_checkpointing,
         optim="paged_adamw_8bit" if gpu else "adamw_torch_fused",
         bf16=gpu,
         use_cpu=not gpu,
         dataloader_pin_memory=gpu,
-        seed=config["seed"],
+        seed=settings.seed,
         train_sampling_strategy="sequential",
         logging_steps=1,
         save_strategy="no",
@@ -107,7 +107,7 @@ def rows(examples: Sequence[Example]) -> list[dict[str, list[int]]]:
     return [{"input_ids": ids, "labels": [IGNORED] * prompt + ids[prompt:]} for ids, prompt in examples]
 
 
-def padded(folder: Path, examples: Sequence[Example], config: Config) -> Trained:
+def padded(folder: Path, examples: Sequence[Example], settings: Training) -> Trained:
     """transformers' Trainer as people write QLoRA today: a batch padded to its longest, labels of -100, full logits."""
     from transformers import AutoTokenizer, DataCollatorForSeq2Seq, Trainer, TrainingArguments
 
@@ -116,26 +116,26 @@ def padded(folder: Path, examples: Sequence[Example], config: Config) -> Trained
     counts = [len(example.token_ids) for example in examples]
     with tempfile.TemporaryDirectory() as out:
         trainer = Trainer(
-            model=with_lora(load(folder, config), config),
+            model=with_lora(load(folder, settings), settings),
             args=TrainingArguments(
-                **arguments(config, out),
-                per_device_train_batch_size=config["micro_batch_size"],
-                gradient_accumulation_steps=config["gradient_accumulation_steps"],
+                **arguments(settings, out),
+                per_device_train_batch_size=settings.micro_batch_size,
+                gradient_accumulation_steps=settings.gradient_accumulation_steps,
             ),
             train_dataset=rows(examples),
             data_collator=DataCollatorForSeq2Seq(tokenizer, padding="longest"),
         )
-        return _watched(trainer, in_steps(counts, batch_size(config)))
+        return _watched(trainer, in_steps(counts, batch_size(settings)))
 
 
-TRL_MODES: dict[str, Callable[[Config, int], dict[str, Any]]] = {
-    "padded": lambda config, rows_: _rows(config["micro_batch_size"], config["gradient_accumulation_steps"]),
-    "padding-free": lambda config, rows_: {
-        **_rows(config["micro_batch_size"], config["gradient_accumulation_steps"]),
+TRL_MODES: dict[str, Callable[[Training, int], dict[str, Any]]] = {
+    "padded": lambda settings, rows_: _rows(settings.micro_batch_size, settings.gradient_accumulation_steps),
+    "padding-free": lambda settings, rows_: {
+        **_rows(settings.micro_batch_size, settings.gradient_accumulation_steps),
         "padding_free": True,
     },
-    "packed, row by row": lambda config, rows_: {**_rows(1, rows_), **_packing(config)},
-    "packed, rows together": lambda config, rows_: {**_rows(rows_, 1), **_packing(config)},
+    "packed, row by row": lambda settings, rows_: {**_rows(1, rows_), **_packing(settings)},
+    "packed, rows together": lambda settings, rows_: {**_rows(rows_, 1), **_packing(settings)},
 }
 
 
@@ -143,14 +143,14 @@ def _rows(size: int, accumulation: int) -> dict[str, Any]:
     return {"per_device_train_batch_size": size, "gradient_accumulation_steps": accumulation, "max_length": None}
 
 
-def _packing(config: Config) -> dict[str, Any]:
-    return {"packing": True, "packing_strategy": "bfd", "max_length": config["sequence_len"]}
+def _packing(settings: Training) -> dict[str, Any]:
+    return {"packing": True, "packing_strategy": "bfd", "max_length": settings.sequence_len}
 
 
-def trl(mode: str) -> Callable[[Path, Sequence[Example], Config], Trained]:
+def trl(mode: str) -> Callable[[Path, Sequence[Example], Training], Trained]:
     """TRL's SFTTrainer in one of TRL_MODES. Where it packs, a step has about as many examples as the others'."""
 
-    def train(folder: Path, examples: Sequence[Example], config: Config) -> Trained:
+    def train(folder: Path, examples: Sequence[Example], settings: Training) -> Trained:
         import torch
         from datasets import Dataset
         from peft import get_peft_model
@@ -158,15 +158,15 @@ def trl(mode: str) -> Callable[[Path, Sequence[Example], Config], Trained]:
         from trl import SFTConfig, SFTTrainer
 
         counts = [len(example.token_ids) for example in examples]
-        num_steps = -(-len(examples) // batch_size(config))
-        num_rows = max(1, round(sum(counts) / num_steps / config["sequence_len"]))
-        settings = TRL_MODES[mode](config, num_rows)
+        num_steps = -(-len(examples) // batch_size(settings))
+        num_rows = max(1, round(sum(counts) / num_steps / settings.sequence_len))
+        batching = TRL_MODES[mode](settings, num_rows)
         with tempfile.TemporaryDirectory() as out:
-            model = get_peft_model(load(folder, config), lora(config))
+            model = get_peft_model(load(folder, settings), lora(settings))
             adapter = {name: parameter.data for name, parameter in model.named_parameters() if parameter.requires_grad}
             trainer = SFTTrainer(
                 model=model,
-                args=SFTConfig(**arguments(config, out), **settings),
+                args=SFTConfig(**arguments(settings, out), **batching),
                 train_dataset=Dataset.from_list(rows(examples)),
                 processing_class=AutoTokenizer.from_pretrained(folder),
             )
@@ -174,7 +174,7 @@ def trl(mode: str) -> Callable[[Path, Sequence[Example], Config], Trained]:
                 for name, parameter in trainer.model.named_parameters():
                     parameter.data = adapter.get(name, parameter.data)
             counts = [len(row["input_ids"]) for row in trainer.train_dataset]
-            size = settings["per_device_train_batch_size"] * settings["gradient_accumulation_steps"]
+            size = batching["per_device_train_batch_size"] * batching["gradient_accumulation_steps"]
             return _watched(trainer, in_steps(counts, size))
 
     return train
@@ -185,38 +185,38 @@ def _watched(trainer: Any, tokens: list[int]) -> Trained:
     from transformers import TrainerCallback
     from transformers.trainer_callback import PrinterCallback
 
-    found = Trained(tokens)
+    trained = Trained(tokens)
 
     class Watch(TrainerCallback):
         def on_step_end(self, *_: Any, **__: Any) -> None:
             if torch.cuda.is_available():
                 torch.cuda.synchronize()
-            found.times.append(time.perf_counter())
+            trained.times.append(time.perf_counter())
 
     trainer.add_callback(Watch())
     trainer.remove_callback(PrinterCallback)
     trainer.train()
-    found.losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
-    return found
+    trained.losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    return trained
 
 
 # ------------------------------------------------------------------------------------------------ a plain loop
 
 
-def plain(folder: Path, examples: Sequence[Example], config: Config) -> Trained:
+def plain(folder: Path, examples: Sequence[Example], settings: Training) -> Trained:
     """No Trainer, no batch, no padding: an example at a time, all logits, float32 on the CPU, a constant rate."""
     import torch
     from peft import get_peft_model
     from torch.nn.functional import cross_entropy
     from transformers import AutoModelForCausalLM, set_seed
 
-    set_seed(config["seed"])
-    model = get_peft_model(AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32), lora(config))
+    set_seed(settings.seed)
+    model = get_peft_model(AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32), lora(settings))
     model.train()
     learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(learned, lr=config["learning_rate"], weight_decay=config["weight_decay"])
-    size = batch_size(config)
-    found = Trained(in_steps([len(e.token_ids) for e in examples], size))
+    optimizer = torch.optim.AdamW(learned, lr=settings.learning_rate, weight_decay=settings.weight_decay)
+    size = batch_size(settings)
+    trained = Trained(in_steps([len(e.token_ids) for e in examples], size))
     for first in range(0, len(examples), size):
         step = examples[first : first + size]
         num_targets = sum(len(ids) - prompt for ids, prompt in step)
@@ -229,34 +229,34 @@ def plain(folder: Path, examples: Sequence[Example], config: Config) -> Trained:
         torch.nn.utils.clip_grad_norm_(learned, 1.0)  # the Trainer's default
         optimizer.step()
         optimizer.zero_grad()
-        found.times.append(time.perf_counter())
-        found.losses.append(total)
-    return found
+        trained.times.append(time.perf_counter())
+        trained.losses.append(total)
+    return trained
 
 
 # ---------------------------------------------------------------------------------------------------------- qrft
 
 
-def steps(num_examples: int, config: Config) -> list[list[int]]:
+def steps(num_examples: int, settings: Training) -> list[list[int]]:
     """The order of qrft, which the others are given."""
     from qrft.training import schedule
 
-    return schedule.steps(num_examples, batch_size(config), config["num_epochs"], config["seed"])
+    return schedule.steps(num_examples, batch_size(settings), settings.num_epochs, settings.seed)
 
 
-def qrft(folder: Path, examples: Sequence[Example], config: Config) -> Trained:
+def qrft(folder: Path, examples: Sequence[Example], settings: Training) -> Trained:
     from transformers import AutoTokenizer
 
     from qrft.training.trainer import train
 
-    found = Trained([sum(len(examples[i].token_ids) for i in step) for step in steps(len(examples), config)])
+    trained = Trained([sum(len(examples[i].token_ids) for i in step) for step in steps(len(examples), settings)])
 
     def progress(done: int, total: int, note: str) -> None:
         if done:
-            found.times.append(time.perf_counter())
+            trained.times.append(time.perf_counter())
 
     with tempfile.TemporaryDirectory() as out:
         tokenizer = AutoTokenizer.from_pretrained(folder)
-        facts = train(folder, examples, tokenizer, config, Path(out, "adapter"), Path(out, "checkpoints"), progress)
-    found.losses = [row["loss"] for row in facts["losses"]]
-    return found
+        facts = train(folder, examples, tokenizer, settings, Path(out, "adapter"), Path(out, "checkpoints"), progress)
+    trained.losses = [row["loss"] for row in facts["losses"]]
+    return trained
