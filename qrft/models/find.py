@@ -6,6 +6,7 @@ import hashlib
 import json
 from pathlib import Path
 
+from qrft.data.file_hashes import file_hash
 from qrft.errors import DataError, ModelError, QrftError
 from qrft.models.architectures import ARCHITECTURES, architecture_name
 
@@ -84,7 +85,6 @@ def fingerprint(path: Path) -> str:
 
 def _hash(path: Path, fault: type[QrftError]) -> str:
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=10)).hexdigest()
+        return file_hash(path)
     except OSError as error:
         raise fault(f"{path}: can't be read ({error.strerror}). Repair it, or name another in the recipe.") from error
