@@ -23,7 +23,8 @@ from qrft.cli.console import Terminal
 from qrft.config.recipe import Recipe, load
 from qrft.evaluation.stats import mean, wilson
 from qrft.models.find import find_model
-from qrft.pipeline import flow as pipeline
+from qrft.pipeline.execute import run_step
+from qrft.pipeline.flow import plan
 from qrft.pipeline.graph import Step
 from qrft.pipeline.store import Store, manifest
 
@@ -39,8 +40,8 @@ SETTINGS = (f"train.num_epochs={PLATEAU}", "sample.num_samples=60", "sample.temp
 def accuracy(model: str, overrides: Sequence[str], runs: Path) -> dict[str, Any]:
     """Greedy test accuracy of "sft" or "rft": the steps that it needs are run, no others."""
     recipe = load(RECIPE, overrides)
-    steps = pipeline.plan(recipe, find_model(recipe.base_model))
-    wanted = next(step for step in steps if step.name == f"{model}/test-graded")
+    steps = plan(recipe, find_model(recipe.base_model))
+    wanted = next(step for step in steps if step.path == f"{model}/test-graded")
     graded = make(wanted, Store(runs / STORE), {}, recipe)
     report = manifest(graded)["report"]
     low, high = wilson(report["num_correct"], report["num_samples"])
@@ -53,7 +54,7 @@ def make(step: Step, store: Store, done: dict[str, Path], recipe: Recipe) -> Pat
         if isinstance(source, Step) and source.digest not in done:
             make(source, store, done, recipe)
     if not store.has(step.stage, step.digest):
-        pipeline.run_step(step, step.name, store, done, recipe, Terminal())
+        run_step(step, step.path, store, done, recipe.num_threads, Terminal())
     done[step.digest] = store.path(step.stage, step.digest)
     return done[step.digest]
 

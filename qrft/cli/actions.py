@@ -11,18 +11,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qrft.config.recipe import RUNTIME_KEYS, PretrainRecipe, Recipe, load
+from qrft.config.recipe import PretrainRecipe, Recipe, load
 from qrft.data.disk import disk_errors, lock, write_atomic
 from qrft.errors import RecipeError, StoreError, UsageError
 from qrft.models.find import find_model, fingerprint
 from qrft.models.weights import open_weights
-from qrft.pipeline import flow as pipeline
+from qrft.pipeline.execute import execute
+from qrft.pipeline.flow import plan
 from qrft.pipeline.store import Store
 
 if TYPE_CHECKING:
     from qrft.cli.console import Terminal
     from qrft.pipeline.graph import Step
-    from qrft.planning.forecast import Forecaster, Speed
+    from qrft.planning.basis import Basis, Speed
 
 CARD = "pretraining.json"
 STORE = "store"  # beside the run folders, so runs share what is equal
@@ -32,9 +33,9 @@ def run(path: str, overrides: Sequence[str], output_dir: Path, terminal: Termina
     """All of a recipe; returns the summary, and of several models or runs their `rows` of the table."""
     quiet_libraries()
     recipe = _load(path, overrides)
-    steps = pipeline.plan(recipe, _models(recipe))
+    steps = plan(recipe, _models(recipe))
     run_dir = output_dir / recipe.name
-    artifacts = pipeline.execute(steps, Store(output_dir / STORE), run_dir, recipe, terminal)
+    artifacts = execute(steps, Store(output_dir / STORE), run_dir, recipe, terminal)
     if "sweep" in artifacts:
         lines = (artifacts["sweep"] / "sweep.jsonl").read_text(encoding="utf-8").splitlines()
         rows = [json.loads(line) for line in lines]
@@ -62,35 +63,37 @@ def show_plan(
     gpu: a name or its memory, None for this machine; price: of a kWh, or with True of an hour; watts: drawn at work.
     Raises UsageError for a GPU that is not known, and for a calibration that is to speak for another machine.
     """
-    from qrft.planning import devices, forecast
+    from qrft.planning import devices
+    from qrft.planning.amounts import Amounts
+    from qrft.planning.basis import Basis
+    from qrft.planning.forecast import forecast
 
     quiet_libraries()
     recipe = _load(path, overrides)
     store = Store(output_dir / STORE)
-    steps = pipeline.plan(recipe, _models(recipe, with_weights=calibrates))
+    steps = plan(recipe, _models(recipe, with_weights=calibrates))
     if calibrates and gpu is not None:
         raise UsageError(f"--calibrate measures this machine, --gpu asks about {gpu}. Give one of the two.")
     device = devices.find(gpu)
     device = device if watts is None else replace(device, watts=watts)
-    speed = _calibrated(steps, forecast.Forecaster(store, device), recipe, terminal) if calibrates else None
+    speed = _calibrated(steps, Basis(Amounts(store), device), recipe, terminal) if calibrates else None
     amount, is_hourly = price or (None, False)
     has_many = steps[-1].stage == "sweep"
     distinct = list({step.digest: step for step in steps}.values()) if has_many else steps
-    found = forecast.forecast(distinct, store, device, speed, price=amount, is_hourly=is_hourly)
+    needs = forecast(distinct, store, device, speed, price=amount, is_hourly=is_hourly)
     if as_json:
-        print(json.dumps(found.as_json()))
+        print(json.dumps(needs.as_json()))
         return
     if has_many:
         terminal.plan([(step, store.has(step.stage, step.digest)) for step in steps])
-    terminal.forecast(found, shows_steps=not has_many)
+    terminal.forecast(needs, shows_steps=not has_many)
 
 
-def _calibrated(steps: Sequence[Step], forecaster: Forecaster, recipe: Recipe, terminal: Terminal) -> Speed:
+def _calibrated(steps: Sequence[Step], basis: Basis, recipe: Recipe, terminal: Terminal) -> Speed:
     from qrft.planning.calibrate import calibrate
 
-    settings = {**recipe.train.model_dump(include=RUNTIME_KEYS), "num_threads": recipe.num_threads}
     with terminal.bar("calibrate", len("calibrate")) as progress:
-        return calibrate(steps, forecaster, settings, progress)
+        return calibrate(steps, basis, recipe.num_threads, progress)
 
 
 def _load(path: str, overrides: Sequence[str]) -> Recipe:

@@ -49,7 +49,7 @@ class Terminal:
         missing = sum(not is_there for _, is_there in rows)
         table = Table("step", "stage", "reads", "", box=None, header_style="bold", padding=(0, 2, 0, 0))
         for step, is_there in rows:
-            table.add_row(step.name, step.stage, reads(step), "there" if is_there else "to do")
+            table.add_row(step.path, step.stage, reads(step), "there" if is_there else "to do")
         self.console.print(table)
         self.console.print(
             f"\n{len(rows)} steps, {missing} to do.\n"
@@ -68,7 +68,7 @@ class Terminal:
         for stage, number in every.items():
             table.add_row(stage, f"{number:,}", f"{once[stage]:,}", f"{todo.count(stage):,}")
         self.console.print(table)
-        num_runs = len(rows[-1][0].config["rows"])
+        num_runs = len(rows[-1][0].inputs)
         self.console.print(
             f"\n{plural(num_runs, 'run')}, {len(rows):,} steps, {len(distinct):,} distinct, {len(todo):,} to do.\n"
         )
@@ -361,7 +361,7 @@ def spent(seconds: Mapping[str, float]) -> str:
 
 
 def reads(step: Step) -> str:
-    names = [getattr(source, "name", None) or source.path.name for source in step.inputs.values()]  # type: ignore[union-attr]
+    names = [source.path if isinstance(source.path, str) else source.path.name for source in step.inputs.values()]
     return ", ".join(names) if len(names) <= 4 else f"{len(names)} steps"
 
 

@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from qrft.config.section import Section
+from qrft.config.training import Training
 from qrft.errors import ModelError
 from qrft.models.flops import forward_flops, training_flops
 from qrft.models.shape import read_shape
@@ -24,7 +26,7 @@ READ_EVERY = 60.0  # seconds; RAPL's counters begin again at 0 after some ten mi
 # ------------------------------------------------------------------------------------------------------- FLOPs ----
 
 
-def of_stage(stage: str, config: Mapping[str, Any], inputs: Mapping[str, Path], report: Mapping[str, Any]) -> Facts:
+def of_stage(stage: str, settings: Section, inputs: Mapping[str, Path], report: Mapping[str, Any]) -> Facts:
     """Tokens and FLOPs of a training or a sampling, from its settings and what it reported; nothing of other stages."""
     needed = {"train": {"num_tokens", "num_trained"}, "sample": {"num_tokens", "num_samples", "num_problems"}}
     if stage not in needed or not needed[stage] <= report.keys() or "model" not in inputs:
@@ -34,8 +36,8 @@ def of_stage(stage: str, config: Mapping[str, Any], inputs: Mapping[str, Path], 
         shape = read_shape(inputs["model"])
     except ModelError:  # an architecture whose parameters are not counted
         return {"num_tokens": num_tokens}
-    if stage == "train":
-        adapter = None if config.get("adapter") == "none" else report["num_trained"]
+    if isinstance(settings, Training):
+        adapter = None if settings.adapter == "none" else report["num_trained"]
         return {"num_tokens": num_tokens, "flops": training_flops(shape, num_tokens, adapter)}
     num_samples, num_prompts = max(1, report["num_samples"]), max(1, report["num_problems"])
     num_prompt_tokens = report.get("num_prompt_tokens", 0)  # a prompt is decoded once for all its samples

@@ -2,104 +2,122 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping
-from itertools import product
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
+from typing import NamedTuple
 
-from qrft.config.recipe import Recipe, local_path
-from qrft.data.problems import registry
+from qrft.config.recipe import Recipe
 from qrft.models import prompts
 from qrft.pipeline.graph import Source, Step
-from qrft.sampling.budget import Until
+from qrft.pipeline.model_plan import ModelPlan
+from qrft.pipeline.problem_sets import add_problem_set, further_sets, set_name
+from qrft.pipeline.stages import evaluate, problems, sample
 
-MakeSource = Callable[[Path], Source]
+
+class TestSet(NamedTuple):
+    """part: its place in the run folder; name: what it is told as."""
+
+    part: str
+    name: str
+    problems: Step
 
 
-def evaluation(
-    step: Callable[..., Step],
-    recipe: Recipe,
-    grading: Mapping[str, Any],
-    tested: Mapping[str, Mapping[str, Step | Source]],  # each model's GGUF inputs, by its name
-    *,
-    model: Source,
-    train: Step,
-    test: Step,
-    source: MakeSource,
-) -> Step:
-    """Each model's answers to each test set, graded, and what they add up to. The base model is shown examples too."""
-    chosen, entries = recipe.evaluate, []
-    sets = {"test": (set_name(recipe.problems.test), test)}
-    for place, name in further_sets(recipe).items():
-        asked = problem_set(step, recipe, f"problems/{place}", name, recipe.problems.num_test, source)
-        is_known = set_name(name) in [known for known, _ in sets.values()]  # files of one name
-        sets[place] = place if is_known else set_name(name), asked
-    inputs = {f"problems/{place}": asked for place, (_, asked) in sets.items()}
-    for tuned, (place, (name, asked)), ways in product(tested, sets.items(), answering(recipe).items()):
-        for few_shot in chosen.few_shot if tuned == "base" else [0]:
-            kind, config = ways[0], {**ways[1], "model": tuned}
-            read = {"model": model, "problems": asked, **tested[tuned]}
-            if few_shot:
-                config |= {"few_shot": few_shot, "examples_seed": recipe.seed}
-                config["stop"] = [*recipe.sample.stop, prompts.next_example(recipe.prompt)]
-                read["examples"] = train
-            answers = f"{tuned}/{place}{f'-{few_shot}-shot' if few_shot else ''}{kind}"
-            samples = step(f"{answers}-samples", "sample", config, **read)
-            graded = step(f"{answers}-graded", "grade", grading, samples=samples, problems=asked)
-            inputs |= {f"{answers}-samples": samples, f"{answers}-graded": graded}
-            told = {"model": tuned, "problems": name, "few_shot": few_shot}
-            entries.append({**told, "answers": answers, "place": place, "is_greedy": config["temperature"] == 0})
+class Asked(NamedTuple):
+    """One model's answers to one test set, to be made with some worked examples in the prompt.
+
+    part: what tells them from the model's other answers, in the run folder.
+    """
+
+    tuned: str
+    part: str
+    test_set: TestSet
+    few_shot: int
+    settings: sample.Settings
+
+
+def add_evaluation(own: ModelPlan) -> Step:
+    """Each model's answers to each test set, graded, and what they add up to."""
+    chosen = own.recipe.evaluate
+    sets = add_test_sets(own)
+    inputs: dict[str, Step | Source] = {one.problems.name: one.problems for one in sets}
+    entries = []
+    for asked in answers(own, sets):
+        samples, graded = add_answers(own, asked)
+        inputs |= {samples.name: samples, graded.name: graded}
+        entries.append(
+            evaluate.Answers(
+                model=asked.tuned,
+                problems=asked.test_set.name,
+                few_shot=asked.few_shot,
+                is_greedy=asked.settings.temperature == 0,
+                asked=asked.test_set.problems.name,
+                samples=samples.name,
+                graded=graded.name,
+            )
+        )
     # Without greedy answers the mean over samples stands for the accuracy.
     maj_at = sorted({*chosen.maj_at} if chosen.greedy else {1, *chosen.maj_at})
-    config = {"maj_at": maj_at, "pass_at": sorted(chosen.pass_at), "rules": grading["rules"], "entries": entries}
-    return step("evaluation", "evaluate", config, **inputs)
+    settings = evaluate.Settings(
+        maj_at=tuple(maj_at),
+        pass_at=tuple(sorted(chosen.pass_at)),
+        rules=own.recipe.grade,
+        entries=tuple(entries),
+    )
+    return own.add("evaluate", settings, inputs, kind="evaluation")
 
 
-def answering(recipe: Recipe) -> dict[str, dict[str, Any]]:
-    """How the test problems are answered, by the ends of the steps' names: greedily, and k times for maj@K."""
+def add_test_sets(own: ModelPlan) -> list[TestSet]:
+    """problems.test, and those beside it; of files with one name the later are told by their part."""
+    recipe = own.recipe
+    sets = [TestSet("test", set_name(recipe.problems.test), own.test_set)]
+    for part, name in further_sets(recipe).items():
+        settings = problems.Settings(num_problems=recipe.problems.num_test)
+        step = add_problem_set(own.plan, recipe, part, name, settings, own.model)
+        is_known = set_name(name) in [known.name for known in sets]
+        sets.append(TestSet(part, part if is_known else set_name(name), step))
+    return sets
+
+
+def answers(own: ModelPlan, sets: list[TestSet]) -> Iterator[Asked]:
+    """The base model is shown examples too, in turn as many as the recipe says."""
+    for tuned in own.evaluated:
+        for test_set in sets:
+            for kind, settings in answering(own.recipe, tuned).items():
+                for few_shot in own.recipe.evaluate.few_shot if tuned == "base" else [0]:
+                    shots = f"{few_shot}-shot" if few_shot else ""
+                    part = "-".join(filter(None, [test_set.part, shots, kind]))
+                    yield Asked(tuned, part, test_set, few_shot, settings)
+
+
+def add_answers(own: ModelPlan, asked: Asked) -> tuple[Step, Step]:
+    """Samples, and their grades."""
+    settings, recipe = asked.settings, own.recipe
+    inputs = {"model": own.base, "problems": asked.test_set.problems, **own.evaluated[asked.tuned]}
+    if asked.few_shot:
+        stop = tuple(filter(None, [*recipe.sample.stop, prompts.next_example(recipe.prompt)]))
+        shown = {"few_shot": asked.few_shot, "examples_seed": recipe.seed, "stop": stop}
+        settings = settings.model_copy(update=shown)
+        inputs["examples"] = own.train_set
+    samples = own.add("sample", settings, inputs, kind="samples", phase=asked.tuned, part=asked.part)
+    inputs = {"samples": samples, "problems": asked.test_set.problems}
+    graded = own.add("grade", own.grading, inputs, kind="graded", phase=asked.tuned, part=asked.part)
+    return samples, graded
+
+
+def answering(recipe: Recipe, model: str) -> dict[str, sample.Settings]:
+    """How a model answers the test problems: greedily (""), and k times for maj@K and pass@K (such as "k5")."""
     chosen = recipe.evaluate
-    common: dict[str, Any] = {
-        **{"prompt": recipe.prompt, "stop": recipe.sample.stop, "max_new_tokens": chosen.max_new_tokens},
-        **{"num_sequences": recipe.sample.num_sequences, "until": Until().model_dump()},
-        **{"top_p": 1.0, "top_k": 0, "min_p": 0.0},
-    }
-    found = {"": {**common, "num_samples": 1, "temperature": 0.0, "seed": 0}} if chosen.greedy else {}
+    common = sample.Settings(
+        prompt=recipe.prompt,
+        model=model,
+        stop=recipe.sample.stop,
+        max_new_tokens=chosen.max_new_tokens,
+        num_sequences=recipe.sample.num_sequences,
+        num_samples=1,
+        temperature=0.0,
+        seed=0,
+    )
+    ways = {"": common} if chosen.greedy else {}
     if k := max((*chosen.maj_at, *chosen.pass_at), default=0):
-        found[f"-k{k}"] = {**common, "num_samples": k, "temperature": chosen.temperature, "seed": recipe.seed}
-    return found
-
-
-def further_sets(recipe: Recipe) -> dict[str, str]:
-    """The test sets beside problems.test, each by a place for it in the run folder."""
-    places = {"train": "", "test": recipe.problems.test}
-    for name in recipe.evaluate.problems:
-        if name not in places.values():
-            place = re.sub(r"[^A-Za-z0-9._-]+", "-", set_name(name).removesuffix(".jsonl"))
-            while place in places:
-                place += "-2"
-            places[place] = name
-    return dict(list(places.items())[2:])
-
-
-def set_name(name: str) -> str:
-    """Of a set; of a file without its folders, which differ between machines."""
-    return name if name in registry.BY_NAME else local_path(name).name
-
-
-def problem_set(
-    step: Callable[..., Step],
-    recipe: Recipe,
-    place: str,
-    name: str,
-    num_problems: int | None,
-    source: MakeSource,
-    **share: Any,
-) -> Step:
-    """The step that draws or reads a set of problems. share: the part of it to take, in the stage's words."""
-    config: dict[str, Any] = {"num_problems": num_problems, **share}
-    if name in registry.GENERATED:
-        return step(place, "problems", {**config, "set": name, "seed": recipe.problems.seed})
-    if name in registry.PUBLISHED and not local_path(name).is_file():
-        return step(place, "problems", {**config, "set": name}, file=source(registry.locate(name)))
-    return step(place, "problems", config, file=source(local_path(name)))
+        several = {"num_samples": k, "temperature": chosen.temperature, "seed": recipe.seed}
+        ways[f"k{k}"] = common.model_copy(update=several)
+    return ways

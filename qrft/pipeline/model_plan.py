@@ -1,136 +1,181 @@
-"""One model's way through a run, as the steps that it takes. The flow itself is in `qrft.pipeline.flow`."""
+"""One model's part of a run, as the steps that it takes. The flow itself is in `qrft.pipeline.flow`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any, NamedTuple
 
-from qrft.config.recipe import RUNTIME_KEYS, Recipe, local_path
+from qrft.config.recipe import Recipe, local_path
+from qrft.config.section import Section
+from qrft.config.training import Training
+from qrft.data.samples import pooled
 from qrft.grading import latex
-from qrft.pipeline.evaluation_plan import evaluation
-from qrft.pipeline.graph import Source, Step, beneath
+from qrft.pipeline.graph import Plan, Source, Step, beneath, joined
+from qrft.pipeline.stages import curate, export, grade, report, sample
+from qrft.report.run.settings import Input, Pooled
+
+Inputs = Mapping[str, Step | Source]
+
+
+class Sampled(NamedTuple):
+    """What was sampled of a model, and its grades."""
+
+    samples: Step
+    graded: Step
 
 
 @dataclass(eq=False)
-class Lane:
-    """One model's way through a run: what it is now, and what was sampled from it so far."""
+class ModelPlan:
+    """One model's part of a run: what it is tuned to, and what was sampled from it so far."""
 
-    add: Callable[..., Step]  # a step to the run
+    plan: Plan
     recipe: Recipe  # of this model alone
     model: str  # its name in the run, "" where it is the only one
-    place: int  # among the models
+    number: int  # among the models
     base: Source
     train_set: Step
     test_set: Step
-    source: Callable[[Path], Source]
     base_gguf: Step | Source = field(init=False)
-    tuned: dict[str, dict[str, Step | Source]] = field(default_factory=dict)  # by stage, what is sampled
+    tuned: dict[str, Inputs] = field(default_factory=dict)  # by phase, what it is sampled from; the newest last
     adapter: Step | None = None  # the newest
-    samples: dict[str, dict[str, Step]] = field(default_factory=dict)  # by where they come from, the newest last
+    sampled: dict[str, Sampled] = field(default_factory=dict)  # by the source of its rows, the newest last
 
-    def named(self, name: str) -> str:
-        return f"{self.model}/{name}" if self.model else name
+    def add(self, stage: str, settings: Section, inputs: Inputs, *, kind: str, phase: str = "", part: str = "") -> Step:
+        """Add a step of this model to the run."""
+        return self.plan.add(stage, settings, inputs, kind=kind, phase=phase, part=part, model=self.model)
 
-    def step(self, name: str, stage: str, config: Mapping[str, Any], **inputs: Step | Source) -> Step:
-        return self.add(self.named(name), stage, config, **inputs)
-
-    @cached_property
-    def prompt(self) -> dict[str, Any]:
-        return {"prompt": self.recipe.prompt}
-
-    @cached_property
-    def grading(self) -> dict[str, Any]:
+    @property
+    def grading(self) -> grade.Settings:
         # Once Math-Verify is there, expressions are judged that were not before.
         judges = self.recipe.grade.mode != "paper" and latex.is_available()
-        return {"rules": self.recipe.grade.model_dump(), "judges_expressions": judges}
+        return grade.Settings(rules=self.recipe.grade, judges_expressions=judges)
 
-    @cached_property
-    def as_quantized(self) -> dict[str, Any]:
-        return {**self.prompt, "quant": self.recipe.gguf.quant}
+    @property
+    def evaluated(self) -> dict[str, Inputs]:
+        """The models that answer the test problems, by phase: what they are sampled from."""
+        final = {phase: inputs for phase, inputs in self.tuned.items() if phase in ("sft", "rft")}
+        return {"base": {"base": self.base_gguf}, **final}
 
-    def export_base(self) -> None:
+    def add_base(self) -> None:
+        """Make the base model's file; a ready one is used where it lies, and the step only checks it."""
         inputs: dict[str, Step | Source] = {"model": self.base, "problems": self.test_set}
         if self.recipe.gguf.file is None:
-            self.base_gguf = self.step("base/gguf", "export", self.as_quantized, **inputs)
-        else:  # used where it lies; the step only checks it
-            self.base_gguf = self.source(local_path(self.recipe.gguf.file))
-            self.step("base/gguf", "export", self.prompt, file=self.base_gguf, **inputs)
+            self.base_gguf = self.add_export("base", inputs, makes_base=True)
+        else:
+            self.base_gguf = inputs["file"] = Source(local_path(self.recipe.gguf.file))
+            self.add_export("base", inputs, makes_base=False)
 
-    def train(self, stage: str, rows: Step) -> None:
-        """sft, rft, or the round whose model the next one samples."""
-        kind: Literal["sft", "rft"] = "sft" if stage == "sft" else "rft"
-        config = {**self.recipe.train_config(kind).model_dump(exclude=RUNTIME_KEYS), **self.prompt}
+    def add_export(self, phase: str, inputs: Inputs, *, makes_base: bool) -> Step:
+        settings = export.Settings(prompt=self.recipe.prompt, quant=self.recipe.gguf.quant if makes_base else None)
+        return self.add("export", settings, inputs, kind="gguf", phase=phase)
+
+    def add_training(self, phase: str, rows: Step) -> None:
+        """Fine-tune the base on these rows, or the newest adapter further, and make what is sampled of it.
+
+        phase: sft, rft, or the round whose model the next one samples.
+        """
+        chosen = self.recipe.train_config("sft" if phase == "sft" else "rft")
+        settings = Training(**dict(chosen), prompt=self.recipe.prompt, seed=self.recipe.seed)
         inputs: dict[str, Step | Source] = {"model": self.base, "training": rows}
         if self.recipe.rounds_from == "last" and self.adapter:
             inputs["start"] = self.adapter
-        self.adapter = self.step(f"{stage}/train", "train", {**config, "seed": self.recipe.seed}, **inputs)
-        self.tuned[stage] = self.exported(stage, self.adapter)
+        self.adapter = self.add("train", settings, inputs, kind="train", phase=phase)
+        self.tuned[phase] = self.export_tuned(phase, self.adapter, trains_adapter=settings.adapter != "none")
 
-    def exported(self, stage: str, trained: Step) -> dict[str, Step | Source]:
+    def export_tuned(self, phase: str, trained: Step, *, trains_adapter: bool) -> Inputs:
         """What a tuned model is sampled from: the base with the adapter applied to it, or a file of its own."""
-        name = f"{stage}/gguf"
-        if trained.config["adapter"] == "none":
-            return {"base": self.step(name, "export", self.as_quantized, tuned=trained, problems=self.test_set)}
-        inputs: dict[str, Step | Source] = {"model": self.base, "adapter": trained, "problems": self.test_set}
+        if not trains_adapter:
+            return {"base": self.add_export(phase, {"tuned": trained, "problems": self.test_set}, makes_base=True)}
+        inputs: Inputs = {"model": self.base, "adapter": trained, "problems": self.test_set}
         if self.recipe.gguf.merge:
-            return {"base": self.step(name, "export", self.as_quantized, **inputs)}
-        adapter_gguf = self.step(name, "export", self.prompt, base=self.base_gguf, **inputs)
+            return {"base": self.add_export(phase, inputs, makes_base=True)}
+        adapter_gguf = self.add_export(phase, {"base": self.base_gguf, **inputs}, makes_base=False)
         return {"base": self.base_gguf, "adapter": adapter_gguf}
 
-    def sample(self, number: int) -> None:
-        """Of the newest model, for the training problems; then grade."""
-        stage = list(self.tuned)[-1]
+    def add_samples(self, phase: str, number: int) -> None:
+        """Sample the newest model for the training problems, and grade what it wrote."""
+        newest = list(self.tuned)[-1]
         label = "sft" if number == 1 else f"rft-{number - 1}"
-        config = {**self.prompt, **self.recipe.sample.model_dump(), "seed": self.seed(number), "model": label}
-        if self.recipe.sample.until.goal:  # what counts as enough paths is up to the rules
-            config |= self.grading
-        if number > 1 and self.recipe.curate.first_samples:  # only a first round's samples serve other runs too
-            config["num_samples"] = self.recipe.curate.first_samples
-        name, problems = f"round-{number}", self.train_set
-        made = self.step(f"{name}/samples", "sample", config, model=self.base, problems=problems, **self.tuned[stage])
-        graded = self.step(f"{name}/graded", "grade", self.grading, samples=made, problems=problems)
-        self.samples[self.named(label)] = {"samples": made, "graded": graded}
+        settings = self.sampling(label, number)
+        inputs = {"model": self.base, "problems": self.train_set, **self.tuned[newest]}
+        samples = self.add("sample", settings, inputs, kind="samples", phase=phase)
+        inputs = {"samples": samples, "problems": self.train_set}
+        graded = self.add("grade", self.grading, inputs, kind="graded", phase=phase)
+        self.sampled[joined(self.model, label)] = Sampled(samples, graded)
+
+    def sampling(self, label: str, number: int) -> sample.Settings:
+        chosen, first_samples = self.recipe.sample, self.recipe.curate.first_samples
+        values: dict[str, Any] = dict(chosen)
+        if number > 1 and first_samples:  # only a first round's samples serve other runs too
+            values["num_samples"] = first_samples
+        if chosen.until.goal:  # what counts as enough paths is up to the rules
+            values |= dict(self.grading)
+        return sample.Settings(**values, prompt=self.recipe.prompt, seed=self.seed(number), model=label)
 
     def seed(self, number: int) -> int:
         """Random streams of its own for each model and round: with shared ones similar models sample similar paths,
         and a pool of them would hold fewer than it could."""
-        return (self.recipe.seed + 1_000_003 * (self.place + 1_000 * (number - 1))) % 2**32
+        return (self.recipe.seed + 1_000_003 * (self.number + 1_000 * (number - 1))) % 2**32
 
-    def evaluate(self) -> Step:
-        kinds = {kind: inputs for kind, inputs in self.tuned.items() if kind in ("sft", "rft")}
-        tested = {"base": {"base": self.base_gguf}, **kinds}
-        sets = {"train": self.train_set, "test": self.test_set}
-        return evaluation(self.step, self.recipe, self.grading, tested, model=self.base, **sets, source=self.source)
-
-    def report(self, variant: str, steps: Sequence[Step], evaluation: Step, recipe: Recipe) -> None:
-        """Of all that this model's evaluation stands on, under the names of a run of its own."""
-        own = self.named("")
-        inputs: dict[str, Step | Source] = {"model": self.base}
-        others = beneath(evaluation) - {step.digest for step in steps if step.name.startswith(own)}
-        for step in steps:
-            if step.name.startswith(own):
-                inputs[step.name.removeprefix(own)] = step
-            elif step.digest in others:
-                inputs[step.name] = step
-                others.remove(step.digest)  # what two models share counts once
-        title = "/".join(filter(None, [self.recipe.name, variant, self.model]))
-        config = {"name": title, "recipe": recipe.model_dump(mode="json"), "paper": self.recipe.paper.model_dump()}
-        self.step("report", "report", config, **inputs)
+    @property
+    def pooled(self) -> dict[str, Sampled]:
+        """What a round selects from."""
+        newest = list(self.sampled)[-1:]
+        return {name: self.sampled[name] for name in (self.sampled if self.recipe.rounds_pool == "all" else newest)}
 
 
-def choose(step: Callable[..., Step], name: str, recipe: Recipe, problems: Step, lanes: Sequence[Lane]) -> Step:
-    """The training table of gold solutions and of what was sampled in these lanes, selected from together."""
-    config = {**recipe.curate.model_dump(exclude={"pool", "first_samples"}), "rules": recipe.grade.model_dump()}
-    if recipe.curate.first_samples:
-        config["first_samples"] = recipe.curate.first_samples
-    found: dict[str, dict[str, Step]] = {}
-    for lane in lanes:
-        newest = list(lane.samples)[-1:]
-        found |= {key: lane.samples[key] for key in (lane.samples if recipe.rounds_pool == "all" else newest)}
-    if len(found) == 1:
-        return step(name, "curate", config, problems=problems, **next(iter(found.values())))
-    inputs = {f"{key}/{kind}": made for key, pair in found.items() for kind, made in pair.items()}
-    return step(name, "curate", {**config, "sources": list(found)}, problems=problems, **inputs)
+def add_choice(plan: Plan, recipe: Recipe, phase: str, parts: Sequence[ModelPlan], model: str = "") -> Step:
+    """The training table of gold solutions and of what was sampled of these models, selected from together."""
+    pool = {name: sampled for part in parts for name, sampled in part.pooled.items()}
+    sources = list(pool) if len(pool) > 1 else [""]
+    inputs: dict[str, Step | Source] = {"problems": parts[0].train_set}
+    for source, sampled in zip(sources, pool.values(), strict=True):
+        inputs |= dict(zip(pooled.input_names(source), sampled, strict=True))
+    chosen = recipe.curate.model_dump(exclude={"pool"})
+    settings = curate.Settings(**chosen, rules=recipe.grade, sources=tuple(sources))
+    return plan.add("curate", settings, inputs, kind="training", phase=phase, model=model)
+
+
+def add_report(own: ModelPlan, evaluation: Step, steps: Sequence[Step], recipe: Recipe) -> None:
+    """Report all that this model's evaluation stands on, under the names of a run of its own.
+
+    steps: all of the run; recipe: that of the whole run, which is shown.
+    """
+    made: dict[str, Step] = {}
+    others = beneath(evaluation) - {step.digest for step in steps if step.model == own.model}
+    for step in steps:
+        if step.model == own.model:
+            made[step.name] = step
+        elif step.digest in others:
+            made[joined(step.model, step.name)] = step
+            others.remove(step.digest)  # what two models share counts once
+    settings = report.Settings(
+        name=joined(recipe.name, own.plan.variant, own.model),
+        recipe=recipe.model_dump(mode="json"),
+        paper=own.recipe.paper,
+        steps=tuple(described(name, step, own.model) for name, step in made.items()),
+        **dict(own.grading),
+        dedup=recipe.curate.dedup,
+        first_samples=recipe.curate.first_samples,
+        pool=pool_of(made),
+    )
+    own.add("report", settings, {"model": own.base, **made}, kind="report")
+
+
+def described(name: str, step: Step, own: str) -> Input:
+    model = "" if step.model == own else step.model
+    return Input(name=name, kind=step.kind, phase=step.phase, part=step.part, model=model)
+
+
+def pool_of(made: Mapping[str, Step]) -> tuple[Pooled, ...]:
+    """What the last training table was chosen among, by the names of the report's inputs."""
+    names = {step.digest: name for name, step in made.items()}
+    table = [step for step in made.values() if step.kind == "training"][-1]
+    settings = table.settings
+    assert isinstance(settings, curate.Settings)
+    pool = []
+    for source in settings.sources:
+        samples, graded = (table.inputs[key].digest for key in pooled.input_names(source))
+        pool.append(Pooled(name=source, samples=names[samples], graded=names[graded]))
+    return tuple(pool)

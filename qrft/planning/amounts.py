@@ -18,9 +18,9 @@ import pyarrow.parquet as pq
 
 from qrft.data.worked import check_worked, gold_texts
 from qrft.models import prompts
-from qrft.pipeline import store
 from qrft.pipeline.graph import STAGES, Source, Step
-from qrft.pipeline.store import Store
+from qrft.pipeline.stages import Job, curate, problems, sample
+from qrft.pipeline.store import Store, manifest
 
 MOST_COUNTED = 1000  # texts that are tokenized; more are drawn evenly
 SAMPLED = (
@@ -30,15 +30,11 @@ SAMPLED = (
 WITH_GOAL = "With sample.until half of the most samples are drawn."
 
 
-def has_goal(step: Step) -> bool:
-    until = step.config.get("until") or {}
-    return bool(until.get("correct") or until.get("distinct"))
-
-
 def assumptions(steps: Iterable[Step]) -> tuple[str, ...]:
     """What the amounts of these steps rest on."""
-    sampled = [step for step in steps if step.stage == "sample"]
-    return (*(SAMPLED if sampled else ()), *((WITH_GOAL,) if any(map(has_goal, sampled)) else ()))
+    sampled = [step.settings for step in steps if isinstance(step.settings, sample.Settings)]
+    has_goal = any(settings.until.goal for settings in sampled)
+    return (*(SAMPLED if sampled else ()), *((WITH_GOAL,) if has_goal else ()))
 
 
 @dataclass(frozen=True)
@@ -77,51 +73,50 @@ class Lengths:
 class Amounts:
     """The rows and tokens of the steps of a plan."""
 
-    def __init__(self, root: Store) -> None:
-        self.root = root
+    def __init__(self, store: Store) -> None:
+        self.store = store
         self._tables: dict[str, pa.Table] = {}
         self._lengths: dict[tuple[str, str, str], Lengths] = {}
 
     def is_there(self, step: Step) -> bool:
-        return self.root.has(step.stage, step.digest)
+        return self.store.has(step.stage, step.digest)
 
     def report(self, step: Step) -> Mapping[str, Any]:
         """What a finished step said of itself; nothing for one to do."""
         if not self.is_there(step):
             return {}
-        found: Mapping[str, Any] = store.manifest(self.root.path(step.stage, step.digest))["report"]
-        return found
+        report: Mapping[str, Any] = manifest(self.store.path(step.stage, step.digest))["report"]
+        return report
 
     def rows(self, step: Step) -> float:
         """Problems, examples or samples that a step makes."""
         if step.stage == "problems":
             return float(self.problems(step).num_rows)
         if step.stage == "curate":
-            return (
-                float(self._table(step, "training.parquet").num_rows) if self.is_there(step) else self._expected(step)
-            )
+            if self.is_there(step):
+                return float(self._table(step, "training.parquet").num_rows)
+            return self._expected(step)
         if step.stage == "sample":
-            return float(
-                self.report(step).get("num_samples") or self.num_samples(step) * self.rows(_of(step, "problems"))
-            )
+            known = self.report(step).get("num_samples")
+            return float(known or self.num_samples(step) * self.rows(input_step(step, "problems")))
         return sum(self.rows(source) for name, source in _steps(step) if name == "samples")
 
     def _expected(self, step: Step) -> float:
-        problems = _of(step, "problems")
-        if step.stage == "curate" and "samples" not in step.inputs and not step.config.get("sources"):
-            check_worked(self.problems(problems), f"problems.train: {_name(problems)}")
-        gold = self.rows(problems)
-        most = step.config.get("max_per_problem") or math.inf
-        first = step.config.get("first_samples") or math.inf
+        settings, asked = step.settings, input_step(step, "problems")
+        assert isinstance(settings, curate.Settings)
+        if not settings.sources:
+            check_worked(self.problems(asked), f"problems.train: {_name(asked)}")
+        gold = self.rows(asked)
+        most, first = settings.max_per_problem or math.inf, settings.first_samples or math.inf
         read = [min(first, self.num_samples(source)) for _, source in _steps(step) if source.stage == "sample"]
         return gold + sum(gold * min(most, math.sqrt(num_samples) / 2) for num_samples in read)
 
     def num_samples(self, step: Step) -> float:
-        """Of a problem."""
-        until = step.config.get("until") or {}
-        if has_goal(step):
-            return float(until.get("max_samples") or step.config["num_samples"]) / 2
-        return float(step.config["num_samples"])
+        """How many samples of a problem a sampling draws."""
+        settings = step.settings
+        assert isinstance(settings, sample.Settings)
+        most = float(settings.until.max_samples or settings.num_samples)
+        return most / 2 if settings.until.goal else most
 
     def problems(self, step: Step) -> pa.Table:
         if step.digest not in self._tables:
@@ -131,10 +126,10 @@ class Amounts:
     def _table(self, step: Step, file: str) -> pa.Table:
         """Of an artifact; of problems that are not there, as their stage makes them, which takes no model."""
         if self.is_there(step):
-            return pq.read_table(self.root.path(step.stage, step.digest) / file)
+            return pq.read_table(self.store.path(step.stage, step.digest) / file)
         with tempfile.TemporaryDirectory() as folder:
             inputs = {name: source.path for name, source in step.inputs.items() if isinstance(source, Source)}
-            STAGES[step.stage].run(inputs, Path(folder), step.config, lambda done, total, note: None)
+            STAGES[step.stage].run(inputs, Path(folder), step.settings, Job())
             return pq.read_table(Path(folder) / file)
 
     def lengths(self, step: Step, model: Path, template: str) -> Lengths:
@@ -146,7 +141,7 @@ class Amounts:
 
     def _measure(self, step: Step, model: Path, template: str) -> Lengths:
         if step.stage == "curate" and not self.is_there(step):  # the gold solutions stand for those to come
-            gold = self.lengths(_of(step, "problems"), model, template)
+            gold = self.lengths(input_step(step, "problems"), model, template)
             return Lengths(gold.prompts, gold.totals, round(self.rows(step)))
         return measure(self.examples(step), model, template)
 
@@ -154,9 +149,9 @@ class Amounts:
         """problem_id, question and completion of a training table, or of the gold solutions where it is not there."""
         if step.stage == "curate" and self.is_there(step):
             return self._table(step, "training.parquet").select(["problem_id", "question", "completion"])
-        problems = self.problems(step if step.stage == "problems" else _of(step, "problems"))
+        table = self.problems(step if step.stage == "problems" else input_step(step, "problems"))
         names = ["problem_id", "question", "completion"]
-        return pa.table([problems["problem_id"], problems["question"], gold_texts(problems)], names)
+        return pa.table([table["problem_id"], table["question"], gold_texts(table)], names)
 
 
 def measure(examples: pa.Table, model: Path, template: str) -> Lengths:
@@ -169,13 +164,15 @@ def measure(examples: pa.Table, model: Path, template: str) -> Lengths:
     return Lengths(tuple(example.prompt_length for example in found), totals, examples.num_rows)
 
 
-def _name(problems: Step) -> str:
-    """The set's name, or the file's."""
-    file = problems.inputs.get("file")
-    return str(problems.config.get("set") or (file.path.name if isinstance(file, Source) else problems.name))
+def _name(step: Step) -> str:
+    """The name of the problem set, or of the file."""
+    assert isinstance(step.settings, problems.Settings)
+    file = step.inputs.get("file")
+    return step.settings.set or (file.path.name if isinstance(file, Source) else step.path)
 
 
-def _of(step: Step, name: str) -> Step:
+def input_step(step: Step, name: str) -> Step:
+    """The step that is the input of that name."""
     source = step.inputs[name]
     assert isinstance(source, Step)
     return source

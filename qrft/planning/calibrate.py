@@ -6,20 +6,23 @@ import logging
 import resource
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from itertools import cycle, islice
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from qrft.config.training import Training
 from qrft.models import prompts
 from qrft.models.gguf.prepare import prepare_base
-from qrft.pipeline.graph import STAGES, Source, Step
-from qrft.planning.amounts import Lengths, measure
-from qrft.planning.forecast import Forecaster, Speed, folder_of, largest_row, live_sequences, shape_of
+from qrft.pipeline.graph import Source, Step
+from qrft.pipeline.stages import Job, export, train
+from qrft.planning import sampling, training
+from qrft.planning.amounts import Lengths, input_step, measure
+from qrft.planning.basis import Basis, Speed
+from qrft.planning.sizes import folder_of, shape_of
 from qrft.sampling.api import ModelFiles, Request, Sampler, SamplingParams
 from qrft.sampling.backends import registry
 from qrft.training import memory
@@ -29,37 +32,33 @@ STEPS = 20
 Progress = Callable[[int, int, str], None]
 
 
-def calibrate(steps: Sequence[Step], forecaster: Forecaster, settings: Mapping[str, Any], progress: Progress) -> Speed:
-    """Measures the first training and the first sampling of the plan, there or not.
+def calibrate(steps: Sequence[Step], basis: Basis, num_threads: int | None, progress: Progress) -> Speed:
+    """Measure the first training and the first sampling of the plan, there or not.
 
-    settings: what a stage gets beside its configuration (num_threads, checkpoint_minutes, report_to).
     Raises what a run would raise: ModelError, SamplerError, DataError.
     """
-    train = next(step for step in steps if step.stage == "train")
-    sample = next(step for step in steps if step.stage == "sample")
+    trained = next(step for step in steps if step.stage == "train")
+    sampled = next(step for step in steps if step.stage == "sample")
     progress(0, 2, f"{STEPS} steps of training")
-    train_factor, above = _train(train, forecaster, settings)
+    train_factor, above = _train(trained, basis, num_threads)
     progress(1, 2, f"{STEPS} decodes")
-    decode_factor = _decode(sample, forecaster, settings["num_threads"])
+    decode_factor = _decode(sampled, basis, num_threads)
     progress(2, 2, "")
     return Speed(train_factor, decode_factor, above, is_measured=True)
 
 
-def _train(step: Step, forecaster: Forecaster, settings: Mapping[str, Any]) -> tuple[float, int]:
+def _train(step: Step, basis: Basis, num_threads: int | None) -> tuple[float, int]:
     """Measured over estimated time, and measured less estimated memory, of the stage itself on a small table."""
-    fitting, _, _ = forecaster.training(step)
+    chosen, _, _ = training.choose(step, basis)
     shape, model = shape_of(step), folder_of(step)
-    source = step.inputs["training"]
-    assert isinstance(source, Step)
-    batch = fitting.micro_batch_size * fitting.gradient_accumulation_steps
-    table = _repeated(forecaster.amounts.examples(source), batch * STEPS)
-    lengths = measure(table, model, fitting.prompt).up_to(fitting.sequence_len)
-    chosen = fitting.model_copy(update={"num_epochs": 1.0, "checkpoint_minutes": 1e6, "report_to": ()})
-    num_steps, seconds, peak = _run(model, table, {**settings, **chosen.model_dump()})
+    settings = chosen.model_copy(update={"num_epochs": 1.0, "checkpoint_minutes": 1e6, "report_to": ()})
+    batch = settings.micro_batch_size * settings.gradient_accumulation_steps
+    table = _repeated(basis.amounts.examples(input_step(step, "training")), batch * STEPS)
+    lengths = measure(table, model, settings.prompt).up_to(settings.sequence_len)
+    num_steps, seconds, peak = _run(model, table, settings, num_threads)
     tokens = round(lengths.count * lengths.mean_total * (num_steps - 1) / num_steps)
-    expected = forecaster.train_seconds(shape, chosen, lengths, tokens)
-    kind = {"on_gpu": forecaster.device.is_gpu, "mixed": forecaster.device.mixed}
-    estimated = memory.estimate(shape, chosen, tokens=largest_row(chosen, lengths), **kind)
+    expected = training.seconds(basis, shape, settings, lengths, tokens)
+    estimated = memory.estimate(shape, settings, tokens=training.largest_row(settings, lengths), **basis.arithmetic)
     return seconds / (expected or seconds), peak - sum(estimated.values())
 
 
@@ -69,7 +68,7 @@ def _repeated(table: pa.Table, num_rows: int) -> pa.Table:
     return taken.set_column(0, "problem_id", pa.array(map(str, range(num_rows))))
 
 
-def _run(model: Path, table: pa.Table, config: Mapping[str, Any]) -> tuple[int, float, int]:
+def _run(model: Path, table: pa.Table, settings: Training, num_threads: int | None) -> tuple[int, float, int]:
     """Number of steps, seconds of all but the first, bytes at the peak."""
     ends: dict[int, float] = {}
     totals: list[int] = []
@@ -79,12 +78,12 @@ def _run(model: Path, table: pa.Table, config: Mapping[str, Any]) -> tuple[int, 
         totals.append(total)
 
     with tempfile.TemporaryDirectory() as folder:
-        training, out = Path(folder) / "training", Path(folder) / "out"
-        training.mkdir()
+        rows, out = Path(folder) / "training", Path(folder) / "out"
+        rows.mkdir()
         (out / "partial").mkdir(parents=True)
-        pq.write_table(table, training / "training.parquet")
+        pq.write_table(table, rows / "training.parquet")
         with _no_messages():
-            STAGES["train"].run({"model": model, "training": training}, out, config, progress)
+            train.run({"model": model, "training": rows}, out, settings, Job(num_threads, progress))
     num_steps = totals[-1]
     return num_steps, ends[num_steps] - ends[1], _peak()
 
@@ -110,23 +109,22 @@ def _peak() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def _decode(step: Step, forecaster: Forecaster, n_threads: int | None) -> float:
+def _decode(step: Step, basis: Basis, n_threads: int | None) -> float:
     """Measured over estimated time of decoding, the base without adapter: what it adds is a small share."""
-    shape, model = shape_of(step), folder_of(step)
-    problems = step.inputs["problems"]
-    assert isinstance(problems, Step)
+    model, settings = folder_of(step), sampling.sampling_of(step)
     tokenizer = prompts.load_tokenizer(model)
-    live = live_sequences(step.config, forecaster.amounts.rows(step))
-    questions = list(islice(cycle(forecaster.amounts.problems(problems)["question"].to_pylist()), live))
-    ids = [prompts.prompt_ids(tokenizer, question, step.config["prompt"]) for question in questions]
+    live = sampling.live_sequences(settings, basis.amounts.rows(step))
+    problems = basis.amounts.problems(input_step(step, "problems"))
+    questions = list(islice(cycle(problems["question"].to_pylist()), live))
+    ids = [prompts.prompt_ids(tokenizer, question, settings.prompt) for question in questions]
     requests = [Request(str(i), prompt) for i, prompt in enumerate(ids)]
     files = ModelFiles("base", model, gguf=_base(step, model, n_threads))
-    settings = registry.own_settings("llama.cpp", step.config)
-    with closing(registry.backend("llama.cpp").open_model(files, settings, n_threads=n_threads)) as sampler:
+    own = registry.own_settings("llama.cpp", dict(settings))
+    with closing(registry.backend("llama.cpp").open_model(files, own, n_threads=n_threads)) as sampler:
         # The prompts alone, then with what is measured; the best of three, as the first makes the context's memory.
         first, all_of_them = (min(_generate(sampler, requests, num) for _ in range(3)) for num in (1, 1 + STEPS))
     lengths = Lengths(tuple(map(len, ids)), tuple(len(prompt) + STEPS for prompt in ids), live)
-    expected = forecaster.sample_seconds(step, shape, lengths, live, STEPS, live, reads_prompts=False)
+    expected = sampling.seconds(step, basis, lengths, live, STEPS, live, reads_prompts=False)
     return max(1e-6, all_of_them - first) / (expected or all_of_them - first)
 
 
@@ -139,8 +137,7 @@ def _generate(sampler: Sampler, requests: list[Request], num_tokens: int) -> flo
 
 def _base(step: Step, model: Path, n_threads: int | None) -> Path:
     base = step.inputs["base"]
-    return (
-        base.path
-        if isinstance(base, Source)
-        else prepare_base(str(model), quant=base.config["quant"], n_threads=n_threads)
-    )
+    if isinstance(base, Source):
+        return base.path
+    assert isinstance(base.settings, export.Settings) and base.settings.quant
+    return prepare_base(str(model), quant=base.settings.quant, n_threads=n_threads)

@@ -35,7 +35,8 @@ from qrft.models import prompts
 from qrft.models.find import BUILTIN
 from qrft.models.gguf.adapter import export_adapter
 from qrft.models.gguf.base import export_base
-from qrft.pipeline import flow as pipeline
+from qrft.pipeline.flow import plan
+from qrft.pipeline.stages import Job
 from qrft.pipeline.stages import sample as stage
 from qrft.sampling.budget import Until
 from qrft.sampling.requests import choose_examples, make_requests
@@ -316,17 +317,16 @@ def test_a_recipe_can_give_a_budget(tmp_path: Path) -> None:
     (tmp_path / "partial").mkdir()
     changes = ["sample.until={correct: 4, max_samples: 16}", "sample.temperature=1.8", "sample.max_new_tokens=64"]
     recipe = load(TINY, [*changes, "grade.answer_format=last-number"])
-    steps = pipeline.plan(recipe, BUILTIN["tiny-base"])
-    config = {step.name: {**step.config, "num_threads": 1} for step in steps}
+    settings: dict[str, Any] = {step.path: step.settings for step in plan(recipe, BUILTIN["tiny-base"])}
     inputs = {"model": BUILTIN["tiny-base"], "base": tmp_path, "problems": tmp_path}
-    facts = stage.run(inputs, tmp_path, config["round-1/samples"], lambda *_: None)
+    facts = stage.run(inputs, tmp_path, settings["round-1/samples"], Job(num_threads=1))
     samples = pq.read_table("samples.parquet")
     budget = [json.loads(line) for line in Path("budget.jsonl").read_text().splitlines()]
     expected = [(row["problem_id"], i) for row in budget for i in range(row["num_samples"])]
     assert [tuple(row.values()) for row in samples.select(["problem_id", "sample_index"]).to_pylist()] == expected
     assert len(facts["rounds"]) > 1 and len({row["num_samples"] for row in budget}) > 1
     (tmp_path / "greedy" / "partial").mkdir(parents=True)
-    answers = stage.run(inputs, tmp_path / "greedy", config["base/test-samples"], lambda *_: None)
+    answers = stage.run(inputs, tmp_path / "greedy", settings["base/test-samples"], Job(num_threads=1))
     assert "rounds" not in answers, "greedy answers have no budget"
 
 

@@ -12,7 +12,7 @@ from helpers.paths import RECIPES, published
 
 from qrft.config.recipe import load
 from qrft.models.find import BUILTIN
-from qrft.pipeline import flow as pipeline
+from qrft.pipeline.flow import plan
 from qrft.pipeline.store import Store
 from qrft.planning.devices import find
 from qrft.planning.forecast import forecast
@@ -108,7 +108,7 @@ def test_each_fits_24_gib_with_the_plans_own_error(name: str, tmp_path: Path, mo
     recipe = load(FOLDER / f"{name}.yaml")
     bases = {str(model.base_model) for model in recipe.by_model().values()}
     folders = {base: shaped(tmp_path, base.lower().removesuffix("-hf").rpartition("-")[2]) for base in bases}
-    found = forecast(pipeline.plan(recipe, folders), Store(tmp_path / "store"), find("RTX 3090"))
+    found = forecast(plan(recipe, folders), Store(tmp_path / "store"), find("RTX 3090"))
     large = [row for row in found.rows if row.stage in ("train", "sample")]
     assert large and not [row.faults for row in large if row.faults]
     assert max(row.memory + row.error for row in large) <= found.device.memory

@@ -26,14 +26,14 @@ from qrft.errors import DataError, RecipeError
 from qrft.evaluation import stats
 from qrft.models.find import BUILTIN
 from qrft.models.gguf.base import export_base
-from qrft.pipeline.flow import Step, plan
-from qrft.pipeline.stages import evaluate, problems, sample
+from qrft.pipeline.flow import plan
+from qrft.pipeline.stages import Job, evaluate, problems, sample
 
 MODELS = ("base", "sft", "rft")
 
 
-def steps(*changes: str) -> dict[str, Step]:
-    return {step.name: step for step in plan(load(TINY, changes), BUILTIN["tiny-base"])}
+def steps(*changes: str) -> dict[str, Any]:
+    return {step.path: step for step in plan(load(TINY, changes), BUILTIN["tiny-base"])}
 
 
 # -------------------------------------------------------------------------------------------------------- the plan ----
@@ -51,9 +51,9 @@ def test_samples_and_examples_are_steps_beside_the_greedy_ones() -> None:
     new = {name for name in found if name.endswith("samples")} - set(plain)
     assert new == {f"base/test-2-shot{k}-samples" for k in ("", "-k8")} | {f"{m}/test-k8-samples" for m in MODELS}
     shown, sampled = found["base/test-2-shot-samples"], found["rft/test-k8-samples"]
-    assert shown.inputs["examples"] is found["problems/train"] and shown.config["stop"] == ["\n\n"]
-    assert (sampled.config["num_samples"], sampled.config["temperature"]) == (8, 0.7)
-    assert sampled.config["top_p"] == 1 and "examples" not in sampled.inputs
+    assert shown.inputs["examples"] is found["problems/train"] and shown.settings.stop == ("\n\n",)
+    assert (sampled.settings.num_samples, sampled.settings.temperature) == (8, 0.7)
+    assert sampled.settings.top_p == 1 and "examples" not in sampled.inputs
 
 
 def test_another_k_of_votes_samples_nothing_anew() -> None:
@@ -75,10 +75,10 @@ def test_further_sets_by_name_and_by_file(tmp_path: Path, monkeypatch: pytest.Mo
         "problems/train",
         *(f"problems/{p}" for p in places),
     ]
-    labels = [entry["problems"] for entry in found["evaluation"].config["entries"] if entry["model"] == "sft"]
+    labels = [entry.problems for entry in found["evaluation"].settings.entries if entry.model == "sft"]
     assert labels == ["tiny-math/test", "svamp/test", "mine.jsonl", "mine-2"]
     svamp = found["problems/svamp-test"]
-    problems.run({"file": svamp.inputs["file"].path}, tmp_path, svamp.config, lambda *_: None)  # type: ignore[union-attr]
+    problems.run({"file": svamp.inputs["file"].path}, tmp_path, svamp.settings, Job())
     [read] = pq.read_table(tmp_path / "problems.parquet").to_pylist()
     assert read["question"] == "Ann has 2 pens. How many are left if she loses 1?" and read["answer"] == "1"
 
@@ -111,25 +111,28 @@ def test_a_set_without_end_needs_a_number(tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------------------ examples in the prompt ----
 
 
+def shown(few_shot: int, seed: int = 0) -> sample.Settings:
+    return sample.Settings(few_shot=few_shot, examples_seed=seed, prompt="plain", model="base", seed=0)
+
+
 def test_the_examples_are_worked_problems_that_the_seed_chooses(tmp_path: Path) -> None:
     train = draw("tiny-math/train", 0, 12)
     pq.write_table(train, tmp_path / "problems.parquet")
     pairs = set(zip(train["question"].to_pylist(), train["solution"].to_pylist(), strict=True))
 
     def chosen(seed: int) -> list[tuple[str, str]]:
-        config = {"few_shot": 3, "examples_seed": seed, "prompt": "plain"}
-        return sample._examples({"examples": tmp_path}, config)
+        return sample._examples({"examples": tmp_path}, shown(3, seed))
 
     assert chosen(0) == chosen(0) != chosen(1)
     assert len(chosen(0)) == 4 and set(chosen(0)) <= pairs  # one to spare
-    assert sample._examples({}, {}) == []
+    assert sample._examples({}, shown(0)) == []
 
 
 def test_too_few_examples_say_which_key_to_lower(tmp_path: Path) -> None:
     bare = [{"problem_id": "0", "question": "1+1?", "solution": "", "answer": "2"}]
     pq.write_table(pa.Table.from_pylist(bare, schema=PROBLEMS), tmp_path / "problems.parquet")
     with pytest.raises(DataError, match=r"problems/train: 0 problems with a worked solution.*evaluate\.few_shot"):
-        sample._examples({"examples": tmp_path}, {"few_shot": 2, "examples_seed": 0, "prompt": "plain"})
+        sample._examples({"examples": tmp_path}, shown(2))
 
 
 def test_a_model_that_was_shown_examples_answers_by_them(tmp_path: Path) -> None:
@@ -143,10 +146,10 @@ def test_a_model_that_was_shown_examples_answers_by_them(tmp_path: Path) -> None
     inputs = {"model": base, "problems": folders["test"], "base": folders["gguf"]}
     found = []
     for name, more in {"base/test-samples": {}, "base/test-2-shot-samples": {"examples": folders["train"]}}.items():
-        config = {**steps("evaluate.few_shot=[0,2]")[name].config, "num_threads": 1, "max_new_tokens": 4}
+        planned = steps("evaluate.few_shot=[0,2]")[name].settings
         out = tmp_path / name
         (out / "partial").mkdir(parents=True)
-        sample.run({**inputs, **more}, out, config, lambda *_: None)
+        sample.run({**inputs, **more}, out, planned.model_copy(update={"max_new_tokens": 4}), Job(num_threads=1))
         found.append(pq.read_table(out / "samples.parquet"))
     assert [table.num_rows for table in found] == [3, 3]
     assert all(a != b for a, b in zip(*(table["logprob"].to_pylist() for table in found), strict=True))
@@ -178,15 +181,15 @@ class Made:
             if with_greedy:
                 entries.append(self.answered(model, f"{model}/test", [row[:1] for row in answers], is_greedy=True))
             entries.append(self.answered(model, f"{model}/test-k5", answers, is_greedy=False))
-        maj_at = [1, 2, 3, 5]
-        self.config = {"entries": entries, "maj_at": maj_at, "pass_at": [1, 3], "rules": {}, "num_threads": 1}
+        rules = grading.Rules()
+        self.settings = evaluate.Settings(entries=tuple(entries), maj_at=(1, 2, 3, 5), pass_at=(1, 3), rules=rules)
 
     def write(self, place: str, name: str, table: pa.Table) -> Path:
         (self.folder / place).mkdir(parents=True, exist_ok=True)
         pq.write_table(table, self.folder / place / f"{name}.parquet")
         return self.folder / place
 
-    def answered(self, model: str, answers: str, given: list[list[str]], is_greedy: bool) -> dict[str, Any]:
+    def answered(self, model: str, answers: str, given: list[list[str]], is_greedy: bool) -> evaluate.Answers:
         rows = [(str(i), sample, text) for i, texts in enumerate(given) for sample, text in enumerate(texts)]
         samples = [
             {"problem_id": i, "model": model, "sample_index": s, "completion": f"#### {text}" if text else "no idea"}
@@ -196,12 +199,12 @@ class Made:
         graded = grading.grade(table["completion"], pa.array([GOLD[int(i)] for i, _, _ in rows]))
         self.inputs[f"{answers}-samples"] = self.write(f"{answers}-samples", "samples", table)
         self.inputs[f"{answers}-graded"] = self.write(f"{answers}-graded", "graded", graded)
-        entry = {"model": model, "answers": answers, "is_greedy": is_greedy}
-        return {**entry, "place": "test", "problems": "mine", "few_shot": 0}
+        names = {"asked": "problems/test", "samples": f"{answers}-samples", "graded": f"{answers}-graded"}
+        return evaluate.Answers(model=model, problems="mine", few_shot=0, is_greedy=is_greedy, **names)
 
     def run(self, out: Path) -> dict[str, Any]:
         out.mkdir(parents=True)
-        evaluate.run(self.inputs, out, self.config, lambda *_: None)
+        evaluate.run(self.inputs, out, self.settings, Job(num_threads=1))
         found: dict[str, Any] = json.loads((out / "evaluation.json").read_text())
         return found
 
@@ -247,8 +250,8 @@ def test_without_greedy_answers_the_mean_over_samples_is_the_accuracy(tmp_path: 
     assert [result[model]["accuracy"] for model in MODELS] == pytest.approx([3 / 20, 6 / 20, 12 / 20])
     gain = result["gain"]
     assert result["p_value"] is None and 0 < gain["low"] < gain["difference"] == pytest.approx(0.3)
-    config = steps("evaluate.greedy=false", "evaluate.pass_at=[4]")["evaluation"].config
-    assert config["maj_at"] == [1] and not any(entry["is_greedy"] for entry in config["entries"])
+    settings = steps("evaluate.greedy=false", "evaluate.pass_at=[4]")["evaluation"].settings
+    assert settings.maj_at == (1,) and not any(entry.is_greedy for entry in settings.entries)
 
 
 # -------------------------------------------------------------------------------------------------------- two runs ----

@@ -7,28 +7,35 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from helpers.models import make_model
 
+from qrft.config.section import Section
+from qrft.config.training import Training
 from qrft.models.shape import read_shape
 from qrft.pipeline import cost
+
+
+def training(**changes: Any) -> Training:
+    return Training.model_validate(changes)
 
 
 def test_what_a_training_and_a_sampling_cost(tmp_path: Path) -> None:
     inputs = {"model": make_model(tmp_path)}
     size = read_shape(tmp_path).num_linear
     trained = {"num_tokens": 2500, "num_trained": 300}
-    whole = cost.of_stage("train", {"adapter": "none"}, inputs, trained)
+    whole = cost.of_stage("train", training(adapter="none", quantization="none"), inputs, trained)
     assert whole == {"num_tokens": 2500, "flops": 6 * size * 2500}
-    small = cost.of_stage("train", {"adapter": "lora"}, inputs, trained)
+    small = cost.of_stage("train", training(), inputs, trained)
     assert small == {"num_tokens": 2500, "flops": (4 * size + 6 * 300) * 2500}
     report = {"num_tokens": 600, "num_samples": 20, "num_problems": 5, "num_prompt_tokens": 100}
-    sampled = cost.of_stage("sample", {}, inputs, report)
+    sampled = cost.of_stage("sample", Section(), inputs, report)
     assert sampled == {"num_tokens": 600, "flops": 700 * (2 * size + 2 * 2 * 50 * 64)}
-    assert cost.of_stage("grade", {}, inputs, report) == cost.of_stage("train", {}, inputs, report) == {}
+    assert cost.of_stage("grade", Section(), inputs, report) == cost.of_stage("train", training(), inputs, report) == {}
     (tmp_path / "config.json").write_text('{"model_type": "gpt2"}')  # whose parameters are not counted
-    assert cost.of_stage("sample", {}, inputs, report) == {"num_tokens": 600}
+    assert cost.of_stage("sample", Section(), inputs, report) == {"num_tokens": 600}
 
 
 def test_sums_hold_what_is_known() -> None:

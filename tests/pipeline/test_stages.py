@@ -18,8 +18,9 @@ from qrft.data import schema
 from qrft.errors import DataError
 from qrft.grading import latex
 from qrft.models.find import BUILTIN
-from qrft.pipeline import flow as pipeline
-from qrft.pipeline.stages import curate, grade
+from qrft.pipeline.flow import plan
+from qrft.pipeline.graph import Step
+from qrft.pipeline.stages import Job, curate, grade
 
 needs_math_verify = pytest.mark.skipif(not latex.is_available(), reason="pip install 'qrft[latex]'")
 GOLD = "6*7=<<6*7=42>>42\n#### 42"
@@ -33,10 +34,6 @@ COMPLETIONS = [
     "12 + 30 = 42\n#### 42",
     "#### 41",
 ]
-
-
-def nothing(*_: Any) -> None:
-    """No one watches."""
 
 
 @pytest.fixture
@@ -54,22 +51,22 @@ def inputs(tmp_path: Path) -> dict[str, Path]:
     return {name: tmp_path / name for name in tables}
 
 
-def configs(*overrides: str) -> dict[str, dict[str, Any]]:
+JOB = Job(num_threads=1)
+
+
+def settings(*overrides: str) -> dict[str, Any]:
     """The settings of the steps of a recipe, as their stages get them."""
-    steps = pipeline.plan(load(TINY, overrides), BUILTIN["tiny-base"])
-    return {step.name: {**step.config, "num_threads": 1} for step in steps}
+    return {step.path: step.settings for step in plan(load(TINY, overrides), BUILTIN["tiny-base"])}
 
 
 def run(inputs: dict[str, Path], *overrides: str) -> tuple[list[int], list[str]]:
     """The kept samples in the order of the training table, and every sample's verdict."""
-    config = configs(*overrides)
+    chosen = settings(*overrides)
     folders = {name: inputs["problems"].parent / name for name in ("graded", "training")}
     for folder in folders.values():
         folder.mkdir()
-    grade.run(inputs, folders["graded"], config["round-1/graded"], nothing)
-    report = curate.run(
-        {**inputs, "graded": folders["graded"]}, folders["training"], config["round-1/training"], nothing
-    )
+    grade.run(inputs, folders["graded"], chosen["round-1/graded"], JOB)
+    report = curate.run({**inputs, "graded": folders["graded"]}, folders["training"], chosen["round-1/training"], JOB)
     rows = [json.loads(line) for line in (folders["training"] / "training.jsonl").read_text().splitlines()]
     assert rows[0]["source"] == "gold" and rows[0]["completion"] == GOLD
     assert all(row["completion"] == COMPLETIONS[row["sample_index"]] for row in rows[1:])
@@ -82,17 +79,17 @@ def test_a_bare_answer_is_neither_a_training_row_nor_a_path(inputs: dict[str, Pa
     """The samples without equations are then one path of their own."""
     bare = pa.table([["0"], ["Six times seven?"], [""], ["42"]], schema=schema.PROBLEMS)
     pq.write_table(bare, inputs["problems"] / "problems.parquet")
-    config = configs("curate.keep=first")
+    chosen = settings("curate.keep=first")
     for name in ("graded", "training"):
         (tmp_path / name).mkdir()
-    grade.run(inputs, tmp_path / "graded", config["round-1/graded"], nothing)
+    grade.run(inputs, tmp_path / "graded", chosen["round-1/graded"], JOB)
     folders = {**inputs, "graded": tmp_path / "graded"}
-    report = curate.run(folders, tmp_path / "training", config["round-1/training"], nothing)
+    report = curate.run(folders, tmp_path / "training", chosen["round-1/training"], JOB)
     rows = pq.read_table(tmp_path / "training" / "training.parquet").to_pylist()
     assert [row["sample_index"] for row in rows] == [0, 1, 4, 5]
     assert report == {"num_rows": 4, "num_gold": 0, "num_kept": 4}
     with pytest.raises(DataError, match=r"problems\.train: none of 1 problems has a worked solution"):
-        curate.run({"problems": inputs["problems"]}, tmp_path, {}, nothing)
+        curate.run({"problems": inputs["problems"]}, tmp_path, curate.Settings(), JOB)
 
 
 KEPT, DUPLICATE, OF_GOLD, OVER = "kept", "duplicate", "duplicate_of_gold", "over_limit"
@@ -128,8 +125,8 @@ def test_the_recipes_rules_decide(
 
 def test_an_answer_format_reaches_the_grades(inputs: dict[str, Path], tmp_path: Path) -> None:
     for answer_format, expected in (("gsm8k", 6), ("boxed", 0), ("last-number", 6)):
-        config = configs(f"grade.answer_format={answer_format}")["round-1/graded"]
-        assert grade.run(inputs, tmp_path, config, nothing)["num_correct"] == expected
+        chosen = settings(f"grade.answer_format={answer_format}")["round-1/graded"]
+        assert grade.run(inputs, tmp_path, chosen, JOB)["num_correct"] == expected
         rules = grading.Rules(answer_format=answer_format)  # type: ignore[arg-type]
         golds = ["42"] * len(COMPLETIONS)
         assert pq.read_table(tmp_path / "graded.parquet") == grading.grade(COMPLETIONS, golds, rules=rules)
@@ -146,8 +143,8 @@ def test_expressions_are_judged_where_math_verify_is(
     place = samples.schema.get_field_index("completion")
     pq.write_table(samples.set_column(place, "completion", texts), inputs["samples"] / "samples.parquet")
     notes: list[str] = []
-    config = configs("grade.answer_format=boxed")["round-1/graded"]
-    report = grade.run(inputs, tmp_path, config, lambda done, total, note: notes.append(note))
+    chosen = settings("grade.answer_format=boxed")["round-1/graded"]
+    report = grade.run(inputs, tmp_path, chosen, Job(1, lambda done, total, note: notes.append(note)))
     statuses = pq.read_table(tmp_path / "graded.parquet")["status"].to_pylist()
     if is_there:
         assert statuses == ["latex_equal", "latex_different"] and report["num_correct"] == 1
@@ -160,7 +157,7 @@ def test_expressions_are_judged_where_math_verify_is(
 @needs_math_verify
 def test_math_verify_changes_the_plan_where_it_can_judge(monkeypatch: pytest.MonkeyPatch) -> None:
     def grades(*overrides: str) -> list[str]:
-        steps = pipeline.plan(load(TINY, overrides), BUILTIN["tiny-base"])
+        steps = plan(load(TINY, overrides), BUILTIN["tiny-base"])
         return [step.digest for step in steps if step.stage == "grade"]
 
     there = grades(), grades("grade.mode=paper")
@@ -179,16 +176,16 @@ def test_math_verify_changes_the_plan_where_it_can_judge(monkeypatch: pytest.Mon
     ],
 )
 def test_other_rules_do_again_what_they_touch_alone(override: str, first: str) -> None:
-    before, after = (pipeline.plan(load(TINY, changes), BUILTIN["tiny-base"]) for changes in ([], [override]))
-    changed = [new.name for old, new in zip(before, after, strict=True) if old.digest != new.digest]
+    before, after = (plan(load(TINY, changes), BUILTIN["tiny-base"]) for changes in ([], [override]))
+    changed = [new.path for old, new in zip(before, after, strict=True) if old.digest != new.digest]
     assert changed[0] == first and "rft/train" in changed and "sft/train" not in changed
 
 
 def inputs_of(step: str, *overrides: str) -> dict[str, str]:
     """What a step reads: the names of steps, or the file's for what comes from outside."""
-    steps = {step.name: step for step in pipeline.plan(load(TINY, overrides), BUILTIN["tiny-base"])}
-    found = steps[step].inputs.items()
-    return {name: source.name if isinstance(source, pipeline.Step) else source.path.name for name, source in found}
+    steps = {step.path: step for step in plan(load(TINY, overrides), BUILTIN["tiny-base"])}
+    inputs = steps[step].inputs.items()
+    return {name: source.path if isinstance(source, Step) else source.path.name for name, source in inputs}
 
 
 def test_a_merged_model_is_a_base_of_its_own() -> None:
@@ -199,15 +196,15 @@ def test_a_merged_model_is_a_base_of_its_own() -> None:
     assert merged["base"] == "rft/gguf" and "adapter" not in merged
     assert "base" not in inputs_of("rft/gguf", "gguf.merge=true")
     assert inputs_of("base/test-samples", "gguf.merge=true")["base"] == "base/gguf"
-    assert configs("gguf.merge=true", "gguf.quant=q8_0")["sft/gguf"]["quant"] == "q8_0"
+    assert settings("gguf.merge=true", "gguf.quant=q8_0")["sft/gguf"].quant == "q8_0"
 
 
 def test_a_ready_file_counts_by_its_contents(tmp_path: Path) -> None:
     files = [tmp_path / name for name in ("a.gguf", "b.gguf", "c.gguf")]
     for file, content in zip(files, ("x", "x", "y"), strict=True):
         file.write_text(content)
-    plans = [pipeline.plan(load(TINY, [f"gguf.file={file}"]), BUILTIN["tiny-base"])[:-1] for file in files]
-    digests = [{step.name: step.digest for step in steps} for steps in plans]
+    plans = [plan(load(TINY, [f"gguf.file={file}"]), BUILTIN["tiny-base"])[:-1] for file in files]
+    digests = [{step.path: step.digest for step in steps} for steps in plans]
     assert digests[0] == digests[1]
     other = {name for name in digests[0] if digests[0][name] != digests[2][name]}
     assert {"base/gguf", "sft/gguf", "base/test-samples", "round-1/samples"} <= other and "sft/train" not in other

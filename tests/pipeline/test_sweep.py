@@ -28,9 +28,10 @@ from qrft.data.problems.registry import draw
 from qrft.data.problems.table import share
 from qrft.errors import RecipeError
 from qrft.models.find import BUILTIN
-from qrft.pipeline import flow as pipeline
-from qrft.pipeline import store
-from qrft.pipeline.stages import curate, sweep
+from qrft.pipeline import execute as pipeline
+from qrft.pipeline import flow, store
+from qrft.pipeline.graph import Step
+from qrft.pipeline.stages import Job, curate, sweep
 from qrft.pipeline.stages.evaluate import evaluate
 from qrft.pipeline.store import Store
 
@@ -60,20 +61,25 @@ def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def plan(recipe: Recipe) -> list[pipeline.Step]:
-    return pipeline.plan(recipe, BUILTIN)
+def plan(recipe: Recipe) -> list[Step]:
+    return flow.plan(recipe, BUILTIN)
 
 
-def distinct(steps: Sequence[pipeline.Step]) -> Counter[str]:
+def distinct(steps: Sequence[Step]) -> Counter[str]:
     return Counter(stage for stage, _ in {(step.stage, step.digest) for step in steps})
 
 
-def named(steps: Sequence[pipeline.Step]) -> dict[str, pipeline.Step]:
-    return {step.name: step for step in steps}
+def named(steps: Sequence[Step]) -> dict[str, Step]:
+    return {step.path: step for step in steps}
 
 
-def reads(step: pipeline.Step) -> dict[str, str]:
-    return {name: source.name for name, source in step.inputs.items() if isinstance(source, pipeline.Step)}
+def chosen(step: Step) -> Any:
+    """The settings of a step, whatever its stage."""
+    return step.settings
+
+
+def reads(step: Step) -> dict[str, str]:
+    return {name: source.path for name, source in step.inputs.items() if isinstance(source, Step)}
 
 
 # ---------------------------------------------------------------------------------------------------------------- plans
@@ -94,8 +100,8 @@ def test_a_sweep_of_168_runs_does_equal_steps_once() -> None:
     assert found["sample"] == 12 + greedy, "k is the start of one sampling at k = 100"
     assert found["train"] == 12 + 168
     assert found["curate"] == 10 + 168, "the gold rows of each share, and a choice for each run"
-    samples = [step for step in steps if step.name.endswith("round-1/samples")]
-    assert {step.config["num_samples"] for step in samples} == {100}
+    samples = [step for step in steps if step.path.endswith("round-1/samples")]
+    assert {chosen(step).num_samples for step in samples} == {100}
 
 
 def test_a_runs_own_recipe_plans_the_same_steps() -> None:
@@ -103,9 +109,9 @@ def test_a_runs_own_recipe_plans_the_same_steps() -> None:
     for variant in recipe.variants()[::17]:
         alone = load(recipes.dump(variant.recipe))
         assert alone == variant.recipe
-        inside = {step.name: step.digest for step in plan(recipe) if step.name.startswith(f"{variant.name}/")}
+        inside = {step.path: step.digest for step in plan(recipe) if step.path.startswith(f"{variant.name}/")}
         for step in plan(alone)[:-1]:  # all but the report, which names the sweep
-            assert inside[f"{variant.name}/{step.name}"] == step.digest
+            assert inside[f"{variant.name}/{step.path}"] == step.digest
 
 
 def test_the_largest_k_of_a_sweep_is_a_plain_run() -> None:
@@ -146,26 +152,27 @@ def test_models_without_a_pool_go_their_own_ways() -> None:
         "samples": "large/round-1/samples",
         "graded": "large/round-1/graded",
     }
-    assert steps["large/sft/train"].config["lora_r"] == 4 and steps["small/sft/train"].config["lora_r"] == 8
+    assert chosen(steps["large/sft/train"]).lora_r == 4 and chosen(steps["small/sft/train"]).lora_r == 8
     assert not any(name.startswith("large/") for name in steps["small/report"].inputs)
 
 
 def test_a_pool_is_selected_once_for_all_who_train_on_it() -> None:
     steps = named(plan(load(TWO + "curate: {pool: [large, small]}\n")))
     pool = steps["round-1/training"]
-    assert pool.config["sources"] == ["large/sft", "small/sft"]
+    assert chosen(pool).sources == ("large/sft", "small/sft")
     assert reads(pool)["small/sft/graded"] == "small/round-1/graded"
-    assert reads(steps["small/rft/train"])["training"] == reads(steps["large/rft/train"])["training"] == pool.name
+    assert reads(steps["small/rft/train"])["training"] == reads(steps["large/rft/train"])["training"] == pool.path
     assert "large/round-1/samples" in steps["small/report"].inputs, "what it was made of belongs to its cost"
-    seeds = {steps[f"{model}/round-1/samples"].config["seed"] for model in ("small", "large")}
+    seeds = {chosen(steps[f"{model}/round-1/samples"]).seed for model in ("small", "large")}
     assert len(seeds) == 2, "models with equal random streams would sample alike"
 
 
 def test_only_the_models_that_rft_names_are_fine_tuned_again() -> None:
     steps = named(plan(load(TWO + "curate: {pool: [small, large]}\nrft: {models: [small], num_epochs: 9}\n")))
     assert "large/round-1/samples" in steps and "large/rft/train" not in steps
-    assert [entry["model"] for entry in steps["large/evaluation"].config["entries"]] == ["base", "sft"]
-    assert steps["small/rft/train"].config["num_epochs"] == 9 and "models" not in steps["small/rft/train"].config
+    assert [entry.model for entry in chosen(steps["large/evaluation"]).entries] == ["base", "sft"]
+    trained = steps["small/rft/train"]
+    assert chosen(trained).num_epochs == 9 and "models" not in trained.identity
     apart = named(plan(load(TWO + "rft: {models: [small]}\n")))
     assert "large/sft/train" in apart and "large/round-1/samples" not in apart, "nobody needs its samples"
 
@@ -174,9 +181,9 @@ def test_each_round_samples_the_model_of_the_one_before() -> None:
     steps = named(plan(load(ONE + "rounds: 3\n")))
     assert reads(steps["round-1/samples"])["adapter"] == "sft/gguf"
     assert reads(steps["round-3/samples"])["adapter"] == "round-2/gguf"
-    assert steps["round-3/training"].config["sources"] == ["sft", "rft-1", "rft-2"]
+    assert chosen(steps["round-3/training"]).sources == ("sft", "rft-1", "rft-2")
     assert reads(steps["rft/train"]) == {"training": "round-3/training"}
-    assert len({steps[f"round-{number}/samples"].config["seed"] for number in (1, 2, 3)}) == 3
+    assert len({chosen(steps[f"round-{number}/samples"]).seed for number in (1, 2, 3)}) == 3
     last = named(plan(load(ONE + "rounds: 3\nrounds_pool: last\nrounds_from: last\n")))
     assert reads(last["round-3/training"])["samples"] == "round-3/samples"
     assert [reads(last[f"{name}/train"])["start"] for name in ("round-1", "round-2", "rft")] == [
@@ -193,7 +200,7 @@ def test_a_sweep_over_rounds_trains_each_round_once() -> None:
 
 def test_later_rounds_sample_no_more_than_is_looked_at() -> None:
     steps = plan(load(ONE + "rounds: 2\nsweep: {num_samples: [2, 8]}\n"))
-    assert [step.config["num_samples"] for step in steps if step.name.endswith("round-2/samples")] == [2, 8]
+    assert [chosen(step).num_samples for step in steps if step.path.endswith("round-2/samples")] == [2, 8]
 
 
 def test_figures_of_the_paper_find_their_runs() -> None:
@@ -203,7 +210,7 @@ def test_figures_of_the_paper_find_their_runs() -> None:
     )
     reports = named(plan(load(TWO + paper)))
     found = {
-        name: {key: value for key, value in reports[f"{name}/report"].config["paper"].items() if key in ("sft", "rft")}
+        name: chosen(reports[f"{name}/report"]).paper.model_dump(include={"sft", "rft"})
         for name in ("num_samples=1/small", "num_samples=3/small", "num_samples=3/large")
     }
     assert list(found.values()) == [{"sft": 35.9, "rft": None}, {"sft": 35.9, "rft": 39.0}, {"sft": 43.0, "rft": None}]
@@ -424,9 +431,8 @@ def test_a_pool_keeps_each_path_once_and_says_whose_it_is(
         **samples_of(tmp_path, "a", [PATHS[0], PATHS[1], PATHS[2]]),
         **samples_of(tmp_path, "b", [PATHS[1], PATHS[0], PATHS[5], GOLD]),
     }
-    config = {"keep": "first", "max_per_problem": None, "dedup": True, "rules": {}, "num_threads": 1}
-    config |= {"sources": ["a-sft", "b-sft"]} | ({"first_samples": first_samples} if first_samples else {})
-    curate.run(inputs, tmp_path, config, lambda *_: None)
+    settings = curate.Settings(keep="first", sources=("a-sft", "b-sft"), first_samples=first_samples)
+    curate.run(inputs, tmp_path, settings, Job(num_threads=1))
     rows = pq.read_table(tmp_path / "training.parquet").to_pylist()
     assert [(row["source"], row["sample_index"]) for row in rows[1:]] == kept
     num_verdicts = pq.read_table(tmp_path / "verdicts.parquet").num_rows
@@ -443,8 +449,10 @@ def test_the_table_has_a_row_for_every_run_and_model(tmp_path: Path) -> None:
         (tmp_path / str(number)).mkdir()
         summary = {"name": "x", **facts, "seconds": {"sft/train": 2.5, "rft/train": 1.5}, "explained": ["word, word"]}
         (tmp_path / str(number) / "summary.json").write_text(json.dumps(summary))
-        entries.append({"variant": f"seed={number}", "model": "m", "settings": {"seed": number, "keep": "first"}})
-    sweep.run({str(n): tmp_path / str(n) for n in (0, 1)}, tmp_path, {"name": "x", "rows": entries}, lambda *_: None)
+        values = {"seed": number, "keep": "first"}
+        entries.append(sweep.Entry(variant=f"seed={number}", model="m", settings=values))
+    settings = sweep.Settings(name="x", rows=tuple(entries))
+    sweep.run({str(n): tmp_path / str(n) for n in (0, 1)}, tmp_path, settings, Job())
     rows = [json.loads(line) for line in (tmp_path / "sweep.jsonl").read_text().splitlines()]
     assert [(row["variant"], row["sweep.seed"], row["sft.accuracy"], row["seconds"]) for row in rows] == [
         ("seed=0", 0, 1.0, 4.0),
@@ -482,7 +490,7 @@ class Quiet:
     def __init__(self) -> None:
         self.done: list[str] = []
 
-    def plan(self, rows: list[tuple[pipeline.Step, bool]]) -> None:
+    def plan(self, rows: list[tuple[Step, bool]]) -> None:
         pass
 
     @contextlib.contextmanager

@@ -21,9 +21,9 @@ from qrft.config.recipe import load
 from qrft.data import schema
 from qrft.models.find import BUILTIN
 from qrft.models.gguf.base import export_base
-from qrft.pipeline import flow as pipeline
 from qrft.pipeline import store
-from qrft.pipeline.stages import sample
+from qrft.pipeline.flow import plan
+from qrft.pipeline.stages import Job, sample
 
 SMALL = [
     "problems.num_train=24",
@@ -68,7 +68,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 
 def test_a_run_shows_the_plan_a_line_a_stage_and_the_result(whole: tuple[Path, str]) -> None:
     out, printed = whole
-    names = [step.name for step in pipeline.plan(load(TINY), BUILTIN["tiny-base"])]
+    names = [step.path for step in plan(load(TINY), BUILTIN["tiny-base"])]
     for name in names:
         assert printed.count(f"\n{name} ") >= 2 or name == names[0], (
             f"{name} has no line in the plan and none of its own"
@@ -83,9 +83,9 @@ def test_the_run_folder_has_everything_under_human_names(whole: tuple[Path, str]
     folder = whole[0] / "tiny"
     recipe = load(TINY, SMALL)
     assert load(folder / "recipe.yaml") == recipe
-    for step in pipeline.plan(recipe, BUILTIN["tiny-base"]):
-        assert (folder / step.name).is_symlink()
-        assert store.verify(folder / step.name, contents=True)["stage"] == step.stage
+    for step in plan(recipe, BUILTIN["tiny-base"]):
+        assert (folder / step.path).is_symlink()
+        assert store.verify(folder / step.path, contents=True)["stage"] == step.stage
     assert (folder / "report.html").read_text().startswith("<!")
     assert (folder / "sft" / "train" / "adapter" / "adapter_config.json").exists()
     assert not list((whole[0] / "store" / "tmp").iterdir())
@@ -139,8 +139,8 @@ def test_a_second_run_does_nothing(whole: tuple[Path, str]) -> None:
 def test_another_k_reuses_what_is_equal(whole: tuple[Path, str]) -> None:
     recipe = load(TINY, [*SMALL, "sample.num_samples=9"])
     there = {path.name for path in (whole[0] / "store").iterdir()}
-    steps = pipeline.plan(recipe, BUILTIN["tiny-base"])
-    missing = [step.name for step in steps if f"{step.stage}-{step.digest}" not in there]
+    steps = plan(recipe, BUILTIN["tiny-base"])
+    missing = [step.path for step in steps if f"{step.stage}-{step.digest}" not in there]
     assert missing[0] == "round-1/samples" and "sft/train" not in missing and "rft/train" in missing
 
 
@@ -189,15 +189,16 @@ def test_a_shard_that_is_there_is_not_sampled_again(
         "base": folder / "base/gguf",
         "adapter": folder / "sft/gguf",
     }
-    config = {**store.manifest(folder / "round-1/samples")["config"], "num_threads": None}
+    values = store.manifest(folder / "round-1/samples")["config"]
+    settings = sample.Settings.model_validate_json(json.dumps(values))
     (tmp_path / "partial").mkdir()
-    sample.run(inputs, tmp_path, config, lambda *_: None)
+    sample.run(inputs, tmp_path, settings, Job())
     first = pq.read_table(tmp_path / "samples.parquet")
     shards = sorted((tmp_path / "partial").glob("shard-*.parquet"))
     assert len(shards) == 3
     stamps = [path.stat().st_mtime_ns for path in shards]
     shards[1].unlink()
-    sample.run(inputs, tmp_path, config, lambda *_: None)
+    sample.run(inputs, tmp_path, settings, Job())
     assert pq.read_table(tmp_path / "samples.parquet").equals(first)
     assert [path.stat().st_mtime_ns == stamp for path, stamp in zip(shards, stamps, strict=True)] == [True, False, True]
 

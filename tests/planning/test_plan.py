@@ -30,11 +30,16 @@ from qrft.errors import ModelError, UsageError
 from qrft.models.find import BUILTIN
 from qrft.models.prompts import Example
 from qrft.models.shape import Shape, read_shape
-from qrft.pipeline import flow as pipeline
+from qrft.pipeline import flow
+from qrft.pipeline.execute import run_step
+from qrft.pipeline.graph import STAGES, Step
+from qrft.pipeline.stages import curate
 from qrft.pipeline.store import Store
-from qrft.planning import devices, forecast
+from qrft.planning import basis, devices, training
 from qrft.planning.amounts import Amounts, Lengths
+from qrft.planning.basis import Basis, Speed
 from qrft.planning.calibrate import calibrate
+from qrft.planning.forecast import ESTIMATES, forecast
 from qrft.training import memory
 
 ARCHITECTURES = ["llama-tied", "mistral", "qwen2-tied", "qwen3"]
@@ -265,7 +270,7 @@ def test_a_plan_fits_the_terminal(width: int, tmp_path: Path) -> None:
     text = out.getvalue()
     lines = text.splitlines()
     assert max(len(line.rstrip()) for line in lines) <= width
-    names = [step.name for step in pipeline.plan(load(TINY), BUILTIN["tiny-base"])]
+    names = [step.path for step in flow.plan(load(TINY), BUILTIN["tiny-base"])]
     assert [line.split()[0] for line in lines[1 : 1 + len(names)]] == names  # whole, a line each
     for word in ("weights", "quantisation state", "activations", "cache", "overhead", "kWh", "Cost", "RTX 3090"):
         assert word in text
@@ -286,7 +291,7 @@ def test_a_plan_in_json_adds_up(tmp_path: Path) -> None:
 def test_a_plan_counts_what_training_would_count(tmp_path: Path) -> None:
     from qrft.models import prompts
 
-    step = next(s for s in pipeline.plan(load(TINY), BUILTIN["tiny-base"]) if s.name == "sft/train")
+    step = next(s for s in flow.plan(load(TINY), BUILTIN["tiny-base"]) if s.path == "sft/train")
     amounts = Amounts(Store(tmp_path))
     lengths = amounts.lengths(step.inputs["training"], BUILTIN["tiny-base"], "plain")  # type: ignore[arg-type]
     rows = amounts.examples(step.inputs["training"]).to_pylist()  # type: ignore[arg-type]
@@ -297,10 +302,10 @@ def test_a_plan_counts_what_training_would_count(tmp_path: Path) -> None:
 
 def test_what_is_there_is_not_to_do(tmp_path: Path) -> None:
     recipe, store = load(TINY), Store(tmp_path / "runs" / "store")
-    steps = pipeline.plan(recipe, BUILTIN["tiny-base"])
+    steps = flow.plan(recipe, BUILTIN["tiny-base"])
     done: dict[str, Path] = {}
     for step in steps[:2]:
-        pipeline.run_step(step, step.name, store, done, recipe, Terminal(Console(quiet=True)))
+        run_step(step, step.path, store, done, recipe.num_threads, Terminal(Console(quiet=True)))
     found = json.loads(plan(tmp_path, "--json"))
     assert [step["is_there"] for step in found["steps"]] == [True, True] + [False] * (len(steps) - 2)
 
@@ -341,6 +346,20 @@ def test_a_plan_counts_the_examples_of_a_prompt(tmp_path: Path) -> None:
     assert not steps["base/test-samples"]["faults"]
     assert re.match(
         rf"up to [\d,]+ tokens needed, a context of {limit:,} there", steps["base/test-60-shot-samples"]["faults"][0]
+    )
+
+
+def test_every_stage_has_an_estimate() -> None:
+    assert ESTIMATES.keys() == STAGES.keys()
+
+
+def test_a_stage_without_an_estimate_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(STAGES, "invented", STAGES["curate"])
+    step = Step("invented", curate.Settings(), {}, kind="inventions", phase="sft")
+    with pytest.raises(LookupError) as error:
+        forecast([step], Store(tmp_path), devices.find("24GiB"))
+    assert str(error.value).startswith(
+        "sft/inventions: the stage 'invented' has no estimate in qrft.planning.forecast.ESTIMATES. Add one; there are "
     )
 
 
@@ -392,26 +411,25 @@ def test_published_speeds_of_qlora_lie_within_the_band(
 ) -> None:
     lengths = Lengths((1,), (512,), 1000)
     config = settings(micro_batch_size=8, lora_r=16)
-    seconds = forecast.Forecaster(Store(tmp_path), devices.find(gpu)).train_seconds(shape, config, lengths, 512_000)
+    seconds = training.seconds(Basis(Amounts(Store(tmp_path)), devices.find(gpu)), shape, config, lengths, 512_000)
     assert seconds is not None
-    assert 1 / forecast.BAND < seconds / (512_000 / tokens_per_second) < forecast.BAND
+    assert 1 / basis.BAND < seconds / (512_000 / tokens_per_second) < basis.BAND
 
 
 @pytest.fixture(scope="module")
-def calibrated() -> Iterator[tuple[forecast.Forecaster, list[pipeline.Step], forecast.Speed]]:
+def calibrated() -> Iterator[tuple[Basis, list[Step], Speed]]:
     recipe = load(TINY, ["train.micro_batch_size=4", "sample.num_sequences=4"])
-    steps = pipeline.plan(recipe, BUILTIN["tiny-base"])
-    forecaster = forecast.Forecaster(Store(Path("/nonexistent")), devices.here())
-    settings = {"num_threads": 1, "checkpoint_minutes": 5.0, "report_to": ()}
-    yield forecaster, steps, calibrate(steps, forecaster, settings, lambda done, total, note: None)
+    steps = flow.plan(recipe, BUILTIN["tiny-base"])
+    start = Basis(Amounts(Store(Path("/nonexistent"))), devices.here())
+    yield start, steps, calibrate(steps, start, 1, lambda done, total, note: None)
 
 
 def test_calibration_corrects_time_and_memory(
-    calibrated: tuple[forecast.Forecaster, list[pipeline.Step], forecast.Speed],
+    calibrated: tuple[Basis, list[Step], Speed],
 ) -> None:
-    forecaster, steps, speed = calibrated
-    device = forecaster.device
-    before, after = (forecast.forecast(steps, Store(Path("/nonexistent")), device, s) for s in (None, speed))
+    start, steps, speed = calibrated
+    device = start.device
+    before, after = (forecast(steps, Store(Path("/nonexistent")), device, s) for s in (None, speed))
     rows = {row.name: (row, other) for row, other in zip(before.rows, after.rows, strict=True)}
     old, new = rows["sft/train"]
     assert new.seconds == pytest.approx(old.seconds * speed.train)  # type: ignore[operator]

@@ -30,6 +30,7 @@ from qrft.pipeline.flow import plan
 from qrft.pipeline.stages.evaluate import evaluate
 from qrft.report import svg, words
 from qrft.report.run import browser, build, charts, explain, measures
+from qrft.report.run.settings import Input, Pooled, Settings
 
 HOSTILE = (
     "</script><script>alert(1)</script> <!-- <script> <img src=x onerror=alert(2)> \u2028 \u2029 ]]> "
@@ -86,8 +87,8 @@ class Made:
         **texts: str,
     ) -> None:
         self.folder, self.measures = folder, list(measures)
-        self.steps = {step.name: step for step in plan(load(TINY, changes), BUILTIN["tiny-base"])}
-        self.rules = grading.Rules(**self.steps["round-1/graded"].config["rules"])
+        self.steps: dict[str, Any] = {step.path: step for step in plan(load(TINY, changes), BUILTIN["tiny-base"])}
+        self.rules: grading.Rules = self.steps["round-1/graded"].settings.rules
         self.inputs: dict[str, Path] = {}
         self.random = random.Random(0)
         self.train, train_stories = self.problems("train", num_train, **texts)
@@ -106,10 +107,15 @@ class Made:
         ]
         self.inputs = {name: self.inputs[name] for name in dict.fromkeys([*order, *self.inputs])}
         self.inputs["model"] = BUILTIN["tiny-base"]
-        self.config = {
-            "name": "trial-run",
-            "recipe": {"name": "trial-run", "seed": 0, "sample": {"num_samples": num_samples}},
-        }
+        recipe = {"name": "trial-run", "seed": 0, "sample": {"num_samples": num_samples}}
+        self.told = {"name": "trial-run", "recipe": recipe}
+
+    @property
+    def settings(self) -> Settings:
+        """Those of the recipe's report, as far as there are inputs, and what is told otherwise."""
+        planned: Settings = self.steps["report"].settings
+        steps = tuple(step for step in planned.steps if step.name in self.inputs)
+        return planned.model_copy(update={"steps": steps, **self.told})
 
     def artifact(self, step: str, **report: Any) -> Path:
         path = self.folder / step.replace("/", "-")
@@ -117,7 +123,7 @@ class Made:
         manifest = {
             "stage": step.split("/")[-1],
             "digest": "0123456789abcdef0123",
-            "config": dict(self.steps[step].config),
+            "config": self.steps[step].identity,
             "inputs": {},
             "seconds": 3.5 + 7.25 * len(self.inputs),
             "peak_memory_bytes": 3 << 28,
@@ -154,8 +160,7 @@ class Made:
         completions = [answerer(self.random, problem, story) for problem, story in pairs for _ in range(k)]
         samples, graded = self.sampled("round-1/", self.train, completions, k)
         gold = pa.array([problem["solution"] for problem, _ in pairs for _ in range(k)])
-        config = self.steps["round-1/training"].config
-        selection = grading.Selection(**{name: config[name] for name in grading.Selection.model_fields})
+        selection = self.steps["round-1/training"].settings
         options = {"gold_texts": gold, "selection": selection, "rules": self.rules}
         verdicts = grading.verdicts(samples["completion"], samples["problem_id"], graded, **options)
         out = self.artifact("round-1/training")
@@ -202,10 +207,10 @@ class Made:
         pq.write_table(pa.Table.from_pylist(rows, EVALUATION), out / "evaluation.parquet")
 
     def summary(self) -> dict[str, Any]:
-        return build.summary(self.inputs, self.config["name"])
+        return build.summary(self.inputs, self.settings)
 
     def html(self) -> str:
-        return build.html(self.inputs, self.config, self.summary())
+        return build.html(self.inputs, self.settings, self.summary())
 
 
 class Page(HTMLParser):
@@ -313,7 +318,8 @@ def test_rounds_of_sampling_are_told_as_far_as_they_were_looked_at(
     tmp_path: Path, first_samples: int | None, told: list[tuple[int, ...]]
 ) -> None:
     """40 problems of 4 samples, 25 of which got 8 more: 8 tokens each."""
-    made = Made(tmp_path, 40, 4, 12, solve)
+    changes = [f"curate.first_samples={first_samples}"] if first_samples else []
+    made = Made(tmp_path, 40, 4, 12, solve, changes)
     samples = pq.read_table(made.inputs["round-1/samples"] / "samples.parquet")
     index = np.array(samples["sample_index"])
     drawn = (np.arange(480) < 300) | (index < 4)
@@ -328,9 +334,6 @@ def test_rounds_of_sampling_are_told_as_far_as_they_were_looked_at(
     keys = ("samples_per_problem", "num_problems", "num_samples", "num_tokens", "num_satisfied")
     rounds = [dict(zip(keys, row, strict=True)) for row in ((4, 40, 160, 1280, 17), (12, 25, 200, 1600, 31))]
     change_manifest(made.inputs["round-1/samples"], report={"rounds": rounds})
-    if first_samples:
-        config = {**made.steps["round-1/training"].config, "first_samples": first_samples}
-        change_manifest(made.inputs["round-1/training"], config=config)
     found = made.summary()
     assert [(*(row[key] for key in (*keys[:3], keys[4])),) for row in found["rounds"]] == told
     assert sum(row["num_tokens"] for row in found["rounds"]) == found["sampled_tokens"] == 8 * looked_at.sum()
@@ -481,7 +484,7 @@ def test_a_run_in_paper_mode_is_explained_by_its_own_rules(tmp_path: Path) -> No
     kept = [path["why"].partition(";")[0] for path in paths if path["verdict"] == "kept"]
     assert set(kept) == {"kept: right answer, and every equation right"}
     assert not [path for path in paths if path["verdict"] == "duplicate_of_gold"]
-    run = measures.Run(made.inputs)
+    run = measures.Run(made.inputs, made.settings)
     num_found, num_new = (round(12 * run.curve(run.samples, run.graded, beside)[-1][1]) for beside in (False, True))
     assert 0 < num_new < num_found == made.summary()["num_kept"]
 
@@ -526,8 +529,8 @@ def test_hostile_text_stays_text(tmp_path: Path) -> None:
 
 
 def test_hostile_run_name_and_recipe_are_escaped(made: Made) -> None:
-    config = {"name": HOSTILE, "recipe": {"base_model": HOSTILE}}
-    page = Page(build.html(made.inputs, config, made.summary()))
+    told = made.settings.model_copy(update={"name": HOSTILE, "recipe": {"base_model": HOSTILE}})
+    page = Page(build.html(made.inputs, told, made.summary()))
     assert page.count("script") == 2 and page.count("img") == 0
 
 
@@ -562,7 +565,7 @@ def test_the_usual_size_takes_less_than_two_seconds(tmp_path: Path) -> None:
 
 
 def test_curve_ends_at_what_was_kept(made: Made) -> None:
-    run = measures.Run(made.inputs)
+    run = measures.Run(made.inputs, made.settings)
     curve = run.curve(run.samples, run.graded, beside_gold=True)
     assert [k for k, _ in curve] == list(range(1, 13))
     assert curve[-1][1] == pytest.approx(made.summary()["paths_per_problem"])
@@ -647,15 +650,15 @@ def one_way(r: random.Random, problem: dict[str, str], story: Story) -> str:
     return write_solution(story.paths[0])
 
 
-def without_rft(made: Made) -> dict[str, Path]:
-    """What the report of a model gets that lends its samples and is not fine-tuned again."""
+def without_rft(made: Made) -> None:
+    """Leave what the report of a model gets that lends its samples and is not fine-tuned again."""
     out = made.inputs["evaluation"]
     facts = json.loads((out / "evaluation.json").read_text())
     facts = {key: facts[key] for key in ("num_test", "base", "sft", "measures")}
     (out / "evaluation.json").write_text(json.dumps(facts))
-    return {
-        name: path for name, path in made.inputs.items() if not name.startswith("rft") and name != "round-1/training"
-    }
+    for name in [name for name in made.inputs if name.startswith("rft") or name == "round-1/training"]:
+        del made.inputs[name]
+    made.told["pool"] = ()
 
 
 def test_who_lends_paths_and_who_learns_from_a_pool_have_curves_of_their_own(tmp_path: Path) -> None:
@@ -663,26 +666,29 @@ def test_who_lends_paths_and_who_learns_from_a_pool_have_curves_of_their_own(tmp
     alone = lender.summary()
     assert "own_paths" not in alone, "its curve is that of its own samples"
     curve = alone["distinct_curve"]
-    found = build.summary(without_rft(lender), "lender")
+    without_rft(lender)
+    found = lender.summary()
     assert found["own_paths"]["distinct_curve"] == curve and found["own_paths"]["samples_per_problem"] == 6
     assert found["own_paths"]["distinct_paths"] == pytest.approx(curve[-1][1]) and "distinct_curve" not in found
 
     made = Made(tmp_path / "pool", 12, 5, 6, one_way)
     before = made.summary()["distinct_curve"]
-    read = {}
+    others = []
     for kind in ("samples", "graded"):
         made.inputs[f"large/round-1/{kind}"] = lender.inputs[f"round-1/{kind}"].rename(tmp_path / f"large-{kind}")
-        read |= {f"large/sft/{kind}": f"large-{kind}", f"small/sft/{kind}": made.inputs[f"round-1/{kind}"].name}
-    training = made.inputs["round-1/training"]
-    config = json.loads((training / "manifest.json").read_text())["config"]
-    change(training / "manifest.json", config={**config, "sources": ["small/sft", "large/sft"]}, inputs=read)
+        others.append(Input(name=f"large/round-1/{kind}", kind=kind, phase="round-1", model="large"))
+    made.told["steps"] = (*made.settings.steps, *others)
+    places = (("small/sft", "round-1"), ("large/sft", "large/round-1"))
+    made.told["pool"] = tuple(
+        Pooled(name=name, samples=f"{place}/samples", graded=f"{place}/graded") for name, place in places
+    )
     pooled = made.summary()
     assert pooled["own_paths"]["distinct_curve"] == before
     assert pooled["distinct_curve"][-1][0] == 12 and pooled["distinct_paths"] > pooled["own_paths"]["distinct_paths"]
 
 
 def test_correct_per_problem_adds_up(made: Made) -> None:
-    run = measures.Run(made.inputs)
+    run = measures.Run(made.inputs, made.settings)
     assert run.correct_per_problem.sum() == made.summary()["num_correct"]
     assert len(run.correct_per_problem) == 40
 

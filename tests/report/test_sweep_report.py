@@ -41,7 +41,7 @@ def drawn(made: list[Row]) -> dict[str, figures.Figure]:
 
 
 def report(folder: Path, made: list[Row], name: str = "trial", png: bool = False, study: str | None = None) -> str:
-    stage.write_report(folder, {"name": name, "png": png, "study": study}, made)
+    stage.write_report(folder, stage.Settings(name=name, rows=(), png=png, study=study), made)
     return (folder / "report.html").read_text()
 
 

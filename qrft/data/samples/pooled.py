@@ -20,6 +20,12 @@ class Source(NamedTuple):
     graded: Path
 
 
+def input_names(source: str) -> tuple[str, str]:
+    """Under which names a stage gets the samples and the grades of a source; "" stands for a single one."""
+    samples, graded = (f"{source}/{kind}" if source else kind for kind in Source._fields)
+    return samples, graded
+
+
 def read(
     sources: Mapping[str, Source], first_samples: int | None, columns: Sequence[str] = tuple(SAMPLES.names)
 ) -> tuple[pa.Table, pa.Table]:

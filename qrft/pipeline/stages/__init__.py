@@ -1,14 +1,28 @@
-"""The stages: one file each, a plain function `(inputs, out, config, progress) -> report`.
+"""The stages: one file each, with `VERSION`, `class Settings(Section)` and a plain function
+`run(inputs, out, settings, job) -> report`.
 
 `inputs` maps names to artifact folders (or a person's own files), `out` is an empty folder to fill; `out / "partial"`
-outlives a crash and is dropped at the end. No stage imports another.
+outlives a crash and is dropped at the end. `settings` is all that decides the artifact beside the inputs, so its digest
+is made of them; `job` decides nothing of it. No stage imports another.
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-Config = Mapping[str, Any]
 Inputs = Mapping[str, Path]
 Progress = Callable[[int, int, str], None]  # done, total, a note such as "loss 0.312"
 Report = dict[str, Any]  # small facts for the manifest
+
+
+def unwatched(done: int, total: int, note: str) -> None:
+    """Tell no one."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """How a stage goes about its work: on how many processor threads (None: all cores), and who is told of it."""
+
+    num_threads: int | None = None
+    progress: Progress = unwatched

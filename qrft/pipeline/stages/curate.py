@@ -10,27 +10,39 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from qrft import grading
+from qrft.config.section import Count
 from qrft.data.samples import pooled
 from qrft.data.samples.pooled import Source
 from qrft.data.worked import check_worked
+from qrft.grading.rules import DEFAULT_RULES, Rules, Selection
 from qrft.grading.training_table import GOLD, gold_table, training_table
 from qrft.pipeline import store
-from qrft.pipeline.stages import Config, Inputs, Progress, Report
+from qrft.pipeline.stages import Inputs, Job, Report
 
 TABLE_VERSION = 1  # raise it when the same samples and grades would give other rows
 VERSION = grading.GRADER_VERSION + TABLE_VERSION
 
 
-def run(inputs: Inputs, out: Path, config: Config, progress: Progress) -> Report:
+class Settings(Selection):
+    """`sources` names what is chosen among, "" standing for a single one; without any there are gold solutions alone.
+
+    `first_samples`: of each problem and source only so many samples are looked at; None: all.
+    """
+
+    rules: Rules = DEFAULT_RULES
+    sources: tuple[str, ...] = ()
+    first_samples: Count | None = None
+
+
+def run(inputs: Inputs, out: Path, settings: Settings, job: Job) -> Report:
     """Writes training.parquet and training.jsonl; with samples also verdicts.parquet, a verdict a sample looked at.
 
-    `samples` and `graded`, or several of them as `<source>/samples` for each of config["sources"], which is then the
-    source of the rows. Raises DataError where there are neither samples nor a worked solution.
+    The inputs of a source are those that `pooled.input_names` tells. A source's name is the source of its rows. Raises
+    DataError where there are neither samples nor a worked solution.
     """
     problems = pq.read_table(inputs["problems"] / "problems.parquet")
-    sources = config.get("sources") or ([""] if "samples" in inputs else [])
-    if sources:
-        rows = _selected(problems, sources, inputs, out, config)
+    if settings.sources:
+        rows = _selected(problems, inputs, out, settings, job.num_threads)
     else:
         check_worked(problems, _name(inputs["problems"]))
         rows = gold_table(problems)
@@ -38,17 +50,16 @@ def run(inputs: Inputs, out: Path, config: Config, progress: Progress) -> Report
     _write_jsonl(rows, out / "training.jsonl")
     num_gold = pc.sum(pc.equal(rows["source"], GOLD), min_count=0).as_py()
     num_kept = rows.num_rows - num_gold
-    progress(rows.num_rows, rows.num_rows, f"{num_kept} sampled paths")
+    job.progress(rows.num_rows, rows.num_rows, f"{num_kept} sampled paths")
     return {"num_rows": rows.num_rows, "num_gold": num_gold, "num_kept": num_kept}
 
 
-def _selected(problems: pa.Table, sources: list[str], inputs: Inputs, out: Path, config: Config) -> pa.Table:
-    folders = {name: Source(*(inputs[f"{name}/{kind}".lstrip("/")] for kind in Source._fields)) for name in sources}
-    samples, graded = pooled.read(folders, config.get("first_samples"))
+def _selected(problems: pa.Table, inputs: Inputs, out: Path, settings: Settings, num_threads: int | None) -> pa.Table:
+    folders = {name: Source(*(inputs[key] for key in pooled.input_names(name))) for name in settings.sources}
+    samples, graded = pooled.read(folders, settings.first_samples)
     problem = pc.index_in(samples["problem_id"], problems["problem_id"].combine_chunks()).to_numpy()
-    selection = grading.Selection(**{name: config[name] for name in grading.Selection.model_fields})
-    rules, num_threads = grading.Rules(**config["rules"]), config["num_threads"]
-    training = training_table(problems, problem, samples, graded, selection, rules=rules, num_threads=num_threads)
+    rules = settings.rules
+    training = training_table(problems, problem, samples, graded, settings, rules=rules, num_threads=num_threads)
     pq.write_table(pa.table({"verdict": training.verdicts}), out / "verdicts.parquet")
     return training.rows
 

@@ -12,13 +12,20 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from qrft import grading
+from qrft.config.section import Section
 from qrft.grading import latex
-from qrft.pipeline.stages import Config, Inputs, Progress, Report
+from qrft.grading.rules import Rules
+from qrft.pipeline.stages import Inputs, Job, Progress, Report
 
 VERSION = grading.GRADER_VERSION
 
 
-def run(inputs: Inputs, out: Path, config: Config, progress: Progress) -> Report:
+class Settings(Section):
+    rules: Rules
+    judges_expressions: bool  # whether Math-Verify compares answers that are expressions
+
+
+def run(inputs: Inputs, out: Path, settings: Settings, job: Job) -> Report:
     """Writes graded.parquet, row-aligned with the samples."""
     samples = pq.read_table(inputs["samples"] / "samples.parquet", columns=["problem_id", "completion"])
     problems = pq.read_table(inputs["problems"] / "problems.parquet", columns=["problem_id", "answer"])
@@ -27,19 +34,19 @@ def run(inputs: Inputs, out: Path, config: Config, progress: Progress) -> Report
         [pa.DictionaryArray.from_arrays(chunk, problems["answer"].combine_chunks()) for chunk in place.chunks],
         pa.dictionary(pa.int32(), pa.string()),
     )
-    rules = grading.Rules(**config["rules"])
-    graded = grading.grade(samples["completion"], gold, rules=rules, num_threads=config["num_threads"])
-    if config["judges_expressions"]:
-        graded = _judged(samples["completion"], gold, graded, rules, config["num_threads"], progress)
+    rules = settings.rules
+    graded = grading.grade(samples["completion"], gold, rules=rules, num_threads=job.num_threads)
+    if settings.judges_expressions:
+        graded = _judged(samples["completion"], gold, graded, rules, job.num_threads, job.progress)
     pq.write_table(graded, out / "graded.parquet")
     num_correct = pc.sum(graded["is_correct"]).as_py() or 0
-    progress(graded.num_rows, graded.num_rows, f"{num_correct} correct{_hint(graded, config)}")
+    job.progress(graded.num_rows, graded.num_rows, f"{num_correct} correct{_hint(graded, settings)}")
     return {"num_samples": graded.num_rows, "num_correct": num_correct}
 
 
-def _hint(graded: pa.Table, config: Config) -> str:
+def _hint(graded: pa.Table, settings: Settings) -> str:
     num_expressions = pc.sum(pc.equal(graded["status"], "expression")).as_py() or 0
-    if config["judges_expressions"] or not num_expressions:
+    if settings.judges_expressions or not num_expressions:
         return ""
     return f", {num_expressions} expressions not judged (pip install 'qrft[latex]')"
 
@@ -48,7 +55,7 @@ def _judged(
     completions: pa.ChunkedArray,
     gold: pa.ChunkedArray,
     graded: pa.Table,
-    rules: grading.Rules,
+    rules: Rules,
     num_threads: int | None,
     progress: Progress,
 ) -> pa.Table:

@@ -7,29 +7,42 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from qrft.config.section import Count, Section, Seed
 from qrft.data.problems import registry
 from qrft.data.problems.own_files import read_file
 from qrft.data.problems.table import share
 from qrft.data.problems.tiny_math import TINY_MATH_VERSION
-from qrft.pipeline.stages import Config, Inputs, Progress, Report
+from qrft.pipeline.stages import Inputs, Job, Report
 
 READERS_VERSION = 1  # raise it when the same file would give another table
 VERSION = TINY_MATH_VERSION + READERS_VERSION
 
 
-def run(inputs: Inputs, out: Path, config: Config, progress: Progress) -> Report:
+class Settings(Section):
+    """`set` is a generated or published set, None a person's own file. A share is drawn by its own seed."""
+
+    set: str | None = None
+    seed: Seed | None = None  # of a generated set alone
+    num_problems: Count | None = None
+    fraction: float | None = None
+    fraction_seed: Seed | None = None
+
+
+def run(inputs: Inputs, out: Path, settings: Settings, job: Job) -> Report:
     """Write problems.parquet, which follows schema.PROBLEMS."""
-    table = _table(inputs, config)
-    if "fraction" in config:
-        table = share(table, config["fraction"], config["fraction_seed"])
+    table = _table(inputs, settings)
+    if settings.fraction is not None:
+        assert settings.fraction_seed is not None
+        table = share(table, settings.fraction, settings.fraction_seed)
     pq.write_table(table, out / "problems.parquet")
-    progress(1, 1, f"{table.num_rows} problems")
+    job.progress(1, 1, f"{table.num_rows} problems")
     return {"num_problems": table.num_rows}
 
 
-def _table(inputs: Inputs, config: Config) -> pa.Table:
-    if "file" not in inputs:
-        return registry.draw(config["set"], config["seed"], config["num_problems"])
-    if "set" in config:
-        return registry.read(inputs["file"], config["set"]).slice(0, config["num_problems"])
-    return read_file(inputs["file"], config["num_problems"])
+def _table(inputs: Inputs, settings: Settings) -> pa.Table:
+    if settings.set is None:
+        return read_file(inputs["file"], settings.num_problems)
+    if "file" in inputs:
+        return registry.read(inputs["file"], settings.set).slice(0, settings.num_problems)
+    assert settings.seed is not None and settings.num_problems is not None  # a generated set has no end
+    return registry.draw(settings.set, settings.seed, settings.num_problems)

@@ -6,17 +6,20 @@ import json
 from pathlib import Path
 
 from qrft.data.disk import write_atomic
-from qrft.pipeline.stages import Config, Inputs, Progress, Report
+from qrft.pipeline.stages import Inputs, Job, Report
 from qrft.report.run import build
+from qrft.report.run.settings import Settings
+
+__all__ = ["OUTPUTS", "VERSION", "Settings", "run"]
 
 VERSION = 3
 OUTPUTS = ("report.html", "summary.json")
 
 
-def run(inputs: Inputs, out: Path, config: Config, progress: Progress) -> Report:
-    """`inputs` are all other steps of the run, by their names in the run folder."""
-    summary = build.summary(inputs, config["name"], config.get("paper"))
+def run(inputs: Inputs, out: Path, settings: Settings, job: Job) -> Report:
+    """`inputs` are all other steps of the run, by the names of `settings.steps`, and as `model` the base's folder."""
+    summary = build.summary(inputs, settings)
     write_atomic(out / "summary.json", json.dumps(summary, indent=1))
-    write_atomic(out / "report.html", build.html(inputs, config, summary))
-    progress(1, 1, "")
+    write_atomic(out / "report.html", build.html(inputs, settings, summary))
+    job.progress(1, 1, "")
     return {"bytes": (out / "report.html").stat().st_size}

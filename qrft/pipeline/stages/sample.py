@@ -10,14 +10,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from qrft.config.section import Seed
+from qrft.config.sections import Sample
 from qrft.data.schema import SAMPLES
-from qrft.grading.rules import Rules
+from qrft.grading.rules import DEFAULT_RULES, Rules
 from qrft.models import prompts
 from qrft.models.gguf.prepare import base_file
-from qrft.pipeline.stages import Config, Inputs, Progress, Report
+from qrft.models.prompts import Prompt
+from qrft.pipeline.stages import Inputs, Job, Report
 from qrft.sampling.api import ModelFiles, SamplingParams
 from qrft.sampling.backends import registry
-from qrft.sampling.budget import Until
 from qrft.sampling.requests import choose_examples
 from qrft.sampling.shards import collect, write_budget
 from qrft.sampling.spec import SampledModel, SampleSpec, begin
@@ -25,11 +27,23 @@ from qrft.sampling.spec import SampledModel, SampleSpec, begin
 VERSION = 2
 
 
-def run(inputs: Inputs, out: Path, config: Config, progress: Progress) -> Report:
+class Settings(Sample):
+    """`model` names the sampled model in the samples; a goal (`until`) counts by the rules."""
+
+    seed: Seed
+    prompt: Prompt
+    model: str
+    rules: Rules | None = None
+    judges_expressions: bool = False
+    few_shot: int = 0  # worked examples, drawn from the input `examples` by a seed of their own
+    examples_seed: Seed | None = None
+
+
+def run(inputs: Inputs, out: Path, settings: Settings, job: Job) -> Report:
     """Writes samples.parquet: for every problem, in order, its samples by index. With `until` also budget.jsonl."""
-    spec = _spec(inputs, config)
-    setup, passes = begin(spec, _model(inputs, config))
-    facts = collect(setup, passes, out / "partial", progress)
+    spec = _spec(inputs, settings)
+    setup, passes = begin(spec, _model(inputs, settings, job.num_threads))
+    facts = collect(setup, passes, out / "partial", job.progress)
     shards = sorted((out / "partial").glob("shard-*.parquet"))
     _join(shards, spec.problems, passes.tally is None, out / "samples.parquet")
     write_budget(passes, out)
@@ -37,35 +51,32 @@ def run(inputs: Inputs, out: Path, config: Config, progress: Progress) -> Report
     return {**facts, "num_prompt_tokens": num_prompt_tokens, "share_stopped": facts["finish_reasons"]["stop"]}
 
 
-def _spec(inputs: Inputs, config: Config) -> SampleSpec:
-    until = Until(**config["until"])
+def _spec(inputs: Inputs, settings: Settings) -> SampleSpec:
     return SampleSpec(
         problems=pq.read_table(inputs["problems"] / "problems.parquet"),
-        num_samples=until.max_samples or config["num_samples"],
-        params=SamplingParams(**{name: config[name] for name in SamplingParams.model_fields}),
-        prompt=config["prompt"],
-        examples=_examples(inputs, config),
-        until=until,
-        rules=Rules(**config["rules"]) if until.goal else Rules(),
+        num_samples=settings.until.max_samples or settings.num_samples,
+        params=SamplingParams(**{name: getattr(settings, name) for name in SamplingParams.model_fields}),
+        prompt=settings.prompt,
+        examples=_examples(inputs, settings),
+        until=settings.until,
+        rules=settings.rules or DEFAULT_RULES,
     )
 
 
-def _model(inputs: Inputs, config: Config) -> SampledModel:
+def _model(inputs: Inputs, settings: Settings, num_threads: int | None) -> SampledModel:
     adapter = inputs["adapter"] / "adapter.gguf" if "adapter" in inputs else None
-    files = ModelFiles(config["model"], inputs["model"], gguf=base_file(inputs["base"]), adapter_gguf=adapter)
-    settings = registry.own_settings("llama.cpp", config)
-    return SampledModel(
-        "llama.cpp", settings, config["model"], inputs["model"], lambda requests: files, config["num_threads"]
-    )
+    files = ModelFiles(settings.model, inputs["model"], gguf=base_file(inputs["base"]), adapter_gguf=adapter)
+    own = registry.own_settings("llama.cpp", dict(settings))
+    return SampledModel("llama.cpp", own, settings.model, inputs["model"], lambda requests: files, num_threads)
 
 
-def _examples(inputs: Inputs, config: Config) -> list[prompts.Solved]:
+def _examples(inputs: Inputs, settings: Settings) -> list[prompts.Solved]:
     """Of the input `examples`: the first few_shot problems, and one to spare, in an order that its seed decides."""
     if "examples" not in inputs:
         return []
     table = pq.read_table(inputs["examples"] / "problems.parquet")
-    order = np.random.default_rng(config["examples_seed"]).permutation(table.num_rows)
-    return choose_examples(table.take(order), config["few_shot"], config["prompt"], "problems/train")
+    order = np.random.default_rng(settings.examples_seed).permutation(table.num_rows)
+    return choose_examples(table.take(order), settings.few_shot, settings.prompt, "problems/train")
 
 
 def _join(shards: Sequence[Path], problems: pa.Table, is_in_order: bool, out: Path) -> None:

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from qrft import studies
+from qrft.config.section import Section
 from qrft.data.disk import write_atomic
-from qrft.pipeline.stages import Config, Inputs, Progress, Report
+from qrft.pipeline.stages import Inputs, Job, Report
 from qrft.report.sweep import figures, plot_csv
 from qrft.report.sweep import page as sweep
 
@@ -21,42 +22,58 @@ OUTPUTS = ("sweep.jsonl", "sweep.csv", "report.html", "report.md", "plots", "stu
 Row = dict[str, Any]
 
 
-def run(inputs: Inputs, out: Path, config: Config, progress: Progress) -> Report:
-    """Reads the report of each of config["rows"] as the input of its number; docs/sweeps.md lists the columns."""
-    entries = config["rows"]
+class Entry(Section):
+    """A run and model: the values that the sweep's keys have there, and where its page lies."""
+
+    variant: str
+    model: str
+    settings: dict[str, Any]
+    report: str = ""
+
+
+class Settings(Section):
+    name: str
+    rows: tuple[Entry, ...]
+    study: str | None = None
+    png: bool = False  # whether to draw the plots as PNG too
+
+
+def run(inputs: Inputs, out: Path, settings: Settings, job: Job) -> Report:
+    """Reads the report of each entry as the input of its number; docs/sweeps.md lists the columns."""
+    entries = settings.rows
     summaries = [json.loads((inputs[str(n)] / "summary.json").read_bytes()) for n in range(len(entries))]
     rows = [{**labels(entry), **columns(summary)} for entry, summary in zip(entries, summaries, strict=True)]
     write_atomic(out / "sweep.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
     write_atomic(out / "sweep.csv", as_csv(rows))
-    pages = [entry.get("report", "") for entry in entries]
     whole = [
-        {**row, **lists(summary), "report": page} for row, summary, page in zip(rows, summaries, pages, strict=True)
+        {**row, **lists(summary), "report": entry.report}
+        for row, summary, entry in zip(rows, summaries, entries, strict=True)
     ]
-    write_report(out, config, whole)
-    progress(len(rows), len(rows), "")
+    write_report(out, settings, whole)
+    job.progress(len(rows), len(rows), "")
     return {"num_rows": len(rows)}
 
 
-def labels(entry: Mapping[str, Any]) -> Row:
-    settings = {f"sweep.{key}": value for key, value in entry["settings"].items()}
-    return {"variant": entry["variant"], "model": entry["model"], **settings}
+def labels(entry: Entry) -> Row:
+    settings = {f"sweep.{key}": value for key, value in entry.settings.items()}
+    return {"variant": entry.variant, "model": entry.model, **settings}
 
 
-def write_report(out: Path, config: Config, rows: Sequence[Row]) -> None:
+def write_report(out: Path, settings: Settings, rows: Sequence[Row]) -> None:
     """report.html, report.md, plots/, and study.md where the recipe is a study."""
-    study = config.get("study")
+    study = settings.study
     findings = studies.findings(study, rows) if study else []
     drawn = figures.figures([drawn for row in rows for drawn in own_curves(row)])
     told = [finding.told() for finding in findings]
-    write_atomic(out / "report.html", sweep.html(config["name"], rows, drawn, told))
-    write_atomic(out / "report.md", sweep.text(config["name"], rows, drawn, told))
+    write_atomic(out / "report.html", sweep.html(settings.name, rows, drawn, told))
+    write_atomic(out / "report.md", sweep.text(settings.name, rows, drawn, told))
     (out / "plots").mkdir()
     for figure in drawn:
         if figure.svg.startswith("<svg"):
             alone = sweep.picture_file(figure.svg)
             write_atomic(out / "plots" / f"{figure.name}.svg", alone)
             write_atomic(out / "plots" / f"{figure.name}.csv", as_csv(plot_csv.data(figure, rows)))
-            if config.get("png"):
+            if settings.png:
                 write_atomic(out / "plots" / f"{figure.name}.png", sweep.png(alone))
     if study:
         write_atomic(out / "study.md", studies.text(study, findings, rows))

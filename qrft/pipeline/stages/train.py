@@ -10,26 +10,26 @@ import pyarrow.parquet as pq
 from qrft.config.training import Training
 from qrft.data.disk import write_atomic
 from qrft.data.training_rows import Row
-from qrft.pipeline.stages import Config, Inputs, Progress, Report
+from qrft.pipeline.stages import Inputs, Job, Report
 from qrft.training.finetune import finetune
 
 VERSION = 2
+Settings = Training
 
 
-def run(inputs: Inputs, out: Path, config: Config, progress: Progress) -> Report:
+def run(inputs: Inputs, out: Path, settings: Settings, job: Job) -> Report:
     """Writes adapter/ (peft), or model/ when every weight is trained; and loss.jsonl.
 
     Goes on from what the input `start` learnt, where there is one.
     """
     table = pq.read_table(inputs["training"] / "training.parquet", columns=["problem_id", "question", "completion"])
     rows = [Row(f"problem_id {row['problem_id']!r}", row["question"], row["completion"]) for row in table.to_pylist()]
-    kind = "model" if config["adapter"] == "none" else "adapter"
+    kind = "model" if settings.adapter == "none" else "adapter"
     base, start = inputs["model"], inputs["start"] / kind if "start" in inputs else None
     if kind == "model":
         base, start = start or base, None
-    settings = Training(**{key: config[key] for key in Training.model_fields})
-    threads = config["num_threads"]
-    facts = finetune(base, rows, settings, out / kind, out / "partial", progress, start=start, num_threads=threads)
+    work, threads = out / "partial", job.num_threads
+    facts = finetune(base, rows, settings, out / kind, work, job.progress, start=start, num_threads=threads)
     losses = facts.pop("losses")
     write_atomic(out / "loss.jsonl", "".join(json.dumps(entry) + "\n" for entry in losses))
     return facts

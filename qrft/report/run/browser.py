@@ -128,7 +128,7 @@ def reason(rows: Sequence[Row], gold_answer: str, run: Run) -> str:
 
 
 def why_kept(run: Run) -> str:
-    if run.rules.mode == "paper" or not run.dedup:  # the gold solution's path does not count as taken
+    if run.rules.mode == "paper" or not run.settings.dedup:  # the gold solution's path does not count as taken
         return "and every equation right"
     return "every equation right, and other equations than the gold solution"
 
@@ -203,14 +203,16 @@ def join(samples: pa.Table, graded: pa.Table) -> pa.Table:
 # ---------------------------------------------------------------------------------------------- test problems ----
 
 
+GREEDY = "test"  # the part of the one greedy answer to each problem of problems.test
 NO_DIFFERENCES: dict[str, Any] = {"won": [], "lost": [], "num_won": 0, "num_lost": 0}
 
 
 def differences(run: Run) -> dict[str, Any]:
     """The test problems that only RFT solved ("won") and that only SFT solved ("lost"), with both answers."""
-    if "sft/test-samples" not in run.inputs:  # nothing was answered greedily
-        return {"won": [], "lost": [], "num_won": 0, "num_lost": 0}
-    problems = {row["problem_id"]: row for row in run.table("problems/test", "problems.parquet").to_pylist()}
+    if not run.steps("samples", phase="sft", part=GREEDY):
+        return NO_DIFFERENCES
+    asked = run.table(run.step("problems", part="test"), "problems.parquet")
+    problems = {row["problem_id"]: row for row in asked.to_pylist()}
     sft, rft = (greedy(run, model) for model in ("sft", "rft"))
     shared = [name for name in problems if name in sft and name in rft]
     won = [name for name in shared if rft[name]["is_correct"] and not sft[name]["is_correct"]]
@@ -225,8 +227,9 @@ def differences(run: Run) -> dict[str, Any]:
 
 def greedy(run: Run, model: str) -> dict[str, Row]:
     """The one answer of a model to each test problem."""
-    texts = run.table(f"{model}/test-samples", "samples.parquet", ["problem_id", "completion", "finish_reason"])
-    rows = join(texts, run.table(f"{model}/test-graded", "graded.parquet")).to_pylist()
+    samples, graded = (run.step(kind, phase=model, part=GREEDY) for kind in ("samples", "graded"))
+    texts = run.table(samples, "samples.parquet", ["problem_id", "completion", "finish_reason"])
+    rows = join(texts, run.table(graded, "graded.parquet")).to_pylist()
     return {row["problem_id"]: row for row in rows}
 
 

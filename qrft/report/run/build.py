@@ -21,29 +21,30 @@ from qrft.report import words
 from qrft.report.run import browser, charts, profile
 from qrft.report.run.explain import sentences
 from qrft.report.run.measures import Run, tally
+from qrft.report.run.settings import Settings
 
 FOLDER = Path(__file__).parents[1]
 
 
-def summary(inputs: Mapping[str, Path], name: str, paper: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """The run in numbers, JSON-ready; `inputs` are its artifact folders by step name, `paper` figures to compare with.
+def summary(inputs: Mapping[str, Path], settings: Settings) -> dict[str, Any]:
+    """The run in numbers, JSON-ready; `inputs` are its artifact folders by step name.
 
     Accuracies and gain are shares (0.061 is 6.1 points), times are seconds, and `explained` says it all in sentences.
     Without RFT there are neither its accuracy and gain nor counts of samples.
     """
-    run = Run(inputs)
+    run = Run(inputs, settings)
     evaluation = run.evaluation
     facts: dict[str, Any] = {
-        "name": name,
+        "name": settings.name,
         **{model: accuracy(run, model) for model in run.models},
         "num_test": evaluation["num_test"],
         "num_train": run.problems.num_rows,
         **(rft_facts(run) if run.has_rft else {}),
         **profile.own_paths(run),
         "trained_tokens": {
-            stage: run.manifests[f"{stage}/train"]["report"].get("num_tokens") for stage in run.models[1:]
+            stage: run.manifests[run.step("train", phase=stage)]["report"].get("num_tokens") for stage in run.models[1:]
         },
-        "paper": {key: value for key, value in (paper or {}).items() if value is not None and key != "cells"},
+        "paper": settings.paper.model_dump(exclude={"cells"}, exclude_none=True),
         "measures": evaluation["measures"],
         "by_steps": profile.by_steps(run),
         "base_model": profile.base_model(inputs["model"]),
@@ -75,7 +76,7 @@ def sample_counts(run: Run) -> dict[str, Any]:
     num_kept = count(pc.equal(run.verdicts, "kept"))
     with_equations = pc.and_(run.graded["is_correct"], pc.greater(run.graded["num_equations"], 0))
     gold_statuses = grading.parse_numbers(run.problems["answer"], rules=run.rules).statuses
-    usable = pa.array(["ok", "expression"] if run.judges_expressions else ["ok"])
+    usable = pa.array(["ok", "expression"] if run.settings.judges_expressions else ["ok"])
     return {
         "num_samples": run.samples.num_rows,
         "samples_per_problem": run.samples_per_problem,
@@ -88,7 +89,7 @@ def sample_counts(run: Run) -> dict[str, Any]:
         "num_solved": int(np.count_nonzero(run.correct_per_problem)),
         "num_cut_off": count(pc.equal(run.samples["finish_reason"], "length")),
         "num_unusable_gold": count(pc.invert(pc.is_in(gold_statuses, value_set=usable))),
-        "dedup": run.dedup,
+        "dedup": run.settings.dedup,
         "rounds": run.rounds,
         "overlap": profile.overlap(run),
     }
@@ -101,20 +102,20 @@ def count(flags: Any) -> int:
 
 def of_models(run: Run) -> dict[str, cost.Facts]:
     """What each trained model rests on, the answers to test problems apart."""
-    found = {"sft": run.costs["sft/train"]}
+    found = {"sft": run.costs[run.step("train", phase="sft")]}
     return {**found, "rft": cost.total(run.costs_of_rft)} if run.has_rft else found
 
 
 def parity(run: Run, measure: str, worst: Callable[[list[float]], float]) -> float | None:
     """How far llama.cpp is from transformers: the worst of all exports; None where none was measured."""
-    reports = (manifest["report"] for step, manifest in run.manifests.items() if step.endswith("/gguf"))
-    found = [report[measure] for report in reports if report.get(measure) is not None]
-    return worst(found) if found else None
+    reports = [run.manifests[step.name]["report"] for step in run.settings.steps if step.kind == "gguf"]
+    measured = [report[measure] for report in reports if report.get(measure) is not None]
+    return worst(measured) if measured else None
 
 
-def html(inputs: Mapping[str, Path], config: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
-    """The whole report as one file that loads nothing; `config` holds the run's `name` and its resolved `recipe`."""
-    run = Run(inputs)
+def html(inputs: Mapping[str, Path], settings: Settings, summary: Mapping[str, Any]) -> str:
+    """The whole report as one file that loads nothing."""
+    run = Run(inputs, settings)
     problems = browser.sampled(run) if run.has_rft else []
     differences = browser.differences(run) if run.has_rft else browser.NO_DIFFERENCES
     style, script = asset("style.css"), asset("run/browser.js")
@@ -122,16 +123,16 @@ def html(inputs: Mapping[str, Path], config: Mapping[str, Any], summary: Mapping
         environment()
         .get_template("run/template.html")
         .render(
-            name=config["name"],
+            name=settings.name,
             summary=summary,
             has_rft=run.has_rft,
-            starts_from_base=run.has_rft and "start" not in run.manifests["rft/train"]["inputs"],
+            starts_from_base=run.has_rft and starts_from_base(run),
             created=max((manifest.get("created", "") for manifest in run.manifests.values()), default=""),
             charts=pictures(run, summary),
             verdicts=shares(tally(run.verdicts), words.VERDICTS) if run.has_rft else [],
             tallies=tallies(run) if run.has_rft else [],
             scores=scores(summary["measures"]),
-            recipe=yaml.safe_dump(config["recipe"], sort_keys=False, allow_unicode=True),
+            recipe=yaml.safe_dump(settings.recipe, sort_keys=False, allow_unicode=True),
             steps=steps(run),
             costs=costs(run),
             versions=versions(run),
@@ -144,6 +145,11 @@ def html(inputs: Mapping[str, Path], config: Mapping[str, Any], summary: Mapping
             policy=f"default-src 'none'; style-src '{content_hash(style)}'; script-src '{content_hash(script)}'",
         )
     )
+
+
+def starts_from_base(run: Run) -> bool:
+    """Whether RFT trained a new adapter, instead of the last one further."""
+    return "start" not in run.manifests[run.step("train", phase="rft")]["inputs"]
 
 
 def environment() -> jinja2.Environment:
@@ -181,7 +187,7 @@ def content_hash(text: str) -> str:
 def pictures(run: Run, summary: Mapping[str, Any]) -> dict[str, Markup]:
     return {
         "intervals": charts.intervals(summary),
-        "losses": charts.losses({stage: run.losses(f"{stage}/train") for stage in run.models[1:]}),
+        "losses": charts.losses({stage: run.losses(run.step("train", phase=stage)) for stage in run.models[1:]}),
         "seconds": charts.seconds(summary["seconds"]),
         **(sample_pictures(run) if run.has_rft else {}),
     }

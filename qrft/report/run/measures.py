@@ -23,6 +23,7 @@ from qrft.data.samples.pooled import Source
 from qrft.evaluation.stats import expected_distinct
 from qrft.grading.paths import gold_keys, is_beside_gold, is_right_path
 from qrft.pipeline import cost, store
+from qrft.report.run.settings import Settings
 
 Ints: TypeAlias = npt.NDArray[np.int64]
 
@@ -33,19 +34,33 @@ MAX_CURVE_POINTS = 100
 
 @dataclass(frozen=True)
 class Run:
-    """The artifacts of a run by step name, and as `model` the base's folder.
+    """The artifacts of a run by the names of its steps, and as `model` the base's folder; `settings` says what each is.
 
     The completions, which are large, are read by who shows them.
     """
 
     inputs: Mapping[str, Path]
+    settings: Settings
 
     def table(self, step: str, name: str, columns: Sequence[str] | None = None) -> pa.Table:
         return pq.read_table(self.inputs[step] / name, columns=columns)
 
+    def steps(self, kind: str, **wanted: str) -> list[str]:
+        """The names of this run's own and shared steps of a kind, in the order of the run.
+
+        wanted: phase and part, where they matter.
+        """
+        wanted["kind"], wanted["model"] = kind, ""
+        return [s.name for s in self.settings.steps if all(getattr(s, key) == wanted[key] for key in wanted)]
+
+    def step(self, kind: str, **wanted: str) -> str:
+        """The name of the only such step. Raises ValueError where there is none, or more than one."""
+        (name,) = self.steps(kind, **wanted)
+        return name
+
     @cached_property
     def manifests(self) -> dict[str, dict[str, Any]]:
-        return {name: store.manifest(path) for name, path in self.inputs.items() if name != "model"}
+        return {step.name: store.manifest(self.inputs[step.name]) for step in self.settings.steps}
 
     @property
     def costs(self) -> dict[str, cost.Facts]:
@@ -55,24 +70,28 @@ class Run:
     @property
     def costs_of_rft(self) -> dict[str, cost.Facts]:
         """Of each step under RFT's model: trainings, and samplings as far as their samples were looked at."""
-        steps = {name: facts for name, facts in self.costs.items() if not name.endswith("-samples")}  # test answers
-        first = self.manifests[self.training]["config"].get("first_samples")
-        for name in steps if first else ():
-            report = self.manifests[name].get("report", {})
-            if name.endswith("/samples") and "num_tokens" in report:
-                samples = self.table(name, "samples.parquet", ["sample_index", "num_tokens"])
-                looked_at = samples.filter(pc.less(samples["sample_index"], first))["num_tokens"]
-                steps[name] = cost.of_first(steps[name], report, pc.sum(looked_at, min_count=0).as_py())
-        return steps
+        return {
+            step.name: self._cost_of_first(step.name) if step.kind == "samples" else self.costs[step.name]
+            for step in self.settings.steps
+            if step.kind != "samples" or not step.part  # not the answers to test problems
+        }
+
+    def _cost_of_first(self, step: str) -> cost.Facts:
+        first, report = self.settings.first_samples, self.manifests[step].get("report", {})
+        if first is None or "num_tokens" not in report:
+            return self.costs[step]
+        samples = self.table(step, "samples.parquet", ["sample_index", "num_tokens"])
+        looked_at = samples.filter(pc.less(samples["sample_index"], first))["num_tokens"]
+        return cost.of_first(self.costs[step], report, pc.sum(looked_at, min_count=0).as_py())
 
     @cached_property
     def evaluation(self) -> dict[str, Any]:
-        values: dict[str, Any] = json.loads((self.inputs["evaluation"] / "evaluation.json").read_bytes())
+        values: dict[str, Any] = json.loads((self.inputs[self.step("evaluation")] / "evaluation.json").read_bytes())
         return values
 
     @cached_property
     def problems(self) -> pa.Table:
-        return self.table("problems/train", "problems.parquet")
+        return self.table(self.step("problems", part="train"), "problems.parquet")
 
     @property
     def models(self) -> list[str]:
@@ -89,27 +108,20 @@ class Run:
     def has_rft(self) -> bool:
         return "rft" in self.evaluation
 
-    @cached_property
+    @property
     def training(self) -> str:
         """The step that chose what RFT trained on: the last round's."""
-        steps = [name for name in self.inputs if name.startswith("round-") and name.endswith("/training")]
-        return max(steps, key=lambda name: int(name.removeprefix("round-").removesuffix("/training")))
+        return self.steps("training")[-1]
 
     @cached_property
     def sources(self) -> dict[str, Source]:
         """The samples that were chosen among, and their grades: of this model's round, or of several."""
-        manifest = self.manifests[self.training]
-        names = manifest["config"].get("sources")
-        if not names:
-            number = self.training.removesuffix("/training")
-            return {"": Source(self.inputs[f"{number}/samples"], self.inputs[f"{number}/graded"])}
-        artifacts = {path.name: path for path in self.inputs.values()}
-        read = {name: artifacts[artifact] for name, artifact in manifest["inputs"].items() if artifact in artifacts}
-        return {name: Source(*(read[f"{name}/{kind}"] for kind in Source._fields)) for name in names}
+        inputs = self.inputs
+        return {one.name: Source(inputs[one.samples], inputs[one.graded]) for one in self.settings.pool}
 
     def sampled(self, columns: Sequence[str]) -> tuple[pa.Table, pa.Table]:
         """The samples that were looked at, and their grades."""
-        return pooled.read(self.sources, self.manifests[self.training]["config"].get("first_samples"), columns)
+        return pooled.read(self.sources, self.settings.first_samples, columns)
 
     @cached_property
     def _counted(self) -> tuple[pa.Table, pa.Table]:
@@ -127,23 +139,10 @@ class Run:
     def verdicts(self) -> pa.ChunkedArray:
         return self.table(self.training, "verdicts.parquet")["verdict"]
 
-    @cached_property
-    def _grading(self) -> Mapping[str, Any]:
-        """By which everything in the run was graded."""
-        configs = (manifest["config"] for manifest in self.manifests.values())
-        return next(config for config in configs if "judges_expressions" in config)
-
-    @cached_property
+    @property
     def rules(self) -> grading.Rules:
-        return grading.Rules(**self._grading["rules"])
-
-    @property
-    def judges_expressions(self) -> bool:
-        return bool(self._grading["judges_expressions"])
-
-    @property
-    def dedup(self) -> bool:
-        return bool(self.manifests[self.training]["config"]["dedup"])
+        """By which everything in the run was graded."""
+        return self.settings.rules
 
     @cached_property
     def problem_codes(self) -> Ints:
@@ -163,7 +162,7 @@ class Run:
             return []
         samples = next(iter(self.sources.values())).samples
         rounds: list[dict[str, Any]] = store.manifest(samples).get("report", {}).get("rounds", [])
-        first = self.manifests[self.training]["config"].get("first_samples") or math.inf
+        first = self.settings.first_samples or math.inf
         whole = [row for row in rounds if row["samples_per_problem"] <= first]
         before = whole[-1]["samples_per_problem"] if whole else 0
         if len(whole) == len(rounds) or before == first:
@@ -194,13 +193,12 @@ class Run:
     def own(self) -> tuple[pa.Table, pa.Table] | None:
         """All samples of this very SFT model and their grades, where RFT chose among other models' too, or there is no
         RFT and the samples were lent; else None."""
-        steps = ("round-1/samples", "round-1/graded")
-        if not all(step in self.inputs for step in steps):
+        own = self.steps("samples", part="")
+        chosen_from = {source.samples for source in self.sources.values()}
+        if not own or (self.has_rft and {self.inputs[name] for name in own} >= chosen_from):
             return None
-        own = {path for name, path in self.inputs.items() if name.startswith("round-") and name.endswith("/samples")}
-        if self.has_rft and own >= {source.samples for source in self.sources.values()}:
-            return None
-        return pooled.read({"": Source(*(self.inputs[step] for step in steps))}, None, COUNTED)
+        first = Source(*(self.inputs[self.steps(kind, part="")[0]] for kind in Source._fields))
+        return pooled.read({"": first}, None, COUNTED)
 
     @cached_property
     def gold_keys(self) -> pa.Array:

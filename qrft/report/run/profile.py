@@ -81,10 +81,10 @@ def by_steps(run: Run) -> list[dict[str, Any]]:
     `{"steps": 2, "num_problems": 40, "sft": {"accuracy", "low", "high"}, ...}`, of each model's headline: its first
     measure, which of the base alone may be with examples.
     """
-    problems = run.table("problems/test", "problems.parquet", ["problem_id", "solution", "answer"])
+    problems = run.table(run.step("problems", part="test"), "problems.parquet", ["problem_id", "solution", "answer"])
     graded = grading.grade(problems["solution"], problems["answer"], rules=run.rules)
     steps = np.minimum(as_ints(graded["num_equations"]), MAX_STEPS)
-    rows = pq.read_table(run.inputs["evaluation"] / "evaluation.parquet")
+    rows = pq.read_table(run.inputs[run.step("evaluation")] / "evaluation.parquet")
     values = {model: _headline(rows, run.headlines[model]) for model in run.models}
     if not steps.any() or any(len(found) != len(steps) for found in values.values()):
         return []

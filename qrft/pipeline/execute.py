@@ -1,0 +1,92 @@
+"""Run what the store lacks of a plan; steps that are equal, in several runs too, are one artifact."""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from qrft.config.recipe import Recipe, dump
+from qrft.data import disk
+from qrft.pipeline import cost
+from qrft.pipeline.graph import STAGES, Step
+from qrft.pipeline.stages import Job
+from qrft.pipeline.store import Store
+
+
+class Watcher(Protocol):
+    """Who is told how a run goes: see qrft.cli.console."""
+
+    def plan(self, rows: list[tuple[Step, bool]]) -> None: ...
+
+    def bar(self, name: str) -> AbstractContextManager[Callable[[int, int, str], None]]: ...
+
+
+def execute(steps: Sequence[Step], store: Store, run_dir: Path, recipe: Recipe, watcher: Watcher) -> dict[str, Path]:
+    """Run what the store lacks and link everything into the run folder; return each step's artifact by its path."""
+    with disk.lock(run_dir):
+        write_recipes(recipe, run_dir)
+        store.tidy()
+        is_there = {step.digest: store.has(step.stage, step.digest) for step in steps}
+        watcher.plan([(step, is_there[step.digest]) for step in steps])
+        num_missing, number = sum(not there for there in is_there.values()), 0
+        done: dict[str, Path] = {}
+        for step in steps:
+            if not store.has(step.stage, step.digest):
+                number += 1
+                # The name of a sweep's run would fill the line.
+                label = f"{number}/{num_missing} {replace(step, variant='').path}" if recipe.sweep else step.path
+                run_step(step, label, store, done, recipe.num_threads, watcher)
+            done[step.digest] = store.path(step.stage, step.digest)
+            link(step, done[step.digest], run_dir)
+    return {step.path: done[step.digest] for step in steps}
+
+
+def write_recipes(recipe: Recipe, run_dir: Path) -> None:
+    """The recipe, and that of each run of a sweep, with all defaults spelled out."""
+    disk.write_atomic(run_dir / "recipe.yaml", dump(recipe))
+    for variant in recipe.variants() if recipe.sweep else ():
+        (run_dir / variant.name).mkdir(parents=True, exist_ok=True)
+        disk.write_atomic(run_dir / variant.name / "recipe.yaml", dump(variant.recipe))
+
+
+def link(step: Step, artifact: Path, run_dir: Path) -> None:
+    """Link an artifact to its place in the run folder, and what a person opens beside it."""
+    place = run_dir / step.path
+    disk.link(artifact, place)
+    for name in getattr(STAGES[step.stage], "OUTPUTS", ()):
+        if (artifact / name).exists():  # study.md is a study's alone
+            disk.link(artifact / name, place.parent / name)
+
+
+def run_step(
+    step: Step, label: str, store: Store, done: Mapping[str, Path], num_threads: int | None, watcher: Watcher
+) -> None:
+    """Run one stage, in a work folder that becomes the artifact by one rename. done: artifacts by their digests."""
+    inputs = {
+        name: done[source.digest] if isinstance(source, Step) else source.path for name, source in step.inputs.items()
+    }
+    work = store.begin(step.stage, step.digest)
+    with disk.disk_errors(store.root), watcher.bar(label) as progress:
+        with cost.Meter() as meter:
+            facts = STAGES[step.stage].run(inputs, work, step.settings, Job(num_threads, progress))
+        store.commit(work, manifest(step, inputs, facts, meter))
+
+
+def manifest(step: Step, inputs: Mapping[str, Path], facts: Mapping[str, Any], meter: cost.Meter) -> dict[str, Any]:
+    """What the artifact says of how it came about."""
+    return {
+        "config": step.identity,
+        "inputs": {
+            name: inputs[name].name if isinstance(source, Step) else f"{source.path.name} {source.digest}"
+            for name, source in step.inputs.items()
+        },
+        "version": STAGES[step.stage].VERSION,
+        "seconds": meter.seconds,
+        "cost": {**cost.of_stage(step.stage, step.settings, inputs, facts), **meter.facts},
+        "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "report": dict(facts),
+    }

@@ -1,0 +1,62 @@
+"""The problem sets that a run reads or draws, as steps."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from qrft.config.recipe import Recipe, local_path
+from qrft.data.problems import registry
+from qrft.pipeline.graph import Plan, Source, Step
+from qrft.pipeline.stages import problems
+
+
+class Sets(NamedTuple):
+    """The problems to learn from, and those to be measured on."""
+
+    train: Step
+    test: Step
+
+
+def add_problems(plan: Plan, recipe: Recipe) -> Sets:
+    chosen = recipe.problems
+    train = problems.Settings(num_problems=chosen.num_train)
+    if chosen.train_fraction != 1:
+        train = train.model_copy(update={"fraction": chosen.train_fraction, "fraction_seed": recipe.seed})
+    test = problems.Settings(num_problems=chosen.num_test)
+    return Sets(
+        add_problem_set(plan, recipe, "train", chosen.train, train),
+        add_problem_set(plan, recipe, "test", chosen.test, test),
+    )
+
+
+def add_problem_set(
+    plan: Plan, recipe: Recipe, part: str, name: str, settings: problems.Settings, model: str = ""
+) -> Step:
+    """Draw a generated set, or read a published one or a file. `settings` says how much of it to take."""
+    inputs: dict[str, Step | Source] = {}
+    if name in registry.GENERATED:
+        settings = settings.model_copy(update={"set": name, "seed": recipe.problems.seed})
+    elif name in registry.PUBLISHED and not local_path(name).is_file():
+        settings = settings.model_copy(update={"set": name})
+        inputs["file"] = Source(registry.locate(name))
+    else:
+        inputs["file"] = Source(local_path(name))
+    return plan.add("problems", settings, inputs, kind="problems", part=part, model=model)
+
+
+def further_sets(recipe: Recipe) -> dict[str, str]:
+    """The test sets beside problems.test, each by a part of its own in the run folder."""
+    parts = {"train": "", "test": recipe.problems.test}
+    for name in recipe.evaluate.problems:
+        if name not in parts.values():
+            part = re.sub(r"[^A-Za-z0-9._-]+", "-", set_name(name).removesuffix(".jsonl"))
+            while part in parts:
+                part += "-2"
+            parts[part] = name
+    return dict(list(parts.items())[2:])
+
+
+def set_name(name: str) -> str:
+    """The name of a set; that of a file without its folders, which differ between machines."""
+    return name if name in registry.BY_NAME else local_path(name).name

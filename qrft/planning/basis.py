@@ -1,0 +1,64 @@
+"""What every estimate of a plan starts from: how much there is to do, what does it, and what was measured."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from qrft.machine import in_gib
+from qrft.planning.amounts import Amounts
+from qrft.planning.devices import Device
+from qrft.training import memory
+from qrft.training.memory import Parts
+
+# A time is taken to lie between the estimate over its band and the estimate times it.
+BAND, CALIBRATED_BAND = 2.0, 1.25
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What --calibrate measured against the estimate: factors of time, and bytes above the estimate of memory."""
+
+    train: float = 1.0
+    decode: float = 1.0
+    train_bytes: int = 0
+    is_measured: bool = False
+
+    @property
+    def band(self) -> float:
+        return CALIBRATED_BAND if self.is_measured else BAND
+
+
+@dataclass(frozen=True)
+class Basis:
+    """What an estimate is made from, beside the step."""
+
+    amounts: Amounts
+    device: Device
+    speed: Speed = Speed()
+
+    @property
+    def arithmetic(self) -> dict[str, bool]:
+        """What computes, in the words of qrft.training.memory."""
+        return {"on_gpu": self.device.is_gpu, "mixed": self.device.mixed}
+
+    def may_be_too_large(self, parts: Parts) -> bool:
+        return sum(parts.values()) + memory.error(parts) > self.device.memory
+
+    def sizes(self, parts: Parts) -> str:
+        """How much memory is needed, and how much there is."""
+        needed = f"{in_gib(sum(parts.values()))} needed, give or take {in_gib(memory.error(parts))}"
+        return f"{needed}, {in_gib(self.device.memory)} there"
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a step needs. tokens: trained on, or sampled. disk: bytes that stay. seconds: None where the speed is not
+    known."""
+
+    tokens: int = 0
+    parts: Parts = field(default_factory=dict)
+    in_ram: bool = False  # and not in the GPU's memory
+    disk: int = 0
+    seconds: float | None = 0.0
+    notes: tuple[str, ...] = ()
+    faults: tuple[str, ...] = ()

@@ -1,0 +1,126 @@
+"""What a sampling will need.
+
+A step of decoding reads the weights and the caches of all sequences once, or multiplies for them, whichever takes
+longer, at an assumed share of the peak.
+"""
+
+from __future__ import annotations
+
+import math
+
+from qrft.models.shape import Shape
+from qrft.pipeline.graph import Step
+from qrft.pipeline.stages import sample
+from qrft.planning.amounts import Lengths, input_step
+from qrft.planning.basis import Basis, Estimate
+from qrft.planning.sizes import adapter_bytes, context_of, folder_of, matrices, shape_of, weights_bytes
+from qrft.training import memory
+from qrft.training.memory import MIB, Parts
+
+DECODE_SHARE, READ_SHARE = 0.3, 0.6  # of peak operations, and of peak bandwidth
+STEP_SECONDS = 2e-3  # of launching a step of decoding
+USUAL_LIVE = 32  # sequences, where the recipe leaves their number open
+SHARED = 4  # samples of a problem, from which on its sequences share one cache
+
+
+def estimate(step: Step, basis: Basis) -> Estimate:
+    settings = sampling_of(step)
+    lengths = basis.amounts.lengths(input_step(step, "problems"), folder_of(step), settings.prompt)
+    num = basis.amounts.rows(step)
+    mean = min(lengths.mean_completion, settings.max_new_tokens)
+    prompt = longest_prompt(step, basis, lengths)
+    live, parts = context(step, basis, prompt, live_sequences(settings, num))
+    return Estimate(
+        tokens=round(num * mean),
+        parts=parts,
+        disk=int(2 * num * mean),  # compressed text
+        seconds=seconds(step, basis, lengths, num, mean, live),
+        notes=(f"{live} sequences at once",),
+        faults=(*too_large(basis, parts, live), *too_long(step, prompt + settings.max_new_tokens)),
+    )
+
+
+def sampling_of(step: Step) -> sample.Settings:
+    assert isinstance(step.settings, sample.Settings)
+    return step.settings
+
+
+def too_large(basis: Basis, parts: Parts, live: int) -> tuple[str, ...]:
+    if not basis.may_be_too_large(parts):
+        return ()
+    ways = "gguf.quant q4_k_m, or a smaller " + ("sample.num_sequences" if live > 1 else "base_model")
+    return (f"{basis.sizes(parts)}. Use {ways}.",)
+
+
+def too_long(step: Step, longest: int) -> tuple[str, ...]:
+    if longest <= (most := context_of(folder_of(step))):
+        return ()
+    return (f"up to {longest:,} tokens needed, a context of {most:,.0f} there. Use fewer examples or tokens.",)
+
+
+def longest_prompt(step: Step, basis: Basis, lengths: Lengths) -> int:
+    """In tokens, with the worked examples."""
+    longest, settings = max(lengths.prompts, default=0), sampling_of(step)
+    if not settings.few_shot:
+        return longest
+    examples = basis.amounts.lengths(input_step(step, "examples"), folder_of(step), settings.prompt)
+    return longest + examples.largest_sum(settings.few_shot)
+
+
+def live_sequences(settings: sample.Settings, num_samples: float) -> int:
+    return max(1, min(settings.num_sequences or USUAL_LIVE, math.ceil(num_samples)))
+
+
+def context(step: Step, basis: Basis, prompt: int, most: int) -> tuple[int, Parts]:
+    """How many sequences live at once, at most so many, and the memory: the sampler sizes its context by what is
+    free, and leaves a quarter of that alone."""
+    settings, shape, tried = sampling_of(step), shape_of(step), []
+    is_open = settings.num_sequences is None
+    for live in [most >> n for n in range(most.bit_length())] if is_open else [most]:
+        for cells in cache_cells(settings, prompt, live):
+            tried.append((live, memory_by_part(step, basis, shape, cells, live)))
+            if not basis.may_be_too_large(tried[-1][1]):
+                return tried[-1]
+    return tried[-1]
+
+
+def cache_cells(settings: sample.Settings, prompt: int, live: int) -> list[int]:
+    """Tokens of the context for so many sequences at once, as large as the sampler likes it and as small as it can be.
+
+    Beside the sequences that grow, others hold prompts (qrft.sampling.backends.llama_cpp.sizing). Samples of a problem
+    can share the cells of its prompt; where there are few, each sequence has its own.
+    """
+    new, num_samples = settings.max_new_tokens, settings.num_samples
+    held = min(live, live // num_samples + 2)
+    if num_samples < SHARED:
+        return [(live + held) * (prompt + new)]
+    return [live * (prompt + new) + held * prompt, live * new + held * prompt]
+
+
+def memory_by_part(step: Step, basis: Basis, shape: Shape, cells: int, live: int) -> Parts:
+    """llama.cpp: the file as it lies, keys and values in 16 bits, a step's logits and its working memory."""
+    parts = dict.fromkeys(memory.PARTS, 0)
+    parts["weights"] = weights_bytes(step, shape)
+    parts["adapter"] = adapter_bytes(step, shape)
+    parts["cache"] = 2 * 2 * shape.num_layers * shape.key_size * cells
+    parts["logits"] = 4 * live * shape.vocab_size
+    parts["activations"] = 4 * 512 * (3 * shape.intermediate_size + 4 * shape.hidden_size)  # of 512 tokens at once
+    parts["overhead"] = memory.CUDA_CONTEXT if basis.device.is_gpu else 200 * MIB
+    return parts
+
+
+def seconds(
+    step: Step, basis: Basis, lengths: Lengths, num: float, mean: float, live: int, *, reads_prompts: bool = True
+) -> float | None:
+    """The time of `num` samples of `mean` tokens, `live` at a time; None where the device's speed is not known."""
+    device, shape = basis.device, shape_of(step)
+    if device.flops is None or device.bandwidth is None:
+        return None
+    cache = 2 * 2 * shape.num_layers * shape.key_size * live * (lengths.mean_prompt + mean / 2)
+    reading = (weights_bytes(step, shape) + cache) / (READ_SHARE * device.bandwidth)
+    multiplying = 2 * matrices(shape) * live / (DECODE_SHARE * device.flops)
+    launching = STEP_SECONDS if device.is_gpu else STEP_SECONDS / 2
+    decoding = num * mean / live * (max(reading, multiplying) + launching)
+    prompts = num / max(1.0, basis.amounts.num_samples(step)) if reads_prompts else 0
+    reading_prompts = 2 * matrices(shape) * prompts * lengths.mean_prompt / (DECODE_SHARE * device.flops)
+    return basis.speed.decode * (decoding + reading_prompts)

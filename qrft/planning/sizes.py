@@ -1,0 +1,70 @@
+"""Sizes of the model that a step is about: of its matrices, of its file, of the adapter beside it."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+from qrft.config.training import Training
+from qrft.models.shape import Shape, read_shape
+from qrft.models.weights import read_json
+from qrft.pipeline.graph import Source, Step
+from qrft.pipeline.stages import export
+from qrft.training import memory
+
+GGUF_BYTES = {"f32": 4.0, "f16": 2.0, "q8_0": 34 / 32, "q4_k_m": 0.604}  # per parameter of a matrix
+
+
+def matrices(shape: Shape) -> int:
+    """Parameters that a token is multiplied with: not the embeddings, which are looked up, but the head."""
+    return shape.num_linear + shape.vocab_size * shape.hidden_size
+
+
+def gguf_bytes(shape: Shape, step: Step) -> int:
+    """The size of the base that an export makes."""
+    assert isinstance(step.settings, export.Settings) and step.settings.quant
+    return int(GGUF_BYTES[step.settings.quant] * (shape.num_linear + sum(shape.outer)))
+
+
+def makes_base(step: Step) -> bool:
+    """Whether an export writes a base, and not an adapter or nothing."""
+    return not {"base", "file"} & step.inputs.keys()
+
+
+def weights_bytes(step: Step, shape: Shape) -> int:
+    """The size of the file that a step samples from or compares with."""
+    base = step.inputs.get("base") or step.inputs.get("file")
+    if isinstance(base, Source):
+        return base.path.stat().st_size
+    return gguf_bytes(shape, base or step)
+
+
+def adapter_bytes(step: Step, shape: Shape) -> int:
+    """The size of the adapter that is applied at run time: float32 in its file."""
+    source = step.inputs.get("adapter")
+    while isinstance(source, Step) and source.stage != "train":
+        source = source.inputs.get("adapter")
+    if not isinstance(source, Step) or (step.stage == "export" and makes_base(step)):
+        return 0
+    assert isinstance(source.settings, Training)
+    return 4 * sum(memory.trained_tensors(shape, source.settings))
+
+
+def folder_of(step: Step) -> Path:
+    """The base model that a step is about."""
+    for name in ("model", "tuned"):
+        source = step.inputs.get(name)
+        if isinstance(source, Source):
+            return source.path
+        if isinstance(source, Step):
+            return folder_of(source)
+    raise ValueError(f"{step.path} has no model")
+
+
+def shape_of(step: Step) -> Shape:
+    return read_shape(folder_of(step))
+
+
+def context_of(folder: Path) -> float:
+    """The most tokens of a prompt and its sample together, as the model was trained; inf where it does not say."""
+    return float(read_json(folder / "config.json").get("max_position_embeddings") or math.inf)

@@ -1,0 +1,47 @@
+"""What the other stages will need: the export of a model, and those that take none."""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+
+from qrft.pipeline.graph import Step
+from qrft.planning.basis import Basis, Estimate
+from qrft.planning.sizes import adapter_bytes, gguf_bytes, makes_base, matrices, shape_of, weights_bytes
+from qrft.planning.training import PROCESSOR_SHARE
+from qrft.training import memory
+
+DISK_SPEED, ROWS_PER_SECOND = 3e8, 1e5
+PARITY_TOKENS = 8 * 256  # of the export's comparison, by transformers and by llama.cpp
+
+
+def export(step: Step, basis: Basis) -> Estimate:
+    """The base as a file, or the adapter as one; transformers compares it in main memory and in float32."""
+    shape = shape_of(step)
+    adapter = adapter_bytes(step, shape)
+    disk = gguf_bytes(shape, step) if makes_base(step) else adapter
+    parts = dict.fromkeys(memory.PARTS, 0)
+    parts["weights"] = 4 * shape.num_parameters + (disk if makes_base(step) else weights_bytes(step, shape))
+    parts["adapter"], parts["overhead"] = adapter, memory.LIBRARIES
+    parity = 2 * 2 * PARITY_TOKENS * matrices(shape)
+    here = basis.device.flops if not basis.device.is_gpu else 2e10 * (os.cpu_count() or 1)
+    seconds = 6 * shape.num_parameters / DISK_SPEED + parity / (PROCESSOR_SHARE * (here or 1e11)) + 4
+    return Estimate(parts=parts, in_ram=True, disk=disk, seconds=seconds)
+
+
+def table(step: Step, basis: Basis, *, row_bytes: int) -> Estimate:
+    """A stage that writes a table, of so many bytes per row."""
+    rows = basis.amounts.rows(step)
+    return Estimate(disk=int(rows * row_bytes), seconds=rows / ROWS_PER_SECOND)
+
+
+problems, curate, grade = (partial(table, row_bytes=size) for size in (300, 1000, 30))
+
+
+def next_to_nothing(step: Step, basis: Basis) -> Estimate:
+    """A stage that adds up what others made."""
+    return Estimate()
+
+
+def report(step: Step, basis: Basis) -> Estimate:
+    return Estimate(seconds=2.0)

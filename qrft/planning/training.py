@@ -1,0 +1,98 @@
+"""What a training will need.
+
+Floating-point operations over an assumed share of the peak. A forward pass takes 2N per token (Kaplan et al. 2020,
+arXiv 2001.08361), and 2 layers x length x width for attention; the gradient of the activations takes as much again,
+that of the weights too where they learn, and checkpointing one more forward pass. So QLoRA takes 6N with checkpointing
+and 4N without, and every weight 8N or 6N.
+"""
+
+from __future__ import annotations
+
+from qrft.config.training import Training
+from qrft.errors import ModelError
+from qrft.models.shape import Shape
+from qrft.pipeline.graph import Step
+from qrft.planning.amounts import Lengths, input_step
+from qrft.planning.basis import Basis, Estimate
+from qrft.planning.sizes import folder_of, matrices, shape_of
+from qrft.training import memory
+from qrft.training.memory import Parts
+
+TRAIN_SHARE = 0.4  # of a GPU's peak operations
+PROCESSOR_SHARE = 0.5  # of a processor's own measured product of matrices
+LAYER_SECONDS, PROCESSOR_LAYER_SECONDS = 3e-3, 8e-3  # of launching a layer's training of a row, beside the operations
+CHECKPOINTS = 2  # that lie on the disk while a third is written over the older one
+
+
+def estimate(step: Step, basis: Basis) -> Estimate:
+    settings, lengths, fault = choose(step, basis)
+    shape = shape_of(step)
+    tokens = round(lengths.count * lengths.mean_total * settings.num_epochs)
+    parts = memory.estimate(shape, settings, tokens=largest_row(settings, lengths), **basis.arithmetic)
+    parts["overhead"] = max(0, parts["overhead"] + basis.speed.train_bytes)
+    return Estimate(
+        tokens=tokens,
+        parts=parts,
+        disk=disk(shape, settings, basis),
+        seconds=seconds(basis, shape, settings, lengths, tokens),
+        notes=(in_words(settings, basis),),
+        faults=(fault,) if fault else too_large(basis, settings, parts),
+    )
+
+
+def choose(step: Step, basis: Basis) -> tuple[Training, Lengths, str]:
+    """The settings as they will be chosen, the examples that are not too long, and why nothing fits, if so."""
+    settings = step.settings
+    assert isinstance(settings, Training)
+    lengths = basis.amounts.lengths(input_step(step, "training"), folder_of(step), settings.prompt)
+    lengths = lengths.up_to(settings.sequence_len)
+    try:
+        return memory.fit(settings, shape_of(step), basis.device.memory, **basis.arithmetic), lengths, ""
+    except ModelError as error:
+        return settings, lengths, str(error)
+
+
+def in_words(settings: Training, basis: Basis) -> str:
+    optimizer = memory.optimizer_name(settings, basis.device.is_gpu)
+    activations = "computed again" if memory.checkpoints(settings) else "kept"
+    examples = f"{settings.micro_batch_size} examples x {settings.gradient_accumulation_steps} a step"
+    return f"{examples}, {optimizer}, activations {activations}"
+
+
+def disk(shape: Shape, settings: Training, basis: Basis) -> int:
+    """Bytes of what is saved, and of the checkpoints on the way."""
+    trained = memory.trained_tensors(shape, settings)
+    saved = 2 * shape.num_parameters if settings.adapter == "none" else 4 * sum(trained)
+    optimizer = memory.optimizer(trained, memory.optimizer_name(settings, basis.device.is_gpu))
+    return saved + CHECKPOINTS * (4 * sum(trained) + optimizer)
+
+
+def too_large(basis: Basis, settings: Training, parts: Parts) -> tuple[str, ...]:
+    if not basis.may_be_too_large(parts):
+        return ()
+    return (f"{basis.sizes(parts)}. {memory.what_to_change(settings, parts)}",)
+
+
+def seconds(basis: Basis, shape: Shape, settings: Training, lengths: Lengths, tokens: int) -> float | None:
+    """The time that training on so many tokens takes; None where the device's speed is not known."""
+    device = basis.device
+    if device.flops is None:
+        return None
+    passes: int = 2 + (settings.adapter == "none") + memory.checkpoints(settings)
+    attention = shape.num_layers * lengths.mean_total * shape.query_size
+    operations = 2 * passes * (matrices(shape) + attention)
+    if settings.adapter == "lora":
+        operations += 6 * sum(memory.trained_tensors(shape, settings))
+    share = TRAIN_SHARE if device.is_gpu else PROCESSOR_SHARE
+    rows = tokens / max(1, min(largest_row(settings, lengths), tokens))
+    launching = rows * shape.num_layers * (LAYER_SECONDS if device.is_gpu else PROCESSOR_LAYER_SECONDS)
+    return float(basis.speed.train * (tokens * operations / (share * device.flops) + launching))
+
+
+def largest_row(settings: Training, lengths: Lengths) -> int:
+    """Tokens of the largest row: of a step's examples, as many as find room in one."""
+    longest = max(lengths.totals, default=1)
+    if not settings.packing:
+        return longest
+    batch = settings.micro_batch_size * settings.gradient_accumulation_steps
+    return max(longest, min(memory.most_tokens(settings), lengths.largest_sum(batch)))

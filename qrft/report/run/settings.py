@@ -1,0 +1,49 @@
+"""What the report of a run gets told: its name and recipe, and what each of its inputs is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from qrft.config.section import Count, Section
+from qrft.config.sections import Paper
+from qrft.grading.rules import Rules
+
+
+class Input(Section):
+    """A step of the run that is an input: its name there and in the report's tables, and what it is for.
+
+    `kind`, `phase` and `part` are those of qrft.pipeline.graph.Step; `model` is that of another model of the same run,
+    and "" for this one's own steps and for what all share.
+    """
+
+    name: str
+    kind: str
+    phase: str = ""
+    part: str = ""
+    model: str = ""
+
+
+class Pooled(Section):
+    """Samples that RFT chose among: what their rows are called ("" where there is one source alone), and the inputs."""
+
+    name: str
+    samples: str
+    graded: str
+
+
+class Settings(Section):
+    """`recipe` is shown as it is; `paper` holds the figures to compare with.
+
+    The rest is how the run graded and chose: `first_samples` of each problem and source were looked at (None: all);
+    `pool` is what RFT chose among, and empty without RFT.
+    """
+
+    name: str
+    recipe: dict[str, Any]
+    steps: tuple[Input, ...]
+    paper: Paper = Paper()
+    rules: Rules = Rules()
+    judges_expressions: bool = False
+    dedup: bool = True
+    first_samples: Count | None = None
+    pool: tuple[Pooled, ...] = ()
