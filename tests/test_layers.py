@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import ast
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from helpers.commands import python, run_process
 from helpers.paths import ROOT
 
 PACKAGE = ROOT / "qrft"
@@ -70,5 +69,5 @@ def test_no_stage_imports_another() -> None:
 def test_the_command_line_starts_without_heavy_packages() -> None:
     modules = "qrft.cli.main, qrft.cli.actions, qrft.cli.console, qrft.pipeline.flow"
     code = f"import sys, {modules}; print({HEAVY!r} & set(sys.modules))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = run_process(python(code))
     assert done.stdout.strip() == "set()"

@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from click.testing import CliRunner
+from helpers.commands import command_line, fails, fails_at_once, run_process, run_qrft
 from helpers.paths import RECIPES, ROOT
 
 from qrft import errors
@@ -52,23 +52,6 @@ def model(folder: Path) -> Path:
     return Path(shutil.copytree(BUILTIN["tiny-base"], folder / "model"))
 
 
-def fails(code: int, *words: str | Path) -> str:
-    """Runs `qrft`, which must end with the exit code and one message; returns the message."""
-    done = CliRunner().invoke(main, [str(word) for word in words])
-    assert isinstance(done.exception, SystemExit), done.exception  # and so no traceback
-    assert done.exit_code == code, done.output
-    assert done.stderr.count("Error: ") == 1 and "Traceback" not in done.output
-    return done.stderr.partition("Error: ")[2].rstrip()
-
-
-def fails_at_once(code: int, *words: str | Path) -> str:
-    """As `fails`, and nothing at all was written."""
-    before = sorted(Path().rglob("*"))
-    message = fails(code, *words)
-    assert sorted(Path().rglob("*")) == before
-    return message
-
-
 def artifacts(runs: Path = Path("runs")) -> list[str]:
     """The stages that have an artifact."""
     return sorted(path.name.partition("-")[0] for path in (runs / "store").glob("*-*"))
@@ -84,16 +67,15 @@ def half_written(runs: Path = Path("runs")) -> list[Path]:
 
 
 def test_help_lists_the_commands() -> None:
-    shown = CliRunner().invoke(main, ["--help"])
-    assert shown.exit_code == 0
+    shown = run_qrft("--help")
     for name, command in main.commands.items():
         assert re.search(rf"^  {name}  +\S", shown.output, re.MULTILINE)
-        assert command.help and CliRunner().invoke(main, [name, "-h"]).exit_code == 0
+        assert command.help and run_qrft(name, "-h").output
     assert {"run", "plan", "schema", "pretrain"} <= set(main.commands)
 
 
 def test_version() -> None:
-    assert re.search(r"\d+\.\d+", CliRunner().invoke(main, ["--version"]).output)
+    assert re.search(r"\d+\.\d+", run_qrft("--version").output)
 
 
 def keys_fit(values: dict[str, Any], rule: dict[str, Any], schema: dict[str, Any]) -> None:
@@ -111,7 +93,7 @@ def keys_fit(values: dict[str, Any], rule: dict[str, Any], schema: dict[str, Any
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
 def test_the_schema_knows_the_keys_of_the_recipes_that_are_shipped(path: Path) -> None:
     options = ["--pretrain"] if path.name in PRETRAIN else []
-    schema = json.loads(CliRunner().invoke(main, ["schema", *options]).output)
+    schema = json.loads(run_qrft("schema", *options).output)
     assert schema["$schema"].startswith("https://json-schema.org/")
     keys_fit(yaml.safe_load(path.read_text()), schema, schema)
 
@@ -127,8 +109,7 @@ def test_the_recipes_that_are_shipped_are_right(path: Path) -> None:
 
 def test_a_plan_writes_nothing(folder: Path) -> None:
     before = sorted(folder.rglob("*"))
-    shown = CliRunner().invoke(main, ["plan", "r.yaml", "-o", "new/runs"])
-    assert shown.exit_code == 0, shown.output
+    shown = run_qrft("plan", "r.yaml", "-o", "new/runs")
     assert "sft/train" in shown.output and "19 steps, 19 to do." in shown.output
     assert sorted(folder.rglob("*")) == before
 
@@ -276,7 +257,7 @@ def test_a_damaged_base_model(model: Path, command: str, damage: Callable[[Path]
 def test_a_model_without_weights_can_be_planned_and_not_run(model: Path) -> None:
     (model / "model.safetensors").unlink()
     of = ("r.yaml", "--set", "base_model=./model")
-    assert "19 to do" in CliRunner().invoke(main, ["plan", *of]).output
+    assert "19 to do" in run_qrft("plan", *of).output
     message = fails_at_once(1, "run", *of)
     assert "/model.safetensors: not found. Expected the weights as safetensors; " in message
 
@@ -290,13 +271,9 @@ def test_a_file_of_the_model_that_can_not_be_read(model: Path) -> None:
 
 def test_a_model_that_is_neither_here_nor_on_the_hub(folder: Path) -> None:
     # In a process of its own: the hub's library reads the variable when it is imported.
-    done = subprocess.run(
-        [sys.executable, "-m", "qrft", "run", "r.yaml", "--set", "base_model=org/model"],
-        env={**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(folder / "cache")},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
+    command = command_line("run", "r.yaml", "--set", "base_model=org/model")
+    done = run_process(command, 1, HF_HUB_OFFLINE="1", HF_HOME=str(folder / "cache"))
+    assert len(done.stderr.splitlines()) == 1
     assert f"base_model: 'org/model' is no folder here ({folder}/org/model), and the hub did not" in done.stderr
     assert "Name a folder with the model, or a hub name that you may read." in done.stderr
     assert not (folder / "runs").exists()
@@ -346,7 +323,7 @@ def test_a_model_that_is_neither_here_nor_on_the_hub(folder: Path) -> None:
 )
 def test_files_of_problems_are_read_before_anything_is_trained(folder: Path, rows: str | bytes, expected: str) -> None:
     (folder / "test.jsonl").write_bytes(rows if isinstance(rows, bytes) else rows.encode())
-    message = fails(1, "run", "r.yaml")
+    message = fails(1, "run", "r.yaml", has_begun=True)
     assert message.startswith(f"{folder}/{expected}") and len(message) < 500 and "\n" not in message
     assert artifacts() == ["problems"]  # of train.jsonl, which is right
     assert half_written() == []
@@ -356,7 +333,7 @@ def test_rows_as_people_write_them(folder: Path) -> None:
     rows = ['{"question": "x", "answer": 5, "id": null}', '{"question": "y", "answer": "so\\n#### 1,000", "id": "a"}']
     (folder / "train.jsonl").write_bytes(b"\xef\xbb\xbf" + "\r\n\r\n".join(rows).encode())
     (folder / "test.jsonl").write_text("")  # ends the run here
-    fails(1, "run", "r.yaml")
+    fails(1, "run", "r.yaml", has_begun=True)
     (table,) = (folder / "runs" / "store").glob("problems-*/problems.parquet")
     assert pq.read_table(table).to_pylist() == [
         {"problem_id": "0", "question": "x", "solution": "", "answer": "5"},
@@ -404,9 +381,8 @@ def mount(folder: Path) -> Iterator[Callable[[str], Path]]:
 
 def test_a_full_disk(folder: Path, mount: Callable[[str], Path]) -> None:
     disk = mount("size=64k")
-    message = fails(
-        1, "run", "r.yaml", "-o", disk, "--set", "problems.train=tiny-math/train", "--set", "problems.num_train=2000"
-    )
+    changes = ["--set", "problems.train=tiny-math/train", "--set", "problems.num_train=2000"]
+    message = fails(1, "run", "r.yaml", "-o", disk, *changes, has_begun=True)
     assert re.fullmatch(
         rf"{disk}/store.*: the disk is full; 0\.\d MiB free at {disk}.*\. Make room, then run .*", message
     )
@@ -415,15 +391,14 @@ def test_a_full_disk(folder: Path, mount: Callable[[str], Path]) -> None:
 
 def test_a_disk_that_is_full_when_the_model_is_written(mount: Callable[[str], Path]) -> None:
     disk = mount("size=1200k")
-    assert ": the disk is full; " in fails(1, "run", "r.yaml", "-o", disk, "--set", "gguf.quant=f32")
+    assert ": the disk is full; " in fails(1, "run", "r.yaml", "-o", disk, "--set", "gguf.quant=f32", has_begun=True)
     assert artifacts(disk) == ["problems"] and half_written(disk) == []
 
 
 def test_a_file_over_the_limit(folder: Path) -> None:
     changes = ["--set", "problems.train=tiny-math/train", "--set", "problems.num_train=2000"]
-    command = [sys.executable, "-m", "qrft", "run", "r.yaml", *changes]
-    done = subprocess.run(["sh", "-c", 'ulimit -f 8; exec "$@"', "sh", *command], capture_output=True, text=True)
-    assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
+    done = run_process(["sh", "-c", 'ulimit -f 8; exec "$@"', "sh", *command_line("run", "r.yaml", *changes)], 1)
+    assert len(done.stderr.splitlines()) == 1
     assert "runs/store" in done.stderr and "a file grew over the limit (ulimit -f)" in done.stderr
     assert artifacts() == half_written() == []
 
@@ -460,7 +435,7 @@ def test_a_pretrained_model_is_not_overwritten(model: Path) -> None:
 
 def test_a_file_in_the_way_of_a_link_is_left_alone(folder: Path) -> None:
     (folder / "runs" / "mine" / "problems" / "train").mkdir(parents=True)
-    message = fails(1, "run", "r.yaml")
+    message = fails(1, "run", "r.yaml", has_begun=True)
     assert message == "runs/mine/problems/train: not a link, so qrft did not make it. Move it away and run again"
 
 

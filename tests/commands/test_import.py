@@ -9,10 +9,11 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from click.testing import CliRunner
+from helpers import commands
+from helpers.commands import facts_of
+from helpers.jsonl import read_jsonl, write_jsonl
 from helpers.paths import published
 
-from qrft.cli.main import main
 from qrft.data.problems.registry import draw
 from qrft.data.schema import SAMPLES, TRAINING
 from qrft.models.prompts import TEMPLATES
@@ -25,25 +26,15 @@ WRONG = "I say\n#### 999999"
 def problems(tmp_path: Path) -> Path:
     path = tmp_path / "problems.jsonl"
     rows = ({"id": f"p{i}", "question": p["question"], "answer": p["solution"]} for i, p in enumerate(PROBLEMS))
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
+    return write_jsonl(path, rows)
 
 
-def invoke(*words: Any) -> Any:
-    return CliRunner().invoke(main, ["import", *map(str, words)])
+def facts(*words: object) -> Any:
+    return facts_of("import", *words)
 
 
-def facts(*words: Any) -> dict[str, Any]:
-    done = invoke(*words, "--json")
-    assert done.exit_code == 0, done.output
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
-
-
-def fails(code: int, *words: Any) -> str:
-    done = invoke(*words)
-    assert done.exit_code == code, done.output
-    return str(done.stderr.strip().removeprefix("Error: "))
+def fails(code: int, *words: object) -> str:
+    return commands.fails(code, "import", *words)
 
 
 def training_file(path: Path, extra: int = 1) -> Path:
@@ -115,8 +106,8 @@ def test_samples_go_on_to_curate(problems: Path, tmp_path: Path) -> None:
     ]
     assert all(row["completion"] == WRONG or f"seed {row['sample_index']}:" in row["completion"] for row in rows)
 
-    words = ["curate", str(tmp_path / "out"), "--problems", str(problems), "-o", str(tmp_path / "t.jsonl"), "--json"]
-    curated = json.loads(CliRunner().invoke(main, words).stdout)
+    words = ["curate", str(tmp_path / "out"), "--problems", str(problems), "-o", str(tmp_path / "t.jsonl")]
+    curated = facts_of(*words)
     assert curated["num_samples"] == 60
     assert curated["num_correct"] == sum(row["completion"] != WRONG for row in rows) > 0
 
@@ -159,7 +150,7 @@ def test_what_can_not_be(problems: Path, tmp_path: Path) -> None:
 
 def test_every_question_of_gsm8k_is_found_by_itself_and_by_its_end(tmp_path: Path) -> None:
     source = published("gsm8k/train.jsonl")
-    rows = [json.loads(line) for line in source.read_text().splitlines()]
+    rows = read_jsonl(source)
     with (tmp_path / "raw_generation_0.7_0.json").open("w") as file:
         for row in rows:
             prompt = TEMPLATES["alpaca"].format(question=row["question"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -10,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner
-from helpers import rounding
+from helpers import commands, rounding
+from helpers.commands import facts_of, run_qrft
+from helpers.jsonl import write_jsonl
 from helpers.models import VOCAB, make_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from qrft.cli.main import main
 from qrft.training import text_loss
 
 TEXTS = ["Tom has 12 apples.", "Ann gives 5 of the apples to Tom — no, 7 <s> </s>.", "", "é" * 40, "A"]
@@ -37,8 +36,7 @@ def tokenizer(folder: Path) -> Any:
 
 
 def as_jsonl(path: Path, texts: list[str]) -> Path:
-    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts), encoding="utf-8")
-    return path
+    return write_jsonl(path, ({"text": text} for text in texts))
 
 
 def plainly(model: Any, tokenizer: Any, text: str, context: int, stride: int) -> list[float]:
@@ -54,16 +52,12 @@ def plainly(model: Any, tokenizer: Any, text: str, context: int, stride: int) ->
     return nats
 
 
-def invoke(*words: Any) -> dict[str, Any]:
-    done = CliRunner().invoke(main, ["loss", *map(str, words), "--json"])
-    assert done.exit_code == 0, done.output
-    return json.loads(done.stdout)
+def invoke(*words: object) -> Any:
+    return facts_of("loss", *words)
 
 
-def fails(code: int, *words: Any) -> str:
-    done = CliRunner().invoke(main, ["loss", *map(str, words)])
-    assert done.exit_code == code, done.output
-    return done.stderr.strip().splitlines()[-1].removeprefix("Error: ")
+def fails(code: int, *words: object) -> str:
+    return commands.fails(code, "loss", *words)
 
 
 @pytest.mark.parametrize(("context", "stride"), [(64, None), (16, 5), (16, 16), (7, 1)])
@@ -167,7 +161,7 @@ def test_a_text_file_is_one_text(folder: Path, tmp_path: Path) -> None:
     assert whole["bits_per_byte_error"] / whole["bits_per_byte"] == pytest.approx(
         whole["nats_per_token_error"] / whole["nats_per_token"]
     )
-    shown = CliRunner().invoke(main, ["loss", str(folder), "--text", str(tmp_path / "t.txt"), "--context", "32"]).output
+    shown = run_qrft("loss", folder, "--text", tmp_path / "t.txt", "--context", 32).output
     assert "bits a byte, standard error" in shown and "windows of 32 tokens, 16 apart" in shown
 
 

@@ -9,7 +9,6 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +19,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from click.testing import CliRunner
+from helpers.commands import command_line, python, run_process, run_qrft, start_process
+from helpers.commands import facts_of as qrft
+from helpers.commands import fails_at_once as fails
 from helpers.jsonl import read_jsonl
+from helpers.jsonl import write_jsonl as write
 from helpers.paths import published
 
 from qrft import grading
@@ -65,40 +67,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def write(name: str, rows: list[dict[str, Any]]) -> None:
-    Path(name).write_text("".join(json.dumps(row) + "\n" for row in rows))
-
-
-def qrft(*words: str) -> dict[str, Any]:
-    """What the command prints with --json."""
-    done = CliRunner().invoke(cli.main, [*words, "--json"], catch_exceptions=False)
-    assert done.exit_code == 0, done.output
-    facts: dict[str, Any] = json.loads(done.stdout)
-    return facts
-
-
-def fails(code: int, *words: str) -> str:
-    """The one message of a command that fails and leaves the folder as it was."""
-    before = sorted(Path().rglob("*"))
-    done = CliRunner().invoke(cli.main, list(words))
-    assert isinstance(done.exception, SystemExit), done.exception
-    assert done.exit_code == code and done.stdout == "" and done.stderr.count("Error: ") == 1
-    assert sorted(Path().rglob("*")) == before
-    return done.stderr.partition("Error: ")[2].strip()
-
-
-def python(code: str, *words: str) -> subprocess.CompletedProcess[str]:
-    """Runs in a Python of its own."""
-    env = {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parents[2])}
-    return subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, env=env)
-
-
-def lines(path: str) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in Path(path).read_text().splitlines()]
-
-
 def kept(path: str = "t.jsonl") -> list[tuple[str, str, int | None]]:
-    return [(row["problem_id"], row["source"], row["sample_index"]) for row in lines(path)]
+    return [(row["problem_id"], row["source"], row["sample_index"]) for row in read_jsonl(path)]
 
 
 # ----------------------------------------------------------------------------------------------------------- grade ----
@@ -162,7 +132,7 @@ def test_the_choices_are_those_of_the_rules() -> None:
 
 def test_curate() -> None:
     facts = qrft("curate", "s.jsonl", "--problems", "p.jsonl", "-o", "t.jsonl", "--keep", "first")
-    rows = lines("t.jsonl")
+    rows = read_jsonl("t.jsonl")
     assert kept() == [
         ("0", "gold", None),
         ("0", "s", 0),
@@ -190,7 +160,7 @@ def test_curate_writes_parquet_too() -> None:
     qrft("curate", "s.jsonl", "--problems", "p.jsonl", "-o", "t.jsonl")
     qrft("curate", "s.jsonl", "--problems", "p.jsonl", "-o", "t.parquet")
     assert pq.read_table("t.parquet").schema == schema.TRAINING
-    assert pq.read_table("t.parquet").to_pylist() == lines("t.jsonl")
+    assert pq.read_table("t.parquet").to_pylist() == read_jsonl("t.jsonl")
 
 
 def many_samples(num: int = 3000) -> list[dict[str, Any]]:
@@ -219,7 +189,7 @@ class Made:
 
     def found(self, *words: str) -> list[tuple[str, str]]:
         qrft("curate", "r.jsonl", "--problems", "q.jsonl", "-o", "t.jsonl", "--threads", "2", *words)
-        return [(row["problem_id"], row["completion"]) for row in lines("t.jsonl") if row["source"] != "gold"]
+        return [(row["problem_id"], row["completion"]) for row in read_jsonl("t.jsonl") if row["source"] != "gold"]
 
 
 @pytest.fixture
@@ -241,7 +211,7 @@ def test_curate_decides_as_the_core_does_on_the_whole_table(
     monkeypatch.setattr(spool, "BUDGET_BYTES", budget)
     monkeypatch.setattr("qrft.data.files.BLOCK_BYTES", block_bytes)
     assert made.found() == made.expected()
-    firsts = {row["problem_id"]: row["source"] for row in reversed(lines("t.jsonl"))}
+    firsts = {row["problem_id"]: row["source"] for row in reversed(read_jsonl("t.jsonl"))}
     assert set(firsts.values()) == {"gold"}
     assert sorted(path.name for path in Path().iterdir()) == [f"{name}.jsonl" for name in "pqrst"]
 
@@ -271,7 +241,7 @@ def test_samples_of_several_files_and_forms_are_pooled() -> None:
 def test_an_older_output_is_replaced() -> None:
     Path("t.jsonl").write_text("old")
     qrft("curate", "s.jsonl", "--problems", "p.jsonl", "-o", "t.jsonl")
-    assert len(lines("t.jsonl")) == 7
+    assert len(read_jsonl("t.jsonl")) == 7
 
 
 # -------------------------------------------------------------------------------------------------------- evaluate ----
@@ -358,7 +328,7 @@ def test_expressions_are_judged(expressions: None, block_bytes: int, monkeypatch
     assert (facts["num_answered"], facts["num_correct"]) == (7, 4)
 
     facts = qrft("curate", "x.jsonl", *BOXED, "-o", "t.jsonl", "--no-dedup")
-    assert [row["completion"] for row in lines("t.jsonl")] == [EXPRESSIONS[i][1] for i in (0, 1, 5, 6)]
+    assert [row["completion"] for row in read_jsonl("t.jsonl")] == [EXPRESSIONS[i][1] for i in (0, 1, 5, 6)]
     assert facts["num_kept"] == facts["num_equations_ok"] == 4
 
     # Votes of problem 0: two right, two the same wrong one, 3. Of 1: two right; what can't be compared does not vote.
@@ -370,7 +340,7 @@ def test_expressions_are_judged(expressions: None, block_bytes: int, monkeypatch
 def test_without_math_verify_expressions_are_counted_and_one_line_says_how_to_judge_them(expressions: None) -> None:
     code = "import sys; sys.modules['math_verify'] = None; from qrft.cli.main import main; main(sys.argv[1:])"
     words = ["grade", "x.jsonl", *BOXED, "-o", "g.parquet", "--json"]
-    done = python(code, *words)
+    done = run_process(python(code, *words))
     facts = json.loads(done.stdout)
     assert facts["answer_statuses"]["expression"] == 6 and (facts["num_answered"], facts["num_correct"]) == (2, 1)
     assert done.stderr.splitlines() == [
@@ -382,7 +352,7 @@ def test_without_math_verify_expressions_are_counted_and_one_line_says_how_to_ju
 
 def test_paper_mode_knows_no_expressions(expressions: None) -> None:
     words = ["grade", "x.jsonl", "--problems", "e.jsonl", "--mode", "paper", "-o", "g.parquet", "--json"]
-    done = CliRunner().invoke(cli.main, words, catch_exceptions=False)
+    done = run_qrft(*words)
     assert json.loads(done.stdout)["answer_statuses"] == {"no_marker": 9}
     assert "Math-Verify" not in done.stderr
 
@@ -392,9 +362,8 @@ def test_paper_mode_knows_no_expressions(expressions: None) -> None:
 def test_ctrl_c_ends_it_at_once_with_all_its_processes(expressions: None, words: list[str]) -> None:
     write("x.jsonl", [{"id": 0, "output": ENDLESS.replace("9", str(i))} for i in range(9, 99)])
     before = sorted(Path().iterdir())
-    command = [sys.executable, "-m", "qrft", words[0], "x.jsonl", *BOXED, *words[1:], "--threads", "2"]
-    env = {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parents[2])}
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=env, start_new_session=True) as process:
+    command = command_line(words[0], "x.jsonl", *BOXED, *words[1:], "--threads", "2")
+    with start_process(command, stderr=subprocess.PIPE) as process:
         while len(members(process.pid)) < 3:
             assert process.poll() is None
             time.sleep(0.05)
@@ -419,7 +388,7 @@ def members(group: int) -> list[str]:
 
 def test_without_json_a_table() -> None:
     words = ["evaluate", "s.jsonl", "--problems", "p.jsonl"]
-    shown = CliRunner().invoke(cli.main, words, catch_exceptions=False).stdout
+    shown = run_qrft(*words).stdout
     rows = {tuple(line.split()[:3]) for line in shown.splitlines()}
     assert ("samples", "12") in rows and ("maj1@1", "43.8%", "95%") in rows
     assert "answer statuses" in shown and "ok 11, no_marker 1" in shown
@@ -428,7 +397,7 @@ def test_without_json_a_table() -> None:
 def test_malformed_rows_are_named_counted_and_skipped() -> None:
     with Path("s.jsonl").open("a") as file:
         file.write("{\n" * 9)
-    done = CliRunner().invoke(cli.main, ["grade", "s.jsonl", "--problems", "p.jsonl", "-o", "g.parquet", "--json"])
+    done = run_qrft("grade", "s.jsonl", "--problems", "p.jsonl", "-o", "g.parquet", "--json")
     assert json.loads(done.stdout)["num_malformed"] == 9 and json.loads(done.stdout)["num_samples"] == 12
     skipped = done.stderr.splitlines()
     assert skipped[0].startswith("Skipped: s.jsonl:13: not JSON in UTF-8 (") and len(skipped) == 6
@@ -439,7 +408,7 @@ def test_malformed_rows_are_named_counted_and_skipped() -> None:
 
 def test_gold_answers_that_are_no_numbers_are_told() -> None:
     write("q.jsonl", [*PROBLEMS, {"question": "Who?", "answer": "Mrs. Hilt"}])
-    done = CliRunner().invoke(cli.main, ["evaluate", "s.jsonl", "--problems", "q.jsonl", "--json"])
+    done = run_qrft("evaluate", "s.jsonl", "--problems", "q.jsonl", "--json")
     assert "1 of 5 gold answers are no number, so nothing equals them (problem_id '4': 'Mrs. Hilt')." in done.stderr
 
 
@@ -497,20 +466,15 @@ spool.BUDGET_BYTES = {budget}
 resource.setrlimit(resource.RLIMIT_FSIZE, (99_000, 99_000))
 main(["curate", "r.jsonl", "--problems", "p.jsonl", "-o", "t.jsonl"])
 """
-    root = str(Path(cli.__file__).parents[2])
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": root}
-    )
-    assert done.returncode == 1 and done.stdout == ""
+    done = run_process(python(code), 1)
+    assert done.stdout == ""
     assert "a file grew over the limit" in done.stderr and "Traceback" not in done.stderr
     assert sorted(Path().rglob("*")) == before and Path("t.jsonl").read_text() == "old"
 
 
 def test_starting_is_light() -> None:
     code = "import sys, qrft.cli.main; print({'numpy', 'pyarrow', 'rich', 'pydantic'} & set(sys.modules))"
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path(cli.__file__).parents[2]
-    )
+    done = run_process(python(code))
     assert done.stdout.strip() == "set()"
 
 
@@ -565,7 +529,7 @@ def test_a_set_that_the_hub_does_not_give(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.delenv("QRFT_DATA", raising=False)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("HF_HOME", str(Path.cwd() / "cache"))
-    done = python("from qrft.data.problems.registry import load; load('gsm8k/test')")
+    done = run_process(python("from qrft.data.problems.registry import load; load('gsm8k/test')"), 1)
     where = "not here (QRFT_DATA is not set), and the Hugging Face hub did not give main/test-00000-of-00001.parquet"
     assert f"DataError: gsm8k/test: {where} of openai/gsm8k (" in done.stderr
     assert "Set QRFT_DATA to a folder that holds gsm8k/test.jsonl, or give the file" in done.stderr

@@ -7,8 +7,6 @@ import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -19,7 +17,10 @@ from typing import Any, ClassVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from click.testing import CliRunner
+from helpers.commands import command_line, fails, python, run_process, run_qrft, start_process
+from helpers.commands import facts_of as run
+from helpers.jsonl import read_jsonl
+from helpers.jsonl import write_jsonl as write
 from helpers.models import make_adapter
 from helpers.paths import TINY
 
@@ -68,25 +69,6 @@ def problems(count: int) -> list[dict[str, str]]:
     return [{"id": f"t{i}", "question": row["question"], "answer": row["solution"]} for i, row in enumerate(rows)]
 
 
-def write(name: str, rows: list[dict[str, Any]]) -> None:
-    Path(name).write_text("".join(json.dumps(row) + "\n" for row in rows))
-
-
-def run(*words: str) -> dict[str, Any]:
-    """What the command prints with --json."""
-    done = CliRunner().invoke(cli.main, [*words, "--json"], catch_exceptions=False)
-    assert done.exit_code == 0, done.output
-    facts: dict[str, Any] = json.loads(done.stdout)
-    return facts
-
-
-def fails(code: int, *words: str) -> str:
-    done = CliRunner().invoke(cli.main, list(words))
-    assert isinstance(done.exception, SystemExit), done.exception
-    assert done.exit_code == code and done.stdout == "" and done.stderr.count("Error: ") == 1
-    return done.stderr.partition("Error: ")[2].strip()
-
-
 def table(folder: str = "samples") -> pa.Table:
     return pa.concat_tables([pq.read_table(path) for path in sorted(Path(folder).glob("*.parquet"))])
 
@@ -124,7 +106,7 @@ def test_the_same_command_again_does_nothing_and_a_lost_shard_is_made_again() ->
     words = (*SAMPLE, "-k", "4", "--samples-per-shard", "8")
     run(*words)
     before = {path: path.stat().st_mtime_ns for path in Path("samples").iterdir() if path.suffix}
-    done = CliRunner().invoke(cli.main, list(words), catch_exceptions=False)
+    done = run_qrft(*words)
     assert "24 samples" in done.stdout and "all were there: nothing to do." in done.stdout
     assert before == {path: path.stat().st_mtime_ns for path in Path("samples").iterdir() if path.suffix}
     whole = contents()
@@ -212,9 +194,7 @@ def undisturbed() -> dict[str, bytes]:
 def kill(victim: str, num_shards: int, wait: float) -> bool:
     """Starts the command, and kills it or its child a while after so many new shards; False: it ended before."""
     before = len(contents())
-    process = subprocess.Popen(
-        [sys.executable, "-m", "qrft", *LONG], env={**os.environ, "PYTHONPATH": str(Path(cli.__file__).parents[2])}
-    )
+    process = start_process(command_line(*LONG))
     while process.poll() is None and len(contents()) < before + num_shards:
         time.sleep(0.005)
     time.sleep(wait)
@@ -290,7 +270,7 @@ def test_tokens_go_to_problems_that_lack_paths(kind: str) -> None:
     expected = {row["id"]: needed(samples, row, kind, count, 16) for row in problems(6)}
     assert set(samples) == {(name, i) for name, number in expected.items() for i in range(number)}
     assert len(set(expected.values())) > 1, "the test shows nothing where all problems need equally many"
-    budget = [json.loads(line) for line in Path("samples/budget.jsonl").read_text().splitlines()]
+    budget = read_jsonl("samples/budget.jsonl")
     assert {row["problem_id"]: row["num_samples"] for row in budget} == expected
     assert facts["num_satisfied"] == sum(row["is_satisfied"] for row in budget)
     assert all((row[f"num_{kind}"] >= count) == row["is_satisfied"] for row in budget)
@@ -321,7 +301,7 @@ def test_a_recipe_can_give_a_budget(tmp_path: Path) -> None:
     inputs = {"model": BUILTIN["tiny-base"], "base": tmp_path, "problems": tmp_path}
     facts = stage.run(inputs, tmp_path, settings["round-1/samples"], Job(num_threads=1))
     samples = pq.read_table("samples.parquet")
-    budget = [json.loads(line) for line in Path("budget.jsonl").read_text().splitlines()]
+    budget = read_jsonl("budget.jsonl")
     expected = [(row["problem_id"], i) for row in budget for i in range(row["num_samples"])]
     assert [tuple(row.values()) for row in samples.select(["problem_id", "sample_index"]).to_pylist()] == expected
     assert len(facts["rounds"]) > 1 and len({row["num_samples"] for row in budget}) > 1
@@ -401,7 +381,7 @@ def test_from_python_the_same_samples_as_an_iterator() -> None:
 
 def test_importing_qrft_is_cheap() -> None:
     code = "import sys, qrft; print(len({'pyarrow', 'numpy', 'transformers', 'torch'} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = run_process(python(code))
     assert done.stdout.strip() == "0"
     with pytest.raises(AttributeError, match="no attribute 'sampel'"):
         _ = qrft.sampel

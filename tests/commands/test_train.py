@@ -17,12 +17,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from click.testing import CliRunner
+from helpers import commands
+from helpers.commands import command_line, run_process, run_qrft, start_process
+from helpers.jsonl import write_jsonl as write
 from helpers.models import make_model
 from helpers.paths import RECIPES
 
 import qrft
-from qrft.cli import main as cli
 from qrft.config.training import Training
 from qrft.data import disk
 from qrft.data.problems.registry import draw
@@ -51,28 +52,20 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def write(name: str, rows: list[dict[str, Any]]) -> None:
-    Path(name).write_text("".join(json.dumps(row) + "\n" for row in rows))
-
-
 def words(*settings: str, data: str = "d.jsonl", out: str = "ad", base: str = "tiny-base") -> list[str]:
     options = [word for setting in settings for word in ("--set", setting)]
     return ["train", base, "--data", data, "-o", out, "--threads", "1", *options]
 
 
 def run(*settings: str, **place: str) -> dict[str, Any]:
-    done = CliRunner().invoke(cli.main, [*words(*settings, **place), "--json"], catch_exceptions=False)
-    assert done.exit_code == 0, done.output
-    facts: dict[str, Any] = json.loads(done.stdout)
-    return {**facts, "said": done.stderr}
+    done = run_qrft(*words(*settings, **place), "--json")
+    return {**json.loads(done.stdout), "said": done.stderr}
 
 
 def fails(code: int, *settings: str, **place: str) -> str:
-    done = CliRunner().invoke(cli.main, words(*settings, **place))
-    assert isinstance(done.exception, SystemExit), done.exception
-    assert done.exit_code == code and done.stdout == "" and done.stderr.count("Error: ") == 1
+    message = commands.fails(code, *words(*settings, **place))
     assert place.get("out") or not Path("ad").exists()
-    return done.stderr.partition("Error: ")[2].strip()
+    return message
 
 
 def weights(out: str = "ad") -> bytes:
@@ -124,7 +117,7 @@ def test_the_same_command_again_does_nothing() -> None:
     again = run(*QUICK, "checkpoint_minutes=1", data="moved.jsonl")
     assert not again["is_new"] and again["num_examples"] == 12
     assert before == {path: path.stat().st_mtime_ns for path in Path("ad").iterdir()}
-    done = CliRunner().invoke(cli.main, words(*QUICK, data="moved.jsonl"), catch_exceptions=False)
+    done = run_qrft(*words(*QUICK, data="moved.jsonl"))
     assert "It was there: nothing to do." in done.stdout
 
 
@@ -162,11 +155,7 @@ def test_from_python_it_is_the_same_training() -> None:
 
 
 def kill_after_a_checkpoint(*settings: str) -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "qrft", *words(*settings)],
-        env={**os.environ, "PYTHONPATH": str(Path(cli.__file__).parents[2])},
-        stderr=subprocess.DEVNULL,
-    )
+    process = start_process(command_line(*words(*settings)), stderr=subprocess.DEVNULL)
     while process.poll() is None and not list(Path("ad.partial/checkpoints").glob("checkpoint-*")):
         time.sleep(0.01)
     os.kill(process.pid, signal.SIGKILL)
@@ -191,14 +180,13 @@ def test_killed_the_same_command_goes_on_to_the_same_adapter() -> None:
 def test_two_processes_make_one_folder() -> None:
     run(*QUICK, out="one")
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "qrft"]
-    environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "PYTHONPATH": str(Path(cli.__file__).parents[2])}
-    done = subprocess.run([*launcher, *words(*QUICK)], env=environment, capture_output=True, text=True)
+    done = run_process([*launcher, *words(*QUICK)], ACCELERATE_USE_CPU="true")
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("ad: 12 examples") == 1 and done.stderr.count("--- prompt of the first example") == 1
     assert {path.name for path in Path("ad").iterdir()} == {path.name for path in Path("one").iterdir()}
     pairs = zip(factors("one"), factors("ad"), strict=True)
     assert all(np.allclose(one, two, atol=1e-4) for one, two in pairs)
-    again = subprocess.run([*launcher, *words(*QUICK)], env=environment, capture_output=True, text=True)
+    again = run_process([*launcher, *words(*QUICK)], ACCELERATE_USE_CPU="true")
     assert again.stdout.count("It was there: nothing to do.") == 1
 
 
@@ -382,9 +370,7 @@ def test_what_is_trained_in_a_chat_is_sampled_in_it(tmp_path: Path) -> None:
     run("num_epochs=120", "micro_batch_size=4", "learning_rate=5e-3", "prompt=chat", base=model)
     write("p.jsonl", [{"question": row["question"], "answer": row["completion"]} for row in ROWS[:4]])
     options = ["-k", "1", "--temperature", "0", "--prompt", "chat", "--adapter", "ad", "--quant", "f32", "-o", "s"]
-    done = CliRunner().invoke(
-        cli.main, ["sample", model, "--problems", "p.jsonl", "--threads", "1", *options], catch_exceptions=False
-    )
+    done = run_qrft("sample", model, "--problems", "p.jsonl", "--threads", "1", *options)
     assert done.exit_code == 0
     samples = pq.read_table("s/shard-000000.parquet").to_pylist()
     assert {row["finish_reason"] for row in samples} == {"stop"}
@@ -399,7 +385,7 @@ def test_every_weight_is_trained_into_a_model_that_is_a_base_itself() -> None:
     assert set(open_weights(Path("model"))) == set(open_weights(TINY))
     write("p.jsonl", [{"question": row["question"], "answer": "1"} for row in ROWS[:2]])
     sample = ["sample", "model", "--problems", "p.jsonl", "-k", "2", "--threads", "1", "--max-new-tokens", "8"]
-    done = CliRunner().invoke(cli.main, [*sample, "--json"], catch_exceptions=False)  # compares the logits too
+    done = run_qrft(*sample, "--json")  # compares the logits too
     assert json.loads(done.stdout)["num_samples"] == 4
 
 
@@ -412,7 +398,7 @@ def test_a_run_without_adapters_goes_from_end_to_end(tmp_path: Path) -> None:
         "rft={adapter: lora, learning_rate: 2e-3}",
     ]
     options = [word for change in changes for word in ("--set", change)]
-    done = CliRunner().invoke(cli.main, ["run", str(recipe), "-o", "runs", *options], catch_exceptions=False)
+    done = run_qrft("run", str(recipe), "-o", "runs", *options)
     assert done.exit_code == 0, done.output
     folder, summary = Path("runs/tiny"), json.loads(Path("runs/tiny/summary.json").read_text())
     assert (folder / "sft/train/model/config.json").exists() and (folder / "rft/train/adapter").exists()

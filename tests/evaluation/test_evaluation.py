@@ -13,11 +13,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from click.testing import CliRunner
+from helpers.commands import facts_of, fails, run_qrft
 from helpers.paths import TINY
 
 from qrft import grading
-from qrft.cli.main import main
 from qrft.config.recipe import load
 from qrft.data.problems import registry as find
 from qrft.data.problems.registry import draw
@@ -257,10 +256,6 @@ def test_without_greedy_answers_the_mean_over_samples_is_the_accuracy(tmp_path: 
 # -------------------------------------------------------------------------------------------------------- two runs ----
 
 
-def qrft(*words: str) -> Any:
-    return CliRunner().invoke(main, ["evaluate", *words], catch_exceptions=False)
-
-
 def table_of(values: list[float], measure: str = "greedy", question: str = "Q", model: str = "rft") -> pa.Table:
     labels = {"model": model, "problems": "mine", "few_shot": 0, "measure": measure}
     rows = [{"problem_id": str(i), "question": f"{question}{i}", **labels, "value": v} for i, v in enumerate(values)]
@@ -281,7 +276,7 @@ def keep(run: str, *tables: pa.Table) -> None:
 
 
 def test_two_runs_are_compared_problem_by_problem(runs: None) -> None:
-    greedy, votes = json.loads(qrft("a", "b", "--json").stdout)["comparisons"]
+    greedy, votes = facts_of("evaluate", "a", "b")["comparisons"]
     assert (greedy["first"]["value"], greedy["second"]["value"]) == (0.6, 0.8)
     assert greedy["difference"] == pytest.approx(0.2) and greedy["low"] < 0.2 < greedy["high"]
     assert greedy["p_value"] == stats.mcnemar([True] * 2 + [False] * 4, [False] * 2 + [True] * 4)
@@ -291,7 +286,7 @@ def test_two_runs_are_compared_problem_by_problem(runs: None) -> None:
 
 
 def test_two_runs_in_words(runs: None) -> None:
-    shown = qrft("a", "b").stdout
+    shown = run_qrft("evaluate", "a", "b").stdout
     assert "A: a" in shown and "B: b" in shown and "p = 0.69" in shown
     assert "test set: mine\nexamples: 0\n" in shown  # the same in all rows
     assert max(map(len, shown.splitlines())) <= 80 and re.search(r"greedy +10 +60.0% +80.0% +\+20.0 ", shown)
@@ -300,16 +295,16 @@ def test_two_runs_in_words(runs: None) -> None:
 
 def test_problems_of_one_run_alone_are_told_and_left_out(runs: None) -> None:
     keep("c", table_of([1.0] * 4))
-    [row] = json.loads(qrft("a", "c", "--json").stdout)["comparisons"]
+    [row] = facts_of("evaluate", "a", "c")["comparisons"]
     assert (row["num_problems"], row["num_unpaired"], row["difference"]) == (4, 6, 0.0)
-    assert "6 problems are in one run alone, not counted." in qrft("a", "c").stdout
+    assert "6 problems are in one run alone, not counted." in run_qrft("evaluate", "a", "c").stdout
 
 
 def test_row_numbers_of_different_problems_are_not_paired(runs: None) -> None:
     keep("c", table_of([1.0] * 10, question="another "))
-    done = qrft("a", "c")
-    assert done.exit_code == 1 and "no model was measured in both on the same problems" in done.stderr
-    assert "Found rft on mine, sft on mine, and rft on mine." in done.stderr
+    message = fails(1, "evaluate", "a", "c")
+    assert "no model was measured in both on the same problems" in message
+    assert "Found rft on mine, sft on mine, and rft on mine." in message
 
 
 @pytest.mark.parametrize(
@@ -323,19 +318,17 @@ def test_row_numbers_of_different_problems_are_not_paired(runs: None) -> None:
     ],
 )
 def test_what_can_not_be_compared(runs: None, words: list[str], said: str) -> None:
-    done = qrft(*words)
-    assert done.exit_code == 2 and said in done.stderr
+    assert said in fails(2, "evaluate", *words)
 
 
 def test_the_folder_of_a_sweep_is_no_run_and_says_which_runs_it_holds(runs: None) -> None:
     keep("swept/seed=0", table_of([1.0]))
     keep("swept/seed=1/small", table_of([1.0]))
-    done = qrft("swept", "swept")
-    assert done.exit_code == 2 and done.stderr.startswith("Error: swept is no run folder")
-    assert "Found within: swept/seed=0, swept/seed=1/small" in done.stderr
+    message = fails(2, "evaluate", "swept", "swept")
+    assert message.startswith("swept is no run folder")
+    assert "Found within: swept/seed=0, swept/seed=1/small" in message
 
 
 def test_a_run_of_another_version_says_what_to_do(runs: None) -> None:
     keep("old", pa.table({"problem_id": ["0"], "model": ["rft"], "is_correct": [True]}))
-    done = qrft("a", "old")
-    assert done.exit_code == 1 and "Run its recipe again: only the evaluation is made anew." in done.stderr
+    assert "Run its recipe again: only the evaluation is made anew." in fails(1, "evaluate", "a", "old")

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import random
-import subprocess
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 
 import pyarrow as pa
 import pytest
+from helpers.commands import python, run_process
 from helpers.jsonl import read_jsonl
 from helpers.paths import published
 from hypothesis import HealthCheck, given, settings
@@ -341,5 +340,5 @@ def test_without_math_verify_the_message_says_what_to_do() -> None:
     code = (
         "import sys; sys.modules['math_verify'] = None; from qrft.grading.latex import Judges; Judges(1).judge(['xy'])"
     )
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    result = run_process(python(code), 1)
     assert "pip install 'qrft[latex]'" in result.stderr.splitlines()[-1]

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import random
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from fractions import Fraction
@@ -12,6 +10,7 @@ from fractions import Fraction
 import numpy as np
 import pyarrow as pa
 import pytest
+from helpers.commands import python, run_process
 from helpers.jsonl import read_jsonl
 from helpers.paths import published
 from hypothesis import HealthCheck, given, settings
@@ -215,8 +214,7 @@ def test_caller_mistakes() -> None:
 
 def test_missing_native_module_says_what_to_do() -> None:
     code = "import sys; sys.modules['qrft.grading._native'] = None; import qrft.grading"
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert result.returncode == 1
+    result = run_process(python(code), 1)
     assert "pip install ." in result.stderr.splitlines()[-1]
 
 

@@ -28,19 +28,23 @@ def facts_of(*words: object) -> Any:
     return json.loads(run_qrft(*words, "--json").stdout)
 
 
-def error_of(code: int, *words: object) -> str:
-    """Run a command, which must end with the exit code and one message; return the message."""
+def fails(code: int, *words: object, has_begun: bool = False) -> str:
+    """Run a command, which must end with the exit code and one message; return the message.
+
+    A command that has begun its work may have printed before.
+    """
     done = CliRunner().invoke(main, [str(word) for word in words])
     assert isinstance(done.exception, SystemExit), done.exception  # and so no traceback
     assert done.exit_code == code, done.output
+    assert has_begun or done.stdout == ""
     assert done.stderr.count("Error: ") == 1 and "Traceback" not in done.output
     return done.stderr.partition("Error: ")[2].strip()
 
 
-def error_at_once(code: int, *words: object) -> str:
-    """Do as `error_of`; the command must not write anything to the working folder."""
+def fails_at_once(code: int, *words: object) -> str:
+    """Do as `fails`; the command must not have written anything to the working folder."""
     before = sorted(Path().rglob("*"))
-    message = error_of(code, *words)
+    message = fails(code, *words)
     assert sorted(Path().rglob("*")) == before
     return message
 
@@ -60,9 +64,11 @@ def python(code: str, *words: object) -> list[str]:
     return [sys.executable, "-c", textwrap.dedent(code), *map(str, words)]
 
 
-def run_process(command: list[str], **changes: str) -> subprocess.CompletedProcess[str]:
-    """Run a process to its end, with changes to its variables, and return its exit code and what it printed."""
-    return subprocess.run(command, capture_output=True, text=True, env=environment(**changes))
+def run_process(command: list[str], code: int = 0, **changes: str) -> subprocess.CompletedProcess[str]:
+    """Run a process, with changes to its variables; it must end with the exit code. Return what it printed."""
+    done = subprocess.run(command, capture_output=True, text=True, env=environment(**changes))
+    assert done.returncode == code, done.stdout + done.stderr
+    return done
 
 
 def start_process(command: list[str], **options: Any) -> subprocess.Popen[str]:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from helpers.commands import python, run_process
 from helpers.models import KINDS, VOCAB, make_adapter, make_model
 
 from qrft.data.problems import tiny_math
@@ -340,7 +339,7 @@ def tokenize(path: Path, text: str) -> list[int]:
         "model = llama_cpp.Llama(sys.argv[1], vocab_only=True, verbose=False);"
         "print(json.dumps(model.tokenize(sys.argv[2].encode(), add_bos=False)))"
     )
-    done = subprocess.run([sys.executable, "-c", code, str(path), text], capture_output=True, text=True, check=True)
+    done = run_process(python(code, path, text))
     return list(json.loads(done.stdout))
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import torch
-from click.testing import CliRunner
+from helpers.commands import fails, run_qrft
 from helpers.models import make_model
 from helpers.paths import TINY
 from rich.console import Console
@@ -23,7 +23,6 @@ from torch.utils._pytree import tree_leaves
 
 from qrft.cli.actions import show_plan
 from qrft.cli.console import Terminal
-from qrft.cli.main import main
 from qrft.config.recipe import load
 from qrft.config.training import Training
 from qrft.errors import ModelError, UsageError
@@ -257,9 +256,7 @@ def test_vram_changes_how_a_step_is_done_and_not_what_it_learns(tmp_path: Path) 
 
 
 def plan(tmp_path: Path, *options: str) -> str:
-    done = CliRunner().invoke(main, ["plan", str(TINY), "-o", str(tmp_path / "runs"), *options])
-    assert done.exit_code == 0, done.output
-    return done.stdout
+    return run_qrft("plan", TINY, "-o", tmp_path / "runs", *options).stdout
 
 
 @pytest.mark.parametrize("width", [80, 120])
@@ -394,8 +391,7 @@ def test_a_driver_name_finds_its_speed() -> None:
     ],
 )
 def test_a_wrong_question_is_refused(option: list[str], message: str) -> None:
-    done = CliRunner().invoke(main, ["plan", str(TINY), *option])
-    assert done.exit_code == 2 and message in done.output
+    assert message in fails(2, "plan", TINY, *option)
 
 
 LLAMA_3_8B = Shape(4096, 14336, 32, 32, 8, 128, 128256, False)

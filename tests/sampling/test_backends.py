@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.commands import python, run_process, start_process
 from helpers.models import make_adapter, make_model
-from helpers.paths import ROOT
 from helpers.script import Answer, Script, completion
 
 from qrft.errors import ModelError, SamplerError
@@ -141,8 +141,7 @@ def test_every_backend_is_cheap_to_import() -> None:
             assert backend.READS in ("gguf", "folder", "server") and callable(backend.open_model)
         print({"numpy", "pyarrow", "torch", "transformers", "llama_cpp", "httpx2"} & set(sys.modules))
     """
-    command = [sys.executable, "-c", textwrap.dedent(code)]
-    assert subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip() == "set()"
+    assert run_process(python(code)).stdout.strip() == "set()"
 
 
 @pytest.fixture(scope="module")
@@ -340,7 +339,7 @@ def test_a_real_lack_of_memory_on_the_cpu(tmp_path: Path) -> None:
         print(sampler.batch_size, len(found.token_ids))
     """
     command = [sys.executable, "-c", textwrap.dedent(script)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    done = run_process(command)
     batch_size, num_tokens = map(int, done.stdout.split())
     assert 1 <= batch_size < 64 and num_tokens == 1
 
@@ -544,8 +543,7 @@ def test_ctrl_c_stops_at_once() -> None:
             print("ready", flush=True)
             list(ServerSampler({script.url!r}, "m").generate([Request("p", [], 99, 0, "2")], SamplingParams(), []))
         """
-        command = [sys.executable, "-c", textwrap.dedent(code)]
-        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
+        with start_process(python(code), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
             deadline = time.monotonic() + 120
             while script.in_flight < 16 and time.monotonic() < deadline:
                 time.sleep(0.02)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
-import textwrap
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,9 +13,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.commands import python, run_process, start_process
 from helpers.distribution import chi_square, exact
 from helpers.models import VOCAB, make_adapter, make_model
-from helpers.paths import ROOT
 
 from qrft.errors import SamplerError
 from qrft.models.gguf.adapter import export_adapter
@@ -391,10 +389,7 @@ def test_the_worker_dies_with_a_killed_parent(files: tuple[Path, Path]) -> None:
         for _ in process.generate([Request("p", [0, 5, 6], 1_000_000)], SamplingParams(max_new_tokens=50), []):
             pass
     """
-    command = [sys.executable, "-c", textwrap.dedent(script)]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}
-    ) as parent:
+    with start_process(python(script), stdout=subprocess.PIPE) as parent:
         assert parent.stdout is not None
         worker = int(parent.stdout.readline())
         time.sleep(0.3)
@@ -420,5 +415,5 @@ def test_the_worker_starts_without_the_heavy_packages() -> None:
         "import sys, qrft.sampling.backends.llama_cpp.worker, qrft.sampling.backends.llama_cpp.loop;"
         "print([name for name in ('torch', 'transformers') if name in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    done = run_process(python(code))
     assert done.stdout.strip() == "[]"
