@@ -1,4 +1,4 @@
-"""The only place that turns a question into a prompt and its token ids: training, sampling and evaluation share it."""
+"""Turn a question into a prompt and its token ids, in this place only: training, sampling and evaluation share it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,10 @@ class Example(NamedTuple):
 
 
 def load_tokenizer(model_dir: Path) -> PreTrainedTokenizerBase:
-    """Raises ModelError when the folder has no tokenizer that can be read, or one without an end-of-text token."""
+    """Load the tokenizer of a model's folder.
+
+    Raises ModelError when there is none that can be read, or one without an end-of-text token.
+    """
     from transformers import AutoTokenizer
 
     try:
@@ -60,7 +63,7 @@ def load_tokenizer(model_dir: Path) -> PreTrainedTokenizerBase:
 def prompt_text(
     question: str, template: str, examples: Sequence[Solved] = (), tokenizer: PreTrainedTokenizerBase | None = None
 ) -> str:
-    """The examples, each as the template and its solution, then the template with the question.
+    """Write the examples, each as the template and its solution, then the template with the question.
 
     With "chat" the examples are earlier turns. Raises ModelError for a tokenizer without a chat template, UsageError
     for "chat" without a tokenizer.
@@ -73,9 +76,9 @@ def prompt_text(
 
 
 def next_example(template: str) -> str | None:
-    """How the next example begins: a model that was shown examples goes on with one of its own after its answer.
+    """Return how the next example begins: a model that was shown examples goes on with one of its own.
 
-    None for "chat", where the answer's turn ends by itself.
+    Returns None for "chat", where the answer's turn ends by itself.
     """
     return None if template == CHAT else BETWEEN_EXAMPLES + TEMPLATES[template].partition("{question}")[0]
 
@@ -85,19 +88,19 @@ def _turn(role: str, content: str) -> dict[str, str]:
 
 
 def _chat(tokenizer: PreTrainedTokenizerBase | None, turns: list[dict[str, str]], *, is_open: bool) -> str:
-    """The turns in the tokenizer's own words; is_open: with what an answer of the assistant begins with."""
+    """Write the turns with the tokenizer's own template. is_open: add what an answer of the assistant begins with."""
     if tokenizer is None:
-        raise UsageError("prompt chat: a server has its own chat template. Give --chat in place of --prompt chat.")
+        raise UsageError("prompt chat: a server has its own chat template. Give --chat instead of --prompt chat.")
     place = f"{tokenizer.name_or_path}: prompt chat"
     if not tokenizer.chat_template:
         raise ModelError(
-            f"{place}: its tokenizer has no chat template. Choose prompt plain or alpaca, or a model that was tuned to "
-            "chat, or put the template into the folder as chat_template.jinja."
+            f"{place}: its tokenizer has no chat template. Choose prompt plain or alpaca, or a model that was tuned "
+            "for chat, or put the template into the folder as chat_template.jinja."
         )
     try:
         text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=is_open)
     except Exception as error:  # a template is a program: it can raise what it likes
-        raise ModelError(f"{place}: its chat template fails ({error}). Mend it, or choose prompt plain.") from error
+        raise ModelError(f"{place}: its chat template fails ({error}). Repair it, or choose prompt plain.") from error
     return str(text)
 
 
@@ -107,7 +110,7 @@ def _chat(tokenizer: PreTrainedTokenizerBase | None, turns: list[dict[str, str]]
 def prompt_ids(
     tokenizer: PreTrainedTokenizerBase, question: str, template: str, examples: Sequence[Solved] = ()
 ) -> list[int]:
-    """The prompt's token ids, with exactly one beginning-of-text token if the tokenizer itself puts one.
+    """Return the prompt's token ids, with exactly one beginning-of-text token if the tokenizer itself puts one.
 
     Raises DataError for a question that spells another one, and ModelError for a chat template that doubles it.
     """
@@ -129,7 +132,7 @@ def _puts_bos(tokenizer: PreTrainedTokenizerBase) -> bool:
 
 
 def _check_bos(tokenizer: PreTrainedTokenizerBase, ids: list[int], template: str, expected: int) -> None:
-    """In a chat the same token may begin every turn, so that there only a doubled one is a fault."""
+    """Count the beginnings. In a chat each turn may begin with one, so there only a doubled one is a fault."""
     bos, name = tokenizer.bos_token_id, tokenizer.bos_token
     if template == CHAT and ids[:2] == [bos, bos]:
         raise ModelError(f"{tokenizer.name_or_path}: its chat template begins with two {name}. Take one out of it.")
@@ -142,7 +145,7 @@ def _check_bos(tokenizer: PreTrainedTokenizerBase, ids: list[int], template: str
 
 @lru_cache(maxsize=8)  # asked for with every example
 def end_id(tokenizer: PreTrainedTokenizerBase, template: str) -> int:
-    """The token after a completion: end-of-text, in a chat what ends the assistant's turn."""
+    """Return the token after a completion: end-of-text; in a chat, what ends the assistant's turn."""
     if template != CHAT:
         return int(tokenizer.eos_token_id)
     answer = "42"
@@ -153,12 +156,12 @@ def end_id(tokenizer: PreTrainedTokenizerBase, template: str) -> int:
 
 
 def end_ids(tokenizer: PreTrainedTokenizerBase, template: str) -> list[int]:
-    """The tokens at which a sample is whole: a model may end a chat by end-of-text too."""
+    """Return the tokens at which a sample is complete: a model may end a chat by end-of-text too."""
     return list(dict.fromkeys([end_id(tokenizer, template), int(tokenizer.eos_token_id)]))
 
 
 def example(tokenizer: PreTrainedTokenizerBase, question: str, completion: str, template: str) -> Example:
-    """Prompt, completion and its end, each tokenized apart so that the prompt's ids are those of sampling."""
+    """Return prompt, completion and end, each tokenized apart so that the prompt's ids are those of sampling."""
     prompt = prompt_ids(tokenizer, question, template)
     answer: list[int] = tokenizer(completion, add_special_tokens=False)["input_ids"]
     return Example([*prompt, *answer, end_id(tokenizer, template)], len(prompt))

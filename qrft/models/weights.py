@@ -1,4 +1,4 @@
-"""Safetensors folders, one tensor at a time.
+"""Read safetensors folders, one tensor at a time.
 
 A reader of its own: safetensors' numpy front has no bfloat16 and its torch front costs seconds of import, and this
 one can say which file is cut short and by how much.
@@ -32,7 +32,7 @@ class TensorRef:
 
 
 def open_weights(folder: Path, stem: str = "model") -> dict[str, TensorRef]:
-    """The tensors of `<stem>.safetensors`, or of the shards that `<stem>.safetensors.index.json` lists, by name.
+    """Open the tensors of `<stem>.safetensors`, or of the shards that `<stem>.safetensors.index.json` lists, by name.
 
     Reads headers only. Raises ModelError when there is no such file or one is not a whole safetensors file.
     """
@@ -43,7 +43,7 @@ def open_weights(folder: Path, stem: str = "model") -> dict[str, TensorRef]:
 
 
 def read_tensor(name: str, ref: TensorRef) -> NDArray[np.float32]:
-    """The tensor as a float32 array of its shape. Raises ModelError for a type that is not floating point."""
+    """Read the tensor as a float32 array of its shape. Raises ModelError for a type that is not floating point."""
     if ref.dtype not in _DTYPES:
         raise ModelError(
             f"{ref.path}: tensor {name} has type {ref.dtype}, expected one of {', '.join(_DTYPES)}. "
@@ -56,7 +56,7 @@ def read_tensor(name: str, ref: TensorRef) -> NDArray[np.float32]:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file. Raises ModelError when the file is missing or is not a JSON object."""
+    """Read the object in a JSON file. Raises ModelError when the file is missing or is not a JSON object."""
     if not path.is_file():
         raise ModelError(f"{path}: not found. Expected a Hugging Face folder that holds {path.name}; check the path.")
     try:
@@ -89,7 +89,10 @@ def _weight_files(folder: Path, stem: str) -> list[Path]:
 
 
 def _read_header(path: Path) -> dict[str, TensorRef]:
-    """Layout: 8 bytes of header length, little-endian; the header, JSON; the data, at offsets relative to its start."""
+    """Read where the tensors of a file lie.
+
+    Layout: 8 bytes of header length, little-endian; the header, JSON; the data, at offsets relative to its start.
+    """
     size = path.stat().st_size
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")

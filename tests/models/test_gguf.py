@@ -16,7 +16,8 @@ from qrft.data.problems import tiny_math
 from qrft.errors import ModelError, StoreError
 from qrft.models import prompts
 from qrft.models.find import BUILTIN
-from qrft.models.gguf.adapter import check_exportable, export_adapter
+from qrft.models.gguf.adapter import export_adapter
+from qrft.models.gguf.adapter_config import AdapterConfig, check_exportable
 from qrft.models.gguf.base import export_base
 from qrft.models.gguf.header import check_base, read_header
 from qrft.models.gguf.parity import check_parity
@@ -211,13 +212,13 @@ def test_files_that_are_no_ready_model(model_dir: Path, tmp_path: Path) -> None:
     data = whole.read_bytes()
     path = tmp_path / "broken.gguf"
     for broken, message in [
-        (b"", "no whole GGUF file"),
-        (b"\x00" * 100, r"no GGUF file: it begins with b'\\x00"),
-        (data[:10], "no whole GGUF file"),
-        (data[:3000], "no whole GGUF file"),
+        (b"", "not a whole GGUF file"),
+        (b"\x00" * 100, r"not a GGUF file: it begins with b'\\x00"),
+        (data[:10], "not a whole GGUF file"),
+        (data[:3000], "not a whole GGUF file"),
         (data[:-10], rf"cut short, {len(data) - 10} bytes found, {len(data)} expected"),
-        (b"GGUF" + b"\xff" * 100, "no whole GGUF file"),
-        (data[:4] + b"\x01" + data[5:], r"no whole GGUF file \(version 1, expected 2 or 3\)"),
+        (b"GGUF" + b"\xff" * 100, "not a whole GGUF file"),
+        (data[:4] + b"\x01" + data[5:], r"not a whole GGUF file \(version 1, expected 2 or 3\)"),
     ]:
         path.write_bytes(broken)
         with pytest.raises(ModelError, match=f"broken.gguf: {message}"):
@@ -402,12 +403,25 @@ def test_a_folder_without_tokenizer_samples_too(tmp_path: Path) -> None:
 )
 def test_adapters_that_a_gguf_cannot_hold_are_refused(config: dict[str, Any], key: str) -> None:
     with pytest.raises(ModelError, match=f"{key} = .*Train the adapter without it"):
-        check_exportable({"peft_type": "LORA", "lora_alpha": 8, **config})
+        check_exportable(AdapterConfig(**config))
 
 
 def test_ordinary_adapters_are_exportable() -> None:
-    check_exportable({"r": 8, "lora_alpha": 8, "use_rslora": True, "target_modules": "all-linear"})
-    check_exportable({"r": 8, "rank_pattern": {"q_proj": 4}, "init_lora_weights": "gaussian", "bias": "none"})
+    rslora = {"r": 8, "lora_alpha": 8, "use_rslora": True, "target_modules": "all-linear"}
+    ranks = {"r": 8, "rank_pattern": {"q_proj": 4}, "init_lora_weights": "gaussian", "bias": "none"}
+    for config in (rslora, ranks):
+        check_exportable(AdapterConfig.model_validate(config))
+
+
+def test_a_value_of_the_wrong_type_is_one_clear_error(model_dir: Path, tmp_path: Path) -> None:
+    adapter = make_adapter(tmp_path / "adapter", model_dir)
+    edit_json(adapter / "adapter_config.json", lora_alpha="large")
+    with pytest.raises(ModelError) as error:
+        export_adapter(adapter, model_dir, tmp_path / "lora.gguf")
+    assert str(error.value) == (
+        f"{adapter / 'adapter_config.json'}: lora_alpha = 'large' is no setting of peft's LoRA (Input should be a "
+        "valid number, unable to parse string as a number). Save the adapter again."
+    )
 
 
 def test_an_adapter_is_checked_against_its_base(model_dir: Path, tmp_path: Path) -> None:

@@ -1,9 +1,9 @@
 """Base models and LoRA adapters as GGUF files, and the check that llama.cpp computes what transformers computes.
 
-weights        safetensors folders, read tensor by tensor without torch
-architecture   which configurations are supported, their GGUF metadata, names and layouts
+architecture   which settings are supported, their GGUF metadata, names and layouts
 vocabulary     tokens and merges, so that people can chat with the export
-lora           peft folders: what can be exported, and the matrices
+adapter_config peft's settings: what can be exported
+lora           peft folders: the matrices
 base           export_base
 quant          how many bits per weight
 quantize       llama.cpp's own quantiser, in a process of its own

@@ -1,4 +1,4 @@
-"""A peft LoRA folder as a small GGUF file, applied to the base model at run time."""
+"""Write a peft LoRA folder as a small GGUF file, applied to the base model at run time."""
 
 from __future__ import annotations
 
@@ -10,13 +10,11 @@ from numpy.typing import NDArray
 from qrft.errors import ModelError
 from qrft.models.gguf.architecture import Model, gguf_name, open_model, to_ggml_layout
 from qrft.models.gguf.base import gguf_file, write_header
-from qrft.models.gguf.lora import Lora, check_exportable, open_lora, read_factors
-
-__all__ = ["check_exportable", "export_adapter"]
+from qrft.models.gguf.lora import Lora, open_lora, read_factors
 
 
 def export_adapter(adapter_dir: Path, model_dir: Path, out: Path) -> None:
-    """Writes the LoRA in `adapter_dir`, trained on the model in `model_dir`, to the GGUF file `out` in f32.
+    """Write the LoRA in `adapter_dir`, trained on the model in `model_dir`, to the GGUF file `out` in f32.
 
     Its base is export_base(model_dir, ...) without `adapter_dir`, or a quantised copy of that. `out` appears when
     whole. Raises ModelError when the adapter can't be exported exactly or doesn't fit the model.
@@ -38,9 +36,9 @@ def export_adapter(adapter_dir: Path, model_dir: Path, out: Path) -> None:
 
 
 def _alpha(lora: Lora) -> float:
-    """The alpha from which llama.cpp's scale, alpha / r, is the adapter's own. rsLoRA's alpha / sqrt(r) needs another.
+    """Return the alpha from which llama.cpp's scale, alpha / r, is the adapter's own: rsLoRA's is alpha / sqrt(r).
 
-    check_exportable has seen to it that with rsLoRA there is one rank.
+    With rsLoRA there is one rank: check_exportable refuses several.
     """
     rank = next(iter(lora.factors.values()))[0].shape[0]
     return lora.scale(rank) * rank

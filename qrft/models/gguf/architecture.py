@@ -1,4 +1,4 @@
-"""What of a Hugging Face configuration llama.cpp computes in the same way, and how it is written into a GGUF.
+"""Check that llama.cpp computes a Hugging Face model in the same way, and write its configuration into a GGUF.
 
 Everything that would be computed differently is refused here, by name, so that a wrong export can't be made.
 """
@@ -24,7 +24,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Model:
-    """An opened model folder. `config` is transformers' configuration, `weights` the tensors by their HF names."""
+    """An opened model folder.
+
+    `arch`: llama.cpp's name of the architecture. `config`: transformers' configuration, with its defaults filled in.
+    `weights`: the tensors by their HF names.
+    """
 
     folder: Path
     arch: str
@@ -38,7 +42,7 @@ class Model:
 
 
 def open_model(folder: Path) -> Model:
-    """Opens a model folder and checks that llama.cpp can compute it.
+    """Open a model folder and check that llama.cpp can compute it.
 
     Raises ModelError for an unreadable folder, an unsupported architecture or setting.
     """
@@ -62,7 +66,7 @@ def open_model(folder: Path) -> Model:
 
 
 def add_metadata(writer: gguf.GGUFWriter, model: Model) -> None:
-    """Writes the hyper-parameters."""
+    """Write the hyper-parameters."""
     config = model.config
     writer.add_vocab_size(config.vocab_size)
     writer.add_context_length(context_length(model))
@@ -84,7 +88,7 @@ def add_metadata(writer: gguf.GGUFWriter, model: Model) -> None:
 
 
 def context_length(model: Model) -> int:
-    """Tokens up to which the export equals the model.
+    """Return the number of tokens up to which the export equals the model.
 
     llama.cpp's graph of these architectures has no sliding window. Inside the first window attention is full in both,
     so the window's length is the context that can be promised.
@@ -98,7 +102,7 @@ def context_length(model: Model) -> int:
 
 
 def rope_factors(model: Model) -> NDArray[np.float32] | None:
-    """The divisors of the rotary frequencies, (head_dim / 2,), for `llama3` scaling; None for other kinds.
+    """Return the divisors of the rotary frequencies, (head_dim / 2,), for `llama3` scaling; None for other kinds.
 
     Formula: transformers, modeling_rope_utils, _compute_llama3_parameters.
     """
@@ -113,12 +117,12 @@ def rope_factors(model: Model) -> NDArray[np.float32] | None:
 
 
 def gguf_name(model: Model, name: str) -> str | None:
-    """llama.cpp's name for the HF tensor `name`, or None when it has none."""
+    """Return llama.cpp's name for the HF tensor `name`, or None when it has none."""
     return _names(model.arch, model.config.num_hidden_layers).get_name(name, try_suffixes=(".weight", ".bias"))
 
 
 def to_ggml_layout(model: Model, name: str, rows: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Reorders the output rows of q and k for llama.cpp's llama graph; other tensors come back as they are.
+    """Reorder the output rows of q and k for llama.cpp's llama graph; other tensors come back as they are.
 
     That graph rotates neighbouring pairs, transformers rotates halves of a head: within each head, row i of the first
     half and row i of the second become neighbours. Holds for weights, biases and a LoRA's B alike.
@@ -130,7 +134,7 @@ def to_ggml_layout(model: Model, name: str, rows: NDArray[np.float32]) -> NDArra
     return np.ascontiguousarray(halves.swapaxes(1, 2).reshape(rows.shape))
 
 
-@lru_cache(maxsize=1)  # a map of a 7B model takes milliseconds, and it is asked for every tensor
+@lru_cache(maxsize=1)  # a map of a 7B model takes milliseconds, and it is asked for with every tensor
 def _names(arch_name: str, num_layers: int) -> gguf.TensorNameMap:
     import gguf
 
@@ -163,9 +167,9 @@ def _check_embeddings(model: Model) -> None:
     names = ["model.embed_tokens.weight", *([] if model.is_tied else ["lm_head.weight"])]
     expected = (model.config.vocab_size, model.config.hidden_size)
     for name in names:
-        found = model.weights[name].shape if name in model.weights else "no such tensor"
-        if found != expected:
+        shape = model.weights[name].shape if name in model.weights else "no such tensor"
+        if shape != expected:
             raise ModelError(
-                f"{model.folder}: {name} is {found}, config.json asks for {expected}. "
+                f"{model.folder}: {name} is {shape}, config.json asks for {expected}. "
                 "Save the model again with save_pretrained."
             )

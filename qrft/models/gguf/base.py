@@ -1,4 +1,4 @@
-"""A Hugging Face model folder as one GGUF file."""
+"""Write a Hugging Face model folder as one GGUF file."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def export_base(
     *,
     n_threads: int | None = None,
 ) -> None:
-    """Writes the model in `model_dir` to the GGUF file `out`.
+    """Write the model in `model_dir` to the GGUF file `out`.
 
     Architectures: Llama, Mistral, Qwen2, Qwen3. With `adapter_dir`, a peft LoRA folder, the adapter is merged into the
     weights in float32. Matrices are stored as `quant`, vectors always as f32; q8_0 and q4_k_m by way of an f16 file
@@ -76,7 +76,7 @@ def _export(model_dir: Path, out: Path, dtype: Dtype, adapter_dir: Path | None) 
 
 @contextmanager
 def gguf_file(out: Path, arch: str) -> Iterator[gguf.GGUFWriter]:
-    """A writer whose file becomes visible as `out` at the end of the block, and is removed when the block raises."""
+    """Open a writer whose file appears as `out` at the end of the block, and is removed when the block raises."""
     import gguf
 
     partial = out.with_name(out.name + ".partial")
@@ -92,25 +92,25 @@ def gguf_file(out: Path, arch: str) -> Iterator[gguf.GGUFWriter]:
 
 
 def write_header(writer: gguf.GGUFWriter) -> None:
-    """Everything before the tensors' data; then write_tensor_data once a tensor, in the order of add_tensor_info."""
+    """Write all before the tensors' data; then call write_tensor_data per tensor, in the order of add_tensor_info."""
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_ti_data_to_file()
 
 
 def _tensor_names(model: Model) -> dict[str, str]:
-    """HF name -> GGUF name, for every tensor to be written."""
+    """Return HF name -> GGUF name, for every tensor to be written."""
     names: dict[str, str] = {}
     for name in model.weights:
         if name.endswith(".rotary_emb.inv_freq") or (name == "lm_head.weight" and model.is_tied):
             continue  # llama.cpp computes the first, and takes the embeddings for the second
-        found = gguf_name(model, name)
-        if found is None:
+        gguf_tensor = gguf_name(model, name)
+        if gguf_tensor is None:
             raise ModelError(
                 f"{model.weights[name].path}: tensor {name} is unknown in {model.arch} models of "
                 f"{model.config.num_hidden_layers} layers. Give a plain model folder: not an adapter, not quantised."
             )
-        names[name] = found
+        names[name] = gguf_tensor
     return names
 
 

@@ -27,8 +27,11 @@ _MIN_SAME_TOKENS = 0.9  # converters respell special tokens; another model's voc
 
 @dataclass(frozen=True)
 class Header:
-    """`metadata`: scalars and texts by their keys, of arrays the length. `tokens`: the vocabulary's texts, as bytes.
-    `tensors`: name -> (shape as HF has it, rows first; the type's name, such as Q8_0)."""
+    """What stands before the tensors' data.
+
+    `metadata`: scalars and texts by their keys, of arrays the length. `tokens`: the vocabulary's texts, as bytes.
+    `tensors`: name -> (shape as HF has it, rows first; the type's name, such as Q8_0).
+    """
 
     path: Path
     metadata: dict[str, Any]
@@ -41,7 +44,7 @@ class Header:
 
     @property
     def precision(self) -> Precision:
-        """How its coarsest matrix is held."""
+        """Return how its coarsest matrix is held."""
         types = {kind for shape, kind in self.tensors.values() if len(shape) > 1}
         if types <= {"F32"}:
             return "f32"
@@ -51,29 +54,32 @@ class Header:
 
 
 def read_header(path: Path) -> Header:
-    """Reads all but the tensors' data. Raises ModelError for a file that is no GGUF, not whole, or one of several."""
+    """Read all but the tensors' data.
+
+    Raises ModelError for a file that is no GGUF, is cut short, or is one of several parts.
+    """
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             if data[:4] != b"GGUF":
                 raise ModelError(
-                    f"{path}: no GGUF file: it begins with {data[:4]!r}, expected b'GGUF'. Check the path."
+                    f"{path}: not a GGUF file: it begins with {data[:4]!r}, expected b'GGUF'. Check the path."
                 )
             header, end = _parse(path, data)
             size = len(data)
     except OSError as error:
         raise ModelError(f"{path}: can't be read ({error.strerror}). Name a GGUF file.") from error
     except (struct.error, ValueError, KeyError, ArithmeticError) as error:  # mmap says ValueError for an empty file
-        raise ModelError(f"{path}: no whole GGUF file ({error}). Copy or download it again.") from error
+        raise ModelError(f"{path}: not a whole GGUF file ({error}). Copy or download it again.") from error
     if size < end:
         raise ModelError(f"{path}: cut short, {size} bytes found, {end} expected. Copy or download the file again.")
     parts = header.metadata.get("split.count", 0)
     if parts not in (0, 1):
-        raise ModelError(f"{path}: one of {parts} parts. Join them with llama.cpp's `llama-gguf-split --merge`.")
+        raise ModelError(f"{path}: is one of {parts} parts. Join them with llama.cpp's `llama-gguf-split --merge`.")
     return header
 
 
 def check_base(path: Path, model_dir: Path) -> Header:
-    """Checks that a GGUF file can be the model of a Hugging Face folder: architecture, layers, sizes, vocabulary.
+    """Check that a GGUF file can be the model of a Hugging Face folder: architecture, layers, sizes, vocabulary.
 
     Raises ModelError that names the first difference. Whether it computes the same is for check_parity to say.
     """
@@ -89,10 +95,10 @@ def check_base(path: Path, model_dir: Path) -> Header:
         ("width", header.metadata.get(f"{header.arch}.embedding_length"), config.get("hidden_size")),
         ("vocabulary", embeddings[0] if embeddings else None, config.get("vocab_size")),
     ]
-    for name, found, expected in facts:
-        if expected is not None and found != expected:
+    for name, stated, expected in facts:
+        if expected is not None and stated != expected:
             raise ModelError(
-                f"{path}: {name} {found}, {model_dir / 'config.json'} says {expected} ({architecture}). "
+                f"{path}: {name} {stated}, {model_dir / 'config.json'} says {expected} ({architecture}). "
                 "Name the GGUF file of this very model, or leave it out to have one made."
             )
     _check_tokens(header, model_dir)
@@ -100,14 +106,14 @@ def check_base(path: Path, model_dir: Path) -> Header:
 
 
 def check_vocabulary(path: Path, tokenizer_dir: Path) -> Header:
-    """Checks that a GGUF file has the tokens of a Hugging Face tokenizer. Raises ModelError when it hasn't."""
+    """Check that a GGUF file has the tokens of a Hugging Face tokenizer. Raises ModelError when it does not."""
     header = read_header(path)
     _check_tokens(header, tokenizer_dir)
     return header
 
 
 def check_adapter(path: Path, model_dir: Path | None) -> None:
-    """Checks that a GGUF file is a LoRA adapter, and for the architecture of `model_dir`. Raises ModelError."""
+    """Check that a GGUF file is a LoRA adapter, for the architecture of `model_dir`. Raises ModelError if it isn't."""
     header = read_header(path)
     kind = header.metadata.get("adapter.type", header.metadata.get("general.type", "model"))
     if kind != "lora":
@@ -126,7 +132,7 @@ def check_adapter(path: Path, model_dir: Path | None) -> None:
 
 
 def _check_tokens(header: Header, folder: Path) -> None:
-    """Holds the vocabulary inside a GGUF, where it has one, against tokenizer.json, where there is one."""
+    """Compare the vocabulary inside a GGUF, if it has one, with tokenizer.json, if there is one."""
     if not (folder / "tokenizer.json").is_file() or not header.tokens:
         return
     vocabulary = read_json(folder / "tokenizer.json").get("model", {}).get("vocab", {})
@@ -142,7 +148,10 @@ def _check_tokens(header: Header, folder: Path) -> None:
 
 
 def _parse(path: Path, data: mmap.mmap) -> tuple[Header, int]:
-    """The header, and the bytes that the whole file has at least. Layout: ggml's docs/gguf.md, versions 2 and 3."""
+    """Return the header, and how many bytes the whole file has at least.
+
+    Source of the layout: ggml's docs/gguf.md, versions 2 and 3.
+    """
     version, num_tensors, num_keys = struct.unpack_from("<IQQ", data, 4)
     if version not in (2, 3):
         raise ValueError(f"version {version}, expected 2 or 3")
@@ -168,7 +177,7 @@ def _parse(path: Path, data: mmap.mmap) -> tuple[Header, int]:
 
 
 def _tensor_infos(data: mmap.mmap, at: int, count: int) -> Iterator[tuple[str, tuple[int, ...], str, int, int, int]]:
-    """Name, shape, type, offset in the data, bytes, and where the next one begins, of every tensor."""
+    """Yield name, shape, type, offset in the data, bytes, and where the next one begins, of every tensor."""
     import gguf
 
     for _ in range(count):
@@ -203,7 +212,7 @@ def _scalar(data: mmap.mmap, at: int, kind: int) -> tuple[Any, int]:
 
 
 def _array(data: mmap.mmap, at: int, keep: list[bytes] | None) -> tuple[int, int]:
-    """The length of an array, and where it ends; its texts go to `keep`."""
+    """Return the length of an array, and where it ends; its texts go to `keep`."""
     kind, length = struct.unpack_from("<IQ", data, at)
     at += 12
     if kind != _STRING:

@@ -1,4 +1,4 @@
-"""Does llama.cpp compute what transformers computes? Asked before anything is sampled."""
+"""Check that llama.cpp computes what transformers computes, before anything is sampled."""
 
 from __future__ import annotations
 
@@ -18,8 +18,11 @@ Logits = NDArray[np.float32]  # (tokens, vocabulary)
 
 
 class Parity(TypedDict):
-    """How llama.cpp's logits compare. `max_logit_difference`: of any token; `top1_agreement`: share of the positions at
-    which the same token is likeliest; `mean_kl`: of llama.cpp's distribution from transformers', in nats a position."""
+    """How llama.cpp's logits compare with transformers'.
+
+    `max_logit_difference`: of any token. `top1_agreement`: the share of the positions at which the same token is
+    likeliest. `mean_kl`: of llama.cpp's distribution from transformers', in nats per position.
+    """
 
     max_logit_difference: float
     top1_agreement: float
@@ -30,7 +33,7 @@ class Parity(TypedDict):
 
 @dataclass(frozen=True)
 class Bound:
-    """What a sound file keeps to."""
+    """The limits that a sound file keeps to."""
 
     max_logit_difference: float = math.inf
     mean_kl: float = math.inf
@@ -59,11 +62,11 @@ def check_parity(
     tolerance: float | None = None,
     n_threads: int | None = None,
 ) -> Parity:
-    """Compares the logits of all positions of `prompts` (HF token ids), llama.cpp against transformers, both in f32.
+    """Compare the logits of all positions of `prompts` (HF token ids), llama.cpp against transformers, both in f32.
 
     transformers runs the unquantised base with the adapter on. For a merged GGUF give `adapter_dir` and no
     `adapter_gguf`. `tolerance`: the largest logit difference; None: BOUNDS for how the file holds its matrices.
-    Memory: transformers' model in float32, 4 bytes a parameter, and after it llama.cpp's.
+    Memory: transformers' model in float32, 4 bytes per parameter, and after it llama.cpp's.
     Raises ModelError when they disagree, SamplerError when llama.cpp fails.
     """
     from qrft.sampling.backends.llama_cpp.process import LlamaProcess
@@ -72,14 +75,14 @@ def check_parity(
     expected = _transformers_logits(model_dir, adapter_dir, prompts)
     gc.collect()  # peft's models hold themselves in cycles; two models at once may not fit
     with LlamaProcess(base_gguf, adapter_gguf, n_threads=n_threads) as process:
-        found = process.logits(prompts)
+        computed = process.logits(prompts)
     names = f"{base_gguf}{f' with {adapter_gguf}' if adapter_gguf else ''}"
-    return _compare(names, found, expected, bound)
+    return _compare(names, computed, expected, bound)
 
 
-def _compare(names: str, found: list[Logits], expected: list[Logits], bound: Bound) -> Parity:
+def _compare(names: str, computed: list[Logits], expected: list[Logits], bound: Bound) -> Parity:
     difference, agreed, divergence, positions = 0.0, 0, 0.0, 0
-    for prompt, (left, right) in enumerate(zip(found, expected, strict=True)):
+    for prompt, (left, right) in enumerate(zip(computed, expected, strict=True)):
         if left.shape != right.shape:
             raise ModelError(
                 f"{names}: logits of prompt {prompt} are {left.shape}, transformers' are {right.shape}. "
@@ -93,23 +96,24 @@ def _compare(names: str, found: list[Logits], expected: list[Logits], bound: Bou
         max_logit_difference=difference,
         top1_agreement=agreed / max(positions, 1),
         mean_kl=divergence / max(positions, 1),
-        num_prompts=len(found),
+        num_prompts=len(computed),
         num_positions=positions,
     )
     _check_agreement(names, parity, bound)
     return parity
 
 
-def _largest_difference(where: str, found: Logits, expected: Logits, bound: Bound) -> float:
-    difference = np.abs(found - expected)
+def _largest_difference(where: str, computed: Logits, expected: Logits, bound: Bound) -> float:
+    difference = np.abs(computed - expected)
     largest = float(difference.max(initial=0.0))
     if math.isnan(largest) or largest > bound.max_logit_difference:
         position, token = np.unravel_index(int(np.nan_to_num(difference, nan=np.inf).argmax()), difference.shape)
         raise ModelError(
             f"{where}, position {position}, token {token}: llama.cpp and transformers disagree: "
-            f"{found[position, token]:.5g} against {expected[position, token]:.5g}, "
+            f"{computed[position, token]:.5g} against {expected[position, token]:.5g}, "
             f"tolerance {bound.max_logit_difference:g}. "
-            "Export the base and the adapter again; if it stays, use the transformers sampler and report the model."
+            "Export the base and the adapter again. If they still disagree, use the transformers sampler and report "
+            "the model."
         )
     return largest
 
@@ -123,9 +127,9 @@ def _check_agreement(names: str, parity: Parity, bound: Bound) -> None:
         )
 
 
-def _kl(expected: Logits, found: Logits) -> NDArray[np.float64]:
-    """KL(expected || found) of each position, in nats."""
-    left, right = _log_softmax(expected), _log_softmax(found)
+def _kl(expected: Logits, computed: Logits) -> NDArray[np.float64]:
+    """Return KL(expected || computed) of each position, in nats."""
+    left, right = _log_softmax(expected), _log_softmax(computed)
     return np.asarray((np.exp(left) * (left - right)).sum(axis=1))
 
 

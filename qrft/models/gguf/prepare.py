@@ -1,4 +1,4 @@
-"""The GGUF files that a sampler needs of a base and an adapter, made once and kept in a cache folder."""
+"""Make the GGUF files that a sampler needs of a base and an adapter once, and keep them in a cache folder."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def prepare_base(
     cache_dir: Path | None = None,
     n_threads: int | None = None,
 ) -> Path:
-    """The GGUF file of a base model: a folder, a hub name or a built-in name, converted and quantised once; or a .gguf,
-    used as it is.
+    """Return the GGUF file of a base model: of a folder, a hub name or a built-in name, converted and quantised once;
+    a .gguf is used as it is.
 
     `tokenizer`: for a .gguf, the Hugging Face folder whose tokenizer makes its token ids; with a config.json in it the
     whole model is compared. `adapter`: a peft folder to be merged in before quantising, for a base that is no .gguf.
@@ -52,7 +52,7 @@ def prepare_base(
 
 
 def prepare_adapter(adapter: Path, base: str, tokenizer: Path | None = None, cache_dir: Path | None = None) -> Path:
-    """The GGUF file of a LoRA adapter: a peft folder, converted once; or a .gguf, used as it is.
+    """Return the GGUF file of a LoRA adapter: of a peft folder, converted once; a .gguf is used as it is.
 
     `base`, `tokenizer`: as prepare_base takes them; converting a peft folder needs the base's Hugging Face folder.
     Raises ModelError for an adapter that is not for this base or can't be exported exactly (DoRA, trained embeddings).
@@ -84,7 +84,7 @@ def check_once(
     cache_dir: Path | None = None,
     n_threads: int | None = None,
 ) -> Parity:
-    """check_parity, whose result is kept: these files are not compared again, whatever the prompts.
+    """Run check_parity and keep its result: these files are not compared again, whatever the prompts.
 
     Raises ModelError when llama.cpp and transformers disagree.
     """
@@ -93,27 +93,27 @@ def check_once(
     files.append(_fingerprint(adapter_gguf) if adapter_gguf else "")
     kept = _place(cache_dir, base_gguf.stem, "parity", "parity", *files).with_suffix(".json")
     if not kept.exists():
-        found = check_parity(model_dir, base_gguf, adapter_dir, adapter_gguf, list(prompts), n_threads=n_threads)
+        result = check_parity(model_dir, base_gguf, adapter_dir, adapter_gguf, list(prompts), n_threads=n_threads)
         if not prompts:  # nothing was compared
-            return found
+            return result
         kept.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(kept, json.dumps(found))
+        write_atomic(kept, json.dumps(result))
     parity: Parity = json.loads(kept.read_bytes())
     return parity
 
 
 def base_file(base: Path) -> Path:
-    """The GGUF file of a step's input `base`: a ready file itself, or the one in an artifact."""
+    """Return the GGUF file of a step's input `base`: a ready file itself, or the one in an artifact."""
     return base if base.is_file() else base / "base.gguf"
 
 
 def is_gguf(name: str) -> bool:
-    """Whether the name of a base or an adapter is that of a GGUF file."""
+    """Tell whether the name of a base or an adapter is that of a GGUF file."""
     return name.endswith(".gguf")
 
 
 def default_cache_dir() -> Path:
-    """$XDG_CACHE_HOME/qrft/gguf, by default ~/.cache/qrft/gguf."""
+    """Return $XDG_CACHE_HOME/qrft/gguf, by default ~/.cache/qrft/gguf."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "qrft" / "gguf"
 
 
@@ -130,7 +130,7 @@ def _ready(path: Path, tokenizer: Path | None, adapter: Path | None) -> Path:
 
 
 def _model_folder(base: str, tokenizer: Path | None) -> Path | None:
-    """The Hugging Face folder of a base; None when there is but a tokenizer."""
+    """Return the Hugging Face folder of a base; None when there is only a tokenizer."""
     if not is_gguf(base):
         return find_model(base)
     return tokenizer if tokenizer is not None and (tokenizer / "config.json").is_file() else None
@@ -159,7 +159,7 @@ def _adapter_fingerprint(folder: Path) -> str:
 
 @contextmanager
 def _lock(folder: Path) -> Iterator[None]:
-    """Held while a file is made: a second process waits, then finds it. Dying lets go."""
+    """Hold the folder while a file is made: a second process waits, then finds it. A process that dies lets go."""
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         handle = os.open(folder, os.O_RDONLY)

@@ -1,4 +1,4 @@
-"""A GGUF file in fewer bits, by llama.cpp's own quantiser.
+"""Write a GGUF file in fewer bits with llama.cpp's own quantiser.
 
 It runs in a process of its own, `python -m qrft.models.gguf.quantize SOURCE OUT QUANT THREADS`: llama.cpp aborts where
 Python would raise.
@@ -24,7 +24,7 @@ _LOG_LINES = 15
 
 
 def quantize(source: Path, out: Path, quant: Quant, n_threads: int | None = None) -> None:
-    """Writes the f32 or f16 GGUF `source` as `quant`, one of FTYPES, to `out`, which appears when whole.
+    """Write the f32 or f16 GGUF `source` as `quant`, one of FTYPES, to `out`, which appears when whole.
 
     Matrices whose rows don't divide into the blocks of `quant` (256 values for q4_k_m, 32 for q8_0) get the nearest
     larger type that they fit; vectors stay f32. Raises ModelError with llama.cpp's last log lines when it fails.
@@ -59,7 +59,7 @@ def _failure(source: Path, quant: Quant, code: int, log: bytes) -> str:
 
 
 def main() -> None:
-    """The process: exit code 0 when the file is whole."""
+    """Run as the process: exit with 0 when the file is whole."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle; it ends us
     threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
     source, out, quant, n_threads = sys.argv[1:]
@@ -77,7 +77,7 @@ def main() -> None:
 
 
 def _end_with_parent(parent: int) -> None:
-    """A killed parent can't end us, and minutes of work for no one would follow."""
+    """End this process once its parent is gone: a killed parent can't, and would leave minutes of useless work."""
     while os.getppid() == parent:
         time.sleep(1.0)
     os._exit(1)

@@ -1,4 +1,4 @@
-"""The vocabulary inside a GGUF. The sampler never reads it: it is for people who chat with the export."""
+"""Write the vocabulary inside a GGUF. The sampler never reads it: it is for people who chat with the export."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ _BYTE_TOKEN = re.compile(r"<0x[0-9A-F]{2}>")
 
 
 def add_vocabulary(writer: gguf.GGUFWriter, folder: Path, vocab_size: int) -> None:
-    """Writes tokens, merges and special tokens from tokenizer.json, padded or cut to `vocab_size`.
+    """Write tokens, merges and special tokens from tokenizer.json, padded or cut to `vocab_size`.
 
     A folder without tokenizer.json, or with one that is neither byte-level BPE nor SentencePiece-style BPE, gets a
-    GGUF without a vocabulary: it samples as well, but can't be chatted with. Raises ModelError for a broken file.
+    GGUF without a vocabulary: it can be sampled from all the same, but not chatted with.
+    Raises ModelError for a broken file.
     """
     tokenizer = read_json(folder / "tokenizer.json") if (folder / "tokenizer.json").is_file() else {}
     kind = _kind(tokenizer)
@@ -69,7 +70,7 @@ def _tokens(tokenizer: dict[str, Any], vocab_size: int, is_sentencepiece: bool) 
 
 
 def _scores(tokenizer: dict[str, Any], tokens: list[str]) -> list[float]:
-    """llama.cpp merges the neighbours whose union has the highest score; so the first merge gets the highest."""
+    """Score the tokens: llama.cpp merges the neighbours of the highest score, so the first merge gets the highest."""
     ranks: dict[str, int] = {}
     for rank, merge in enumerate(tokenizer["model"]["merges"]):
         ranks.setdefault(merge.replace(" ", "") if isinstance(merge, str) else "".join(merge), rank)
@@ -77,7 +78,7 @@ def _scores(tokenizer: dict[str, Any], tokens: list[str]) -> list[float]:
 
 
 def _pre_tokenizer(tokenizer: dict[str, Any]) -> str:
-    """llama.cpp's name for the rule that splits a text into words, told by what sets the common ones apart."""
+    """Return llama.cpp's name for the rule that splits a text into words, told by what sets the common ones apart."""
     rule = json.dumps(tokenizer.get("pre_tokenizer"))
     if r"\\p{N}{1,3}" in rule:
         return "llama-bpe"
