@@ -5,6 +5,7 @@
  * transformers cuts after the division by the temperature, which makes equal what lay a rounding apart. So a cut is
  * always at the lowest logit whose quotient is the one wanted.
  */
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
@@ -27,28 +28,33 @@ static float float_of(uint32_t rank) {
 }
 
 static float clamped(double value) {
-    const double most = 0x1.fffffep127;
-    return (float)fmin(fmax(value, -most), most);
+    return (float)fmin(fmax(value, -FLT_MAX), FLT_MAX);
 }
 
-/* The lowest float whose quotient by the temperature is at least `bound`; +inf when there is none. */
+/* Whether the float of this rank, divided by the temperature, is at least `bound`. */
+static bool reaches(int64_t rank, float temperature, double bound) {
+    return (double)(float_of((uint32_t)rank) / temperature) >= bound;
+}
+
+/*
+ * The lowest float whose quotient by the temperature is at least `bound`; +inf when there is none. It lies a rounding
+ * or two from the product, so it is looked for from there in doubling steps, and then by halving between the last two.
+ */
 static float lowest_scaled(float temperature, double bound) {
     const int64_t first = rank_of(-INFINITY), last = rank_of(INFINITY);
-    int64_t step = 1, high = rank_of(clamped(bound * (double)temperature)), low = high;
-#define REACHES(rank) ((double)(float_of((uint32_t)(rank)) / temperature) >= bound)
-    while (high < last && !REACHES(high)) high += step, step *= 2;
+    int64_t low = rank_of(clamped(bound * (double)temperature)), high = low;
+    for (int64_t step = 1; high < last && !reaches(high, temperature, bound); step *= 2) high += step;
+    for (int64_t step = 1; low >= first && reaches(low, temperature, bound); step *= 2) low -= step;
     if (high > last) high = last;
-    for (step = 1; low >= first && REACHES(low); step *= 2) low -= step;
     if (low < first) low = first - 1;
     while (low + 1 < high) { /* low does not reach the bound, high does or is the last */
         int64_t middle = low + (high - low) / 2;
-        if (REACHES(middle)) {
+        if (reaches(middle, temperature, bound)) {
             high = middle;
         } else {
             low = middle;
         }
     }
-#undef REACHES
     return float_of((uint32_t)high);
 }
 
@@ -109,7 +115,7 @@ static bool find_edge(const pick_kernels *kernels, float *logits, float *weights
 
 /* Those from `lowest` on, but masked tokens never. */
 static pick_candidates collect(const pick_rule *rule, pick_candidates row, float lowest, pick_scratch scratch) {
-    lowest = fmaxf(lowest, -0x1.fffffep127f);
+    lowest = fmaxf(lowest, -FLT_MAX);
     int64_t count = rule->kernels->collect(row.logits, row.count, lowest, scratch.logits, scratch.tokens);
     return (pick_candidates){scratch.logits, scratch.tokens, count};
 }

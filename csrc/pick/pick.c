@@ -2,6 +2,7 @@
  * Tokens from logits, by inverse CDF: a row's random number is a share of its sum of weights, and the token in whose
  * weight that share falls is picked. The weights are summed by blocks, so only one block is looked at token by token.
  */
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
@@ -51,7 +52,6 @@ static double scale_down(double *sums, const pick_kernels *kernels, const float 
  * highest logit so far, so that a row is read from memory once. -FLT_MAX because -inf minus -inf is no number.
  */
 static void sum_blocks(block_sums *sums, const pick_kernels *kernels, pick_candidates row, float scale, bool wants_1) {
-    const float lowest = -0x1.fffffep127f;
     float references[MAX_BLOCKS], top = -INFINITY;
     double sums_at_1[MAX_BLOCKS];
     int64_t size = (row.count / MAX_BLOCKS + MIN_BLOCK) / MIN_BLOCK * MIN_BLOCK, block = 0;
@@ -64,7 +64,7 @@ static void sum_blocks(block_sums *sums, const pick_kernels *kernels, pick_candi
         float highest = kernels->highest(logits, count, top);
         if (highest > top) sums->top_block = block;
         top = highest;
-        references[block] = top > lowest ? top : lowest;
+        references[block] = top > -FLT_MAX ? top : -FLT_MAX;
         sums->sums[block] = kernels->weigh(logits, count, references[block], scale);
         if (weighs_1) sums_at_1[block] = kernels->weigh(logits, count, references[block], (float)LOG2_E);
     } while (++block * size < row.count);

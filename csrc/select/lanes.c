@@ -116,23 +116,25 @@ static void begin_state(const qrft_lanes *lanes) {
 #define RUN_STRIP    __attribute__((target("avx2"))) static void run_avx2
 #include "select/lanes.inc"
 
-/* AVX-512 has operations on three operands, which compilers seldom find, and VBMI2 shifts across two words. */
+/*
+ * AVX-512 does any logic on three operands at once, which compilers seldom find; VBMI2 shifts across two words. The
+ * logic is given as a table of eight bits: bit 4a + 2b + c is the result for the bits a, b and c. These are the tables
+ * of a, b and c themselves; what is done to the operands is done to the tables.
+ */
+enum { TABLE_OF_A = 0xF0, TABLE_OF_B = 0xCC, TABLE_OF_C = 0xAA, WHOLE_TABLE = 0xFF };
 #undef BELOW
 #undef XOR_OR
 #undef OR_NOT_AND
 #undef AND_NOT_OR
 #undef RUN_STRIP
 #undef VECTOR_BYTES
-#define VECTOR_BYTES         64
-#define BELOW(x, above)      ((vector)_mm512_shldi_epi64((__m512i)(x), (__m512i)(above), 1))
-#define LOGIC(a, b, c, bits) ((vector)_mm512_ternarylogic_epi64((__m512i)(a), (__m512i)(b), (__m512i)(c), bits))
-#define A                    0xF0 /* the truth tables of the three operands */
-#define B                    0xCC
-#define C                    0xAA
-#define XOR_OR(a, b, c)      LOGIC(a, b, c, (A ^ B) | C)
-#define OR_NOT_AND(a, b, c)  LOGIC(a, b, c, (A | B) & ~C & 0xFF)
-#define AND_NOT_OR(a, b, c)  LOGIC(a, b, c, (A & ~B & 0xFF) | C)
-#define RUN_STRIP            __attribute__((target("avx512f,avx512vbmi2"))) static void run_avx512
+#define VECTOR_BYTES          64
+#define BELOW(x, above)       ((vector)_mm512_shldi_epi64((__m512i)(x), (__m512i)(above), 1))
+#define LOGIC(a, b, c, table) ((vector)_mm512_ternarylogic_epi64((__m512i)(a), (__m512i)(b), (__m512i)(c), table))
+#define XOR_OR(a, b, c)       LOGIC(a, b, c, (TABLE_OF_A ^ TABLE_OF_B) | TABLE_OF_C)
+#define OR_NOT_AND(a, b, c)   LOGIC(a, b, c, (TABLE_OF_A | TABLE_OF_B) & ~TABLE_OF_C & WHOLE_TABLE)
+#define AND_NOT_OR(a, b, c)   LOGIC(a, b, c, (TABLE_OF_A & ~TABLE_OF_B & WHOLE_TABLE) | TABLE_OF_C)
+#define RUN_STRIP             __attribute__((target("avx512f,avx512vbmi2"))) static void run_avx512
 #include "select/lanes.inc"
 
 #else
