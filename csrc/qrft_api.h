@@ -34,26 +34,30 @@ enum {
 
 /* -------------------------------------------------------------------------------------------------- options ---- */
 
-/* Where a text's answer stands. docs/semantics.md defines each. */
+/*
+ * Where a text's answer stands. docs/semantics.md defines each. A new format gets the next number: the inputs that the
+ * fuzzer kept hold these.
+ */
 enum qrft_answer_format {
-    QRFT_FORMAT_GSM8K,       /* after #### */
-    QRFT_FORMAT_BOXED,       /* in \boxed{} */
-    QRFT_FORMAT_ANSWER_IS,   /* after "The answer is" and the like */
-    QRFT_FORMAT_LAST_NUMBER, /* the last number */
-    QRFT_FORMAT_AUTO,        /* the first of these four that finds an answer */
-    QRFT_FORMAT_MARKER       /* after the marker that the options name */
+    QRFT_FORMAT_GSM8K = 0,       /* after #### */
+    QRFT_FORMAT_BOXED = 1,       /* in \boxed{} */
+    QRFT_FORMAT_ANSWER_IS = 2,   /* after "The answer is" and the like */
+    QRFT_FORMAT_LAST_NUMBER = 3, /* the last number */
+    QRFT_FORMAT_AUTO = 4,        /* the first of these four that finds an answer */
+    QRFT_FORMAT_MARKER = 5,      /* after the marker that the options name */
+    QRFT_NUM_FORMATS = 6         /* how many there are */
 };
 
 /* Which equations a text has. */
 enum qrft_equation_source {
-    QRFT_EQUATIONS_MARKED,  /* those between << and >> */
-    QRFT_EQUATIONS_ANYWHERE /* those too that stand in running text, such as 12 + 5 = 17 */
+    QRFT_EQUATIONS_MARKED = 0,  /* those between << and >> */
+    QRFT_EQUATIONS_ANYWHERE = 1 /* those too that stand in running text, such as 12 + 5 = 17 */
 };
 
 /* When two equation lists have the same key. */
 enum qrft_key_order {
-    QRFT_ORDER_EXACT,      /* the same texts in the same order */
-    QRFT_ORDER_COMMUTATIVE /* the same after the operands of + and * have been sorted */
+    QRFT_ORDER_EXACT = 0,      /* the same texts in the same order */
+    QRFT_ORDER_COMMUTATIVE = 1 /* the same after the operands of + and * have been sorted */
 };
 
 /* How to judge. All zero, and marker NULL, is the default. */
@@ -73,12 +77,12 @@ typedef struct {
 /* -------------------------------------------------------------------------------------------------- answers ---- */
 
 enum qrft_answer_status {
-    QRFT_ANSWER_OK,
-    QRFT_ANSWER_NO_MARKER,      /* nothing of the format in the text */
-    QRFT_ANSWER_NOT_A_NUMBER,   /* no answer where one should stand */
-    QRFT_ANSWER_TOO_BIG,        /* a number whose numerator or denominator needs more than 127 bits */
-    QRFT_ANSWER_EXPRESSION,     /* an answer, but no number: \sqrt{2}, (3, 4), 10 - 3 */
-    QRFT_ANSWER_UNDECIDED = 255 /* paper_mode only, and no name: the caller has to decide the text */
+    QRFT_ANSWER_OK = 0,
+    QRFT_ANSWER_NO_MARKER = 1,    /* nothing of the format in the text */
+    QRFT_ANSWER_NOT_A_NUMBER = 2, /* no answer where one should stand */
+    QRFT_ANSWER_TOO_BIG = 3,      /* a number whose numerator or denominator needs more than 127 bits */
+    QRFT_ANSWER_EXPRESSION = 4,   /* an answer, but no number: \sqrt{2}, (3, 4), 10 - 3 */
+    QRFT_ANSWER_UNDECIDED = 255   /* paper_mode only, and no name: the caller has to decide the text */
 };
 
 /* The name of a status ("ok", "no_marker" ...), or NULL for a number that is none. A static string. */
@@ -122,16 +126,16 @@ int qrft_numbers_parse(const qrft_texts *texts, const qrft_options *options, int
  * equation comes before the undecided ones.
  */
 enum qrft_equation_status {
-    QRFT_EQUATION_OK,
-    QRFT_EQUATION_WRONG,            /* the sides differ */
-    QRFT_EQUATION_MALFORMED,        /* not in the grammar */
-    QRFT_EQUATION_TOO_DEEP,         /* more than QRFT_MAX_DEPTH open brackets and exponents */
-    QRFT_EQUATION_UNCLOSED,         /* << without >> before the next << or the end */
-    QRFT_EQUATION_EMPTY,            /* nothing but white space between << and >> */
-    QRFT_EQUATION_DIVISION_BY_ZERO, /* also of a power: 0^-1 */
-    QRFT_EQUATION_OVERFLOW,         /* an intermediate value needs more than 127 bits */
-    QRFT_EQUATION_FRACTIONAL_POWER, /* an exponent that is no whole number */
-    QRFT_EQUATION_UNDECIDED = 255   /* paper_mode only, and no name: the caller has to decide the text */
+    QRFT_EQUATION_OK = 0,
+    QRFT_EQUATION_WRONG = 1,            /* the sides differ */
+    QRFT_EQUATION_MALFORMED = 2,        /* not in the grammar */
+    QRFT_EQUATION_TOO_DEEP = 3,         /* more than QRFT_MAX_DEPTH open brackets and exponents */
+    QRFT_EQUATION_UNCLOSED = 4,         /* << without >> before the next << or the end */
+    QRFT_EQUATION_EMPTY = 5,            /* nothing but white space between << and >> */
+    QRFT_EQUATION_DIVISION_BY_ZERO = 6, /* also of a power: 0^-1 */
+    QRFT_EQUATION_OVERFLOW = 7,         /* an intermediate value needs more than 127 bits */
+    QRFT_EQUATION_FRACTIONAL_POWER = 8, /* an exponent that is no whole number */
+    QRFT_EQUATION_UNDECIDED = 255       /* paper_mode only, and no name: the caller has to decide the text */
 };
 
 /*
@@ -174,19 +178,19 @@ int qrft_texts_grade(const qrft_texts *texts, const qrft_answers *gold, const in
  * the lengths.
  */
 enum qrft_keep {
-    QRFT_KEEP_FIRST,    /* the first */
-    QRFT_KEEP_FARTHEST, /* the paper's rule: a later one replaces it if it lies farther from the other kept paths */
-    QRFT_KEEP_SHORTEST, /* the one of the fewest bytes */
-    QRFT_KEEP_LONGEST,  /* the one of the most bytes */
-    QRFT_KEEP_RANDOM,   /* the one whose text's hash is the least: any of the different texts, in whatever order */
-    QRFT_KEEP_ALL       /* every eligible row; neither keys nor gold keys are read, and may be NULL */
+    QRFT_KEEP_FIRST = 0,    /* the first */
+    QRFT_KEEP_FARTHEST = 1, /* the paper's rule: a later one replaces it if it lies farther from the other kept paths */
+    QRFT_KEEP_SHORTEST = 2, /* the one of the fewest bytes */
+    QRFT_KEEP_LONGEST = 3,  /* the one of the most bytes */
+    QRFT_KEEP_RANDOM = 4,   /* the one whose text's hash is the least: any of the different texts, in whatever order */
+    QRFT_KEEP_ALL = 5       /* every eligible row; neither keys nor gold keys are read, and may be NULL */
 };
 
 enum qrft_verdict {
-    QRFT_VERDICT_KEPT,
-    QRFT_VERDICT_DUPLICATE,         /* another row with this key was chosen */
-    QRFT_VERDICT_DUPLICATE_OF_GOLD, /* the gold solution has this key */
-    QRFT_VERDICT_OVER_LIMIT         /* chosen, but the group has max_per_group kept rows before it */
+    QRFT_VERDICT_KEPT = 0,
+    QRFT_VERDICT_DUPLICATE = 1,         /* another row with this key was chosen */
+    QRFT_VERDICT_DUPLICATE_OF_GOLD = 2, /* the gold solution has this key */
+    QRFT_VERDICT_OVER_LIMIT = 3         /* chosen, but the group has max_per_group kept rows before it */
 };
 
 typedef struct {

@@ -267,11 +267,12 @@ static qrft_answer find_in_format(const solution *s, int format) {
     }
 }
 
-/* The first of the four formats that finds an answer; without one, the first that has a marker. */
+/* The first of these formats that finds an answer; without one, the first that has a marker. */
 static qrft_answer find_in_any_format(const solution *s) {
+    static const int FORMATS[] = {QRFT_FORMAT_GSM8K, QRFT_FORMAT_BOXED, QRFT_FORMAT_ANSWER_IS, QRFT_FORMAT_LAST_NUMBER};
     qrft_answer marked = NO_ANSWER;
-    for (int format = QRFT_FORMAT_GSM8K; format <= QRFT_FORMAT_LAST_NUMBER; format++) {
-        qrft_answer answer = find_in_format(s, format);
+    for (size_t i = 0; i < sizeof FORMATS / sizeof *FORMATS; i++) {
+        qrft_answer answer = find_in_format(s, FORMATS[i]);
         bool is_found = answer.status != QRFT_ANSWER_NO_MARKER && answer.status != QRFT_ANSWER_NOT_A_NUMBER;
         if (is_found) return answer;
         if (marked.status == QRFT_ANSWER_NO_MARKER) marked = answer;

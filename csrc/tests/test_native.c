@@ -230,7 +230,7 @@ static void check_in_format(const uint8_t *text, int64_t length, int format) {
 static void check_text(const uint8_t *text, int64_t length) {
     options.marker = (const uint8_t *)"=> ";
     options.marker_length = 3;
-    for (int format = QRFT_FORMAT_GSM8K; format <= QRFT_FORMAT_MARKER; format++) check_in_format(text, length, format);
+    for (int format = 0; format < QRFT_NUM_FORMATS; format++) check_in_format(text, length, format);
     options.answer_format = QRFT_FORMAT_GSM8K;
     assert(qrft_texts_distance(text, length, text, length) == 0);
 }

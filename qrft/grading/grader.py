@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -10,9 +10,9 @@ import pyarrow as pa
 
 from qrft.data.schema import GRADED
 from qrft.grading.columns import Texts, as_chunked, check, named, names_of, pieces, pointer, same_length, threads
-from qrft.grading.native import ffi, lib
+from qrft.grading.native import enumerator, ffi, lib
 from qrft.grading.reference import paper as oracle_paper
-from qrft.grading.rules import DEFAULT_RULES, AnswerFormat, EquationSource, KeyOrder, Rules
+from qrft.grading.rules import DEFAULT_RULES, Rules
 from qrft.grading.undecided import settle_answers, settle_grades
 
 GRADER_VERSION = 3
@@ -23,11 +23,6 @@ VALUE_BYTES = 32
 
 ANSWER_STATUSES = tuple(names_of(lib.qrft_answer_status_name))
 EQUATION_STATUSES = tuple(names_of(lib.qrft_equation_status_name))
-
-# In the order of the enums of qrft_api.h.
-_FORMATS = (*get_args(AnswerFormat), "marker")
-_SOURCES = get_args(EquationSource)
-_ORDERS = get_args(KeyOrder)
 
 # Of the C functions that read answers, what settles their undecided rows.
 _READERS = {
@@ -45,9 +40,9 @@ class _Options:
         marker = ffi.from_buffer("uint8_t[]", self._marker)
         fields = {
             "paper_mode": rules.mode == "paper",
-            "answer_format": _FORMATS.index(rules.answer_format if rules.marker is None else "marker"),
-            "equation_source": _SOURCES.index(rules.equations),
-            "key_order": _ORDERS.index(rules.order),
+            "answer_format": enumerator("FORMAT", rules.answer_format if rules.marker is None else "marker"),
+            "equation_source": enumerator("EQUATIONS", rules.equations),
+            "key_order": enumerator("ORDER", rules.order),
             "marker": marker,
             "marker_length": len(marker),
         }

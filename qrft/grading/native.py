@@ -1,5 +1,7 @@
 """The compiled module, or a clear word on how to get it."""
 
+from __future__ import annotations
+
 try:
     from qrft.grading._native import ffi, lib
 except ImportError as error:
@@ -8,4 +10,10 @@ except ImportError as error:
         "repository (for development: `pip install -e . --no-build-isolation`)."
     ) from error
 
-__all__ = ["ffi", "lib"]
+__all__ = ["enumerator", "ffi", "lib"]
+
+
+def enumerator(kind: str, name: str) -> int:
+    """Return the number that qrft_api.h gives to a name: enumerator("FORMAT", "answer-is") is QRFT_FORMAT_ANSWER_IS."""
+    number: int = getattr(lib, f"QRFT_{kind}_{name.upper().replace('-', '_')}")
+    return number

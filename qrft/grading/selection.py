@@ -22,21 +22,14 @@ from qrft.grading.columns import (
     threads,
 )
 from qrft.grading.grader import KEY_BYTES, equation_keys
-from qrft.grading.native import ffi, lib
+from qrft.grading.native import enumerator, ffi, lib
 from qrft.grading.paths import as_flags, is_right_path
-from qrft.grading.rules import DEFAULT_RULES, DEFAULT_SELECTION, Keep, Rules, Selection
+from qrft.grading.rules import DEFAULT_RULES, DEFAULT_SELECTION, Rules, Selection
 
-_KEEP: dict[Keep, int] = {
-    "farthest": lib.QRFT_KEEP_FARTHEST,
-    "first": lib.QRFT_KEEP_FIRST,
-    "random": lib.QRFT_KEEP_RANDOM,
-    "shortest": lib.QRFT_KEEP_SHORTEST,
-    "longest": lib.QRFT_KEEP_LONGEST,
-}
-
-# Rows that C does not look at get the numbers after its own.
-VERDICTS = ("kept", "duplicate", "duplicate_of_gold", "over_limit", "incorrect", "bad_equation")
-_INCORRECT, _BAD_EQUATION = 4, 5
+# By number: C's own, and after them those of the rows that C does not look at.
+_FROM_C = ("kept", "duplicate", "duplicate_of_gold", "over_limit")
+VERDICTS = (*sorted(_FROM_C, key=lambda name: enumerator("VERDICT", name)), "incorrect", "bad_equation")
+_INCORRECT, _BAD_EQUATION = VERDICTS.index("incorrect"), VERDICTS.index("bad_equation")
 
 # Stands for the gold text of a problem that has none. No eligible row has its key: an empty equation is not right.
 NO_PATH = b"<<>>"
@@ -101,7 +94,7 @@ def _codes(ids: pa.ChunkedArray) -> npt.NDArray[np.int64]:
 
 def _selection_struct(selection: Selection, rules: Rules) -> Any:
     fields = {
-        "keep": _KEEP[selection.keep] if selection.dedup else lib.QRFT_KEEP_ALL,
+        "keep": enumerator("KEEP", selection.keep if selection.dedup else "all"),
         "max_per_group": selection.max_per_problem or 0,
         "max_cells": 0 if rules.mode == "paper" else MAX_CELLS,
     }

@@ -5,20 +5,23 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from pathlib import Path
+from typing import get_args
 
 from qrft import grading
 from qrft.grading import reference
+from qrft.grading.native import enumerator, lib
 from qrft.grading.reference import paper as oracle_paper
+from qrft.grading.rules import AnswerFormat
 
 CORPUS = Path(__file__).with_name("fuzz_grade.jsonl")
-FORMATS = ("gsm8k", "boxed", "answer-is", "last-number", "auto", "marker", "gsm8k", "gsm8k")
+FORMATS = {enumerator("FORMAT", name): name for name in (*get_args(AnswerFormat), "marker")}
 
 
 def rules_of(options: int, text: bytes) -> grading.Rules | None:
     """What fuzz_grade.c makes of its first byte; None for a marker that is no text."""
     if options >> 7:
         return grading.Rules(mode="paper")
-    answer_format, marker = FORMATS[options & 7], None
+    answer_format, marker = FORMATS[options & 7 | options >> 2 & 24], None
     if answer_format == "marker":
         try:
             answer_format, marker = "gsm8k", text[:3].decode()
@@ -45,3 +48,12 @@ def test_corpus() -> None:
     assert len(texts) > 40  # paper, and every format with each source of equations and order of keys
     for rules, group in texts.items():
         assert grading.grade(group, group, rules=rules).to_pylist() == [expected(rules, text) for text in group], rules
+
+
+def test_the_first_byte_means_what_it_meant() -> None:
+    """A number that changes would turn the kept inputs into others."""
+    kept = {0: "gsm8k", 1: "boxed", 2: "answer-is", 3: "last-number", 4: "auto", 5: "marker"}
+    assert kept.items() <= FORMATS.items()
+    assert sorted(FORMATS) == list(range(lib.QRFT_NUM_FORMATS)) and len(FORMATS) <= 32  # two bits and three
+    assert [enumerator("EQUATIONS", name) for name in ("marked", "anywhere")] == [0, 1]
+    assert [enumerator("ORDER", name) for name in ("exact", "commutative")] == [0, 1]
