@@ -213,7 +213,7 @@ def test_caller_mistakes() -> None:
 
 
 def test_missing_native_module_says_what_to_do() -> None:
-    code = "import sys; sys.modules['qrft.grading._native'] = None; import qrft.grading"
+    code = "import sys; sys.modules['qrft.grading._native'] = None; from qrft.grading import grade"
     result = run_process(python(code), 1)
     assert "pip install ." in result.stderr.splitlines()[-1]
 
