@@ -39,6 +39,7 @@ from qrft.data.problems.registry import GENERATED
 from qrft.errors import RecipeError
 from qrft.grading.rules import Rules
 from qrft.models.prompts import Prompt
+from qrft.studies.registry import StudyName
 
 __all__ = [
     "BUILTIN_MODELS",
@@ -56,10 +57,6 @@ __all__ = [
 ]
 
 MAX_BYTES = 256 * 1024  # a recipe is about 2 kB: a larger file was named by mistake
-
-
-# The keys of qrft.studies.claims.STUDIES.
-Study = Literal["data-fraction", "num-samples", "gain", "pooling", "pretraining-loss", "selection", "budget", "rounds"]
 
 
 Values = Annotated[tuple[Any, ...], Field(strict=False, min_length=1)]
@@ -105,7 +102,7 @@ class Recipe(Section):
     evaluate: Evaluate = Field(default_factory=Evaluate, description="What is measured on the test problems.")
     num_threads: Count | None = Field(default=None, description="Processor threads; null takes all cores.")
     paper: Paper = Field(default_factory=Paper, description="Published figures to compare with, in percent.")
-    study: Study | None = Field(default=None, description="The findings that the sweep is held against: study.md.")
+    study: StudyName | None = Field(default=None, description="The findings that the sweep is held against: study.md.")
     # null takes it away: --set sweep=null
     sweep: Annotated[dict[str, Values], BeforeValidator(lambda value: {} if value is None else value)] = Field(
         default_factory=dict, description="Keys with lists of values: a run for every combination of them."

@@ -1,4 +1,4 @@
-"""What a study's claims compare and its recipe must vary: else all is trained before it shows that nothing is told."""
+"""Whether a recipe varies what the claims of its study compare; otherwise all would be trained to say nothing."""
 
 from __future__ import annotations
 
@@ -7,40 +7,28 @@ from typing import Any
 
 from qrft.config import sweep
 from qrft.config.yaml_lines import KeyPath
-
-# The keys whose values the claims of qrft.studies.claims compare.
-SWEPT = {
-    "data-fraction": ("problems.train_fraction",),
-    "num-samples": ("sample.num_samples", "curate.dedup"),
-    "pooling": ("curate.pool", "sample.num_samples"),
-    "selection": ("curate.keep", "grade.order"),
-    "budget": ("sample.until",),
-    "rounds": ("rounds",),
-}
-NUM_MODELS = {"gain": 2, "pretraining-loss": 3}  # of a slope, and of an R²
-WITHOUT_RFT = ("data-fraction", "pretraining-loss")
+from qrft.studies.registry import STUDIES, Study
 
 
 def study_faults(values: Mapping[str, Any], keys: Sequence[str]) -> Iterator[tuple[KeyPath, str]]:
-    """Why the study among a recipe's values, which need not be valid otherwise, could tell nothing of a claim."""
-    study, given = values.get("study"), values.get("sweep")
-    if study not in (*SWEPT, *NUM_MODELS):
+    """Yield why the study among a recipe's values, which need not be valid otherwise, could say nothing of a claim."""
+    name, given = values.get("study"), values.get("sweep")
+    if not isinstance(name, str) or name not in STUDIES:
         return
     swept = {path for key in (given if isinstance(given, dict) else ()) for path in sweep.matches(str(key), keys)}
-    for found, allowed in _lacks(study, swept, values):
-        yield ("study",), f"found {study}{found}. Allowed: with {allowed}, or no study"
+    for lack, remedy in _lacks(STUDIES[name], swept, values):
+        yield ("study",), f"found {name}{lack}. Allowed: with {remedy}, or no study"
 
 
-def _lacks(study: str, swept: Collection[str], values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """What was found, and what would do."""
-    if missing := [path for path in SWEPT.get(study, ()) if path not in swept]:
+def _lacks(study: Study, swept: Collection[str], values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield what the recipe lacks, and what would do."""
+    if missing := [path for path in study.swept if path not in swept]:
         yield f", but no sweep of {' and of '.join(missing)}", f"{' and '.join(missing)} in sweep"
-    is_of_rft = study not in WITHOUT_RFT
-    least, num_models = NUM_MODELS.get(study, 0), _num_models(values, is_of_rft)
-    if num_models < least:
-        gets_rft = f" that {'gets' if num_models == 1 else 'get'} RFT" if is_of_rft else ""
-        yield f" with {num_models} model{'s' * (num_models > 1)}{gets_rft}", f"{least} or more"
-    if is_of_rft and "rounds" not in swept and values.get("rounds") == 0:
+    num_models = _num_models(values, study.has_rft)
+    if num_models < study.num_models:
+        gets_rft = f" that {'gets' if num_models == 1 else 'get'} RFT" if study.has_rft else ""
+        yield f" with {num_models} model{'s' * (num_models > 1)}{gets_rft}", f"{study.num_models} or more"
+    if study.has_rft and "rounds" not in swept and values.get("rounds") == 0:
         yield " with rounds 0, which leaves RFT out", "rounds from 1 on"
 
 

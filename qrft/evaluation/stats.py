@@ -227,6 +227,10 @@ class Line(NamedTuple):
     low: float
     high: float
 
+    def at(self, x: float) -> float:
+        """Return the line's height at x."""
+        return self.intercept + self.slope * x
+
 
 @lru_cache
 def student_t(df: int) -> float:

@@ -18,7 +18,7 @@ from qrft.pipeline.graph import Plan, Source, Step
 from qrft.pipeline.model_plan import ModelPlan, add_choice, add_report
 from qrft.pipeline.problem_sets import add_problems
 from qrft.pipeline.stages import curate, sweep
-from qrft.report.sweep.page import can_draw_png
+from qrft.report.sweep.picture_files import can_draw_png
 
 
 def plan(recipe: Recipe, models: Path | Mapping[str, Path]) -> list[Step]:

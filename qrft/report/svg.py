@@ -12,13 +12,13 @@ Value = str | int | float
 
 
 def tag(name: str, *children: str, **attributes: Value) -> Markup:
-    """An element. `class_` stands for class, an underscore inside a name for a hyphen; plain text is escaped."""
+    """Return an element. `class_` stands for class, an underscore in a name for a hyphen; plain text is escaped."""
     pairs = "".join(f' {key.rstrip("_").replace("_", "-")}="{escape(number(v))}"' for key, v in attributes.items())
     return Markup(f"<{name}{pairs}>{''.join(escape(child) for child in children)}</{name}>")
 
 
 def number(value: Value) -> str:
-    """A coordinate to a hundredth of a pixel, which keeps the file small."""
+    """Return a coordinate to a hundredth of a pixel, which keeps the file small."""
     return f"{value:.2f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)
 
 
@@ -31,12 +31,12 @@ def line(x1: float, y1: float, x2: float, y2: float, class_: str) -> Markup:
 
 
 def picture(width: float, height: float, label: str, *children: str) -> Markup:
-    """A picture that scales with the page; `label` is what a screen reader says."""
+    """Return a picture that scales with the page; `label` is what a screen reader says."""
     return tag("svg", *children, viewBox=f"0 0 {number(width)} {number(height)}", role="img", aria_label=label)
 
 
 def ticks(high: float, most: int = 6, whole: bool = False) -> list[float]:
-    """Round numbers from 0 on, the last at or above `high`: at most `most` steps of 1, 2 or 5 times a power of 10."""
+    """Return round numbers from 0 to `high` or just above, in at most `most` steps of 1, 2 or 5 times a power of 10."""
     if not high > 0 or not math.isfinite(high):
         high = 1.0
     power = 10.0 ** math.floor(math.log10(high / most))
@@ -71,7 +71,7 @@ class Frame:
         return self.height - self.bottom - value / (self.y_max or 1.0) * (self.height - self.top - self.bottom)
 
     def axes(self, x_label: str, y_label: str, xs: Iterable[float], ys: Iterable[float]) -> Markup:
-        """Grid lines with their values, and the labels of both axes."""
+        """Return the grid lines with their values, and the labels of both axes."""
         base, end = self.y(0), self.width - self.right
         rows = [line(self.left, self.y(v), end, self.y(v), "grid" if v else "axis") for v in ys]
         row_names = [text(self.left - 7, self.y(v) + 4, tick_label(v), "end") for v in ys]
@@ -90,7 +90,7 @@ class Frame:
         return Markup("").join([*rows, *row_names, *column_names, *labels])
 
     def curve(self, points: Sequence[tuple[float, float]], class_: str, tip: Callable[[float, float], str]) -> Markup:
-        """A line with a mark at each point whose tooltip is `tip(x, y)`; many points get no visible marks."""
+        """Return a line with a mark at each point, whose tooltip is `tip(x, y)`; many points get no visible marks."""
         places = [(self.x(x), self.y(y)) for x, y in points]
         path = "M" + "L".join(f"{number(x)},{number(y)}" for x, y in places)
         dot = "dot" if len(points) <= 40 else "hover"
@@ -102,7 +102,7 @@ class Frame:
 
 
 def legend(x: float, y: float, entries: Sequence[tuple[str, str]]) -> Markup:
-    """A line sample and a name, one below the other; entries are (class, name)."""
+    """Return a line sample and a name per entry, one below the other; entries are (class, name)."""
     rows = []
     for index, (class_, name) in enumerate(entries):
         at = y + index * 18

@@ -1,4 +1,4 @@
-"""How the report says things: verdicts, statuses and numbers in words."""
+"""The report's words for verdicts, statuses and numbers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ VERDICTS = {
     "kept": "kept",
     "duplicate": "same equations as a kept path",
     "duplicate_of_gold": "same equations as the gold solution",
-    "over_limit": "beyond the limit of paths a problem",
+    "over_limit": "beyond the limit of paths per problem",
     "bad_equation": "right answer, wrong equation",
     "incorrect": "wrong answer or none",
 }
@@ -17,25 +17,25 @@ VERDICTS = {
 ANSWERS = {
     "ok": "a number",
     "no_marker": "no answer",
-    "not_a_number": "no number where the answer should stand",
+    "not_a_number": "no number where the answer should be",
     "too_big": "a number too big to compare",
-    "expression": "an expression, not compared (pip install 'qrft[latex]')",
+    "expression": "an expression, which was not compared (pip install 'qrft[latex]')",
     "latex_equal": "the same expression as the gold answer",
-    "latex_different": "another expression than the gold answer",
+    "latex_different": "a different expression from the gold answer",
     "latex_timeout": "an expression that took too long to compare",
-    "latex_error": "an expression that can't be read, or whose gold answer can't",
+    "latex_error": "an expression that can't be read, or whose gold answer can't be",
 }
 
 EQUATIONS = {
-    "ok": "every equation right, or none there",
+    "ok": "every equation right, or no equation",
     "wrong": "an equation is wrong",
     "malformed": "an equation can't be read",
     "empty": "an equation is empty",
     "unclosed": "an equation is never closed",
-    "fractional_power": "an equation's exponent is no whole number",
+    "fractional_power": "an equation's exponent is not a whole number",
     "overflow": "an equation's numbers are too big",
     "division_by_zero": "an equation divides by zero",
-    "too_deep": "an equation's brackets nest too deep",
+    "too_deep": "an equation's brackets are nested too deeply",
 }
 
 ENDINGS = {"stop": "the model ended the text", "length": "cut off at the token limit"}
@@ -46,26 +46,26 @@ EQUATION_TROUBLE = {
     "malformed": "can't be read",
     "empty": "is empty",
     "unclosed": "is never closed",
-    "fractional_power": "has an exponent that is no whole number",
+    "fractional_power": "has an exponent that is not a whole number",
     "overflow": "has numbers too big to check",
     "division_by_zero": "divides by zero",
-    "too_deep": "has brackets nested too deep",
+    "too_deep": "has brackets nested too deeply",
 }
 
 
 def plural(count: int, noun: str) -> str:
-    """1 problem, 2,000 problems."""
+    """Return a count with its noun, such as 1 problem or 2,000 problems."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def points(difference: float) -> str:
-    """A difference of shares in percentage points, without its sign: 6.1 points."""
+    """Return a difference of shares in percentage points without its sign, such as 6.1 points."""
     shown = f"{abs(difference) * 100:.1f}"
     return f"{shown} point" if shown == "1.0" else f"{shown} points"
 
 
 def evidence(facts: Mapping[str, Any]) -> str:
-    """What speaks for the gain: p of McNemar's test, or without greedy answers the interval of the difference."""
+    """Return the evidence for the gain: McNemar's p, or without greedy answers the interval of the difference."""
     if facts["p_value"] is not None:
         return f"{p_value(facts['p_value'])}, exact McNemar"
     low, high = (f"{100 * facts[key]:+.1f}".replace("-", "−") for key in ("gain_low", "gain_high"))
@@ -73,7 +73,7 @@ def evidence(facts: Mapping[str, Any]) -> str:
 
 
 def p_value(p: float) -> str:
-    """p = 0.03, p = 0.0003, or p < 0.0001."""
+    """Return a p-value in words, such as p = 0.030, p = 0.0003 or p < 0.0001."""
     if p < 0.0001:
         return "p < 0.0001"
     return f"p = {p:.4f}" if p < 0.001 else f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"
@@ -84,7 +84,7 @@ def percent(share: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """0.4 s, 12 s, 3 min 5 s, 2 h 10 min."""
+    """Return a time in two units at most, such as 0.4 s, 12 s, 3 min 5 s or 2 h 10 min."""
     if seconds < 10:
         return f"{seconds:.1f} s"
     whole = round(seconds)
@@ -96,7 +96,7 @@ def duration(seconds: float) -> str:
 
 
 def short(value: float, unit: str) -> str:
-    """A figure of cost in the unit of its column: 3.1e13, 4,096, 3 min 5 s or 12.4 kJ."""
+    """Return a cost as its column shows it, such as 3.1e13, 4,096, 3 min 5 s or 12.4 kJ."""
     if unit == "flops":
         digits, _, exponent = f"{value:.1e}".partition("e")
         return f"{digits}e{int(exponent)}"

@@ -29,8 +29,10 @@ from qrft.models.find import BUILTIN
 from qrft.pipeline.flow import plan
 from qrft.pipeline.stages.evaluate import evaluate
 from qrft.report import svg, words
-from qrft.report.run import browser, build, charts, explain, measures
+from qrft.report.run import browser, charts, explain, measures
+from qrft.report.run import page as run_page
 from qrft.report.run.settings import Input, Pooled, Settings
+from qrft.report.run.summary import summary as summarize
 
 HOSTILE = (
     "</script><script>alert(1)</script> <!-- <script> <img src=x onerror=alert(2)> \u2028 \u2029 ]]> "
@@ -207,10 +209,10 @@ class Made:
         pq.write_table(pa.Table.from_pylist(rows, EVALUATION), out / "evaluation.parquet")
 
     def summary(self) -> dict[str, Any]:
-        return build.summary(self.inputs, self.settings)
+        return summarize(self.inputs, self.settings)
 
     def html(self) -> str:
-        return build.html(self.inputs, self.settings, self.summary())
+        return run_page.html(self.inputs, self.settings, self.summary())
 
 
 class Page(HTMLParser):
@@ -288,20 +290,20 @@ def test_no_correct_sample_is_explained(tmp_path: Path) -> None:
     assert any("RFT trained on the gold solutions alone" in line for line in summary["explained"])
     page = Page(made.html())
     assert (
-        "None of 20 samples had the right answer" in page.text
+        "None of 20 samples has the right answer, so RFT trained on the gold solutions alone, as SFT did" in page.text
         and "RFT won 0 that SFT got wrong, and lost 0" in page.text
     )
 
 
 def test_all_that_was_measured_is_a_table(tmp_path: Path, made: Made) -> None:
-    assert "All that was measured" not in Page(made.html()).text  # the cards say it all
+    assert "All measures" not in Page(made.html()).text  # the cards say it all
     score = {"value": 0.123, "low": 0.1, "high": 0.15}
     more = [
         {"model": "base", "problems": "tiny-math/test", "few_shot": 8, "measure": "greedy", **score},
         {"model": "sft", "problems": "<b>mine</b>", "few_shot": 0, "measure": "maj@100", **score},
     ]
     page = Page(Made(tmp_path, 3, 6, 2, solve, measures=more).html())
-    table = page.text.partition("All that was measured")[2].partition("Distinct paths")[0]
+    table = page.text.partition("All measures")[2].partition("Distinct paths")[0]
     assert table.count("12.3% [10.0%, 15.0%]") == 2 and "maj@100" in table and "<b>mine</b>" in table
 
 
@@ -357,7 +359,7 @@ def test_without_greedy_answers_the_gain_has_an_interval_and_no_p(tmp_path: Path
     assert summary["p_value"] is None and 0 < summary["gain_low"] < summary["gain"] < summary["gain_high"]
     assert summary["explained"][0].startswith("RFT gains 25.0 points over SFT (95% interval +2")
     page = Page(made.html())
-    assert "points, paired bootstrap" in page.text and "Test problems that changed sides" not in page.text
+    assert "points, paired bootstrap" in page.text and "Test problems won and lost" not in page.text
 
 
 def test_one_problem_and_one_sample(tmp_path: Path) -> None:
@@ -386,7 +388,7 @@ def test_published_figures_are_told() -> None:
     paper = {"source": "Yuan", "rft": 41.7, "sft_maj100": 48.7, "distinct_paths": 5.25}
     told = explain.sentences({**FACTS, "paper": paper, "distinct_paths": 4.1})
     assert told[:-1] == explain.sentences(FACTS) and told[-1] == (
-        "Published (Yuan): RFT 41.7%; maj@100 of SFT 48.7%; 5.25 distinct paths a problem, the gold one counted "
+        "Published (Yuan): RFT 41.7%; maj@100 of SFT 48.7%; 5.25 distinct paths per problem, the gold one counted "
         "(here 4.10)."
     )
 
@@ -395,32 +397,65 @@ def test_sentences_of_a_usual_run() -> None:
     assert explain.sentences(FACTS) == [
         "RFT gains 6.1 points over SFT (p = 0.0003, exact McNemar on 1,000 problems).",
         "SFT on 300 gold solutions raised the base model's accuracy from 1.0% to 65.8%.",
-        "RFT added 512 distinct correct paths to 300 gold solutions: 1.7 a problem; "
+        "RFT added 512 distinct correct paths to 300 gold solutions: 1.7 per problem; "
         "296 of 300 problems were solved at least once in 30 samples.",
     ]
 
 
 @pytest.mark.parametrize(
-    ("changed", "said"),
+    ("changed", "sentence"),
     [
-        ({"gain": -0.042, "p_value": 0.01}, "RFT loses 4.2 points against SFT (p = 0.010"),
-        ({"gain": 0.012, "p_value": 0.34}, "RFT is 1.2 points above SFT, which may be luck (p = 0.34"),
-        ({"gain": -0.01, "p_value": 0.5}, "RFT is 1.0 point below SFT, which may be luck"),
-        ({"gain": 0.0, "p_value": 1.0}, "RFT and SFT are equally accurate (p = 1.00"),
-        ({"p_value": 1e-9}, "(p < 0.0001, exact"),
-        ({"num_kept": 0}, "no correct sample holds a new path, so RFT trained on the gold solutions alone"),
-        ({"num_correct": 0, "num_kept": 0}, "None of 9,000 samples had the right answer, so RFT trained on the gold"),
-        ({"dedup": False}, "RFT added 512 correct samples to 300 gold solutions"),
-        ({"num_correct_with_equations": 0}, "No correct sample writes its steps as equations"),
+        (
+            {"gain": -0.042, "p_value": 0.01},
+            "RFT loses 4.2 points against SFT (p = 0.010, exact McNemar on 1,000 problems).",
+        ),
+        (
+            {"gain": 0.012, "p_value": 0.34},
+            "RFT is 1.2 points above SFT, which may be luck (p = 0.34, exact McNemar on 1,000 problems): more test "
+            "problems would show.",
+        ),
+        (
+            {"gain": -0.01, "p_value": 0.5},
+            "RFT is 1.0 point below SFT, which may be luck (p = 0.50, exact McNemar on 1,000 problems): more test "
+            "problems would show.",
+        ),
+        (
+            {"gain": 0.0, "p_value": 1.0},
+            "RFT and SFT are equally accurate (p = 1.00, exact McNemar on 1,000 problems).",
+        ),
+        ({"p_value": 1e-9}, "RFT gains 6.1 points over SFT (p < 0.0001, exact McNemar on 1,000 problems)."),
+        (
+            {"num_kept": 0},
+            "The right answer came at least once in 30 samples for 296 of 300 problems, but no correct sample contains "
+            "a new path, so RFT trained on the gold solutions alone, as SFT did, and no gain is expected.",
+        ),
+        (
+            {"num_correct": 0, "num_kept": 0},
+            "None of 9,000 samples has the right answer, so RFT trained on the gold solutions alone, as SFT did, and "
+            "no gain is expected.",
+        ),
+        (
+            {"dedup": False},
+            "RFT added 512 correct samples to 300 gold solutions: 1.7 per problem; 296 of 300 problems were solved at "
+            "least once in 30 samples.",
+        ),
+        (
+            {"num_correct_with_equations": 0},
+            "No correct sample writes its steps as equations, so paths can't be told apart: at most one per problem "
+            "was kept.",
+        ),
         (
             {"base": {"accuracy": 0.1, "few_shot": 8}},
-            "SFT on 300 gold solutions reached 65.8%, the base model with 8 exam",
+            "SFT on 300 gold solutions reached 65.8%, the base model with 8 examples 10.0%.",
         ),
-        ({"num_cut_off": 4500}, "50.0% of the samples were cut off at the token limit"),
+        (
+            {"num_cut_off": 4500},
+            "50.0% of the samples were cut off at the token limit: a larger sample.max_new_tokens may help.",
+        ),
     ],
 )
-def test_sentences_of_other_outcomes(changed: dict[str, Any], said: str) -> None:
-    assert any(said in line for line in explain.sentences({**FACTS, **changed}))
+def test_sentences_of_other_outcomes(changed: dict[str, Any], sentence: str) -> None:
+    assert sentence in explain.sentences({**FACTS, **changed})
 
 
 # --------------------------------------------------------------------------------------------------------- page ----
@@ -482,7 +517,7 @@ def test_a_run_in_paper_mode_is_explained_by_its_own_rules(tmp_path: Path) -> No
     made = Made(tmp_path / "right", 12, 4, 8, solve, ["grade.mode=paper"])
     paths = paths_of(made)
     kept = [path["why"].partition(";")[0] for path in paths if path["verdict"] == "kept"]
-    assert set(kept) == {"kept: right answer, and every equation right"}
+    assert set(kept) == {"kept: right answer, and every equation is right"}
     assert not [path for path in paths if path["verdict"] == "duplicate_of_gold"]
     run = measures.Run(made.inputs, made.settings)
     num_found, num_new = (round(12 * run.curve(run.samples, run.graded, beside)[-1][1]) for beside in (False, True))
@@ -530,7 +565,7 @@ def test_hostile_text_stays_text(tmp_path: Path) -> None:
 
 def test_hostile_run_name_and_recipe_are_escaped(made: Made) -> None:
     told = made.settings.model_copy(update={"name": HOSTILE, "recipe": {"base_model": HOSTILE}})
-    page = Page(build.html(made.inputs, told, made.summary()))
+    page = Page(run_page.html(made.inputs, told, made.summary()))
     assert page.count("script") == 2 and page.count("img") == 0
 
 

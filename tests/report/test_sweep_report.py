@@ -21,9 +21,10 @@ from helpers.sweeps import SIZES, Row, rows
 from qrft.evaluation import stats
 from qrft.pipeline.stages import sweep as stage
 from qrft.report.run import profile
-from qrft.report.sweep import figures, table
-from qrft.report.sweep import page as sweep
-from qrft.report.sweep.cells import points
+from qrft.report.sweep import picture_files, table
+from qrft.report.sweep.drawing import Plot
+from qrft.report.sweep.plots import plots
+from qrft.report.sweep.points import points
 from qrft.report.sweep.upset import upset
 
 KS = [1, 3, 6, 12, 25, 50, 100]
@@ -36,8 +37,8 @@ def by_k(seeds: int = 3) -> list[Row]:
     return rows(sweep_keys, ["small", "medium"], gain=lambda _, s: 0.01 * math.log2(s["num_samples"]))
 
 
-def drawn(made: list[Row]) -> dict[str, figures.Figure]:
-    return {figure.name: figure for figure in figures.figures(made)}
+def drawn(made: list[Row]) -> dict[str, Plot]:
+    return {plot.name: plot for plot in plots(made)}
 
 
 def report(folder: Path, made: list[Row], name: str = "trial", png: bool = False, study: str | None = None) -> str:
@@ -159,7 +160,7 @@ def test_fits_are_told_with_interval_and_r2() -> None:
         sft=lambda _, s: 0.5 + 0.05 * math.log2(s["train_fraction"]),
     )
     (note,) = drawn(made)["sft-fraction"].notes
-    found = re.fullmatch(r"\+([\d.]+) points a doubling \(95% ([\d.]+) to ([\d.]+)\), R² ([\d.]+)", note)
+    found = re.fullmatch(r"\+([\d.]+) points per doubling \(95% ([\d.]+) to ([\d.]+)\), R² ([\d.]+)", note)
     assert found
     slope, low, high, r2 = map(float, found.groups())
     assert low < slope < high and abs(slope - 5) < 0.6 and r2 > 0.98
@@ -181,7 +182,7 @@ def test_upset_counts_are_shares_of_all() -> None:
     overlap = [{"sources": ["a"], "count": 30}, {"sources": ["b"], "count": 10}, {"sources": ["a", "b"], "count": 60}]
     svg, notes = upset([overlap])
     assert notes == ["a alone: 30.0%", "b alone: 10.0%"]
-    assert marks(svg) == ["a and b, no other: 60.0%", "a alone: 30.0%", "b alone: 10.0%"]
+    assert marks(svg) == ["a and b alone: 60.0%", "a alone: 30.0%", "b alone: 10.0%"]
     assert "90.0%" in svg and "70.0%" in svg, "what each has in all"
 
 
@@ -339,7 +340,7 @@ def test_pools_and_lenders_have_curves_under_their_names(tmp_path: Path) -> None
     assert ends["pool"][1] > 2
 
 
-@pytest.mark.skipif(not sweep.can_draw_png(), reason="needs pip install 'qrft[png]'")
+@pytest.mark.skipif(not picture_files.can_draw_png(), reason="needs pip install 'qrft[png]'")
 def test_pictures_as_png(tmp_path: Path) -> None:
     report(tmp_path, rows({"num_samples": [1, 10]}), png=True)
     data = (tmp_path / "plots" / "accuracy-k.png").read_bytes()
@@ -347,7 +348,7 @@ def test_pictures_as_png(tmp_path: Path) -> None:
 
 
 def test_png_is_asked_for_where_resvg_is() -> None:
-    assert sweep.can_draw_png() == (importlib.util.find_spec("resvg_py") is not None)
+    assert picture_files.can_draw_png() == (importlib.util.find_spec("resvg_py") is not None)
 
 
 # --------------------------------------------------------------------------------------------------------- the columns
@@ -382,5 +383,5 @@ def test_columns_of_measures_and_costs() -> None:
 def test_sizes_of_bases_are_told_apart() -> None:
     made = rows({"seed": [0, 1]}, list(SIZES))
     found = drawn(made)
-    assert "R² " in found["accuracy-size"].notes[0] and "points a nat" in found["accuracy-loss"].notes[0]
+    assert "R² " in found["accuracy-size"].notes[0] and "points per nat" in found["accuracy-loss"].notes[0]
     assert found["gain-sft"].svg.count("<g>") == len(SIZES)

@@ -1,4 +1,4 @@
-"""The studies' conclusions on made-up sweeps that agree with the paper, that do not, and that can't tell."""
+"""The studies' conclusions on made-up sweeps that agree with the paper, that do not, and that are inconclusive."""
 
 from __future__ import annotations
 
@@ -12,12 +12,11 @@ import pytest
 from helpers.paths import RECIPES
 from helpers.sweeps import SFT, SIZES, Row, rows
 
-from qrft import studies
 from qrft.config import recipe as recipes
-from qrft.config.recipe import Study
 from qrft.errors import RecipeError
-from qrft.studies.claims import STUDIES
-from qrft.studies.finding import AGREES, DISAGREES, OPEN, Finding
+from qrft.studies import results
+from qrft.studies.finding import AGREES, DISAGREES, INCONCLUSIVE, Finding
+from qrft.studies.registry import STUDIES, StudyName
 
 SHIPPED = sorted((RECIPES / "studies").glob("*.yaml"))
 SEEDS = [0, 1, 2]
@@ -27,11 +26,11 @@ UNTIL = [{}, {"correct": 4, "max_samples": 60}]
 
 
 def verdicts(study: str, made: list[Row]) -> list[str]:
-    return [finding.verdict for finding in studies.findings(study, made)]
+    return [finding.verdict for finding in results.findings(study, made)]
 
 
 def sentences(study: str, made: list[Row]) -> str:
-    return "\n".join(finding.sentence for finding in studies.findings(study, made))
+    return "\n".join(finding.sentence for finding in results.findings(study, made))
 
 
 @pytest.mark.parametrize(
@@ -39,7 +38,7 @@ def sentences(study: str, made: list[Row]) -> str:
     [
         (lambda share: 0.5 + 0.05 * math.log2(share), AGREES, AGREES),
         (lambda share: 0.5 - 0.05 * math.log2(share), DISAGREES, AGREES),
-        (lambda share: 0.5, OPEN, OPEN),
+        (lambda share: 0.5, INCONCLUSIVE, INCONCLUSIVE),
         (lambda share: 0.3 + 0.4 * (share == 1), AGREES, DISAGREES),  # a jump, and no line
     ],
 )
@@ -80,7 +79,7 @@ def test_num_samples() -> None:
     assert verdicts("num-samples", by_k(0.01)) == [AGREES, AGREES, AGREES]
     assert verdicts("num-samples", by_k(-0.01)) == [DISAGREES, DISAGREES, AGREES]
     assert verdicts("num-samples", by_k(0.01, without_dedup=0.1))[2] == DISAGREES
-    assert verdicts("num-samples", by_k(0.0))[0] == OPEN
+    assert verdicts("num-samples", by_k(0.0))[0] == INCONCLUSIVE
 
 
 def test_gain() -> None:
@@ -148,10 +147,10 @@ def test_pretraining_loss_has_a_point_for_each_base_where_sizes_repeat() -> None
             accuracy = 2 - loss + 0.001 * row["sweep.seed"] * (step == 0)
             told = {"model": f"{row['model']}-{step}", "base_model.loss": loss, "sft.accuracy": accuracy}
             nine.append({**row, **told, "icl.accuracy": accuracy})
-    difference = studies.findings("pretraining-loss", nine)[1]
+    difference = results.findings("pretraining-loss", nine)[1]
     assert difference.verdict == AGREES
     # By hand: of the nine accuracies' squares 0.96 lie within a size and 0.06 between; size explains only the latter.
-    assert difference.found.value == pytest.approx(0.94, abs=0.01)
+    assert difference.estimate.value == pytest.approx(0.94, abs=0.01)
 
 
 def test_selection() -> None:
@@ -179,9 +178,9 @@ def test_budget_compares_at_equal_tokens() -> None:
     assert verdicts("budget", by_tokens(0.1, unequal)) == [AGREES]
     assert verdicts("budget", by_tokens(-0.1, unequal)) == [DISAGREES]
     more = by_tokens(0.0, [0.97, 1.3, 1.4, 1.5, 1.6, 1.7])  # the whole change comes of more tokens
-    assert verdicts("budget", more) == [OPEN]
+    assert verdicts("budget", more) == [INCONCLUSIVE]
     assert "at equal tokens by a line through seeds with 0.97 to 1.70 times as many, is " in sentences("budget", more)
-    assert abs(studies.findings("budget", more)[0].found.value) < 1
+    assert abs(results.findings("budget", more)[0].estimate.value) < 1
 
 
 def test_budget_takes_plain_differences_where_the_tokens_are_equal() -> None:
@@ -193,8 +192,11 @@ def test_budget_takes_plain_differences_where_the_tokens_are_equal() -> None:
 @pytest.mark.parametrize("ratios", [[0.7, 1.2, 1.4], [1.2, 1.3, 1.4, 1.5], [0.5, 0.6, 0.7, 0.8], [1.2] * 4])
 def test_budget_is_not_told_of_few_seeds_or_from_one_side(ratios: list[float]) -> None:
     made = by_tokens(0.5, ratios)
-    assert verdicts("budget", made) == [OPEN]
-    assert "equal tokens takes four seeds, some with more tokens and some with fewer" in sentences("budget", made)
+    assert verdicts("budget", made) == [INCONCLUSIVE]
+    assert (
+        "a comparison at equal tokens takes at least four seeds, some with more tokens and some with fewer"
+        in sentences("budget", made)
+    )
 
 
 def test_rounds() -> None:
@@ -209,13 +211,13 @@ def test_rounds() -> None:
 def test_one_seed_tells_nothing_and_few_runs_do_no_harm(study: str) -> None:
     settings = {"train_fraction": FRACTIONS, "num_samples": KS, "dedup": [True, False], "rounds": [1, 2]}
     made = rows({**settings, "keep": ["farthest", "first"], "order": ["exact"], "curate.pool": [[]]}, list(SIZES))
-    assert set(verdicts(study, made)) <= {OPEN}
-    assert set(verdicts(study, made[:1])) <= {OPEN}
+    assert set(verdicts(study, made)) <= {INCONCLUSIVE}
+    assert set(verdicts(study, made[:1])) <= {INCONCLUSIVE}
 
 
 @pytest.mark.parametrize("study", STUDIES)
 def test_a_study_whose_keys_are_not_swept_tells_nothing(study: str) -> None:
-    one_model_gains = {AGREES, OPEN} if study == "gain" else {OPEN}
+    one_model_gains = {AGREES, INCONCLUSIVE} if study == "gain" else {INCONCLUSIVE}
     assert set(verdicts(study, rows({"seed": SEEDS}))) <= one_model_gains
 
 
@@ -237,38 +239,38 @@ def test_models_without_rft_change_nothing_told_of_rft(study: str) -> None:
     if study in ("data-fraction", "pretraining-loss"):
         assert sentences(study, others) == sentences(study, [row for row in made if row["model"] != "small"])
     else:
-        assert set(verdicts(study, others)) == {OPEN}
+        assert set(verdicts(study, others)) == {INCONCLUSIVE}
         assert sentences(study, [*others, *tuned]) == sentences(study, tuned)
 
 
 def test_seeds_that_do_not_differ_tell_nothing() -> None:
     same = Finding("A claim", "the change", "points", [1.0, 1.0 + 1e-14], above=0)
-    assert same.verdict == OPEN
+    assert same.verdict == INCONCLUSIVE
     assert same.sentence == (
-        "A claim. Here the change is +1.00 points with each of 2 seeds, so without an interval: whether this agrees "
-        "can't be told (the seeds do not differ at all, which tells nothing about other seeds)."
+        "A claim. Here the change is +1.00 points with each of 2 seeds, so without an interval: this is inconclusive "
+        "(the seeds do not differ at all, so they say nothing about other seeds)."
     )
     assert Finding("A claim", "the change", "points", [1.0, 1.1], above=0).verdict == AGREES
 
 
 def test_the_sentence_holds_paper_figure_interval_and_verdict() -> None:
-    finding = studies.findings("num-samples", by_k(0.01))[0]
+    finding = results.findings("num-samples", by_k(0.01))[0]
     assert re.fullmatch(
-        r"The paper found that RFT accuracy rises with k: by \+0\.44 to \+0\.90 points a doubling\. Here the rise is "
-        r"\+1\.\d\d points a doubling of k \(95% interval \+[01]\.\d\d to \+1\.\d\d, 3 seeds\): this agrees\.",
+        r"The paper found that RFT accuracy rises with k: by \+0\.44 to \+0\.90 points per doubling\. Here the rise is "
+        r"\+1\.\d\d points per doubling of k \(95% interval \+[01]\.\d\d to \+1\.\d\d, 3 seeds\): this agrees\.",
         finding.sentence,
     )
 
 
 def test_study_text_tells_what_it_rests_on() -> None:
     made = by_k(0.01)
-    text = studies.text("num-samples", studies.findings("num-samples", made), made)
+    text = results.text("num-samples", results.findings("num-samples", made), made)
     assert "`sweep.csv`" in text and "jsonl" not in text, "the table that is committed beside it"
     assert "18 rows; models small; seeds 0, 1, 2; 1,000 test problems." in text and text.count("- **agrees**: ") == 3
 
 
 def test_every_study_has_a_key_and_a_recipe() -> None:
-    assert set(get_args(Study)) == set(STUDIES)
+    assert set(get_args(StudyName)) == set(STUDIES)
     found = [recipes.load(path) for path in SHIPPED]
     assert {recipe.study for recipe in found} == set(STUDIES)
     for recipe in found:

@@ -7,19 +7,20 @@ from pathlib import Path
 
 from qrft.data.disk import write_atomic
 from qrft.pipeline.stages import Inputs, Job, Report
-from qrft.report.run import build
+from qrft.report.run import page
 from qrft.report.run.settings import Settings
+from qrft.report.run.summary import summary
 
 __all__ = ["OUTPUTS", "VERSION", "Settings", "run"]
 
-VERSION = 3
+VERSION = 4
 OUTPUTS = ("report.html", "summary.json")
 
 
 def run(inputs: Inputs, out: Path, settings: Settings, job: Job) -> Report:
     """`inputs` are all other steps of the run, by the names of `settings.steps`, and as `model` the base's folder."""
-    summary = build.summary(inputs, settings)
-    write_atomic(out / "summary.json", json.dumps(summary, indent=1))
-    write_atomic(out / "report.html", build.html(inputs, settings, summary))
+    facts = summary(inputs, settings)
+    write_atomic(out / "summary.json", json.dumps(facts, indent=1))
+    write_atomic(out / "report.html", page.html(inputs, settings, facts))
     job.progress(1, 1, "")
     return {"bytes": (out / "report.html").stat().st_size}

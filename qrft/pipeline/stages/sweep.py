@@ -9,14 +9,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from qrft import studies
 from qrft.config.section import Section
 from qrft.data.disk import write_atomic
 from qrft.pipeline.stages import Inputs, Job, Report
-from qrft.report.sweep import figures, plot_csv
-from qrft.report.sweep import page as sweep
+from qrft.report.sweep import page, picture_files
+from qrft.report.sweep.plot_csv import plot_rows
+from qrft.report.sweep.plots import plots
+from qrft.studies import results
 
-VERSION = 3
+VERSION = 4
 OUTPUTS = ("sweep.jsonl", "sweep.csv", "report.html", "report.md", "plots", "study.md")
 
 Row = dict[str, Any]
@@ -62,21 +63,21 @@ def labels(entry: Entry) -> Row:
 def write_report(out: Path, settings: Settings, rows: Sequence[Row]) -> None:
     """report.html, report.md, plots/, and study.md where the recipe is a study."""
     study = settings.study
-    findings = studies.findings(study, rows) if study else []
-    drawn = figures.figures([drawn for row in rows for drawn in own_curves(row)])
+    findings = results.findings(study, rows) if study else []
+    drawn = plots([own for row in rows for own in own_curves(row)])
     told = [finding.told() for finding in findings]
-    write_atomic(out / "report.html", sweep.html(settings.name, rows, drawn, told))
-    write_atomic(out / "report.md", sweep.text(settings.name, rows, drawn, told))
+    write_atomic(out / "report.html", page.html(settings.name, rows, drawn, told))
+    write_atomic(out / "report.md", page.text(settings.name, rows, drawn, told))
     (out / "plots").mkdir()
-    for figure in drawn:
-        if figure.svg.startswith("<svg"):
-            alone = sweep.picture_file(figure.svg)
-            write_atomic(out / "plots" / f"{figure.name}.svg", alone)
-            write_atomic(out / "plots" / f"{figure.name}.csv", as_csv(plot_csv.data(figure, rows)))
+    for plot in drawn:
+        if plot.svg.startswith("<svg"):
+            alone = picture_files.standalone_svg(plot.svg)
+            write_atomic(out / "plots" / f"{plot.name}.svg", alone)
+            write_atomic(out / "plots" / f"{plot.name}.csv", as_csv(plot_rows(plot, rows)))
             if settings.png:
-                write_atomic(out / "plots" / f"{figure.name}.png", sweep.png(alone))
+                write_atomic(out / "plots" / f"{plot.name}.png", picture_files.png(alone))
     if study:
-        write_atomic(out / "study.md", studies.text(study, findings, rows))
+        write_atomic(out / "study.md", results.text(study, findings, rows))
 
 
 CURVE = ("distinct_curve", "distinct_paths_low", "distinct_paths_high")

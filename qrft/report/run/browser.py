@@ -1,4 +1,4 @@
-"""The data behind the report's browser: samples grouped into paths, each with its verdict and the reason in words."""
+"""The data behind the report's browser: samples grouped into paths, each with its verdict and the reason for it."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from qrft.report.words import EQUATION_TROUBLE
 
 # A page of 500 problems is some megabytes, which any browser opens at once. Nobody reads more of them one by one.
 MAX_PROBLEMS = 500
-MAX_PATHS = 30  # of a problem
-MAX_WORDINGS = 3  # of a path, beside the one that stands for it
+MAX_PATHS = 30  # per problem
+MAX_WORDINGS = 3  # per path, beside the one that represents it
 MAX_TEXT = 2000  # characters
-MAX_DIFFERENCES = 200  # test problems won, and as many lost
+MAX_DIFFERENCES = 200  # test problems won, and at most as many lost
 
 Row = dict[str, Any]  # a sample with its grade and its verdict
 
@@ -31,9 +31,9 @@ SHOWN_FIRST = {"kept": 0, "over_limit": 1}  # within a path
 
 
 def script_json(value: Any) -> Markup:
-    """JSON that is safe inside a script element: no character of it can end the element or open a comment.
+    """Return JSON that is safe inside a script element: no character of it can end the element or open a comment.
 
-    Non-ASCII characters, U+2028 among them, become escapes too.
+    Non-ASCII characters, U+2028 among them, also become escapes.
     """
     text = json.dumps(value, separators=(",", ":"))
     return Markup(text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"))
@@ -49,7 +49,7 @@ def cut(text: str) -> str:
 
 
 def answer_of(row: Row) -> str:
-    """The answer's text; spans are in bytes."""
+    """Return the answer's text; spans are in bytes."""
     if row["answer_start"] < 0:
         return ""
     found: str = row["completion"].encode()[row["answer_start"] : row["answer_end"]].decode(errors="replace")
@@ -57,7 +57,7 @@ def answer_of(row: Row) -> str:
 
 
 def bad_equations(completion: str, rules: Rules) -> list[tuple[str, str]]:
-    """(text, status) of every equation that is not right."""
+    """Return the text and the status of every equation that is not right."""
     data = completion.encode()
     if rules.mode == "paper":
         texts = [text.decode(errors="surrogateescape") for text in oracle_paper.find_equations(data)]
@@ -70,7 +70,7 @@ def bad_equations(completion: str, rules: Rules) -> list[tuple[str, str]]:
 
 
 def trouble(row: Row, rules: Rules) -> str:
-    """The first equation's trouble, such as "equation 3*4=13 is wrong"; empty when there is none."""
+    """Return what is wrong with the first bad equation, such as "equation 3*4=13 is wrong"; empty without one."""
     if row["equations_status"] == "ok":
         return ""
     for found, status in bad_equations(row["completion"], rules):
@@ -89,12 +89,12 @@ def is_number(gold_answer: str, rules: Rules) -> bool:
 
 
 def answer_trouble(row: Row, gold_answer: str, rules: Rules) -> str:
-    """Why the answer does not count."""
+    """Return why the answer does not count."""
     status, answer = row["status"], answer_of(row)
     if status == "no_marker":
         return "no answer" + (", cut off at the token limit" if row["finish_reason"] == "length" else "")
     if status == "not_a_number":
-        return f"the answer is not a number: {answer}" if answer else "nothing stands where the answer should"
+        return f"the answer is not a number: {answer}" if answer else "nothing stands where the answer should be"
     if status == "expression":
         return f"answer {answer} is an expression, which was not compared"
     if status == "too_big":
@@ -109,7 +109,7 @@ def answer_trouble(row: Row, gold_answer: str, rules: Rules) -> str:
 
 
 def reason(rows: Sequence[Row], gold_answer: str, run: Run) -> str:
-    """Why the path of these samples was kept or dropped; the first stands for all."""
+    """Return why the path of these samples was kept or dropped; the first sample represents all."""
     verdict = rows[0]["verdict"]
     if verdict == "kept":
         others = sum(row["verdict"] != "kept" for row in rows)
@@ -118,9 +118,9 @@ def reason(rows: Sequence[Row], gold_answer: str, run: Run) -> str:
     if verdict == "duplicate_of_gold":
         return "dropped: same equations as the gold solution"
     if verdict == "over_limit":
-        return "dropped: the problem has as many kept paths before it as it may have"
+        return "dropped: the problem already has as many kept paths as allowed"
     if verdict == "duplicate":
-        return "dropped: same equations as a kept path"
+        return "dropped: the same equations as a kept path"
     if verdict == "bad_equation":
         return f"dropped: {trouble(rows[0], run.rules)}"
     troubles = [answer_trouble(rows[0], gold_answer, run.rules), trouble(rows[0], run.rules)]
@@ -129,22 +129,22 @@ def reason(rows: Sequence[Row], gold_answer: str, run: Run) -> str:
 
 def why_kept(run: Run) -> str:
     if run.rules.mode == "paper" or not run.settings.dedup:  # the gold solution's path does not count as taken
-        return "and every equation right"
-    return "every equation right, and other equations than the gold solution"
+        return "and every equation is right"
+    return "every equation is right, and the equations differ from the gold solution's"
 
 
 # ------------------------------------------------------------------------------------------------------ paths ----
 
 
 def path_of(row: Row) -> tuple[Any, ...]:
-    """Samples with the same come under one heading: one equation list, and for wrong ones also one answer."""
+    """Return what groups samples under one heading: their equations, and for wrong ones also their answer."""
     group = GROUPS.get(row["verdict"], len(GROUPS))
     wrong = (row["status"], answer_of(row), row["equations_status"]) if row["verdict"] == "incorrect" else ()
     return group, row["equation_key"], wrong
 
 
 def paths(rows: Iterable[Row]) -> list[list[Row]]:
-    """The samples of a problem by path: kept ones first, then the most frequent; within one the kept sample first."""
+    """Return the samples of a problem by path: kept paths first, then frequent ones; in each the kept sample first."""
     found: dict[tuple[Any, ...], list[Row]] = {}
     for row in rows:
         found.setdefault(path_of(row), []).append(row)
@@ -180,7 +180,7 @@ def problem_entry(problem: Row, rows: Sequence[Row], run: Run) -> dict[str, Any]
 
 
 def sampled(run: Run) -> list[dict[str, Any]]:
-    """The first problems of the training set with what was sampled for them."""
+    """Return the first problems of the training set with what was sampled for them."""
     problems = run.problems.slice(0, MAX_PROBLEMS)
     texts, graded = run.sampled(["problem_id", "sample_index", "completion", "finish_reason"])
     whole = join(texts, graded).append_column("verdict", run.verdicts)
@@ -194,7 +194,7 @@ def _id(row: Row) -> str:
 
 
 def join(samples: pa.Table, graded: pa.Table) -> pa.Table:
-    """Samples beside their grades; the tables are row-aligned."""
+    """Return the samples beside their grades; the tables are row-aligned."""
     for name in graded.column_names:
         samples = samples.append_column(name, graded[name])
     return samples
@@ -208,7 +208,7 @@ NO_DIFFERENCES: dict[str, Any] = {"won": [], "lost": [], "num_won": 0, "num_lost
 
 
 def differences(run: Run) -> dict[str, Any]:
-    """The test problems that only RFT solved ("won") and that only SFT solved ("lost"), with both answers."""
+    """Return the test problems that only RFT solved ("won") and that only SFT solved ("lost"), with both answers."""
     if not run.steps("samples", phase="sft", part=GREEDY):
         return NO_DIFFERENCES
     asked = run.table(run.step("problems", part="test"), "problems.parquet")
@@ -254,6 +254,6 @@ def greedy_reason(row: Row, gold_answer: str, rules: Rules) -> str:
 
 
 def marked(row: Mapping[str, Any], rules: Rules) -> dict[str, Any]:
-    """A completion with the texts of its bad equations; the page marks those between << and >>."""
+    """Return a completion with the texts of its bad equations; the page marks those between << and >>."""
     bad = [found for found, _ in bad_equations(row["completion"], rules)] if row["equations_status"] != "ok" else []
     return {"text": cut(row["completion"]), "bad": bad}

@@ -1,4 +1,4 @@
-"""The report's pictures, each a function from numbers to inline SVG."""
+"""The pictures of a run's report: each function turns numbers into inline SVG."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MAX_LOSS_POINTS = 300
 
 
 def intervals(summary: Mapping[str, Any]) -> Markup:
-    """Accuracy of each model as a point on its 95% interval."""
+    """Draw the accuracy of each model as a point on its 95% interval."""
     models = [(model, name) for model, name in MODELS if model in summary]
     marks = ticks(100 * max(summary[model]["high"] for model, _ in models), most=10)
     width, row, top = 1040.0, 34.0, 8.0
@@ -50,7 +50,7 @@ def _interval(frame: Frame, y: float, model: str, name: str, row: Mapping[str, f
 
 
 def distinct_paths(beside: Sequence[tuple[int, float]], found: Sequence[tuple[int, float]]) -> Markup:
-    """Distinct correct paths a problem against k: beside the gold path, and all that the samples hold."""
+    """Draw distinct correct paths per problem over k: those beside the gold path, and all that the samples hold."""
     if not found or not found[-1][1]:
         return empty("No correct sample with right equations, so no path.")
     k = found[-1][0]
@@ -62,9 +62,9 @@ def distinct_paths(beside: Sequence[tuple[int, float]], found: Sequence[tuple[in
         "Distinct correct paths per problem over the number of samples",
         frame.axes("samples per problem, k", "distinct correct paths per problem", xs, ys),
         frame.curve(
-            found, "found", lambda x, y: f"k = {x:g}: {y:.2f} distinct correct paths a problem, gold's counted"
+            found, "found", lambda x, y: f"k = {x:g}: {y:.2f} distinct correct paths per problem, gold's counted"
         ),
-        frame.curve(beside, "beside", lambda x, y: f"k = {x:g}: {y:.2f} paths a problem beside the gold solution's"),
+        frame.curve(beside, "beside", lambda x, y: f"k = {x:g}: {y:.2f} paths per problem beside the gold solution's"),
         legend(
             frame.left,
             10,
@@ -74,13 +74,13 @@ def distinct_paths(beside: Sequence[tuple[int, float]], found: Sequence[tuple[in
 
 
 def _counting_ticks(k: int) -> list[float]:
-    """1, and the round numbers up to k."""
+    """Return 1 and the round numbers up to k."""
     return sorted({1.0, *(v for v in ticks(k, whole=True) if 1 < v <= k)})
 
 
 def histogram(correct: Ints, num_samples: int) -> Markup:
-    """How many problems had 0, 1, .. num_samples correct samples."""
-    size = -(-(num_samples + 1) // MAX_BARS)  # values a bar
+    """Draw how many problems had 0, 1, .. num_samples correct samples."""
+    size = -(-(num_samples + 1) // MAX_BARS)  # values per bar
     counts = np.bincount(correct // size, minlength=num_samples // size + 1).tolist()
     ys = ticks(max(counts), whole=True)
     frame = Frame(x_min=-0.5, x_max=len(counts) - 0.5, y_max=ys[-1])
@@ -113,7 +113,7 @@ def histogram(correct: Ints, num_samples: int) -> Markup:
 
 
 def losses(rows: Mapping[str, Sequence[Mapping[str, float]]]) -> Markup:
-    """Training loss over optimizer steps; keys are model names, rows the lines of loss.jsonl."""
+    """Draw the training loss over optimizer steps; keys are model names, rows the lines of loss.jsonl."""
     curves = {model: thinned([(entry["step"], entry["loss"]) for entry in entries]) for model, entries in rows.items()}
     points = [point for curve in curves.values() for point in curve]
     if not points:
@@ -132,7 +132,7 @@ def losses(rows: Mapping[str, Sequence[Mapping[str, float]]]) -> Markup:
 
 
 def thinned(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """At most MAX_LOSS_POINTS points: neighbours are averaged, which keeps the picture of a long training light."""
+    """Average neighbours so that at most MAX_LOSS_POINTS are left, which keeps the picture of a long training small."""
     if len(points) <= MAX_LOSS_POINTS:
         return list(points)
     groups = np.array_split(np.array(points, float), MAX_LOSS_POINTS)
@@ -140,7 +140,7 @@ def thinned(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
 
 
 def seconds(spent: Mapping[str, float]) -> Markup:
-    """A bar a step, in the order of the run."""
+    """Draw a bar per step, in the order of the run."""
     row, top = 19.0, 4.0
     base = top + row * len(spent)
     marks = ticks(max(spent.values(), default=0.0))
@@ -164,7 +164,7 @@ def seconds(spent: Mapping[str, float]) -> Markup:
 
 
 def verdict_bar(counts: Mapping[str, int]) -> Markup:
-    """One bar, split by what became of the samples."""
+    """Draw one bar, divided by what became of the samples."""
     width, height, at = 1040.0, 34.0, 0.0
     total = sum(counts.values()) or 1
     parts = []

@@ -1,4 +1,4 @@
-"""The result in plain sentences: also when there is little to show, which is normal for a weak model."""
+"""The result in plain sentences, also where there is little to show, which is normal for a weak model."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ MANY_CUT_OFF = 0.1  # of the samples; fewer are not worth a sentence
 
 
 def sentences(facts: Mapping[str, Any]) -> list[str]:
-    """One line each, for the terminal and the report; `facts` are those of build.summary."""
+    """Return the sentences for the terminal and the report; `facts` are those of `summary`."""
     if "rft" not in facts:
         return [sft_gain(facts), *published(facts)]
     return [gain(facts), sft_gain(facts), *paths(facts), *hints(facts), *published(facts)]
 
 
 def gain(facts: Mapping[str, Any]) -> str:
-    """Whether RFT beats SFT, and whether that is more than luck."""
+    """Say whether RFT beats SFT, and whether that could be luck."""
     difference = facts["gain"]
     test = f"{evidence(facts)} on {plural(facts['num_test'], 'problem')}"
     if not any(facts[model]["accuracy"] for model in ("base", "sft", "rft")):
@@ -31,19 +31,19 @@ def gain(facts: Mapping[str, Any]) -> str:
     if is_significant(facts):
         return f"RFT {'gains' if difference > 0 else 'loses'} {points(difference)} {relation(difference)} SFT ({test})."
     side = "above" if difference > 0 else "below"
-    return f"RFT is {points(difference)} {side} SFT, which may be luck ({test}): more test problems would tell."
+    return f"RFT is {points(difference)} {side} SFT, which may be luck ({test}): more test problems would show."
 
 
 PUBLISHED = {
     **{"icl": "base with examples {:.1f}%", "sft": "SFT {:.1f}%", "rft": "RFT {:.1f}%"},
     **{f"{stage}_maj100": f"maj@100 of {name} {{:.1f}}%" for stage, name in
        (("icl", "the base with examples"), ("sft", "SFT"), ("rft", "RFT"))},
-    "distinct_paths": "{:.2f} distinct paths a problem, the gold one counted",
+    "distinct_paths": "{:.2f} distinct paths per problem, the gold one counted",
 }  # fmt: skip
 
 
 def published(facts: Mapping[str, Any]) -> Iterator[str]:
-    """The figures that the recipe gives to compare with; where it counts them, this run's distinct paths beside."""
+    """Yield the published figures that the recipe gives; beside its distinct paths stand this run's."""
     paper = facts.get("paper", {})
     found = [text.format(paper[key]) for key, text in PUBLISHED.items() if key in paper]
     if "distinct_paths" in paper and "distinct_paths" in facts:
@@ -75,34 +75,34 @@ def sft_gain(facts: Mapping[str, Any]) -> str:
 
 
 def paths(facts: Mapping[str, Any]) -> Iterator[str]:
-    """What rejection sampling added to the gold solutions."""
+    """Yield what rejection sampling added to the gold solutions."""
     num_train, k = facts["num_train"], facts["samples_per_problem"]
-    alone = "so RFT trained on the gold solutions alone, the same as SFT, and no gain is expected"
+    alone = "so RFT trained on the gold solutions alone, as SFT did, and no gain is expected"
     solved = f"{facts['num_solved']:,} of {plural(num_train, 'problem')}"
     in_samples = f"at least once in {'up to ' if facts.get('rounds') else ''}{plural(k, 'sample')}"
     if facts["num_correct"] == 0:
-        yield f"None of {plural(facts['num_samples'], 'sample')} had the right answer, {alone}."
+        yield f"None of {plural(facts['num_samples'], 'sample')} has the right answer, {alone}."
     elif facts["num_kept"] == 0:
-        yield f"The right answer came {in_samples} for {solved}, but no correct sample holds a new path, {alone}."
+        yield f"The right answer came {in_samples} for {solved}, but no correct sample contains a new path, {alone}."
     else:
         added = plural(facts["num_kept"], "distinct correct path" if facts["dedup"] else "correct sample")
         yield (
-            f"RFT added {added} to {plural(num_train, 'gold solution')}: {facts['paths_per_problem']:.1f} a problem; "
+            f"RFT added {added} to {plural(num_train, 'gold solution')}: {facts['paths_per_problem']:.1f} per problem; "
             f"{solved} {'was' if num_train == 1 else 'were'} solved {in_samples}."
         )
 
 
 def hints(facts: Mapping[str, Any]) -> Iterator[str]:
-    """What holds the result back, where something does."""
+    """Yield what holds the result back, where something does."""
     if facts["num_correct"] and not facts["num_correct_with_equations"]:
         yield (
-            "No correct sample writes its steps as equations, so its path can't be told from others"
-            + (": at most one a problem was kept." if facts["dedup"] else ".")
+            "No correct sample writes its steps as equations, so paths can't be told apart"
+            + (": at most one per problem was kept." if facts["dedup"] else ".")
         )
     if facts["num_unusable_gold"]:
         yield (
             f"The gold answer of {plural(facts['num_unusable_gold'], 'training problem')} can't be compared, "
-            "so no sample could be counted as correct there."
+            "so no sample there can count as correct."
         )
     if facts["num_cut_off"] > MANY_CUT_OFF * facts["num_samples"]:
         share = percent(facts["num_cut_off"] / facts["num_samples"])

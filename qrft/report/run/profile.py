@@ -1,4 +1,4 @@
-"""What the report of a sweep needs of a run beyond its headline: of its base, of its paths, of its test problems."""
+"""What the report of a sweep needs from a run beyond its headline: on its base, its paths and its test problems."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CURVE_POINTS = 16  # of the distinct paths over k, evenly on a log axis
 
 
 def base_model(folder: Path) -> dict[str, Any]:
-    """Its parameters (the matrices of all blocks), and what its card, pretraining.json, says of held-out text."""
+    """Return a base's parameters (the matrices of all blocks), and what pretraining.json says about held-out text."""
     facts: dict[str, Any] = {"num_parameters": read_shape(folder).num_linear}
     if (card := folder / "pretraining.json").exists():
         held_out = json.loads(card.read_text(encoding="utf-8")).get("held_out", {})
@@ -35,8 +35,10 @@ CARD = {"loss": "nats_per_token", "loss_error": "nats_per_token_error", "bits_pe
 
 
 def paths(run: Run, samples: pa.Table, graded: pa.Table) -> dict[str, Any]:
-    """The distinct paths a problem in these samples, gold's counted as the paper's tables do: their mean, its bootstrap
-    interval over problems, and their number over k."""
+    """Return the distinct paths per problem in these samples, with gold's counted, as in the paper's tables.
+
+    That is their mean, its bootstrap interval over problems, and their number over k.
+    """
     per_problem = run.new_paths(samples, graded).astype(np.float64)
     low, high = stats.interval(per_problem)
     curve = dict(run.curve(samples, graded, beside_gold=True))
@@ -51,7 +53,7 @@ def paths(run: Run, samples: pa.Table, graded: pa.Table) -> dict[str, Any]:
 
 
 def own_paths(run: Run) -> dict[str, Any]:
-    """The same of the model's own samples, with how many a problem there are; {} where RFT chose among just those."""
+    """Return `paths` of the model's own samples, and how many a problem has; {} where RFT chose from only those."""
     if run.own is None:
         return {}
     samples, graded = run.own
@@ -60,7 +62,7 @@ def own_paths(run: Run) -> dict[str, Any]:
 
 
 def overlap(run: Run) -> list[dict[str, Any]]:
-    """Of each set of sources the distinct paths that they found and no other did: `{"sources": [...], "count": n}`.
+    """Count for each set of sources the paths that exactly these found: `{"sources": [...], "count": n}`.
 
     Empty where the samples have a single source.
     """
@@ -76,10 +78,10 @@ def overlap(run: Run) -> list[dict[str, Any]]:
 
 
 def by_steps(run: Run) -> list[dict[str, Any]]:
-    """Accuracy on the test problems with 1, 2, .. steps, the equations of the gold solution; the last takes all above.
+    """Return the accuracy on test problems with 1, 2, .. equations in the gold solution; the last counts all above.
 
-    `{"steps": 2, "num_problems": 40, "sft": {"accuracy", "low", "high"}, ...}`, of each model's headline: its first
-    measure, which of the base alone may be with examples.
+    Each is `{"steps": 2, "num_problems": 40, "sft": {"accuracy", "low", "high"}, ...}`, by the headline of each model:
+    its first measure, which only the base may have taken with examples.
     """
     problems = run.table(run.step("problems", part="test"), "problems.parquet", ["problem_id", "solution", "answer"])
     graded = grading.grade(problems["solution"], problems["answer"], rules=run.rules)
@@ -92,7 +94,7 @@ def by_steps(run: Run) -> list[dict[str, Any]]:
 
 
 def _headline(rows: pa.Table, first: Mapping[str, Any]) -> stats.Floats:
-    """The values of one measure, a problem each."""
+    """Return the values of one measure, one per problem."""
     for key in ("model", "problems", "few_shot", "measure"):
         rows = rows.filter(pc.equal(rows[key], pa.scalar(first[key], rows[key].type)))
     values: stats.Floats = rows["value"].to_numpy()

@@ -1,4 +1,4 @@
-"""A plot of series of points in SVG, each with its interval. Colours come from charts.css."""
+"""A plot in SVG of series of points, each with its interval. Colours come from charts.css."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from markupsafe import Markup
 from qrft.report.svg import line, number, picture, tag, text, tick_label
 
 NUM_COLOURS = 8  # of charts.css; a shape goes with each
-NUM_STYLES = 2 * NUM_COLOURS  # the second round: hollow, dash and dot, each colour with another one's shape
+NUM_STYLES = 2 * NUM_COLOURS  # the second half: hollow, dash and dot, each colour with the shape of another
 Tick = tuple[float, str]
 
 
@@ -24,14 +24,14 @@ class Axis:
     is_log: bool = False
 
     def share(self, value: float) -> float:
-        """Where a value lies between the ends, from 0 to 1."""
+        """Return where a value lies between the ends, from 0 to 1."""
         low, high, value = ((math.log(v) for v in (self.low, self.high, value)) if self.is_log else
                             (self.low, self.high, value))  # fmt: skip
         return (value - low) / ((high - low) or 1.0)
 
 
 def linear_axis(label: str, values: Sequence[float], most: int = 6) -> Axis:
-    """Round steps of 1, 2 or 5 times a power of 10 that hold all values."""
+    """Return an axis that spans all values in round steps of 1, 2 or 5 times a power of 10."""
     low, high = min(values), max(values)
     if high == low:
         low, high = (low - abs(low) / 10, high + abs(high) / 10) if low else (0.0, 1.0)
@@ -43,7 +43,10 @@ def linear_axis(label: str, values: Sequence[float], most: int = 6) -> Axis:
 
 
 def log_axis(label: str, values: Sequence[float], words: Callable[[float], str], ticks: Sequence[float] = ()) -> Axis:
-    """ticks: where they stand, such as the values of a setting; without them powers of 10, and 2 and 5 times those."""
+    """Return a logarithmic axis that spans all values.
+
+    ticks: where they are, such as the values of a setting; without them at powers of 10, and 2 and 5 times those.
+    """
     low, high = min(values), max(values)
     if high == low:
         low, high = low / 2, high * 2
@@ -58,7 +61,7 @@ def log_axis(label: str, values: Sequence[float], words: Callable[[float], str],
 
 
 def _spaced(ticks: Sequence[Tick], span: float) -> list[Tick]:
-    """Without the names that would run into the one before."""
+    """Return the ticks without those whose names would run into the one before."""
     kept: list[Tick] = []
     for value, name in ticks:
         if not kept or math.log(value / kept[-1][0]) > 0.055 * span * (1 + len(name) / 8):
@@ -103,7 +106,7 @@ ROW = 19.0  # of the legend
 
 
 def plane(label: str, x: Axis, y: Axis, series: Sequence[Series], fits: Sequence[Straight] = ()) -> Markup:
-    """The plot, with a legend above it where there are two series or more."""
+    """Return the plot, with a legend above it where there are two series or more."""
     named = [entry for entry in series if entry.name] if len(series) > 1 else []
     columns = 1 if any(len(entry.name) > 24 for entry in named) else 2
     top = TOP + ROW * -(-len(named) // columns)
@@ -159,7 +162,7 @@ def _series(place: _Place, entry: Series) -> Markup:
 
 
 def _bar(x: float, low: float, high: float, style: str) -> list[Markup]:
-    """The interval; none where it has no width."""
+    """Return the bar of an interval; none where it has no width."""
     if abs(low - high) < 0.5:
         return []
     return [
@@ -173,7 +176,7 @@ def _path(points: Sequence[tuple[float, float]]) -> str:
 
 
 def _fit(place: _Place, fit: Straight) -> Markup:
-    """Drawn in small steps, cut where it leaves the plot."""
+    """Return a fitted line, cut where it leaves the plot."""
     (x1, y1), (x2, y2) = ((place.x_axis.share(x), y) for x, y in fit.ends)
     inside = []
     for i in range(101):

@@ -1,4 +1,4 @@
-// Tables that sort by a column when its head is pressed; again: the other way round. Empty cells stay at the end.
+// Tables that are sorted by a column when its head is pressed, and in reverse when it is pressed again. Empty cells stay at the end.
 "use strict";
 (function () {
   function value(row, column) {

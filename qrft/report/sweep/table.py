@@ -1,11 +1,11 @@
-"""The table of a sweep's report: what it shows of a row, as values to sort by and as text."""
+"""The tables of a sweep's report: what they show of a row, as values to sort by and as text."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from qrft.report.sweep.cells import SEEDS, Row, mean_samples, points, settings, word
+from qrft.report.sweep.points import SEEDS, Row, mean_samples, points, settings, word
 from qrft.report.words import duration, percent, plural, short
 
 
@@ -27,7 +27,7 @@ class Table(NamedTuple):
     rows: list[list[Cell]]
 
 
-# What a row may tell, beside its settings: key, title, how it is said, what it is.
+# What a row may show beside its settings: key, title, how it is written, what it is.
 SHARE, POINTS, NUMBER, SECONDS, FLOPS, PAPER = "share", "points", "number", "seconds", "flops", "paper"
 SHOWN = (
     ("base.accuracy", "Base", SHARE, "Accuracy of the base model"),
@@ -38,8 +38,8 @@ SHOWN = (
     ("rft.accuracy", "RFT", SHARE, "Accuracy after rejection-sampling fine-tuning"),
     ("paper.rft", "paper", PAPER, "Published accuracy after rejection-sampling fine-tuning"),
     ("gain", "Gain", POINTS, "RFT over SFT, in points"),
-    ("distinct_paths", "Paths", NUMBER, "Distinct right paths a problem, the gold one counted"),
-    ("paper.distinct_paths", "paper", NUMBER, "Published distinct right paths a problem, the gold one counted"),
+    ("distinct_paths", "Paths", NUMBER, "Distinct right paths per problem, the gold one counted"),
+    ("paper.distinct_paths", "paper", NUMBER, "Published distinct right paths per problem, the gold one counted"),
     ("icl.maj@100", "ICL maj@100", SHARE, "maj@100 of the base model with worked examples in the prompt"),
     ("paper.icl_maj100", "paper", PAPER, "Published maj@100 of the base model with examples"),
     ("sft.maj@100", "SFT maj@100", SHARE, "maj@100 after supervised fine-tuning"),
@@ -47,11 +47,11 @@ SHOWN = (
     ("rft.maj@100", "RFT maj@100", SHARE, "maj@100 after rejection-sampling fine-tuning"),
     ("paper.rft_maj100", "paper", PAPER, "Published maj@100 after rejection-sampling fine-tuning"),
     ("num_rows", "Rows", NUMBER, "Rows of RFT's training set"),
-    ("k", "k", NUMBER, "Samples a problem that were looked at, on average"),
+    ("k", "k", NUMBER, "Samples per problem that were looked at, on average"),
     ("base_model.num_parameters", "Size", NUMBER, "Parameters of the base without embeddings"),
-    ("base_model.loss", "Loss", NUMBER, "Pre-training loss on held-out text, nats a token"),
-    ("flops", "FLOPs", FLOPS, "Of all that the run's last model rests on"),
-    ("seconds", "Time", SECONDS, "Of all steps that the run rests on; what runs share counts in each"),
+    ("base_model.loss", "Loss", NUMBER, "Pre-training loss on held-out text, nats per token"),
+    ("flops", "FLOPs", FLOPS, "FLOPs of everything that the run's last model rests on"),
+    ("seconds", "Time", SECONDS, "Time of all steps that the run rests on; what runs share counts in each"),
 )
 
 
@@ -59,7 +59,7 @@ Entry = tuple[str, str, str, str]  # of SHOWN
 
 
 def shown(rows: Sequence[Row]) -> list[Entry]:
-    """The entries that a row has a value for. A base that was asked with examples alone is ICL itself."""
+    """Return the entries that some row has a value for. A base that was asked only with examples is ICL itself."""
     known = [entry for entry in SHOWN if any(row.get(entry[0]) is not None for row in rows)]
     examples = [row.get("base.few_shot", 0) for row in rows]
     if any(examples) and examples == [row.get("icl.few_shot", 0) for row in rows]:
@@ -71,7 +71,7 @@ def shown(rows: Sequence[Row]) -> list[Entry]:
 
 
 def once(rows: Sequence[Row]) -> list[Row]:
-    """A model without RFT is the same in all runs that differ in what RFT does: told once, without those settings."""
+    """Return the rows with a model without RFT once, without the settings of RFT: it is the same in all such runs."""
     keys = {key for row in rows for key in row if key.startswith("sweep.") and key not in SEEDS}
     same = ["model", *SEEDS, *(key for key, *_ in SHOWN)]
     made: dict[str, Row] = {}
@@ -84,7 +84,7 @@ def once(rows: Sequence[Row]) -> list[Row]:
 
 
 def table(rows: Sequence[Row]) -> Table:
-    """A row for every run and model, but for those of `once`; columns that no row has a value for are left out."""
+    """Return a row for every run and model, except those that `once` merges; columns without any value are left out."""
     rows = [
         {**row, "flops": row.get("cost.rft.flops", row.get("cost.sft.flops")), "k": mean_samples(row)} for row in rows
     ]
@@ -139,7 +139,7 @@ def _said(value: float, kind: str) -> str:
 
 
 def means(rows: Sequence[Row]) -> Table | None:
-    """Accuracies by cell, over the seeds; None where every cell has one run."""
+    """Return the means over seeds for each combination of settings; None where every one has a single run."""
     keys = list(dict.fromkeys(["model", *settings(rows)]))
     rows = once(rows)
     groups: dict[str, list[Row]] = {}
@@ -170,7 +170,7 @@ def _mean(group: Sequence[Row], key: str, kind: str) -> Cell:
 
 
 def markdown(made: Table) -> str:
-    """The table for people who read plain text."""
+    """Return the table for people who read plain text."""
     lines = ["| " + " | ".join(_escaped(column.title) for column in made.columns) + " |"]
     lines.append("|" + "".join("--:|" if column.is_number else "---|" for column in made.columns))
     for row in made.rows:

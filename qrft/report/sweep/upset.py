@@ -1,4 +1,4 @@
-"""An upset plot (Lex et al. 2014): how many elements are in just these sets, for every combination of sets."""
+"""An UpSet plot (Lex et al. 2014): how many elements are in exactly these sets, for every combination of sets."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Overlap = Sequence[Mapping[str, Any]]  # {"sources": [...], "count": n} each
 
 
 def upset(overlaps: Sequence[Overlap]) -> tuple[Markup, list[str]]:
-    """The picture, and the share that each set has alone; of several overlaps, one a seed, means with intervals."""
+    """Return the picture, and the share that each set has alone: of several overlaps, one per seed, the means."""
     sets = list(dict.fromkeys(name for overlap in overlaps for entry in overlap for name in entry["sources"]))
     sets.sort(key=lambda name: -_total(overlaps, name))
     by_columns: dict[tuple[str, ...], list[float]] = {}
@@ -36,7 +36,7 @@ def upset(overlaps: Sequence[Overlap]) -> tuple[Markup, list[str]]:
 
 
 def _total(overlaps: Sequence[Overlap], name: str) -> float:
-    """The mean share of all elements that a set has."""
+    """Return the mean share of all elements that a set has."""
     return mean(
         sum(entry["count"] for entry in overlap if name in entry["sources"]) / sum(entry["count"] for entry in overlap)
         for overlap in overlaps
@@ -44,7 +44,7 @@ def _total(overlaps: Sequence[Overlap], name: str) -> float:
 
 
 def _bounds(shares: Sequence[float]) -> tuple[float, float] | None:
-    """None where no interval with a width is known."""
+    """Return the interval over seeds; None where no interval with a width is known."""
     low, high = mean_interval(shares)
     return (max(low, 0.0), min(high, 1.0)) if low < high and math.isfinite(high - low) else None
 
@@ -82,7 +82,7 @@ def _column(
 ) -> Markup:
     value, width = mean(shares), step * 0.62
     height = value / highest * HEIGHT
-    tip = f"{' and '.join(members)}{' alone' if len(members) == 1 else ', no other'}: {_said(shares)}"
+    tip = f"{' and '.join(members)} alone: {_said(shares)}"
     parts = [tag("rect", x=x - width / 2, y=base - height, width=width, height=height, class_="bar set")]
     top = base - height
     if len(shares) > 1:

@@ -11,30 +11,32 @@ from typing import Any
 import pytest
 from helpers.sweeps import SIZES, Row, rows
 
-from qrft.report.run.build import asset
-from qrft.report.sweep import figures, table
-from qrft.report.sweep.cells import points, word
+from qrft.report.page import asset
+from qrft.report.sweep import table
+from qrft.report.sweep.drawing import Plot
 from qrft.report.sweep.plane import NUM_STYLES, shape
+from qrft.report.sweep.plots import plots
+from qrft.report.sweep.points import points, word
 
 SVG = "{http://www.w3.org/2000/svg}"
 GOAL = {"correct": 8, "max_samples": 100}
 
 
-def drawn(made: list[Row]) -> dict[str, figures.Figure]:
-    return {figure.name: figure for figure in figures.figures(made)}
+def drawn(made: list[Row]) -> dict[str, Plot]:
+    return {plot.name: plot for plot in plots(made)}
 
 
 def tree(svg: str) -> ET.Element:
     return ET.fromstring(str(svg).replace("<svg", '<svg xmlns="http://www.w3.org/2000/svg"', 1))
 
 
-def tips(figure: figures.Figure) -> list[str]:
-    return [title.text or "" for title in tree(figure.svg).iter(f"{SVG}title")]
+def tips(plot: Plot) -> list[str]:
+    return [title.text or "" for title in tree(plot.svg).iter(f"{SVG}title")]
 
 
-def words(figure: figures.Figure) -> list[str]:
+def words(plot: Plot) -> list[str]:
     """All texts but the tips: the ticks, labels and the legend."""
-    return [text.text or "" for text in tree(figure.svg).iter(f"{SVG}text")]
+    return [text.text or "" for text in tree(plot.svg).iter(f"{SVG}text")]
 
 
 def by_goal(seeds: int = 2) -> list[Row]:
@@ -76,9 +78,9 @@ def test_runs_without_a_curve_are_counted_in_the_caption() -> None:
 def test_k_is_the_mean_where_some_problems_are_sampled_more() -> None:
     made = by_goal()
     assert {point.x for point in points([{**row, "k": 1} for row in made], "k", "gain").listed} == {1}
-    figure = drawn(made)["accuracy-k"]
-    assert {"20", "27"} <= set(words(figure)) and "100" not in words(figure)
-    assert not [path for path in tree(figure.svg).iter(f"{SVG}path") if "L" in path.attrib["d"] and is_curve(path)]
+    plot = drawn(made)["accuracy-k"]
+    assert {"20", "27"} <= set(words(plot)) and "100" not in words(plot)
+    assert not [path for path in tree(plot.svg).iter(f"{SVG}path") if "L" in path.attrib["d"] and is_curve(path)]
     shown = table.table(made)
     at = [column.title for column in shown.columns].index("k")
     assert [row[at].text for row in shown.rows] == ["27", "27", "20.00", "20.00"]
@@ -118,7 +120,7 @@ def test_steps_are_of_the_largest_k_and_say_where_longer_ones_are() -> None:
     assert "longer" not in found.caption, "none had 8 steps"
     for row in made:
         row["by_steps"] = [{**entry, "steps": entry["steps"] + 4} for entry in row["by_steps"]]
-    assert "8 stands for all longer ones too" in drawn(made)["accuracy-steps"].caption
+    assert "8 also stands for all longer ones." in drawn(made)["accuracy-steps"].caption
 
 
 def test_steps_of_two_models_stand_side_by_side() -> None:
@@ -212,9 +214,9 @@ def test_no_interval_of_zero_width_is_shown() -> None:
         assert shown is not None
         at = [column.title for column in shown.columns].index("Gain")
         assert [(row[at].text, row[at].note) for row in shown.rows] == [("+0.0", "")] * len(shown.rows)
-    for figure in drawn(made).values():
+    for plot in drawn(made).values():
         assert not any(
-            low == high for text in tips(figure) for low, high in re.findall(r"\(([−\d.]+) to ([−\d.]+)", text)
+            low == high for text in tips(plot) for low, high in re.findall(r"\(([−\d.]+) to ([−\d.]+)", text)
         )
 
 

@@ -1,4 +1,4 @@
-"""Runs of a sweep as points of a plot: runs that differ in their seeds alone are one, with a mean and an interval."""
+"""Runs of a sweep as points of a plot: runs that differ only in their seeds are one point, with mean and interval."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from qrft.evaluation.stats import mean, mean_interval
 Row = Mapping[str, Any]
 
 SEEDS = ("sweep.seed", "sweep.problems.seed")
-# A single run's own 95% interval of a column, over its problems.
+# The columns that hold a single run's own 95% interval of another column, over its problems.
 BOUNDS = {
     "base.accuracy": ("base.low", "base.high"),
     "sft.accuracy": ("sft.low", "sft.high"),
@@ -25,7 +25,7 @@ BOUNDS = {
 
 
 class Point(NamedTuple):
-    """Means over seeds; low and high are equal to y where no interval is known."""
+    """A mean over seeds; low and high are equal to y where no interval is known."""
 
     x: float
     y: float
@@ -37,7 +37,7 @@ class Point(NamedTuple):
 
 
 def word(value: Any) -> str:
-    """A setting's value in a few letters."""
+    """Return a setting's value in a few letters."""
     if isinstance(value, float):
         return fraction(value)
     if isinstance(value, Mapping):
@@ -48,19 +48,19 @@ def word(value: Any) -> str:
 
 
 def fraction(value: float) -> str:
-    """1/8 for 0.125; other numbers as they are."""
+    """Return 1/8 for 0.125, and other numbers as they are."""
     inverse = 1 / value if value else 0.0
     return f"1/{round(inverse)}" if inverse > 1.5 and abs(inverse - round(inverse)) < 1e-9 else f"{value:g}"
 
 
 def settings(rows: Sequence[Row]) -> list[str]:
-    """The columns that tell cells apart: the model and the sweep's keys, where they take several values; no seeds."""
+    """Return the columns that tell settings apart: the model and the keys of the sweep, where they vary; no seeds."""
     keys = dict.fromkeys(key for row in rows for key in row if key == "model" or key.startswith("sweep."))
     return [key for key in keys if key not in SEEDS and len({_plain(row.get(key)) for row in rows}) > 1]
 
 
 def matters(rows: Sequence[Row], keys: Sequence[str], key: str, column: str) -> bool:
-    """Whether a setting changes a column: runs of a sweep share what it does not, such as SFT for every k."""
+    """Return whether a setting changes a column: runs share what it does not change, such as SFT for every k."""
     found: dict[tuple[str, ...], set[str]] = {}
     for row in rows:
         others = _values(row, [other for other in (*keys, *SEEDS) if other != key])
@@ -78,11 +78,11 @@ class Points(NamedTuple):
 
 
 def points(rows: Iterable[Row], x: str, y: str, within: Sequence[str] = ()) -> Points:
-    """A point for each cell with both columns, by series and x.
+    """Return a point for each combination of settings that has both columns, by series and x.
 
-    A series has one model and one value of each setting that changes y, but for numbers that change x: those lead along
-    it. Where that makes more than MAX_SERIES, the settings of the most values are averaged over; models never are.
-    within: columns that tell points of one run apart.
+    A series has one model and one value of each setting that changes y, except for numbers that change x: those lead
+    along it. Where that makes more than MAX_SERIES, the settings with the most values are averaged over; models never
+    are. within: columns that tell points of one run apart.
     """
     known = [row for row in rows if row.get(x) is not None and row.get(y) is not None]
     keys = settings(known)
@@ -116,7 +116,7 @@ def _span(rows: Iterable[Row], key: str) -> str:
 
 
 def most_sampled(rows: Sequence[Row]) -> list[Row]:
-    """Of runs that differ in k alone those with the largest: it holds the samples of the others."""
+    """Return, of runs that differ only in k, those with the largest, which contain the samples of the others."""
     keys = dict.fromkeys(key for row in rows for key in row if key == "model" or key.startswith("sweep."))
     apart = [key for key in keys if key.rpartition(".")[2] not in ("num_samples", "first_samples")]
     most: dict[tuple[str, ...], int] = {}
@@ -127,7 +127,7 @@ def most_sampled(rows: Sequence[Row]) -> list[Row]:
 
 
 def mean_samples(row: Row) -> float | None:
-    """The k of a row: with sample.until the mean over its problems, of which some get more than others."""
+    """Return the k of a row: with sample.until the mean over its problems, because some get more than others."""
     most, total, num_problems = (row.get(key) for key in ("samples_per_problem", "num_samples", "num_train"))
     if total is None or not num_problems or total == most * num_problems:
         return most
@@ -139,7 +139,7 @@ def _values(row: Row, keys: Iterable[str]) -> tuple[str, ...]:
 
 
 def label(row: Row, keys: Sequence[str]) -> str:
-    """`small, dedup false`."""
+    """Return the settings of a row in words, such as `small, dedup false`."""
     parts = [
         word(row.get(key))
         if key == "model"
@@ -157,7 +157,7 @@ def _point(group: Sequence[Row], x: str, y: str, series: str, name: str) -> Poin
     if len(by_seed) == 1 and len({_plain(row[y]) for row in group}) == 1:
         low, high = (group[0].get(bound) for bound in BOUNDS.get(y, ("", "")))
     at = by_seed[0] if low == high else mean(by_seed)
-    ends = [at if bound is None or math.isinf(bound) else bound for bound in (low, high)]  # not known
+    ends = [at if bound is None or math.isinf(bound) else bound for bound in (low, high)]  # unknown
     if y == "value" or y.endswith(".accuracy"):  # a share
         ends = [min(max(bound, 0.0), 1.0) for bound in ends]
     if y == "distinct_paths":  # the gold one is always there
@@ -166,7 +166,7 @@ def _point(group: Sequence[Row], x: str, y: str, series: str, name: str) -> Poin
 
 
 def per_seed(rows: Iterable[Row], column: str) -> dict[tuple[str, ...], float]:
-    """The mean of a column over the runs of each seed, which may share what it tells of."""
+    """Return the mean of a column over the runs of each seed, which may share what it measures."""
     found: dict[tuple[str, ...], list[float]] = {}
     for row in rows:
         if row.get(column) is not None:

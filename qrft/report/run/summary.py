@@ -1,0 +1,105 @@
+"""summary.json of a run: its figures, from its artifacts alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from qrft import grading
+from qrft.pipeline import cost
+from qrft.report.run import profile
+from qrft.report.run.explain import sentences
+from qrft.report.run.measures import Run
+from qrft.report.run.settings import Settings
+
+
+def summary(inputs: Mapping[str, Path], settings: Settings) -> dict[str, Any]:
+    """Return the run in numbers, JSON-ready; `inputs` are its artifact folders by step name.
+
+    Accuracies and gain are shares (0.061 is 6.1 points), times are seconds, and `explained` says it all in sentences.
+    Without RFT there are neither its accuracy and gain nor counts of samples.
+    """
+    run = Run(inputs, settings)
+    evaluation = run.evaluation
+    facts: dict[str, Any] = {
+        "name": settings.name,
+        **{model: accuracy(run, model) for model in run.models},
+        "num_test": evaluation["num_test"],
+        "num_train": run.problems.num_rows,
+        **(rft_facts(run) if run.has_rft else {}),
+        **profile.own_paths(run),
+        "trained_tokens": {
+            stage: run.manifests[run.step("train", phase=stage)]["report"].get("num_tokens") for stage in run.models[1:]
+        },
+        "paper": settings.paper.model_dump(exclude={"cells"}, exclude_none=True),
+        "measures": evaluation["measures"],
+        "by_steps": profile.by_steps(run),
+        "base_model": profile.base_model(inputs["model"]),
+        "seconds": {step: manifest["seconds"] for step, manifest in run.manifests.items()},
+        "cost": {"steps": run.costs, "total": cost.total(run.costs), **of_models(run)},
+        "parity": parity(run, "max_logit_difference", max),
+        "parity_kl": parity(run, "mean_kl", max),
+        "parity_top1": parity(run, "top1_agreement", min),
+    }
+    return {**facts, "explained": sentences(facts)}
+
+
+def accuracy(run: Run, model: str) -> dict[str, Any]:
+    """Return a model's accuracy with its interval, and for the base how many worked examples it was shown."""
+    found = {key: run.evaluation[model][key] for key in ("accuracy", "low", "high")}
+    return {**found, "few_shot": run.headlines[model]["few_shot"]} if model == "base" else found
+
+
+def rft_facts(run: Run) -> dict[str, Any]:
+    gain = run.evaluation["gain"]
+    facts = {"gain": gain["difference"], "gain_low": gain["low"], "gain_high": gain["high"]}
+    facts |= {"p_value": run.evaluation["p_value"]}
+    return {**facts, **sample_counts(run), **profile.paths(run, run.samples, run.graded)}
+
+
+def sample_counts(run: Run) -> dict[str, Any]:
+    """Count how the samples fared. A kept path is one beside the gold solution's."""
+    num_train = run.problems.num_rows
+    num_kept = count(pc.equal(run.verdicts, "kept"))
+    with_equations = pc.and_(run.graded["is_correct"], pc.greater(run.graded["num_equations"], 0))
+    gold_statuses = grading.parse_numbers(run.problems["answer"], rules=run.rules).statuses
+    usable = pa.array(["ok", "expression"] if run.settings.judges_expressions else ["ok"])
+    return {
+        "num_samples": run.samples.num_rows,
+        "samples_per_problem": run.samples_per_problem,
+        "num_correct": count(run.graded["is_correct"]),
+        "num_correct_with_equations": count(with_equations),
+        "num_kept": num_kept,
+        "num_rows": num_train + num_kept,
+        "paths_per_problem": num_kept / max(num_train, 1),
+        "sampled_tokens": run.num_tokens,
+        "num_solved": int(np.count_nonzero(run.correct_per_problem)),
+        "num_cut_off": count(pc.equal(run.samples["finish_reason"], "length")),
+        "num_unusable_gold": count(pc.invert(pc.is_in(gold_statuses, value_set=usable))),
+        "dedup": run.settings.dedup,
+        "rounds": run.rounds,
+        "overlap": profile.overlap(run),
+    }
+
+
+def count(flags: Any) -> int:
+    """Count the true values of an Arrow column, which may be empty."""
+    return int(pc.sum(flags, min_count=0).as_py())
+
+
+def of_models(run: Run) -> dict[str, cost.Facts]:
+    """Return what each trained model cost, without the answers to test problems."""
+    found = {"sft": run.costs[run.step("train", phase="sft")]}
+    return {**found, "rft": cost.total(run.costs_of_rft)} if run.has_rft else found
+
+
+def parity(run: Run, measure: str, worst: Callable[[list[float]], float]) -> float | None:
+    """Return how far llama.cpp is from transformers: the worst of all exports; None where none was measured."""
+    reports = [run.manifests[step.name]["report"] for step in run.settings.steps if step.kind == "gguf"]
+    measured = [report[measure] for report in reports if report.get(measure) is not None]
+    return worst(measured) if measured else None

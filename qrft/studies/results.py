@@ -1,0 +1,34 @@
+"""The results of a study, and study.md, which tells them. docs/studies.md says how to read it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from qrft.report.sweep.points import SEEDS
+from qrft.studies import registry
+from qrft.studies.estimates import Rows
+from qrft.studies.finding import Finding
+
+
+def findings(study: str, rows: Rows) -> list[Finding]:
+    """Return the findings of a study, by its name in the registry, from the rows of its sweep."""
+    return list(registry.claims(study)(rows))
+
+
+def text(study: str, found: Sequence[Finding], rows: Rows) -> str:
+    """Return study.md: the sentences, and what they rest on."""
+    seeds = sorted({json.dumps(row[key]) for row in rows for key in SEEDS if key in row}) or ["that of the recipe"]
+    models = dict.fromkeys(str(row["model"]) for row in rows)
+    num_test = sorted({row["num_test"] for row in rows})
+    return "\n".join(
+        [
+            f"# Study: {study}\n",
+            *(f"- **{finding.verdict}**: {finding.sentence}" for finding in found),
+            f"\n{len(rows)} rows; models {', '.join(models)}; seeds {', '.join(seeds)}; "
+            f"{' or '.join(f'{n:,}' for n in num_test)} test problems.",
+            "The sentences are computed from `sweep.csv`: one figure per seed, with Student's 95% interval over "
+            "the seeds.",
+            "The interval is about other seeds, not about other test problems or other base models.\n",
+        ]
+    )
