@@ -73,16 +73,17 @@ def _compare(labels: Labels, first: Values, second: Values) -> dict[str, Any]:
     row["num_unpaired"] = len(first) + len(second) - 2 * len(both)
     if not both:
         return row
-    row |= {"first": _mean(a), "second": _mean(b), **stats.compare(a, b), "only_first": None, "only_second": None}
+    row |= {
+        "first": stats.summary(a),
+        "second": stats.summary(b),
+        **stats.compare(a, b),
+        "only_first": None,
+        "only_second": None,
+    }
     if row["p_value"] is not None:
         ids = np.array([problem_id for problem_id, _ in both], object)
         row |= {"only_first": ids[a > b].tolist(), "only_second": ids[b > a].tolist()}
     return row
-
-
-def _mean(values: stats.Floats) -> dict[str, float]:
-    low, high = stats.interval(values)
-    return {"value": float(values.mean()), "low": low, "high": high}
 
 
 def _told(measured: Mapping[Labels, Values]) -> str:

@@ -7,14 +7,13 @@ from contextlib import closing
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from qrft.commands.grading import Problems, Task, Totals, graded
 from qrft.data.samples import Batch
 from qrft.errors import DataError
 from qrft.evaluation import stats
-from qrft.evaluation.votes import Votes, codes, values
+from qrft.evaluation.votes import Ballots, Votes
 
 
 def run(task: Task, maj: Sequence[int] | None = None, passes: Sequence[int] | None = None) -> dict[str, Any]:
@@ -30,21 +29,14 @@ def run(task: Task, maj: Sequence[int] | None = None, passes: Sequence[int] | No
     default = _default_ks(fewest)
     for k in (*(maj or ()), *(passes or ())):
         _check(votes, problems, k)
-    found = {"maj1@1": votes.share()}
-    found |= {f"maj@{k}": votes.majority(k) for k in (default if maj is None else maj)}
-    found |= {f"pass@{k}": votes.passes(k) for k in (default if passes is None else passes)}
-    unsampled = int((votes.num_samples == 0).sum())
-    return totals.facts() | {"num_unsampled": unsampled} | {name: _metric(value) for name, value in found.items()}
+    values = votes.measures(default if maj is None else maj, default if passes is None else passes)
+    measures = {name: stats.summary(value) for name, value in {"maj1@1": votes.share(), **values}.items()}
+    return totals.facts() | {"num_unsampled": int((votes.num_samples == 0).sum())} | measures
 
 
 def _default_ks(fewest: int) -> list[int]:
     powers = [2**i for i in range(1, fewest.bit_length())]
     return sorted({*powers, fewest} - {1})
-
-
-def _metric(value: stats.Floats) -> dict[str, float]:
-    low, high = stats.interval(value)
-    return {"value": float(value.mean()), "low": low, "high": high}
 
 
 def _check(votes: Votes, problems: Problems, k: int) -> None:
@@ -58,14 +50,12 @@ def _check(votes: Votes, problems: Problems, k: int) -> None:
 
 
 def _read(task: Task, problems: Problems, totals: Totals) -> Votes:
-    def voted(batch: Batch, grades: pa.Table) -> pa.DictionaryArray:
-        return values(batch.completion, grades, task.rules)
+    ballots = Ballots(len(problems), task.rules)
 
-    known: dict[bytes, int] = {}
-    columns: list[tuple[npt.NDArray[Any], ...]] = []
-    with closing(graded(task, problems, totals, voted)) as parts:
+    def read(batch: Batch, grades: pa.Table) -> pa.DictionaryArray:
+        return ballots.read(batch.completion, grades)
+
+    with closing(graded(task, problems, totals, read)) as parts:
         for part in parts:
-            is_correct = part.grades["is_correct"].to_numpy()
-            columns.append((part.batch.problem, is_correct, codes(part.extra, known)))
-    problem, is_correct, answers = (np.concatenate(column) for column in zip(*columns, strict=True))
-    return Votes(len(problems), problem, is_correct, answers)
+            ballots.add(part.batch.problem, part.grades, part.extra)
+    return ballots.votes()

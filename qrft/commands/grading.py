@@ -20,8 +20,9 @@ from qrft.data.problems.registry import load
 from qrft.data.samples import Batch, Faults, Numbering, ahead, units
 from qrft.errors import DataError
 from qrft.evaluation.votes import COMPARED
-from qrft.grading import latex
+from qrft.grading.batch import BatchGrader, gold_column
 from qrft.grading.columns import threads as core_threads
+from qrft.grading.latex import HOW_TO_INSTALL, judges_expressions
 from qrft.grading.paths import is_right_path
 from qrft.grading.rules import DEFAULT_RULES
 
@@ -39,10 +40,6 @@ class Task:
     strict: bool = False  # a malformed row is an error
     progress: Progress = lambda done, total, note: None
     warn: Callable[[str], None] = lambda message: None
-
-    @property
-    def judges_expressions(self) -> bool:
-        return self.rules.mode != "paper" and latex.is_available()
 
 
 def task(
@@ -77,13 +74,11 @@ class Problems:
         self.table = load(task.problems).combine_chunks()
         self.ids = self._column("problem_id").cast(pa.large_string())
         self.answers = self._column("answer")
-        self.solutions = self._column("solution")
         self._read(task)
 
     def _read(self, task: Task) -> None:
         statuses = grading.parse_numbers(self.answers, rules=task.rules, num_threads=1).statuses
-        self.has_expressions = "expression" in statuses.unique().to_pylist()
-        comparable = ["ok", "expression"] if task.judges_expressions else ["ok"]
+        comparable = ["ok", "expression"] if judges_expressions(task.rules) else ["ok"]
         unread = np.flatnonzero(~np.isin(statuses.to_numpy(zero_copy_only=False), comparable)).tolist()
         if unread:
             first = f"problem_id {self.ids[unread[0]].as_py()!r}: {self.answers[unread[0]].as_py()[:60]!r}"
@@ -97,9 +92,8 @@ class Problems:
         return len(self.ids)
 
     def gold(self, problem: npt.NDArray[np.int32]) -> pa.DictionaryArray:
-        """Each row's gold answer. Only those of the rows are in the dictionary: the core reads all of it."""
-        rows = pa.array(problem).dictionary_encode()
-        return pa.DictionaryArray.from_arrays(rows.indices, self.answers.take(rows.dictionary))
+        """Each row's gold answer."""
+        return gold_column(self.answers, problem)
 
 
 class Graded(NamedTuple):
@@ -159,7 +153,7 @@ def graded(
 
     def work(read: Callable[[], Batch], position: int) -> tuple[Batch, pa.Table, Any, int]:
         batch = read()
-        grades = grading.grade(batch.completion, problems.gold(batch.problem), rules=task.rules, num_threads=1)
+        grades = grader.read(batch.completion, problems.gold(batch.problem), num_threads=1)
         return batch, grades, also(batch, grades), position
 
     def tell(position: int, num_judged: int = 0) -> None:
@@ -167,13 +161,12 @@ def graded(
         task.progress(position, size, f"{totals.num_samples:,} samples{judging}")
 
     tasks = (partial(work, unit.read, unit.position) for unit in units(task.samples, problems.ids))
-    judges_expressions, done = task.judges_expressions, 0
-    with latex.Judges(task.num_threads) as judges:
-        for batch, grades, extra, position in ahead(tasks, task.num_threads):
+    done = 0
+    with BatchGrader(task.rules, task.num_threads) as grader:
+        for batch, read, extra, position in ahead(tasks, task.num_threads):
             _check(task, batch.faults)
-            if judges_expressions and (problems.has_expressions or latex.needs_judging(grades)):
-                columns = batch.completion, problems.gold(batch.problem), grades
-                grades = latex.resolve(*columns, judges, rules=task.rules, progress=partial(tell, done))
+            grades = grader.judge(batch.completion, problems.gold(batch.problem), read, partial(tell, done))
+            if grades is not read:
                 extra = also(batch, grades)
             totals.add(batch, grades)
             tell(done := position)
@@ -195,8 +188,8 @@ def _warn(task: Task, totals: Totals) -> None:
         task.warn(f"Skipped: {message}")
     if faults.count > len(faults.first):
         task.warn(f"Skipped: {faults.count - len(faults.first):,} more rows.")
-    if num_expressions and not task.judges_expressions:
-        task.warn(f"{num_expressions:,} answers are expressions, which were not judged. {latex.HOW_TO_INSTALL}")
+    if num_expressions and not judges_expressions(task.rules):
+        task.warn(f"{num_expressions:,} answers are expressions, which were not judged. {HOW_TO_INSTALL}")
 
 
 def _size(path: Path) -> int:

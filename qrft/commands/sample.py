@@ -19,6 +19,7 @@ from qrft.data import disk
 from qrft.data.problems.registry import load, train_split
 from qrft.data.schema import PROBLEMS
 from qrft.errors import UsageError
+from qrft.grading.latex import judges_expressions
 from qrft.grading.rules import DEFAULT_RULES, Rules
 from qrft.models import prompts
 from qrft.models.find import find_model
@@ -30,7 +31,6 @@ from qrft.sampling.budget import NO_GOAL, SAMPLES_PER_SHARD, Until
 from qrft.sampling.requests import choose_examples
 from qrft.sampling.shards import Progress, collect, stream, write_budget
 from qrft.sampling.spec import SampledModel, SampleSpec, begin
-from qrft.sampling.tally import judges_expressions
 
 NUM_PARITY_PROMPTS = 8
 

@@ -194,6 +194,12 @@ def interval(values: Floats, seed: int = 0) -> tuple[float, float]:
     return bootstrap(values, seed)
 
 
+def summary(values: Floats) -> dict[str, float]:
+    """The mean over problems as `value`, with its 95% interval, `low` to `high`."""
+    low, high = interval(values)
+    return {"value": float(values.mean()), "low": low, "high": high}
+
+
 def bootstrap(values: Floats, seed: int = 0) -> tuple[float, float]:
     """The 95% percentile interval of the mean over NUM_RESAMPLES resamplings of the problems (Efron 1979).
 

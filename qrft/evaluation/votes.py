@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -45,6 +46,32 @@ def codes(voted: pa.DictionaryArray, known: dict[bytes, int]) -> npt.NDArray[np.
     return found
 
 
+def correct_share(num_problems: int, problem: npt.NDArray[Any], grades: pa.Table) -> stats.Floats:
+    """The share of right samples of each problem, without samples 0: of a greedy answer 1 or 0."""
+    is_correct = grades["is_correct"].to_numpy()
+    return Votes(num_problems, problem, is_correct, np.full(len(problem), NO_VOTE, np.int32)).share()
+
+
+class Ballots:
+    """The votes of samples, batch by batch: what a batch votes for is read in any thread, and counted in order."""
+
+    def __init__(self, num_problems: int, rules: grading.Rules) -> None:
+        self._num_problems, self._rules = num_problems, rules
+        self._known: dict[bytes, int] = {}
+        self._columns: list[tuple[npt.NDArray[Any], ...]] = []
+
+    def read(self, completions: Any, grades: pa.Table, num_threads: int | None = 1) -> pa.DictionaryArray:
+        return values(completions, grades, self._rules, num_threads)
+
+    def add(self, problem: npt.NDArray[Any], grades: pa.Table, voted: pa.DictionaryArray) -> None:
+        """problem: the row of each sample's problem. voted: what `read` made of the batch."""
+        self._columns.append((problem, grades["is_correct"].to_numpy(), codes(voted, self._known)))
+
+    def votes(self) -> Votes:
+        problem, is_correct, answers = (np.concatenate(column) for column in zip(*self._columns, strict=True))
+        return Votes(self._num_problems, problem, is_correct, answers)
+
+
 class Votes:
     """Per problem: its samples, the right ones, and how many gave each other answer.
 
@@ -79,6 +106,11 @@ class Votes:
     def passes(self, k: int) -> stats.Floats:
         rows = self._is_sampled
         return self._over_all(stats.pass_at_k(self._num_correct[rows], self.num_samples[rows], k))
+
+    def measures(self, maj_at: Iterable[int], pass_at: Iterable[int]) -> dict[str, stats.Floats]:
+        """The value of each measure for each problem, by the measure's name: "maj@8", "pass@8"."""
+        found = {f"maj@{k}": self.majority(k) for k in maj_at}
+        return found | {f"pass@{k}": self.passes(k) for k in pass_at}
 
     def _over_all(self, sampled: stats.Floats) -> stats.Floats:
         found = np.zeros(len(self.num_samples))

@@ -1,6 +1,6 @@
 """Answers that are expressions, judged by Math-Verify (the extra qrft[latex]) in processes that can be killed.
 
-`core.grade` never calls this. What it grades as "expression" stays so until `resolve` judges those rows:
+`grading.grade` never calls this. What it grades as "expression" stays so until `resolve` judges those rows:
 
     with Judges() as judges:
         graded = resolve(completions, gold_answers, graded, judges)
@@ -50,9 +50,18 @@ def is_available() -> bool:
     return find_spec("math_verify") is not None
 
 
-def needs_judging(graded: pa.Table) -> bool:
-    """Whether an answer is an expression."""
-    return "expression" in pc.unique(graded["status"]).to_pylist()
+def judges_expressions(rules: Rules) -> bool:
+    """Whether expressions are compared: Math-Verify is installed, and the rules know them."""
+    return rules.mode != "paper" and is_available()
+
+
+def _distinct_statuses(golds: pa.ChunkedArray, rules: Rules) -> pa.Array:
+    """The statuses of the different gold answers."""
+    return parse_numbers(golds.unique(), rules=rules).statuses
+
+
+def _has_expressions(statuses: pa.Array | pa.ChunkedArray) -> bool:
+    return "expression" in pc.unique(statuses).to_pylist()
 
 
 # ------------------------------------------------------------------------------------------------------ workers ----
@@ -214,13 +223,15 @@ def resolve(
     rules: Rules = DEFAULT_RULES,
     progress: Callable[[int], None] = lambda num_judged: None,
 ) -> pa.Table:
-    """The table of `core.grade`, with its expressions judged.
+    """The table of `grading.grade`, with its expressions judged; the very same one where there are none.
 
     Every row that has an answer and a gold answer, one of them an expression, gets one of STATUSES, and is correct when
     that is "latex_equal". All other rows stay as they are. `rules` are those of the grading.
     """
     texts, golds = as_chunked(completions), as_chunked(gold_answers)
     same_length(len(texts), gold_answers=golds, graded=graded)
+    if not _has_expressions(graded["status"]) and not _has_expressions(_distinct_statuses(golds, rules)):
+        return graded
     gold, status = parse_numbers(golds, rules=rules), graded["status"].cast(pa.string()).combine_chunks()
     both_answered = pc.and_(pc.is_in(status, ANSWERED), pc.is_in(gold.statuses, ANSWERED))
     mask = pc.and_(both_answered, pc.or_(pc.equal(status, "expression"), pc.equal(gold.statuses, "expression")))

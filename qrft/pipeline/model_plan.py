@@ -10,7 +10,7 @@ from qrft.config.recipe import Recipe, local_path
 from qrft.config.section import Section
 from qrft.config.training import Training
 from qrft.data.samples import pooled
-from qrft.grading import latex
+from qrft.grading.latex import judges_expressions
 from qrft.pipeline.graph import Plan, Source, Step, beneath, joined
 from qrft.pipeline.stages import curate, export, grade, report, sample
 from qrft.report.run.settings import Input, Pooled
@@ -48,8 +48,8 @@ class ModelPlan:
     @property
     def grading(self) -> grade.Settings:
         # Once Math-Verify is there, expressions are judged that were not before.
-        judges = self.recipe.grade.mode != "paper" and latex.is_available()
-        return grade.Settings(rules=self.recipe.grade, judges_expressions=judges)
+        rules = self.recipe.grade
+        return grade.Settings(rules=rules, judges_expressions=judges_expressions(rules))
 
     @property
     def evaluated(self) -> dict[str, Inputs]:

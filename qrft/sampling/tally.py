@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from qrft import grading
-from qrft.grading import latex
+from qrft.grading.batch import BatchGrader
 from qrft.grading.paths import gold_keys, is_right_path
 from qrft.grading.rules import DEFAULT_RULES, Rules
 from qrft.sampling.budget import Until
@@ -31,18 +30,13 @@ class Tally:
     def add(self, samples: pa.Table) -> None:
         """The next samples of some problems, each problem's by index."""
         ids = samples["problem_id"].to_pylist()
-        graded = self._grade(samples["completion"], pa.array([self._answers[name] for name in ids], pa.string()))
+        gold = pa.array([self._answers[name] for name in ids], pa.string())
+        with BatchGrader(self._rules, self._num_threads) as grader:
+            graded = grader.grade(samples["completion"], gold)
         columns = graded["is_correct"].to_pylist(), graded["equation_key"].to_pylist(), is_right_path(graded)
         for name, is_correct, key, is_right in zip(ids, *columns, strict=True):
             self._correct[name].append(is_correct)
             self._paths[name].append(key if is_right and key != self._gold[name] else None)
-
-    def _grade(self, completions: pa.ChunkedArray, gold: pa.Array) -> pa.Table:
-        graded = grading.grade(completions, gold, rules=self._rules, num_threads=self._num_threads)
-        if not judges_expressions(self._rules) or not latex.needs_judging(graded):
-            return graded
-        with latex.Judges(self._num_threads) as judges:
-            return latex.resolve(completions, pa.chunked_array([gold]), graded, judges, rules=self._rules)
 
     def count(self, problem_id: str, kind: str, num_samples: int | None = None) -> int:
         """How many correct samples or distinct paths are among a problem's first samples."""
@@ -52,8 +46,3 @@ class Tally:
 
     def has_enough(self, problem_id: str, num_samples: int | None = None) -> bool:
         return self.count(problem_id, self.until.counts, num_samples) >= self._goal
-
-
-def judges_expressions(rules: Rules) -> bool:
-    """Whether Math-Verify compares answers that are expressions."""
-    return rules.mode != "paper" and latex.is_available()

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -17,7 +16,7 @@ from qrft.data.disk import write_atomic
 from qrft.data.schema import EVALUATION
 from qrft.evaluation import stats
 from qrft.evaluation.stats import Floats
-from qrft.evaluation.votes import Votes, codes, values
+from qrft.evaluation.votes import Ballots, correct_share
 from qrft.grading.rules import Rules
 from qrft.pipeline.stages import Inputs, Job, Report
 
@@ -53,11 +52,9 @@ def run(inputs: Inputs, out: Path, settings: Settings, job: Job) -> Report:
     headline: dict[str, Floats] = {}
     for number, entry in enumerate(settings.entries):
         problems = pq.read_table(inputs[entry.asked] / "problems.parquet")
-        for measure, scores in _measured(inputs, entry, problems, settings, job.num_threads):
+        for measure, scores in _measured(inputs, entry, problems, settings, job.num_threads).items():
             labels = {**entry.model_dump(include={"model", "problems", "few_shot"}), "measure": measure}
-            low, high = stats.interval(scores)
-            mean = {"value": float(scores.mean()), "low": low, "high": high, "num_problems": len(scores)}
-            measures.append({**labels, **mean})
+            measures.append({**labels, **stats.summary(scores), "num_problems": len(scores)})
             tables.append(_table(problems, labels, scores))
             # The first of a model: on problems.test, greedy where that is asked for.
             headline.setdefault(entry.model, scores)
@@ -70,23 +67,17 @@ def run(inputs: Inputs, out: Path, settings: Settings, job: Job) -> Report:
 
 def _measured(
     inputs: Inputs, entry: Answers, problems: pa.Table, settings: Settings, num_threads: int | None
-) -> Iterator[tuple[str, Floats]]:
-    """The name of each measure and its value for each problem, in the order of the problems."""
+) -> dict[str, Floats]:
+    """Return the value of each measure for each problem, in the order of the problems, by the measure's name."""
     graded = pq.read_table(inputs[entry.graded] / "graded.parquet")
-    samples = inputs[entry.samples] / "samples.parquet"
-    problem_ids = pq.read_table(samples, columns=["problem_id"])["problem_id"]
-    place = pc.index_in(problem_ids, problems["problem_id"].combine_chunks()).to_numpy()
-    is_correct = graded["is_correct"].to_numpy()
+    columns = ["problem_id"] if entry.is_greedy else ["problem_id", "completion"]
+    samples = pq.read_table(inputs[entry.samples] / "samples.parquet", columns=columns)
+    problem = pc.index_in(samples["problem_id"], problems["problem_id"].combine_chunks()).to_numpy()
     if entry.is_greedy:
-        yield GREEDY, np.bincount(place[is_correct], minlength=problems.num_rows).astype(np.float64)
-        return
-    completions = pq.read_table(samples, columns=["completion"])["completion"]
-    voted = values(completions, graded, settings.rules, num_threads)
-    votes = Votes(problems.num_rows, place, is_correct, codes(voted, {}))
-    for k in settings.maj_at:
-        yield f"maj@{k}", votes.majority(k)
-    for k in settings.pass_at:
-        yield f"pass@{k}", votes.passes(k)
+        return {GREEDY: correct_share(problems.num_rows, problem, graded)}
+    ballots = Ballots(problems.num_rows, settings.rules)
+    ballots.add(problem, graded, ballots.read(samples["completion"], graded, num_threads))
+    return ballots.votes().measures(settings.maj_at, settings.pass_at)
 
 
 def _table(problems: pa.Table, labels: Mapping[str, Any], found: Floats) -> pa.Table:
