@@ -351,7 +351,7 @@ def test_a_cell_is_held_against_the_settings_of_each_model() -> None:
         ),
         (
             ONE + "sweep: {until.correct: [4], until.distinct: [4]}",
-            "r.yaml:8: sweep.until.distinct: found 4 beside sample.until.correct. Allowed: one of the two",
+            "r.yaml:8: sweep.until.distinct: found 4 beside until.correct. Allowed: one of the two",
         ),
         (
             ONE + f"sweep: {{seed: {list(range(100))}, num_samples: {list(range(1, 101))}}}",
