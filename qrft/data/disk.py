@@ -65,6 +65,11 @@ def publish(work: Path, folder: Path) -> None:
         sync(folder.parent)
 
 
+def cache_folder() -> Path:
+    """$XDG_CACHE_HOME/qrft, by default ~/.cache/qrft: what can be made anew. It need not exist."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "qrft"
+
+
 def write_atomic(path: Path, data: bytes | str) -> None:
     """Write a file that is there whole or not at all, on the disk when this returns. Text is written in UTF-8.
 

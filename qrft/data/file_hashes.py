@@ -10,11 +10,10 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import time
 from pathlib import Path
 
-from qrft.data.disk import write_atomic
+from qrft.data.disk import cache_folder, write_atomic
 from qrft.errors import StoreError
 
 DIGEST_BYTES = 10
@@ -54,8 +53,7 @@ def _hash(path: Path) -> str:
 
 
 def cache_file() -> Path:
-    folder = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
-    return Path(folder) / "qrft" / "file-hashes.json"
+    return cache_folder() / "file-hashes.json"
 
 
 def _key(state: State) -> str:

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from qrft.data.worked import check_worked, gold_texts
 from qrft.models import prompts
+from qrft.models.light_tokenizer import load_light_tokenizer
 from qrft.pipeline.graph import STAGES, Source, Step
 from qrft.pipeline.stages import Job, curate, problems, sample
 from qrft.pipeline.store import Store, manifest
@@ -156,7 +157,7 @@ class Amounts:
 
 def measure(examples: pa.Table, model: Path, template: str) -> Lengths:
     """Token counts of at most MOST_COUNTED of the examples, drawn evenly."""
-    tokenizer = prompts.load_tokenizer(model)
+    tokenizer = load_light_tokenizer(model, template)
     step = max(1, -(-examples.num_rows // MOST_COUNTED))
     drawn = examples.take(list(range(0, examples.num_rows, step))).to_pylist()
     found = [prompts.example(tokenizer, row["question"], row["completion"], template) for row in drawn]

@@ -8,10 +8,9 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
 from pathlib import Path
 
-from qrft.data.disk import disk_errors, write_atomic
+from qrft.data.disk import cache_folder, disk_errors, write_atomic
 from qrft.errors import ModelError
 from qrft.models.find import find_model, fingerprint
 from qrft.models.gguf.adapter import export_adapter
@@ -43,7 +42,7 @@ def prepare_base(
     if is_gguf(base):
         return _ready(Path(base).expanduser(), tokenizer, adapter)
     folder = find_model(base)
-    parts = [_fingerprint(folder), quant, _adapter_fingerprint(adapter) if adapter else ""]
+    parts = [fingerprint(folder), quant, _adapter_fingerprint(adapter) if adapter else ""]
     out = _place(cache_dir, folder.name, quant, "base", *parts)
     with _lock(out.parent):
         if not out.exists():
@@ -66,7 +65,7 @@ def prepare_adapter(adapter: Path, base: str, tokenizer: Path | None = None, cac
             f"{adapter}: converting a peft folder needs the base model's config.json and weights, which {base} does "
             "not hold. Name the base model's folder, or give the adapter as a .gguf."
         )
-    parts = [_fingerprint(folder), _adapter_fingerprint(adapter)]
+    parts = [fingerprint(folder), _adapter_fingerprint(adapter)]
     out = _place(cache_dir, adapter.resolve().name, "lora", "adapter", *parts)
     with _lock(out.parent):
         if not out.exists():
@@ -88,9 +87,9 @@ def check_once(
 
     Raises ModelError when llama.cpp and transformers disagree.
     """
-    files = [_fingerprint(model_dir), _fingerprint(base_gguf)]
+    files = [fingerprint(model_dir), fingerprint(base_gguf)]
     files.append(_adapter_fingerprint(adapter_dir) if adapter_dir else "")
-    files.append(_fingerprint(adapter_gguf) if adapter_gguf else "")
+    files.append(fingerprint(adapter_gguf) if adapter_gguf else "")
     kept = _place(cache_dir, base_gguf.stem, "parity", "parity", *files).with_suffix(".json")
     if not kept.exists():
         result = check_parity(model_dir, base_gguf, adapter_dir, adapter_gguf, list(prompts), n_threads=n_threads)
@@ -114,7 +113,7 @@ def is_gguf(name: str) -> bool:
 
 def default_cache_dir() -> Path:
     """Return $XDG_CACHE_HOME/qrft/gguf, by default ~/.cache/qrft/gguf."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "qrft" / "gguf"
+    return cache_folder() / "gguf"
 
 
 def _ready(path: Path, tokenizer: Path | None, adapter: Path | None) -> Path:
@@ -139,11 +138,6 @@ def _model_folder(base: str, tokenizer: Path | None) -> Path | None:
 def _place(cache_dir: Path | None, name: str, kind: str, *parts: str) -> Path:
     digest = hashlib.blake2b(json.dumps([VERSION, *parts]).encode(), digest_size=10).hexdigest()
     return (cache_dir or default_cache_dir()) / f"{name}-{kind}-{digest}.gguf"
-
-
-@lru_cache(maxsize=16)  # gigabytes to read
-def _fingerprint(path: Path) -> str:
-    return fingerprint(path)
 
 
 def _adapter_fingerprint(folder: Path) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import platform
 from collections.abc import Iterator
 from dataclasses import astuple
@@ -16,7 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from qrft.data.disk import write_atomic
+from qrft.data.disk import cache_folder, write_atomic
 from qrft.errors import SamplerError
 from qrft.sampling.api import Request, SamplingParams, Work
 from qrft.sampling.backends.llama_cpp.process import LlamaProcess
@@ -49,7 +48,7 @@ def merged_speedup(base_gguf: Path, adapter_gguf: Path, work: Work, n_threads: i
 
 
 def _measured(base_gguf: Path, adapter_gguf: Path | None, work: Work, n_threads: int) -> dict[str, Any]:
-    path = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "qrft" / "sampling.json"
+    path = cache_folder() / "sampling.json"
     kept, key = _read(path), _key(base_gguf, adapter_gguf, work, n_threads)
     if key not in kept:
         settings, speeds = _fastest(base_gguf, adapter_gguf, work, n_threads)

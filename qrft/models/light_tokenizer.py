@@ -1,0 +1,59 @@
+"""A tokenizer without transformers, whose import takes seconds: enough to count tokens for a plan."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from qrft.models.prompts import CHAT, load_tokenizer
+from qrft.models.weights import read_json
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+class LightTokenizer:
+    """tokenizer.json as the `tokenizers` package reads it, with what qrft.models.prompts asks of a tokenizer.
+
+    It has no chat template. Raises ModelError or OSError for files that can't be read, and ValueError for a folder
+    without an end-of-text token.
+    """
+
+    chat_template = None
+
+    def __init__(self, folder: Path) -> None:
+        from tokenizers import Tokenizer
+
+        self.name_or_path = str(folder)
+        self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+        config = read_json(folder / "tokenizer_config.json")
+        self.bos_token, eos_token = _text(config.get("bos_token")), _text(config.get("eos_token"))
+        self.bos_token_id = self._tokenizer.token_to_id(self.bos_token) if self.bos_token else None
+        self.eos_token_id = self._tokenizer.token_to_id(eos_token) if eos_token else None
+        if self.eos_token_id is None:
+            raise ValueError(f"{folder}: no end-of-text token")
+
+    def __call__(self, text: str, add_special_tokens: bool = True) -> dict[str, list[int]]:
+        return {"input_ids": self._tokenizer.encode(text, add_special_tokens=add_special_tokens).ids}
+
+    def decode(self, token_ids: list[int]) -> str:
+        return str(self._tokenizer.decode(token_ids, skip_special_tokens=False))
+
+
+def load_light_tokenizer(folder: Path, template: str) -> PreTrainedTokenizerBase:
+    """Return a tokenizer for counting: a light one, or transformers' own where only that can read the folder, or apply
+    the chat template. Raises ModelError as `load_tokenizer` does."""
+    if template != CHAT:
+        try:
+            return cast("PreTrainedTokenizerBase", LightTokenizer(folder))
+        except Exception:  # the library raises a bare Exception; transformers reads more forms, and says what is wrong
+            pass
+    return load_tokenizer(folder)
+
+
+def _text(token: Any) -> str | None:
+    """A special token, which tokenizer_config.json holds as a text or as a description of one."""
+    text = token.get("content") if isinstance(token, dict) else token
+    return None if text is None else str(text)

@@ -1,0 +1,66 @@
+"""The tokenizer of `qrft plan`: the counts of transformers', without its import."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from helpers.models import make_tokenizer
+
+from qrft.data.problems.registry import draw
+from qrft.errors import ModelError
+from qrft.models import prompts
+from qrft.models.find import BUILTIN
+from qrft.models.light_tokenizer import LightTokenizer, load_light_tokenizer
+
+ROOT = Path(__file__).parents[2]
+
+
+def change(path: Path, **values: object) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+
+
+@pytest.mark.parametrize("template", ["plain", "alpaca"])
+@pytest.mark.parametrize("name", ["tiny-base", "made", "bos"])
+def test_it_makes_the_tokens_of_transformers(name: str, template: prompts.Prompt, tmp_path: Path) -> None:
+    folder = BUILTIN["tiny-base"]
+    if name != "tiny-base":
+        make_tokenizer(folder := tmp_path)
+    if name == "bos":  # as Llama's: every text begins with <s>
+        template_processing = {
+            "type": "TemplateProcessing",
+            "single": [{"SpecialToken": {"id": "<s>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+            "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 0}}],
+            "special_tokens": {"<s>": {"id": "<s>", "ids": [0], "tokens": ["<s>"]}},
+        }
+        change(folder / "tokenizer.json", post_processor=template_processing)
+    light, whole = load_light_tokenizer(folder, template), prompts.load_tokenizer(folder)
+    assert isinstance(light, LightTokenizer) and (light.bos_token_id, light.eos_token_id) == (0, 1)
+    for row in draw("tiny-math/train", 0, 20).to_pylist():
+        made = [prompts.example(one, row["question"], row["solution"], template) for one in (light, whole)]
+        assert made[0] == made[1] and (made[0].token_ids[0] == 0) == (name != "made")
+
+
+def test_a_chat_template_takes_transformers() -> None:
+    assert not isinstance(load_light_tokenizer(BUILTIN["tiny-base"], "chat"), LightTokenizer)
+
+
+def test_a_folder_without_an_end_of_text_token_is_refused_as_ever(tmp_path: Path) -> None:
+    make_tokenizer(tmp_path)
+    change(tmp_path / "tokenizer_config.json", eos_token=None)
+    (tmp_path / "special_tokens_map.json").unlink(missing_ok=True)
+    with pytest.raises(ModelError, match="its tokenizer has no eos_token, so no sample could end"):
+        load_light_tokenizer(tmp_path, "plain")
+
+
+def test_a_plan_loads_neither_torch_nor_transformers(tmp_path: Path) -> None:
+    words = ["plan", str(ROOT / "recipes" / "tiny.yaml"), "-o", str(tmp_path)]
+    code = (
+        f"import sys; from qrft.cli.main import main; main({words!r}, standalone_mode=False); "
+        "assert not {'torch', 'transformers'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0 and "19 steps, 19 to do." in done.stdout, done.stderr
