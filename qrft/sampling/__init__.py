@@ -1,19 +1,29 @@
-"""Many samples of many prompts: token ids in, token ids out.
+"""Many samples of many prompts, graded as they come where there is a goal.
 
-messages    the types that go in and come out
-streams     random numbers that depend on (seed, problem, sample, position) and nothing else
-picking     tokens from a block of logits
-llama_cpp   llama.cpp's low-level interface: a model, a context, a batch
-memory      what memory there is, and what fits in it
+api         what goes into a sampler and what comes out: requests, settings, completions
+budget      Until: when a problem has enough samples
+requests    prompts of problems, with worked examples
+spec        SampleSpec: what to sample; begin: the one way from problems to a sampler and its shards
+passes      which samples to make next
+tally       what the samples of each problem have brought so far
+shards      a folder of shards, or a stream
+backends    the samplers
+  registry     llama.cpp, transformers, openai: by name, imported when asked for
+  streams      random numbers that depend on (seed, problem, sample, position) and nothing else
+  picking      tokens from a block of logits
+  stop_texts   where a sample's text holds a stop text
+  llama_cpp    processes of their own with llama.cpp in them
+  transformers any causal model that transformers loads, in this process
+  openai       a server with OpenAI's interface, and how a run's models get there
+
+Each folder of a sampler has a `backend`: its own settings, and how it is opened. In llama_cpp beside it:
+
+engine      llama.cpp's low-level interface: a model, a context, a batch
+loop        the loop that keeps a context full
 sizing      how large a context is
-stop_texts  where a sample's text holds a stop text
-generate    the loop that keeps a context full
-worker      the process in which the last two run
-process     LlamaProcess: generate and logits
+memory      what memory there is, and what fits in it
+worker      the process in which these run
+process     LlamaProcess: its other end
 tuning      which settings of it are the fastest on this machine, measured once and kept
-pool        open_sampler: one such process, or for a tiny model one a core
-torch_sampler  TransformersSampler: any model that transformers loads
-server      ServerSampler: an OpenAI-compatible server
-checks      settings that all of them refuse; where a stop text begins
-open        any of the three by name
+pool        open_sampler: one such process, or for a tiny model one per core
 """
