@@ -113,11 +113,14 @@ class Terminal:
         if not missing:
             self.console.print(f"\nAll {len(found.rows)} steps are there: nothing to do.")
             return
-        time = (
-            "no speed known for it, so no times"
-            if found.seconds is None
-            else (f"{_duration(found.seconds)}, {_duration(found.seconds / band)} to {_duration(found.seconds * band)}")
-        )
+        if found.seconds is not None:
+            time = f"{_duration(found.seconds)}, {_duration(found.seconds / band)} to {_duration(found.seconds * band)}"
+        elif found.device.flops is None:
+            time = "no speed known for it, so no times"
+        else:
+            times = [row.seconds for row in found.todo if row.seconds is not None]
+            unknown = f"{missing - len(times):,} of the {missing:,} steps have no estimate"
+            time = f"{unknown}; the others take {_duration(sum(times))}"
         how = ", measured here" if found.speed.is_measured else ""
         self.console.print(f"\n{len(found.rows):,} steps, {missing:,} to do. Disk: {_bytes(found.disk) or 'no more'}.")
         kind = "GPU memory" if found.device.is_gpu else "of main memory, as there is no GPU"

@@ -39,6 +39,7 @@ from qrft.data.problems.registry import GENERATED
 from qrft.errors import RecipeError
 from qrft.grading.rules import Rules
 from qrft.models.prompts import Prompt
+from qrft.sampling.backends import registry
 from qrft.studies.registry import StudyName
 
 __all__ = [
@@ -96,7 +97,7 @@ class Recipe(Section):
         default="all", description="Whether a round selects from the samples of all rounds, or of the last alone."
     )
     sample: Sample = Field(default_factory=Sample, description="How the fine-tuned model is sampled.")
-    gguf: Gguf = Field(default_factory=Gguf, description="The base model's file for llama.cpp.")
+    gguf: Gguf = Field(default_factory=Gguf, validate_default=True, description="The base model's file for llama.cpp.")
     grade: Rules = Field(default_factory=Rules, description="How solutions are judged.")
     curate: Curate = Field(default_factory=Curate, description="Which of the correct samples are kept.")
     evaluate: Evaluate = Field(default_factory=Evaluate, description="What is measured on the test problems.")
@@ -148,6 +149,28 @@ class Recipe(Section):
             raise broken_rule("found a file with models. Allowed: gguf_file of each model", "file")
         return gguf
 
+    @field_validator("sample")
+    @classmethod
+    def _a_name_at_the_server_is_one_models(cls, sample: Sample, info: ValidationInfo) -> Sample:
+        if dict(sample).get("server_model") and info.data.get("models"):
+            raise broken_rule(
+                "found a name with models. Allowed: leave it out; the server then knows each by its base_model",
+                "server_model",
+            )
+        return sample
+
+    @field_validator("gguf")
+    @classmethod
+    def _the_sampler_reads_gguf(cls, gguf: Gguf, info: ValidationInfo) -> Gguf:
+        sample: Sample | None = info.data.get("sample")
+        files = [model.gguf_file for model in info.data.get("models", {}).values()]
+        if sample and (gguf != Gguf() or any(files)) and registry.backend(sample.sampler).READS != "gguf":
+            raise broken_rule(
+                f"found settings of a GGUF file with sample.sampler {sample.sampler}, which reads none. "
+                "Allowed: none of them (--set gguf={} takes them away), or sample.sampler llama.cpp"
+            )
+        return gguf
+
     @field_validator("curate")
     @classmethod
     def _pool_and_samples_are_there(cls, curate: Curate, info: ValidationInfo) -> Curate:
@@ -178,6 +201,16 @@ class Recipe(Section):
         overrides = {"sft": self.sft, "rft": self.rft}[stage]
         own = {key: value for key, value in overrides.items() if key != "models"}
         return Train.model_validate(merged(self.train, own))
+
+    def sampler_of(self, phase: str) -> dict[str, Any]:
+        """Return what samples the model of a phase: the sampler with its own settings.
+
+        A server has the base model (phase "base") by a name of a person's choice; what is tuned gets its name later.
+        """
+        own = registry.own_values(self.sample.sampler, dict(self.sample))
+        if "server_model" in own:
+            own["server_model"] = (own["server_model"] or self.base_model) if phase == "base" else None
+        return {"sampler": self.sample.sampler, **own}
 
     def by_model(self) -> dict[str, Recipe]:
         """A recipe of one base_model for each of the models, by name; "" is the name of the only one."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import (
     BeforeValidator,
@@ -19,7 +19,9 @@ from qrft.config.section import Count, Section, Seed, broken_rule
 from qrft.data.problems.registry import GENERATED
 from qrft.grading.rules import Selection
 from qrft.models.gguf.quant import Quant
-from qrft.sampling.api import Picking
+from qrft.sampling.api import LocalSettings, Picking
+from qrft.sampling.backends import registry
+from qrft.sampling.backends.registry import SamplerName
 from qrft.sampling.budget import Until
 
 # Of every block of every supported model. An adapter elsewhere could not be exported, which would show after training.
@@ -55,12 +57,17 @@ class Problems(Section):
         return num_problems
 
 
-class Sample(Picking):
+if TYPE_CHECKING:
+
+    class SamplerSettings(LocalSettings):
+        sampler: SamplerName = registry.DEFAULT
+else:
+    SamplerSettings = registry.combined_settings()
+
+
+class Sample(SamplerSettings, Picking):
     num_samples: Count = Field(default=30, description="Samples per problem: k.")
     until: Until = Field(default_factory=Until, description="Sample problems more until they have enough paths.")
-    num_sequences: Count | None = Field(
-        default=None, description="Sequences decoded together in one context; null chooses by the model's size."
-    )
 
     @field_validator("until")
     @classmethod
@@ -80,6 +87,18 @@ class Sample(Picking):
                 "Allowed: a temperature > 0, or num_samples 1",
                 "temperature",
             )
+        return self
+
+    @model_validator(mode="after")
+    def _its_sampler_reads_what_is_set(self) -> Self:
+        for key in registry.unread_keys(self.sampler, dict(self)):
+            raise broken_rule(
+                f"found {getattr(self, key)} with sample.sampler {self.sampler}, which does not read it. "
+                f"Allowed: with {' or '.join(registry.readers(key))}, or leave it out",
+                key,
+            )
+        for key, description in registry.missing_keys(self.sampler, self):
+            raise broken_rule(f"missing with sample.sampler {self.sampler}. Allowed: {description}", key)
         return self
 
 

@@ -75,6 +75,14 @@ def prompt_text(
     return "".join(solved) + TEMPLATES[template].format(question=question)
 
 
+def text_for_server(text: str, tokenizer: PreTrainedTokenizerBase) -> str:
+    """Return a prompt's text without the token that begins a text, which a server puts before it as the tokenizer does.
+
+    Only a chat template spells it.
+    """
+    return text.removeprefix(str(tokenizer.bos_token)) if tokenizer.bos_token and _puts_bos(tokenizer) else text
+
+
 def next_example(template: str) -> str | None:
     """Return how the next example begins: a model that was shown examples goes on with one of its own.
 

@@ -111,10 +111,10 @@ def answering(recipe: Recipe, model: str) -> dict[str, sample.Settings]:
         model=model,
         stop=recipe.sample.stop,
         max_new_tokens=chosen.max_new_tokens,
-        num_sequences=recipe.sample.num_sequences,
         num_samples=1,
         temperature=0.0,
         seed=0,
+        **recipe.sampler_of(model),
     )
     ways = {"": common} if chosen.greedy else {}
     if k := max((*chosen.maj_at, *chosen.pass_at), default=0):

@@ -72,7 +72,8 @@ class Step:
     @cached_property
     def identity(self) -> dict[str, Any]:
         """The settings that decide what comes out, JSON-ready."""
-        return self.settings.model_dump(mode="json", exclude=RUNTIME_KEYS)
+        undecisive = self.settings.undecisive if isinstance(self.settings, sample.Settings) else set()
+        return self.settings.model_dump(mode="json", exclude={*RUNTIME_KEYS, *undecisive})
 
     @cached_property
     def digest(self) -> str:

@@ -14,6 +14,7 @@ from qrft.grading.latex import judges_expressions
 from qrft.pipeline.graph import Plan, Source, Step, beneath, joined
 from qrft.pipeline.stages import curate, export, grade, report, sample
 from qrft.report.run.settings import Input, Pooled
+from qrft.sampling.backends import registry
 
 Inputs = Mapping[str, Step | Source]
 
@@ -36,7 +37,7 @@ class ModelPlan:
     base: Source
     train_set: Step
     test_set: Step
-    base_gguf: Step | Source = field(init=False)
+    base_file: Inputs = field(default_factory=dict)  # what the base model is sampled from, beside its folder
     tuned: dict[str, Inputs] = field(default_factory=dict)  # by phase, what it is sampled from; the newest last
     adapter: Step | None = None  # the newest
     sampled: dict[str, Sampled] = field(default_factory=dict)  # by the source of its rows, the newest last
@@ -55,15 +56,23 @@ class ModelPlan:
     def evaluated(self) -> dict[str, Inputs]:
         """The models that answer the test problems, by phase: what they are sampled from."""
         final = {phase: inputs for phase, inputs in self.tuned.items() if phase in ("sft", "rft")}
-        return {"base": {"base": self.base_gguf}, **final}
+        return {"base": self.base_file, **final}
+
+    @property
+    def reads(self) -> registry.Reads:
+        """What the sampler reads of a model: a GGUF file alone has to be made."""
+        return registry.backend(self.recipe.sample.sampler).READS
 
     def add_base(self) -> None:
-        """Make the base model's file; a ready one is used where it lies, and the step only checks it."""
+        """Make the base model's file, where one is sampled; a ready one is used where it lies, and only checked."""
         inputs: dict[str, Step | Source] = {"model": self.base, "problems": self.test_set}
+        if self.reads != "gguf":
+            return
         if self.recipe.gguf.file is None:
-            self.base_gguf = self.add_export("base", inputs, makes_base=True)
+            self.base_file = {"base": self.add_export("base", inputs, makes_base=True)}
         else:
-            self.base_gguf = inputs["file"] = Source(local_path(self.recipe.gguf.file))
+            inputs["file"] = Source(local_path(self.recipe.gguf.file))
+            self.base_file = {"base": inputs["file"]}
             self.add_export("base", inputs, makes_base=False)
 
     def add_export(self, phase: str, inputs: Inputs, *, makes_base: bool) -> Step:
@@ -85,13 +94,15 @@ class ModelPlan:
 
     def export_tuned(self, phase: str, trained: Step, *, trains_adapter: bool) -> Inputs:
         """What a tuned model is sampled from: the base with the adapter applied to it, or a file of its own."""
+        if self.reads != "gguf":
+            return {"adapter" if trains_adapter else "tuned": trained}
         if not trains_adapter:
             return {"base": self.add_export(phase, {"tuned": trained, "problems": self.test_set}, makes_base=True)}
         inputs: Inputs = {"model": self.base, "adapter": trained, "problems": self.test_set}
         if self.recipe.gguf.merge:
             return {"base": self.add_export(phase, inputs, makes_base=True)}
-        adapter_gguf = self.add_export(phase, {"base": self.base_gguf, **inputs}, makes_base=False)
-        return {"base": self.base_gguf, "adapter": adapter_gguf}
+        adapter_gguf = self.add_export(phase, {**self.base_file, **inputs}, makes_base=False)
+        return {**self.base_file, "adapter": adapter_gguf}
 
     def add_samples(self, phase: str, number: int) -> None:
         """Sample the newest model for the training problems, and grade what it wrote."""
@@ -106,7 +117,7 @@ class ModelPlan:
 
     def sampling(self, label: str, number: int) -> sample.Settings:
         chosen, first_samples = self.recipe.sample, self.recipe.curate.first_samples
-        values: dict[str, Any] = dict(chosen)
+        values: dict[str, Any] = {**dict(chosen), **self.recipe.sampler_of(label)}
         if number > 1 and first_samples:  # only a first round's samples serve other runs too
             values["num_samples"] = first_samples
         if chosen.until.goal:  # what counts as enough paths is up to the rules

@@ -42,7 +42,7 @@ def calibrate(steps: Sequence[Step], basis: Basis, num_threads: int | None, prog
     progress(0, 2, f"{STEPS} steps of training")
     train_factor, above = _train(trained, basis, num_threads)
     progress(1, 2, f"{STEPS} decodes")
-    decode_factor = _decode(sampled, basis, num_threads)
+    decode_factor = 1.0 if sampling.reads(sampled) == "server" else _decode(sampled, basis, num_threads)
     progress(2, 2, "")
     return Speed(train_factor, decode_factor, above, is_measured=True)
 
@@ -119,8 +119,8 @@ def _decode(step: Step, basis: Basis, n_threads: int | None) -> float:
     ids = [prompts.prompt_ids(tokenizer, question, settings.prompt) for question in questions]
     requests = [Request(str(i), prompt) for i, prompt in enumerate(ids)]
     files = ModelFiles("base", model, gguf=_base(step, model, n_threads))
-    own = registry.own_settings("llama.cpp", dict(settings))
-    with closing(registry.backend("llama.cpp").open_model(files, own, n_threads=n_threads)) as sampler:
+    own = registry.own_settings(settings.sampler, dict(settings))
+    with closing(registry.backend(settings.sampler).open_model(files, own, n_threads=n_threads)) as sampler:
         # The prompts alone, then with what is measured; the best of three, as the first makes the context's memory.
         first, all_of_them = (min(_generate(sampler, requests, num) for _ in range(3)) for num in (1, 1 + STEPS))
     lengths = Lengths(tuple(map(len, ids)), tuple(len(prompt) + STEPS for prompt in ids), live)
@@ -135,8 +135,11 @@ def _generate(sampler: Sampler, requests: list[Request], num_tokens: int) -> flo
     return time.monotonic() - start
 
 
-def _base(step: Step, model: Path, n_threads: int | None) -> Path:
-    base = step.inputs["base"]
+def _base(step: Step, model: Path, n_threads: int | None) -> Path | None:
+    """Return the base model's GGUF file; None where the sampler reads none."""
+    base = step.inputs.get("base")
+    if base is None:
+        return None
     if isinstance(base, Source):
         return base.path
     assert isinstance(base.settings, export.Settings) and base.settings.quant

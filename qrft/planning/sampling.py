@@ -7,6 +7,7 @@ longer, at an assumed share of the peak.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from qrft.models.shape import Shape
 from qrft.pipeline.graph import Step
@@ -14,6 +15,8 @@ from qrft.pipeline.stages import sample
 from qrft.planning.amounts import Lengths, input_step
 from qrft.planning.basis import Basis, Estimate
 from qrft.planning.sizes import adapter_bytes, context_of, folder_of, matrices, shape_of, weights_bytes
+from qrft.sampling.backends import registry
+from qrft.sampling.backends.transformers.backend import USUAL_BATCH
 from qrft.training import memory
 from qrft.training.memory import MIB, Parts
 
@@ -28,16 +31,17 @@ def estimate(step: Step, basis: Basis) -> Estimate:
     lengths = basis.amounts.lengths(input_step(step, "problems"), folder_of(step), settings.prompt)
     num = basis.amounts.rows(step)
     mean = min(lengths.mean_completion, settings.max_new_tokens)
+    made = Estimate(tokens=round(num * mean), disk=int(2 * num * mean))  # compressed text
+    if reads(step) == "server":
+        return replace(made, seconds=None, notes=("by a server, whose memory and time are not estimated",))
     prompt = longest_prompt(step, basis, lengths)
     live, parts = context(step, basis, prompt, live_sequences(settings, num))
-    return Estimate(
-        tokens=round(num * mean),
-        parts=parts,
-        disk=int(2 * num * mean),  # compressed text
-        seconds=seconds(step, basis, lengths, num, mean, live),
-        notes=(f"{live} sequences at once",),
-        faults=(*too_large(basis, parts, live), *too_long(step, prompt + settings.max_new_tokens)),
-    )
+    time = seconds(step, basis, lengths, num, mean, live)
+    notes: tuple[str, ...] = (f"{live} sequences at once",)
+    if reads(step) == "folder" and not basis.speed.is_measured:
+        time, notes = None, (*notes, f"the time of {settings.sampler} is known with --calibrate only")
+    faults = (*too_large(step, basis, parts, live), *too_long(step, prompt + settings.max_new_tokens))
+    return replace(made, parts=parts, seconds=time, notes=notes, faults=faults)
 
 
 def sampling_of(step: Step) -> sample.Settings:
@@ -45,10 +49,15 @@ def sampling_of(step: Step) -> sample.Settings:
     return step.settings
 
 
-def too_large(basis: Basis, parts: Parts, live: int) -> tuple[str, ...]:
+def reads(step: Step) -> registry.Reads:
+    return registry.backend(sampling_of(step).sampler).READS
+
+
+def too_large(step: Step, basis: Basis, parts: Parts, live: int) -> tuple[str, ...]:
     if not basis.may_be_too_large(parts):
         return ()
-    ways = "gguf.quant q4_k_m, or a smaller " + ("sample.num_sequences" if live > 1 else "base_model")
+    smaller = "gguf.quant q4_k_m" if reads(step) == "gguf" else "sample.sampler llama.cpp with gguf.quant q4_k_m"
+    ways = f"{smaller}, or a smaller " + ("sample.num_sequences" if live > 1 else "base_model")
     return (f"{basis.sizes(parts)}. Use {ways}.",)
 
 
@@ -68,7 +77,8 @@ def longest_prompt(step: Step, basis: Basis, lengths: Lengths) -> int:
 
 
 def live_sequences(settings: sample.Settings, num_samples: float) -> int:
-    return max(1, min(settings.num_sequences or USUAL_LIVE, math.ceil(num_samples)))
+    usual = USUAL_BATCH if registry.backend(settings.sampler).READS == "folder" else USUAL_LIVE
+    return max(1, min(settings.num_sequences or usual, math.ceil(num_samples)))
 
 
 def context(step: Step, basis: Basis, prompt: int, most: int) -> tuple[int, Parts]:
@@ -97,16 +107,29 @@ def cache_cells(settings: sample.Settings, prompt: int, live: int) -> list[int]:
     return [live * (prompt + new) + held * prompt, live * new + held * prompt]
 
 
+def number_bytes(step: Step, basis: Basis) -> int:
+    """Of a key or a value in the cache, and of a weight that transformers holds."""
+    return 4 if reads(step) == "folder" and not basis.device.is_gpu else 2
+
+
 def memory_by_part(step: Step, basis: Basis, shape: Shape, cells: int, live: int) -> Parts:
-    """llama.cpp: the file as it lies, keys and values in 16 bits, a step's logits and its working memory."""
+    """The weights as they are read, keys and values (16 bits, transformers on a processor 32), a step's logits and the
+    working memory."""
     parts = dict.fromkeys(memory.PARTS, 0)
-    parts["weights"] = weights_bytes(step, shape)
+    parts["weights"] = weights_held(step, basis, shape)
     parts["adapter"] = adapter_bytes(step, shape)
-    parts["cache"] = 2 * 2 * shape.num_layers * shape.key_size * cells
+    parts["cache"] = 2 * number_bytes(step, basis) * shape.num_layers * shape.key_size * cells
     parts["logits"] = 4 * live * shape.vocab_size
     parts["activations"] = 4 * 512 * (3 * shape.intermediate_size + 4 * shape.hidden_size)  # of 512 tokens at once
-    parts["overhead"] = memory.CUDA_CONTEXT if basis.device.is_gpu else 200 * MIB
+    libraries = memory.LIBRARIES if reads(step) == "folder" else 200 * MIB
+    parts["overhead"] = memory.CUDA_CONTEXT if basis.device.is_gpu else libraries
     return parts
+
+
+def weights_held(step: Step, basis: Basis, shape: Shape) -> int:
+    if reads(step) == "gguf":
+        return weights_bytes(step, shape)
+    return number_bytes(step, basis) * shape.num_parameters
 
 
 def seconds(
@@ -116,8 +139,8 @@ def seconds(
     device, shape = basis.device, shape_of(step)
     if device.flops is None or device.bandwidth is None:
         return None
-    cache = 2 * 2 * shape.num_layers * shape.key_size * live * (lengths.mean_prompt + mean / 2)
-    reading = (weights_bytes(step, shape) + cache) / (READ_SHARE * device.bandwidth)
+    cache = 2 * number_bytes(step, basis) * shape.num_layers * shape.key_size * live * (lengths.mean_prompt + mean / 2)
+    reading = (weights_held(step, basis, shape) + cache) / (READ_SHARE * device.bandwidth)
     multiplying = 2 * matrices(shape) * live / (DECODE_SHARE * device.flops)
     launching = STEP_SECONDS if device.is_gpu else STEP_SECONDS / 2
     decoding = num * mean / live * (max(reading, multiplying) + launching)

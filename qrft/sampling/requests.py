@@ -29,6 +29,7 @@ def make_requests(
         shown = [solved for solved in examples if solved[0] != row["question"]][: len(examples) - 1]
         ids = [] if tokenizer is None else prompts.prompt_ids(tokenizer, row["question"], template, shown)
         text = prompts.prompt_text(row["question"], template, shown, tokenizer)
+        text = text if tokenizer is None else prompts.text_for_server(text, tokenizer)
         requests.append(Request(row["problem_id"], ids, prompt=text))
     return requests
 

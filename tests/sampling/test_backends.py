@@ -12,7 +12,6 @@ import textwrap
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, closing
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ import pytest
 from helpers.commands import python, run_process, start_process
 from helpers.models import make_adapter, make_model
 from helpers.script import Answer, Script, completion
+from helpers.servers import llama_server
 
 from qrft.errors import ModelError, SamplerError
 from qrft.models import prompts
@@ -99,23 +99,9 @@ def gguf(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def address(gguf: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Of llama-cpp-python's own server."""
-    if find_spec("uvicorn") is None:
-        pytest.fail("llama_cpp.server needs packages of the dev extra: pip install -e '.[dev]' -c constraints.txt")
-    options = ["--model", str(gguf), "--port", "0", "--n_threads", "1", "--n_ctx", "512", "--verbose", "false"]
-    log = tmp_path_factory.mktemp("server") / "log"
-    with log.open("wb") as out:
-        command = [sys.executable, "-m", "llama_cpp.server", "--host", "127.0.0.1", *options]
-        server = subprocess.Popen(command, stdout=out, stderr=out)
-    try:
-        deadline = time.monotonic() + 60
-        while not (found := re.search(r"running on (http://127.0.0.1:\d+)", log.read_text())):
-            assert server.poll() is None and time.monotonic() < deadline, log.read_text()
-            time.sleep(0.1)
-        yield found[1]
-    finally:
-        server.kill()
-        server.wait()
+    """The base model, at llama-cpp-python's own server."""
+    with llama_server(tmp_path_factory.mktemp("server"), {"tiny-base": (gguf, None)}) as url:
+        yield url
 
 
 @pytest.fixture(scope="module", params=registry.SAMPLERS)

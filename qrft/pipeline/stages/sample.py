@@ -38,6 +38,12 @@ class Settings(Sample):
     few_shot: int = 0  # worked examples, drawn from the input `examples` by a seed of their own
     examples_seed: Seed | None = None
 
+    @property
+    def undecisive(self) -> set[str]:
+        """The keys that do not decide the samples: how the sampler is reached, and what only other samplers read."""
+        read = registry.own_values(self.sampler, dict(self))
+        return (registry.all_keys() - read.keys()) | registry.backend(self.sampler).RUNTIME_KEYS
+
 
 def run(inputs: Inputs, out: Path, settings: Settings, job: Job) -> Report:
     """Writes samples.parquet: for every problem, in order, its samples by index. With `until` also budget.jsonl."""
@@ -63,13 +69,6 @@ def _spec(inputs: Inputs, settings: Settings) -> SampleSpec:
     )
 
 
-def _model(inputs: Inputs, settings: Settings, num_threads: int | None) -> SampledModel:
-    adapter = inputs["adapter"] / "adapter.gguf" if "adapter" in inputs else None
-    files = ModelFiles(settings.model, inputs["model"], gguf=base_file(inputs["base"]), adapter_gguf=adapter)
-    own = registry.own_settings("llama.cpp", dict(settings))
-    return SampledModel("llama.cpp", own, settings.model, inputs["model"], lambda requests: files, num_threads)
-
-
 def _examples(inputs: Inputs, settings: Settings) -> list[prompts.Solved]:
     """Of the input `examples`: the first few_shot problems, and one to spare, in an order that its seed decides."""
     if "examples" not in inputs:
@@ -77,6 +76,29 @@ def _examples(inputs: Inputs, settings: Settings) -> list[prompts.Solved]:
     table = pq.read_table(inputs["examples"] / "problems.parquet")
     order = np.random.default_rng(settings.examples_seed).permutation(table.num_rows)
     return choose_examples(table.take(order), settings.few_shot, settings.prompt, "problems/train")
+
+
+def _model(inputs: Inputs, settings: Settings, num_threads: int | None) -> SampledModel:
+    files = _files(inputs, settings.model)
+    own = registry.own_settings(settings.sampler, dict(settings))
+    return SampledModel(settings.sampler, own, settings.model, inputs["model"], lambda requests: files, num_threads)
+
+
+def _files(inputs: Inputs, model: str) -> ModelFiles:
+    """GGUF files come from the exports; other samplers read what the training wrote.
+
+    A server knows a tuned model by a name that says what it was trained to, so that it can't be taken for another.
+    """
+    if "base" in inputs:
+        adapter = inputs["adapter"] / "adapter.gguf" if "adapter" in inputs else None
+        return ModelFiles(model, inputs["model"], gguf=base_file(inputs["base"]), adapter_gguf=adapter)
+    trained = inputs.get("adapter") or inputs.get("tuned")
+    if trained is None:
+        return ModelFiles(model, inputs["model"])
+    name = f"{model}-{trained.name.rpartition('-')[2][:12]}"
+    if "tuned" in inputs:
+        return ModelFiles(name, (trained / "model").resolve(), is_tuned=True)
+    return ModelFiles(name, inputs["model"], (trained / "adapter").resolve(), is_tuned=True)
 
 
 def _join(shards: Sequence[Path], problems: pa.Table, is_in_order: bool, out: Path) -> None:
