@@ -119,7 +119,7 @@ def _own_settings(sampler: SamplerName, options: dict[str, Any]) -> Section:
 
 
 def _check_is_read(choice: ModelChoice, few_shot: int, examples: str | None, until: Until, rules: Rules) -> None:
-    """An option that only another one makes count is a mistake: without that something else would be sampled."""
+    """Refuse an option that only another one makes count: without that something else would be sampled."""
     rule = next((key for key, value in rules if value != getattr(DEFAULT_RULES, key)), "rules")
     unread = {
         f"{_option(rule)}: only counts with --until": rules != DEFAULT_RULES and not until.goal,
@@ -172,7 +172,7 @@ def _table(problems: str | Path | Sequence[str]) -> pa.Table:
 def _examples(
     problems: str | Path | Sequence[str], table: pa.Table, count: int, name: str | None, prompt: str
 ) -> list[prompts.Solved]:
-    """From the problems that were named; else from the training problems of a known set, else from the problems."""
+    """Take them from the problems named, else from a known set's training problems, else from PROBLEMS."""
     name = name or train_split(str(problems))
     place = name or (str(problems) if isinstance(problems, str | Path) else "the questions")
     return choose_examples(load(name) if name and count else table, count, prompt, place)
@@ -184,7 +184,7 @@ def _examples(
 def sample(
     base: str, problems: str | Path | Sequence[str], num_samples: int = 1, **options: Any
 ) -> Iterator[Completion]:
-    """Samples of every problem, each a Completion with its `text`, in the order in which they end.
+    """Yield samples of every problem, each a Completion with its `text`, in the order in which they end.
 
     base: a built-in model, a folder, a hub name, a .gguf. problems: a file or a name, or the questions themselves,
     which are then problem "0", "1", ... options: those of `qrft sample`, such as temperature=0.7, max_new_tokens=256,
@@ -196,7 +196,7 @@ def sample(
 
 
 def run(choice: ModelChoice, spec: SampleSpec, folder: Path, progress: Progress) -> dict[str, Any]:
-    """Makes what the folder lacks; returns the facts. Raises UsageError for a folder of other settings."""
+    """Make what the folder lacks, and return the facts. Raises UsageError for a folder of other settings."""
     model_dir = _model_dir(choice)
     settings = _settings(choice, spec, model_dir)
     with disk.lock(folder, f"{folder} is being written", " or name another folder with -o"):
@@ -210,7 +210,7 @@ def run(choice: ModelChoice, spec: SampleSpec, folder: Path, progress: Progress)
 
 
 def _settings(choice: ModelChoice, spec: SampleSpec, model_dir: Path | None) -> dict[str, Any]:
-    """Everything that decides the samples, but for their number."""
+    """Return everything that decides the samples, but for their number."""
     runtime = registry.backend(choice.sampler).RUNTIME_KEYS
     settings: dict[str, Any] = {
         "version": 1,
@@ -244,7 +244,7 @@ def _base_file(choice: ModelChoice, model_dir: Path) -> Path:
 
 
 def _model_dir(choice: ModelChoice) -> Path | None:
-    """The Hugging Face folder that makes the token ids; None where a server does."""
+    """Return the Hugging Face folder that makes the token ids; None where a server does."""
     if choice.reads == "server":
         return None
     if choice.is_ready_gguf:

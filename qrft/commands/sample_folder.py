@@ -15,14 +15,14 @@ SETTINGS = "settings.json"
 
 
 def agree(folder: Path, settings: Mapping[str, Any], num_samples: int, model: str) -> tuple[list[int], str]:
-    """The k's asked for so far, this one included, and the samples' model. Raises UsageError when settings differ."""
+    """Return the k's asked for so far with this one, and the samples' model. Raises UsageError for other settings."""
     path, asked = folder / SETTINGS, list[int]()
     if any(folder.glob("*.parquet")):  # settings without samples bind no one
         kept = _read_settings(path)
         asked, model = kept["num_samples"], kept["model"]
         _compare(folder, kept["settings"], settings, asked[-1], num_samples)
     elif not path.exists() and any(not file.name.startswith(".") for file in folder.iterdir()):
-        raise UsageError(f"{folder}: is there, and not of this command. Name another folder with -o.")
+        raise UsageError(f"{folder}: already exists, and is not of this command. Name another folder with -o.")
     if num_samples not in asked:
         asked = [*asked, num_samples]
         disk.write_atomic(path, json.dumps({"model": model, "num_samples": asked, "settings": settings}, indent=1))
@@ -30,9 +30,9 @@ def agree(folder: Path, settings: Mapping[str, Any], num_samples: int, model: st
 
 
 def _compare(folder: Path, kept: Mapping[str, Any], now: Mapping[str, Any], before: int, num_samples: int) -> None:
-    if found := list(differences(kept, now)):
+    if changes := list(differences(kept, now)):
         raise UsageError(
-            f"{folder}: was made with other settings: {'; '.join(found)}. Give those, or name another folder with -o."
+            f"{folder}: was made with other settings: {'; '.join(changes)}. Give those, or name another folder with -o."
         )
     if num_samples < before:
         raise UsageError(

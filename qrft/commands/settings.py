@@ -12,7 +12,7 @@ from qrft.models.find import fingerprint
 
 
 def named(name: str, path: Path) -> dict[str, str]:
-    """What lies at a path, by its contents; the name is for people."""
+    """Return what lies at a path, by its contents; the name is for people."""
     config = path / "adapter_config.json"
     return {"name": name, "digest": fingerprint(path) + (fingerprint(config) if config.is_file() else "")}
 
@@ -29,7 +29,7 @@ def differences(kept: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str
 
 
 def _contents(setting: Any) -> Any:
-    """A file or a folder is the same under any name."""
+    """Return what counts: a file or a folder is the same under any name."""
     return setting["digest"] if isinstance(setting, dict) and "digest" in setting else setting
 
 

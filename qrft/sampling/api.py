@@ -80,7 +80,7 @@ class Completion:
 
 @dataclass
 class Stats:
-    """Where the time of one `generate` went. Seconds; the rest of `total_seconds` is bookkeeping and messages."""
+    """Where the time of one `generate` went, in seconds. The rest of `total_seconds` is bookkeeping and messages."""
 
     num_tokens: int = 0  # generated
     num_steps: int = 0
@@ -102,7 +102,7 @@ class Stats:
 
 
 class Sampler(Protocol):
-    """What llama.cpp, transformers and a server have in common. `stats`: of the latest `generate`, kept up to date."""
+    """What all samplers have in common. `stats` are of the latest `generate`, kept up to date."""
 
     @property
     def stats(self) -> Stats: ...
@@ -110,7 +110,7 @@ class Sampler(Protocol):
     def generate(
         self, requests: Iterable[Request], params: SamplingParams, eos_ids: Sequence[int]
     ) -> Iterator[Completion]:
-        """Yields every sample of every request, in the order in which they end. Raises SamplerError."""
+        """Yield every sample of every request, in the order in which they end. Raises SamplerError."""
         ...
 
     def close(self) -> None: ...
@@ -151,7 +151,7 @@ class LocalSettings(Section):
 
 @dataclass(frozen=True)
 class EngineOptions:
-    """How llama.cpp runs. None: decided by the engine."""
+    """How llama.cpp runs. The engine decides what is None."""
 
     base_gguf: str
     adapter_gguf: str | None = None

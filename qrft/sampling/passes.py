@@ -63,7 +63,7 @@ class Passes:
                 before = goal
 
     def _wanted(self, before: int, goal: int) -> list[Request]:
-        """What every problem lacks to have `goal` samples, without those whose first `before` ones are enough."""
+        """Return what each problem lacks to have `goal` samples, without those whose first `before` ones are enough."""
         wanted = []
         for request in self.requests:
             have = self.num_samples[request.problem_id]
@@ -72,7 +72,7 @@ class Passes:
         return wanted
 
     def add(self, samples: pa.Table) -> None:
-        """The samples of the latest shard, as schema.SAMPLES."""
+        """Take the samples of the latest shard, as schema.SAMPLES."""
         if self.tally:
             self.tally.add(samples)
         for problem_id, count in Counter(samples["problem_id"].to_pylist()).items():
@@ -82,13 +82,13 @@ class Passes:
         self.finished.update(samples["finish_reason"].to_pylist())
 
     def num_satisfied(self) -> int:
-        """Problems that have enough; without a goal, those with all their samples."""
+        """Count the problems that have enough; without a goal, those with all their samples."""
         if self.tally is None:
             return sum(count >= self.asked[-1] for count in self.num_samples.values())
         return sum(self.tally.has_enough(problem_id) for problem_id in self.num_samples)
 
     def facts(self) -> dict[str, Any]:
-        """What there is now: counts, the share that ended in each way and, with a goal, the passes."""
+        """Return what there is now: counts, the share that ended in each way and, with a goal, the passes."""
         num_samples = sum(self.finished.values())
         shares = {reason: self.finished[reason] / max(1, num_samples) for reason in ("stop", "stop_text", "length")}
         facts = {
@@ -103,7 +103,7 @@ class Passes:
         return {**facts, "num_satisfied": self.num_satisfied(), "rounds": [asdict(done) for done in self.passes]}
 
     def by_problem(self) -> Iterator[Mapping[str, Any]]:
-        """With a goal: where the samples went, and what they found."""
+        """Yield, with a goal, where the samples went and what they brought."""
         assert self.tally is not None
         for problem_id, num_samples in self.num_samples.items():
             yield {
@@ -116,7 +116,7 @@ class Passes:
 
 
 def _goals(num_samples: int, until: Until | None) -> list[int]:
-    """How many samples a problem has after each pass. Doubling: a problem gets less than twice what it needs."""
+    """Return how many samples a problem has after each pass. Doubling gives it less than twice what it needs."""
     if until is None or until.goal is None:
         return [num_samples]
     goals, goal = [], max(FIRST_PASS, until.goal)
@@ -127,7 +127,7 @@ def _goals(num_samples: int, until: Until | None) -> list[int]:
 
 
 def _cut(requests: Sequence[Request], size: int) -> Iterator[list[Request]]:
-    """Shards of at most `size` samples, of whole problems where one fits."""
+    """Yield shards of at most `size` samples, of whole problems where one fits."""
     shard: list[Request] = []
     room = size
     for request in requests:

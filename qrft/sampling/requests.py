@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def make_requests(
     problems: pa.Table, tokenizer: PreTrainedTokenizerBase | None, template: str, examples: Sequence[Solved] = ()
 ) -> list[Request]:
-    """One a problem of the table (schema.PROBLEMS), in its order. Without a tokenizer only with the prompt's text.
+    """Return a request per problem of the table (schema.PROBLEMS), in its order; without a tokenizer of texts alone.
 
     examples: from `choose_examples`, one more than a prompt holds: who is an example itself gets the spare one.
     """
@@ -35,7 +35,7 @@ def make_requests(
 
 
 def choose_examples(problems: pa.Table, count: int, template: str, place: str) -> list[Solved]:
-    """The first count + 1 problems with a worked solution in which no next example could seem to begin.
+    """Return the first count + 1 problems with a worked solution in which no next example could seem to begin.
 
     Raises DataError when there are fewer. `place`: where the problems come from, for people.
     """

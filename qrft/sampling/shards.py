@@ -68,7 +68,7 @@ class Meter:
 
 
 def _shares(stats: Stats) -> dict[str, float]:
-    """Of the time inside the sampler. A server does not say."""
+    """Return shares of the time inside the sampler. A server does not say."""
     if not stats.decode_seconds or not stats.total_seconds:
         return {}
     total = stats.total_seconds
@@ -76,7 +76,7 @@ def _shares(stats: Stats) -> dict[str, float]:
 
 
 def collect(setup: SamplerSetup, passes: Passes, folder: Path, progress: Progress) -> dict[str, Any]:
-    """Makes the shards that the folder lacks. Returns facts of all its samples and of the time the new ones took.
+    """Make the shards that the folder lacks. Return facts of all its samples and of the time the new ones took.
 
     Raises SamplerError when the sampler fails (the shards before it stay) and StoreError for a shard that can't be
     written, or is not of these settings.
@@ -106,7 +106,7 @@ def write_budget(passes: Passes, folder: Path) -> None:
 
 
 def stream(setup: SamplerSetup, passes: Passes) -> Iterator[Completion]:
-    """Every sample with its text, in the order in which they end within a shard; nothing is kept."""
+    """Yield every sample with its text, in the order in which they end within a shard; nothing is kept."""
     with closing(setup.open()) as sampler:
         for shard in passes.shards():
             done = []
@@ -134,7 +134,7 @@ def _watched(
 
 
 def finish(completions: Sequence[Completion], setup: SamplerSetup) -> list[Completion]:
-    """Completions with their texts, which end where a stop text begins."""
+    """Return the completions with their texts, which end where a stop text begins."""
     texts = [c.text for c in completions]
     lacking = [i for i, text in enumerate(texts) if text is None]
     if lacking:
@@ -153,7 +153,7 @@ def _cut(completion: Completion, text: str, stop: tuple[str, ...]) -> Completion
 
 
 def to_table(completions: Sequence[Completion], shard: Sequence[Request], setup: SamplerSetup) -> pa.Table:
-    """As schema.SAMPLES, by problem and sample, whatever order they ended in."""
+    """Return them as schema.SAMPLES, by problem and sample, whatever order they ended in."""
     order = {request.problem_id: index for index, request in enumerate(shard)}
     rows = sorted(finish(completions, setup), key=lambda c: (order[c.problem_id], c.sample_index))
     columns = {
@@ -169,16 +169,16 @@ def to_table(completions: Sequence[Completion], shard: Sequence[Request], setup:
 
 
 def read(path: Path, shard: Sequence[Request]) -> pa.Table:
-    """A shard that is there. Raises StoreError when it can't be read, or holds other samples than these."""
+    """Read a shard that is there. Raises StoreError when it can't be read, or holds other samples than these."""
     try:
         table = pq.read_table(path)
-        found = list(zip(table["problem_id"].to_pylist(), table["sample_index"].to_pylist(), strict=True))
+        held = list(zip(table["problem_id"].to_pylist(), table["sample_index"].to_pylist(), strict=True))
     except (OSError, pa.ArrowException, KeyError) as error:
         raise StoreError(f"{path}: can't be read ({reason(error)}). Remove it to have it sampled again.") from error
     wanted = [(r.problem_id, i) for r in shard for i in range(r.first_sample, r.first_sample + r.num_samples)]
-    if found != wanted or table.schema != SAMPLES:
+    if held != wanted or table.schema != SAMPLES:
         raise StoreError(
-            f"{path}: holds {_span(found)}, expected {_span(wanted)}. It was not made with these settings, or a shard "
+            f"{path}: holds {_span(held)}, expected {_span(wanted)}. It was not made with these settings, or a shard "
             "before it was changed. Remove it and the later shards to have them sampled again."
         )
     return table

@@ -28,7 +28,7 @@ class Tally:
         self._paths: dict[str, list[bytes | None]] = {name: [] for name in ids}
 
     def add(self, samples: pa.Table) -> None:
-        """The next samples of some problems, each problem's by index."""
+        """Take the next samples of some problems, each problem's by index."""
         ids = samples["problem_id"].to_pylist()
         gold = pa.array([self._answers[name] for name in ids], pa.string())
         with BatchGrader(self._rules, self._num_threads) as grader:
@@ -39,7 +39,7 @@ class Tally:
             self._paths[name].append(key if is_right and key != self._gold[name] else None)
 
     def count(self, problem_id: str, kind: str, num_samples: int | None = None) -> int:
-        """How many correct samples or distinct paths are among a problem's first samples."""
+        """Count the correct samples, or the distinct paths, among a problem's first samples."""
         if kind == "correct":
             return sum(self._correct[problem_id][:num_samples])
         return len({path for path in self._paths[problem_id][:num_samples] if path is not None})

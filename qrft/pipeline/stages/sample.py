@@ -46,7 +46,7 @@ class Settings(Sample):
 
 
 def run(inputs: Inputs, out: Path, settings: Settings, job: Job) -> Report:
-    """Writes samples.parquet: for every problem, in order, its samples by index. With `until` also budget.jsonl."""
+    """Write samples.parquet: for every problem, in order, its samples by index. With `until` also budget.jsonl."""
     spec = _spec(inputs, settings)
     setup, passes = begin(spec, _model(inputs, settings, job.num_threads))
     facts = collect(setup, passes, out / "partial", job.progress)
@@ -70,7 +70,7 @@ def _spec(inputs: Inputs, settings: Settings) -> SampleSpec:
 
 
 def _examples(inputs: Inputs, settings: Settings) -> list[prompts.Solved]:
-    """Of the input `examples`: the first few_shot problems, and one to spare, in an order that its seed decides."""
+    """Take the first few_shot problems of the input `examples`, and one to spare, in an order that its seed decides."""
     if "examples" not in inputs:
         return []
     table = pq.read_table(inputs["examples"] / "problems.parquet")
@@ -85,7 +85,7 @@ def _model(inputs: Inputs, settings: Settings, num_threads: int | None) -> Sampl
 
 
 def _files(inputs: Inputs, model: str) -> ModelFiles:
-    """GGUF files come from the exports; other samplers read what the training wrote.
+    """Find the model: GGUF files come from the exports, other samplers read what the training wrote.
 
     A server knows a tuned model by a name that says what it was trained to, so that it can't be taken for another.
     """
@@ -102,7 +102,7 @@ def _files(inputs: Inputs, model: str) -> ModelFiles:
 
 
 def _join(shards: Sequence[Path], problems: pa.Table, is_in_order: bool, out: Path) -> None:
-    """One file, a row group per shard. Several passes leave a problem's samples in several: those are sorted first."""
+    """Write one file, a row group per shard. Passes leave a problem's samples in several: those are sorted first."""
     with pq.ParquetWriter(out, SAMPLES) as writer:
         if is_in_order:
             for shard in shards:

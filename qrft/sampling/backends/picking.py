@@ -1,4 +1,4 @@
-"""Picks a token for each row of a block of logits, in C (`csrc/pick/pick.c`).
+"""Pick a token for each row of a block of logits, in C (`csrc/pick/pick.c`).
 
 By inverse CDF: the row's random number is a share of its sum of weights, and the token in whose weight it falls is
 picked. The filters are transformers' own, in its order; `docs/sampling.md` says how exactly.
@@ -18,7 +18,7 @@ Logits = NDArray[np.float32]
 
 
 class Picker:
-    """Picks for up to `max_rows` rows at a time, with one call to C and no new array: its results are views.
+    """A picker of up to `max_rows` rows at a time, with one call to C and no new array: its results are views.
 
     `num_threads`: rows are split over so many. Raises SamplerError when the params can't be.
     """
@@ -49,7 +49,7 @@ class Picker:
         positions: NDArray[np.integer],
         rows: NDArray[np.integer] | None = None,
     ) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
-        """Picks the tokens number `positions` (n,) of the streams `keys` (n,) from `logits` (n, vocabulary).
+        """Pick the tokens number `positions` (n,) of the streams `keys` (n,) from `logits` (n, vocabulary).
 
         `rows` (n,): pick i is from logits[rows[i]]. Returns views, overwritten by the next call: the tokens (n,), and
         their natural-log probabilities (n,) at temperature 1 without filters. Raises SamplerError when logits are NaN,
@@ -82,7 +82,7 @@ class Picker:
 
 
 def kept_tokens(logits: NDArray[np.float32], params: SamplingParams) -> NDArray[np.bool_]:
-    """Which tokens of one row (vocabulary,) the filters keep. Raises SamplerError as Picker does."""
+    """Tell which tokens of one row (vocabulary,) the filters keep. Raises SamplerError as Picker does."""
     logits = np.ascontiguousarray(logits, np.float32)
     kept = np.zeros(len(logits), np.bool_)
     scratch = np.empty(lib.qrft_tokens_scratch(len(logits), 1), np.uint8)

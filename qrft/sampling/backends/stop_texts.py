@@ -19,7 +19,7 @@ class StopTexts:
         self.can_complete: NDArray[np.bool_] = np.array([any(end in piece for end in ends) for piece in pieces])
 
     def is_completed(self, tokens: NDArray[np.int32]) -> bool:
-        """Whether the last of a sample's tokens (n,) completes a stop text."""
+        """Tell whether the last of a sample's tokens (n,) completes a stop text."""
         text, added = b"", len(self._pieces[tokens[-1]])
         for token in reversed(tokens.tolist()):
             text = self._pieces[token] + text
@@ -29,5 +29,5 @@ class StopTexts:
 
 
 def first_stop(text: str, stop: tuple[str, ...]) -> int:
-    """Where the first of the stop texts begins in `text`; -1 where there is none."""
+    """Return where the first of the stop texts begins in `text`; -1 where there is none."""
     return min((start for start in map(text.find, stop) if start >= 0), default=-1)

@@ -19,13 +19,13 @@ _SHIFT_30, _SHIFT_27, _SHIFT_31, _SHIFT_11 = np.uint64(30), np.uint64(27), np.ui
 
 
 def sample_key(seed: int, problem_id: str, sample_index: int) -> int:
-    """The 64-bit start of a sample's stream."""
+    """Return the 64-bit start of a sample's stream."""
     text = f"{seed}|{sample_index}|{problem_id}".encode()
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little")
 
 
 def uniforms(keys: NDArray[np.uint64], positions: NDArray[np.integer]) -> NDArray[np.float64]:
-    """One number in [0, 1) for each (key, position), both (n,): 53 random bits each."""
+    """Return one number in [0, 1) for each (key, position), both (n,): 53 random bits each."""
     state = keys + _GAMMA * (positions.astype(np.uint64) + np.uint64(1))
     state = (state ^ (state >> _SHIFT_30)) * _MIX_1
     state = (state ^ (state >> _SHIFT_27)) * _MIX_2

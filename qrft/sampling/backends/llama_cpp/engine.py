@@ -71,7 +71,7 @@ class Context:
 
 
 def load(options: EngineOptions) -> Engine:
-    """Loads a base model and, if given, a LoRA adapter.
+    """Load a base model and, if given, a LoRA adapter.
 
     Raises SamplerError when they can't fit in memory, before anything is loaded, and when llama.cpp can't use them.
     """
@@ -106,7 +106,7 @@ def _description(model: Any) -> str:
 
 
 def _has_amx() -> bool:
-    """Whether this build would give quantised weights to its AMX kernels.
+    """Tell whether this build would give quantised weights to its AMX kernels.
 
     GCC 12 drops most of the tile configuration that they write (its intrinsic declares 8 of the 64 bytes as read), so
     that a batch of two tokens ends in a segmentation fault; the other kernels are right everywhere. Without AMX, f16 is
@@ -117,7 +117,7 @@ def _has_amx() -> bool:
 
 @contextmanager
 def open_context(engine: Engine, shape: Shape) -> Iterator[Context]:
-    """A context of this shape, empty, with the adapter on. Raises SamplerError when there is no memory for it."""
+    """Open an empty context of this shape, with the adapter on. Raises SamplerError when there is no memory for it."""
     handle = lib.llama_init_from_model(engine.model, _context_params(engine.options, shape))
     if not handle:
         raise SamplerError(
@@ -135,7 +135,7 @@ def open_context(engine: Engine, shape: Shape) -> Iterator[Context]:
 
 
 def decode(context: Context, num_tokens: int) -> NDArray[np.float32] | None:
-    """Decodes the first `num_tokens` rows of the batch.
+    """Decode the first `num_tokens` rows of the batch.
 
     Returns logits (rows with outputs set, vocabulary) in batch order: a view, valid until the next call. None when the
     context has no room for them; it is then as before.
@@ -156,18 +156,18 @@ def decode(context: Context, num_tokens: int) -> NDArray[np.float32] | None:
 
 
 def share(context: Context, source: int, target: int) -> None:
-    """Lets the sequence `target`, emptied, hold what `source` holds."""
+    """Empty the sequence `target`, then let it hold what `source` holds."""
     lib.llama_memory_seq_rm(context.memory, target, -1, -1)
     lib.llama_memory_seq_cp(context.memory, source, target, -1, -1)
 
 
 def empty(context: Context, sequence: int) -> None:
-    """Empties a sequence: its place can be used again."""
+    """Empty a sequence: its place can be used again."""
     lib.llama_memory_seq_rm(context.memory, sequence, -1, -1)
 
 
 def prompt_logits(engine: Engine, prompt: list[int]) -> NDArray[np.float32]:
-    """Logits (tokens, vocabulary) of every position of a prompt, with a float32 cache: they judge the weights."""
+    """Return logits (tokens, vocabulary) of all positions of a prompt, with a float32 cache: they judge the weights."""
     check_tokens(engine, "the prompt", prompt)
     length = len(prompt)
     shape = Shape(n_seq=1, n_ctx_seq=length, n_ctx=length, n_batch=length, n_outputs=length, kv_unified=True)
@@ -183,7 +183,7 @@ def prompt_logits(engine: Engine, prompt: list[int]) -> NDArray[np.float32]:
 
 
 def token_pieces(engine: Engine) -> list[bytes]:
-    """The bytes of every token; of special tokens none. Raises SamplerError when the GGUF holds no vocabulary."""
+    """Return the bytes of every token, none for special ones. Raises SamplerError when the GGUF has no vocabulary."""
     vocab = lib.llama_model_get_vocab(engine.model)
     if lib.llama_vocab_type(vocab) == lib.LLAMA_VOCAB_TYPE_NONE:
         raise SamplerError(
@@ -203,7 +203,7 @@ def _piece(vocab: Any, token: int) -> bytes:
 
 
 def check_tokens(engine: Engine, name: str, tokens: list[int]) -> None:
-    """Raises SamplerError for an empty prompt or one with ids that the model doesn't have."""
+    """Refuse an empty prompt, or one with ids that the model doesn't have, by a SamplerError."""
     if not tokens:
         raise SamplerError(f"{name} is empty: expected one token at least. Add a beginning-of-text token.")
     if not 0 <= min(tokens) <= max(tokens) < engine.n_vocab:
@@ -225,7 +225,7 @@ def _log(level: int, text: bytes, _user_data: object) -> None:
 
 
 def set_log() -> None:
-    """Warnings and errors to stderr, the rest nowhere. Needed once, after the import has set its own."""
+    """Send warnings and errors to stderr, the rest nowhere. Needed once, after the import has set its own log."""
     lib.llama_log_set(_log, ctypes.c_void_p(0))
 
 
@@ -246,7 +246,7 @@ def _context_params(options: EngineOptions, shape: Shape) -> Any:
 
 
 def _flash_attention(options: EngineOptions) -> int:
-    """llama_flash_attn_type. Left to llama.cpp on a GPU; off on a CPU, where it rounds to f16 and gains nothing.
+    """Return llama_flash_attn_type: llama.cpp's choice on a GPU; off on a CPU, where it rounds to f16 for no gain.
 
     A cache of values in q8_0 works with it only.
     """
@@ -258,7 +258,7 @@ def _flash_attention(options: EngineOptions) -> int:
 
 
 def _context(handle: Any, n_vocab: int, n_batch: int) -> Context:
-    """A batch of our own, so that every field is one numpy array and none is written token by token."""
+    """Make a batch of our own, so that every field is one numpy array and none is written token by token."""
     tokens, positions, sequences = (np.zeros(n_batch, np.int32) for _ in range(3))
     outputs = np.zeros(n_batch, np.int8)
     counts = np.ones(n_batch, np.int32)

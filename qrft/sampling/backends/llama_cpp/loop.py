@@ -42,7 +42,7 @@ _ALWAYS = sys.maxsize  # cells of a cache in which every sequence has its own pa
 def generate(
     engine: Engine, requests: Sequence[Request], params: SamplingParams, eos_ids: Sequence[int], stats: Stats
 ) -> Iterator[list[Completion]]:
-    """Yields once a step the samples that ended in it, often none; `stats` is kept up to date.
+    """Yield once per step the samples that ended in it, often none; `stats` is kept up to date.
 
     The same arguments in a context of the same size give the same samples, byte for byte. Raises SamplerError for a
     prompt that doesn't fit.
@@ -151,7 +151,7 @@ def _eos_mask(eos_ids: Sequence[int], n_vocab: int) -> NDArray[np.bool_]:
 
 
 def _decode_prefix(run: _Run, requests: Sequence[Request], sequence: int) -> None:
-    """Decodes what all prompts begin with, into a sequence that stays."""
+    """Decode what all prompts begin with, into a sequence that stays."""
     length = shared_prefix(requests)
     context, ids = run.context, requests[0].prompt_ids
     for start in range(0, length, UBATCH):
@@ -167,7 +167,7 @@ def _decode_prefix(run: _Run, requests: Sequence[Request], sequence: int) -> Non
 
 
 def _start_samples(run: _Run) -> None:
-    """Gives free slots to samples whose prompt is decoded. A sample may end at its first token and free its slot."""
+    """Give free slots to samples whose prompt is decoded. A sample may end at its first token and free its slot."""
     while run.free and run.prompts:
         prompt, logits = run.prompts[0], run.prompts[0].logits
         num = min(len(run.free), prompt.num_waiting, _num_that_grow(run))
@@ -184,7 +184,7 @@ def _start_samples(run: _Run) -> None:
 
 
 def _num_that_grow(run: _Run) -> int:
-    """How many samples may start so that each living one can grow a while. One always may where none lives."""
+    """Count the samples that may start so that each living one can grow a while. One always may where none lives."""
     live = len(run.slots)
     return max((run.room - run.used) // run.growth - live, int(live == 0))
 
@@ -218,7 +218,7 @@ def _vacate(run: _Run, slot: int) -> None:
 
 
 def _release(run: _Run, prompt: _Prompt) -> None:
-    """Frees a prompt's sequence; its cells live on with its samples."""
+    """Free a prompt's sequence; its cells live on with its samples."""
     empty(run.context, prompt.sequence)
     run.holders.append(prompt.sequence)
     prompt.sequence = -1
@@ -227,7 +227,7 @@ def _release(run: _Run, prompt: _Prompt) -> None:
 
 
 def _admit_prompts(run: _Run) -> None:
-    """Takes in the next prompts, so many that free slots, and a quarter of all soon to be free, find a sample."""
+    """Take in the next prompts, so many that free slots, and a quarter of all soon to be free, find a sample."""
     waiting = sum(prompt.num_waiting for prompt in run.prompts)
     ahead = len(run.free) + max(1, len(run.prompt_of) // 4)
     while run.pending and run.holders and waiting < ahead:
@@ -246,7 +246,7 @@ def _admit_prompts(run: _Run) -> None:
 
 
 def _make_room(run: _Run) -> None:
-    """Sets aside what is youngest until the next step fits: prompts of which no sample lives, then samples."""
+    """Set aside what is youngest until the next step fits: prompts of which no sample lives, then samples."""
     while run.used + len(run.slots) > run.room:
         unused = [prompt for prompt in run.prompts if prompt.num_live == 0]
         if unused and len(run.slots) + len(run.prompts) > 1:
@@ -279,7 +279,7 @@ def _park(run: _Run, slot: int) -> None:
 
 
 def _step(run: _Run) -> None:
-    """One llama_decode: the next token of every live slot, and what fits of the prompts ahead."""
+    """Do one llama_decode: the next token of every live slot, and what fits of the prompts ahead."""
     context, slots = run.context, run.slots
     num_live = len(slots)
     context.tokens[:num_live] = run.token[slots]
@@ -307,7 +307,7 @@ def _step(run: _Run) -> None:
 
 
 def _add_prompts(run: _Run, num_tokens: int) -> tuple[int, list[tuple[_Prompt, int]]]:
-    """Appends prompt tokens to the batch: as many as go through the layers together with the samples, all of the batch
+    """Append prompt tokens to the batch: as many as go through the layers together with the samples, all of the batch
     where none lives. Returns its new length, and what it holds of which prompt."""
     most = UBATCH if num_tokens else len(run.context.tokens)
     chunks = []
@@ -343,7 +343,7 @@ def _decode(run: _Run, num_tokens: int) -> NDArray[np.float32] | None:
 def _accept(
     run: _Run, slots: NDArray[np.int64], logits: NDArray[np.float32], rows: NDArray[np.int32] | None = None
 ) -> None:
-    """Picks the next token of each slot, from its row of logits, and ends the samples that are done."""
+    """Pick the next token of each slot, from its row of logits, and end the samples that are done."""
     before = time.perf_counter()
     count = run.count[slots]
     tokens, logprobs = run.picker.pick(logits, run.key[slots], count, rows)
@@ -363,7 +363,7 @@ def _accept(
 
 
 def _end(run: _Run, slot: int) -> None:
-    """Ends a sample if it is done."""
+    """End a sample if it is done."""
     tokens = run.output[slot, : run.count[slot]]
     reason: FinishReason
     if run.is_eos[tokens[-1]]:

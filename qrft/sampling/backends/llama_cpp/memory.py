@@ -20,7 +20,7 @@ _GPU = 1  # of enum ggml_backend_dev_type
 
 
 def check_fits(options: EngineOptions) -> None:
-    """Raises SamplerError, before anything is loaded, when the files are larger than the free memory."""
+    """Refuse files that are larger than the free memory, by a SamplerError, before anything is loaded."""
     files = [Path(name) for name in (options.base_gguf, options.adapter_gguf) if name is not None]
     needed, free = sum(path.stat().st_size for path in files), available()
     if needed > free:
@@ -31,7 +31,7 @@ def check_fits(options: EngineOptions) -> None:
 
 
 def cells_that_fit(engine: Any) -> int:
-    """Tokens that a context of this model may hold: `n_ctx`, or what the free memory allows."""
+    """Return how many tokens a context of this model may hold: `n_ctx`, or what the free memory allows."""
     if engine.options.n_ctx is not None:
         return int(engine.options.n_ctx)
     free = available() - (0 if lib.llama_supports_gpu_offload() else lib.llama_model_size(engine.model))
@@ -39,7 +39,7 @@ def cells_that_fit(engine: Any) -> int:
 
 
 def bytes_per_cell(engine: Any) -> float:
-    """Keys and values of one token in all layers."""
+    """Return the size of the keys and values of one token in all layers."""
     model = engine.model
     arch = _metadata(model, "general.architecture")
     usual = lib.llama_model_n_embd(model) // lib.llama_model_n_head(model)
@@ -49,19 +49,19 @@ def bytes_per_cell(engine: Any) -> float:
 
 
 def in_words(engine: Any) -> str:
-    """Why `cells_that_fit` says what it says."""
+    """Say why `cells_that_fit` returns what it returns."""
     if engine.options.n_ctx is not None:
         return f"n_ctx {engine.options.n_ctx}"
     return f"{in_gib(available())} are free, a token takes {bytes_per_cell(engine) / 1024:.0f} KiB"
 
 
 def available() -> int:
-    """Bytes that are free: on the first GPU where llama.cpp uses one, else in this machine or control group."""
+    """Return the free bytes: of the GPUs where llama.cpp uses them, else of this machine or control group."""
     return _gpu_memory() if lib.llama_supports_gpu_offload() else free_memory()
 
 
 def _gpu_memory() -> int:
-    """Free bytes of all GPUs together: llama.cpp spreads the layers over them."""
+    """Return the free bytes of all GPUs together: llama.cpp spreads the layers over them."""
     ggml = ctypes.CDLL(str(Path(lib.__file__).parent / "lib" / "libggml.so"))
     ggml.ggml_backend_dev_count.restype = ctypes.c_size_t
     ggml.ggml_backend_dev_get.restype = ctypes.c_void_p

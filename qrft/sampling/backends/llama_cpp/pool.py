@@ -34,19 +34,19 @@ class LlamaPool:
 
     @property
     def stats(self) -> Stats:
-        """Of the latest `generate`: sums over the processes, `total_seconds` too."""
+        """The sums over the processes, `total_seconds` too, of the latest `generate`."""
         return sum((process.stats for process in self.processes), Stats())
 
     def generate(
         self, requests: Iterable[Request], params: SamplingParams, eos_ids: Sequence[int]
     ) -> Iterator[Completion]:
-        """As LlamaProcess.generate: the same arguments and number of processes give the same samples; in any order."""
+        """Sample as LlamaProcess does: the same arguments and number of processes give the same samples."""
         todo = list(requests)
         num = len(self.processes)
         return run_shares([(self.processes[i], todo[i::num]) for i in range(num)], params, eos_ids)
 
     def close(self) -> None:
-        """Ends the processes."""
+        """End the processes."""
         self._stack.close()
 
     def __enter__(self) -> LlamaPool:
@@ -66,7 +66,7 @@ def open_sampler(
     work: Work | None = None,
     **settings: Any,
 ) -> LlamaProcess | LlamaPool:
-    """The faster of the two on `n_threads` cores: a pool of single threads for a tiny base, else one process.
+    """Open the faster of the two on `n_threads` cores: a pool of single threads for a tiny base, else one process.
 
     With `work` a process gets the settings that `tuning` measured for it, but for those that are given. Raises
     SamplerError when a file is missing or llama.cpp can't load it.

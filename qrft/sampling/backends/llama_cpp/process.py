@@ -80,7 +80,7 @@ class LlamaProcess:
     def generate(
         self, requests: Iterable[Request], params: SamplingParams, eos_ids: Sequence[int]
     ) -> Iterator[Completion]:
-        """Yields every sample of every request, in the order in which they end. `stats` is kept up to date.
+        """Yield every sample of every request, in the order in which they end. `stats` is kept up to date.
 
         The same arguments give the same samples, byte for byte. One call at a time; an iterator that is dropped stops
         its sampling. Raises SamplerError for a prompt that doesn't fit, and when llama.cpp fails.
@@ -88,20 +88,20 @@ class LlamaProcess:
         yield from run_shares([(self, list(requests))], params, eos_ids)
 
     def logits(self, prompts: Sequence[list[int]]) -> list[NDArray[np.float32]]:
-        """Logits (tokens, vocabulary) of every position of each prompt, with a float32 cache.
+        """Return the logits (tokens, vocabulary) of every position of each prompt, with a float32 cache.
 
         Raises SamplerError when llama.cpp fails.
         """
         self._send("logits", list(prompts))
-        found: list[NDArray[np.float32]] = []
+        logits: list[NDArray[np.float32]] = []
         while True:
             name, content = self._receive()
             if name == "done":
-                return found
-            found.append(content)
+                return logits
+            logits.append(content)
 
     def close(self) -> None:
-        """Ends the process; its memory is free when this returns."""
+        """End the process; its memory is free when this returns."""
         self._process.kill()
         self._process.wait()
         self._commands.close()
@@ -167,7 +167,7 @@ class LlamaProcess:
 def run_shares(
     shares: Sequence[tuple[LlamaProcess, list[Request]]], params: SamplingParams, eos_ids: Sequence[int]
 ) -> Iterator[Completion]:
-    """Each process samples its requests, all at once; yields the completions as they come.
+    """Let each process sample its requests, all at once; yield the completions as they come.
 
     Raises the first SamplerError; the other processes are then stopped, as they are when the iterator is dropped.
     """
@@ -193,20 +193,20 @@ def run_shares(
 def _answered(
     running: dict[Connection[Any, Any], LlamaProcess], silent: dict[Connection[Any, Any], float]
 ) -> list[Connection[Any, Any]]:
-    """Waits for answers. Raises SamplerError when a process gives none for too long, counting only time spent here."""
+    """Wait for answers. Raises SamplerError when a process gives none for too long, counting only time spent here."""
     before = time.monotonic()
     patience = min(process._hang_seconds - silent.get(answers, 0.0) for answers, process in running.items())
-    found = [answers for answers in wait(list(running), max(0.0, patience)) if isinstance(answers, Connection)]
+    ready = [answers for answers in wait(list(running), max(0.0, patience)) if isinstance(answers, Connection)]
     waited = time.monotonic() - before
     for answers in list(running):
-        silent[answers] = 0.0 if answers in found else silent.get(answers, 0.0) + waited
+        silent[answers] = 0.0 if answers in ready else silent.get(answers, 0.0) + waited
         if silent[answers] >= running[answers]._hang_seconds:
             raise running.pop(answers)._hang()
-    return found
+    return ready
 
 
 def _start(log: IO[bytes]) -> tuple[subprocess.Popen[bytes], Connection[Any, Any], Connection[Any, Any]]:
-    """Starts the worker. Returns it with the pipes for commands and answers."""
+    """Start the worker. Return it with the pipes for commands and answers."""
     root = str(Path(__file__).parents[4])
     path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
     process = subprocess.Popen(

@@ -19,7 +19,7 @@ _PREFIX = 32  # tokens that all prompts must share before they are kept in a seq
 
 
 def shape_for(engine: Engine, requests: Sequence[Request], params: SamplingParams) -> tuple[Shape, int]:
-    """The context for these requests, and how many of its sequences are samples.
+    """Return the context for these requests, and how many of its sequences are samples.
 
     All of them find room at once where memory and `n_ctx` allow it. Raises SamplerError where one alone does not.
     """
@@ -50,7 +50,7 @@ def shape_for(engine: Engine, requests: Sequence[Request], params: SamplingParam
 
 
 def shared_prefix(requests: Sequence[Request]) -> int:
-    """The number of tokens that all prompts begin with; 0 when keeping them apart would not pay.
+    """Return the number of tokens that all prompts begin with; 0 when keeping them apart would not pay.
 
     At least one token of each prompt is left, so that each has logits of its own.
     """
@@ -66,7 +66,7 @@ def shared_prefix(requests: Sequence[Request]) -> int:
 
 
 def max_live_sequences(engine: Engine) -> int:
-    """Sequences that may live at once, so that as many again may hold prompts.
+    """Return how many sequences may live at once, so that as many again may hold prompts.
 
     By default 32; 16 for a model so small that attention over the shared cache costs more than its weights. Measured on
     a 1M Llama, k=30, one thread, a shared machine: 16 sequences 9,100 tokens/s, 32 sequences 6,300.
@@ -78,7 +78,7 @@ def max_live_sequences(engine: Engine) -> int:
 
 
 def prefers_unified(engine: Engine, live: int, longest: int, max_new_tokens: int, num_samples: int) -> bool:
-    """Whether one cache for all sequences is better than a part of its own for each.
+    """Tell whether one cache for all sequences is better than a part of its own for each.
 
     One cache holds a prompt once for its samples, and each token looks at the cells of all, in one large product; in
     parts it looks at its own, padded to 256, in many small ones. So one cache pays where samples share prompts, up to a

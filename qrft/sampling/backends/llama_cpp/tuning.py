@@ -30,7 +30,7 @@ _HEADER_BYTES = 2**20  # of a GGUF: names and shapes of its tensors; the speed d
 
 
 def tuned(base_gguf: Path, adapter_gguf: Path | None, work: Work, n_threads: int) -> Settings:
-    """n_seq_max and kv_unified of the fastest; kept in $XDG_CACHE_HOME/qrft/sampling.json, which may be removed.
+    """Return the fastest n_seq_max and kv_unified; kept in $XDG_CACHE_HOME/qrft/sampling.json, which may be removed.
 
     Raises SamplerError when the model can't be sampled at all.
     """
@@ -38,7 +38,7 @@ def tuned(base_gguf: Path, adapter_gguf: Path | None, work: Work, n_threads: int
 
 
 def merged_speedup(base_gguf: Path, adapter_gguf: Path, work: Work, n_threads: int) -> float:
-    """How many times as fast the base alone is, which is what merging the adapter into it would give.
+    """Return how many times as fast the base alone is, which is what merging the adapter into it would give.
 
     Measured with the settings of `tuned`, and kept with them. Raises SamplerError like it.
     """
@@ -88,7 +88,7 @@ def _processor() -> str:
 def _fastest(
     base_gguf: Path, adapter_gguf: Path | None, work: Work, n_threads: int
 ) -> tuple[Settings, dict[str, float]]:
-    """More sequences are tried until they are no faster."""
+    """Try more and more sequences until they are no faster."""
     best, best_speed, speeds = Settings(), 0.0, dict[str, float]()
     for live in _LIVE:
         before = best_speed
@@ -112,13 +112,13 @@ def _fastest(
 
 
 def _caches(live: int, work: Work) -> Iterator[Settings]:
-    """One cache for all pays only where samples share prompts."""
+    """Yield the caches worth trying: one for all pays only where samples share prompts."""
     for unified in (False, True) if work.num_samples > 1 else (False,):
         yield {"n_seq_max": live, "kv_unified": unified}
 
 
 def _tokens_per_second(process: LlamaProcess, live: int, work: Work) -> float:
-    """Of samples that are half grown: they have the prompt in common, and each its own first half."""
+    """Measure samples that are half grown: they have the prompt in common, and each its own first half."""
     room = process.n_ctx_train - _STEPS - 1
     num_own = min(max(1, work.num_new // 2), room - 1)
     prompt = _tokens(process, 0, max(1, min(work.num_prompt, room - num_own)))
@@ -128,7 +128,7 @@ def _tokens_per_second(process: LlamaProcess, live: int, work: Work) -> float:
 
 
 def _tokens(process: LlamaProcess, start: int, count: int) -> list[int]:
-    """Any will do, but for those of control, which come first."""
+    """Return some tokens: any will do but those of control, which come first."""
     return [3 + (start + 7 * i) % max(1, process.n_vocab - 3) for i in range(count)]
 
 

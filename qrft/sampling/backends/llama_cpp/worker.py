@@ -44,7 +44,7 @@ def main() -> None:
 
 
 def _take_stdio() -> tuple[Connection[Any, Any], Connection[Any, Any]]:
-    """Private copies of stdin and stdout; whatever C code prints goes to stderr."""
+    """Return private copies of stdin and stdout; whatever C code prints then goes to stderr."""
     commands, answers = os.dup(0), os.dup(1)
     os.dup2(2, 1)
     return Connection(commands, writable=False), Connection(answers, readable=False)

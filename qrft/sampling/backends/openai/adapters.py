@@ -93,15 +93,15 @@ def _load(client: httpx2.Client, url: str, model: ModelFiles) -> str:
 
 def _what_to_serve(model: ModelFiles, url: str, names: list[str], answer: str) -> str:
     listed = ", ".join(map(repr, names)) or "none"
-    found = f"{url}: the server has no model {model.name!r}. It lists {listed}."
+    lacking = f"{url}: the server has no model {model.name!r}. It lists {listed}."
     if model.adapter is None:
         return (
-            f"{found} Serve the model in {model.folder} under that name, then run the same command again. For a base "
+            f"{lacking} Serve the model in {model.folder} under that name, then run the same command again. For a base "
             "model, sample.server_model can say instead by which name the server has it."
         )
     gguf = _adapter_gguf(model)
     ways = [
-        f"{found} Serve this adapter beside its base, then run the same command again; it goes on from here.",
+        f"{lacking} Serve this adapter beside its base, then run the same command again; it goes on from here.",
         f"  vLLM: --enable-lora --lora-modules {model.name}={model.adapter}",
         "    (or start it with --enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=True: then the run loads it itself)",
     ]

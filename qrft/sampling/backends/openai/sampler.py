@@ -82,7 +82,7 @@ class ServerSampler:
     def generate(
         self, requests: Iterable[Request], params: SamplingParams, eos_ids: Sequence[int]
     ) -> Iterator[Completion]:
-        """Yields every sample of every request, in the order in which they end; `eos_ids` are the server's own affair.
+        """Yield every sample of every request, in the order in which they end; `eos_ids` are the server's own affair.
 
         Each sample has a seed of its own, which most servers honour and none is sure to. Raises SamplerError when the
         server can't be reached, refuses, or answers what can't be read; what it gave before was yielded before.
@@ -98,7 +98,7 @@ class ServerSampler:
         yield from _in_thread(lambda put: self._sample_all(todo, params, put), self.stats)
 
     def close(self) -> None:
-        """Nothing is held between calls."""
+        """Do nothing: nothing is held between calls."""
 
     def __enter__(self) -> ServerSampler:
         return self
@@ -166,7 +166,7 @@ class ServerSampler:
         return {name: value for name, value in body.items() if value is not None and name not in self._unknown}
 
     async def _post(self, client: httpx2.AsyncClient, body: dict[str, Any]) -> bytes:
-        """The bytes of an answer with status 200. Raises _Fault for all else."""
+        """Return the bytes of an answer with status 200. Raises _Fault for all else."""
         import httpx2
 
         try:
@@ -188,7 +188,7 @@ class ServerSampler:
         )
 
     def _drop_unknown(self, fault: _Fault, sent: dict[str, Any]) -> bool:
-        """Whether the server refused fields that are off, so that the request can go without them."""
+        """Tell whether the server refused fields that are off, so that the request can go without them."""
         named = {name for name in _OFF if name in sent and name in fault.refused}
         wanted = sorted(name for name in named if sent[name] != _OFF[name])
         if wanted:
@@ -228,7 +228,7 @@ class _Pace:
 
 
 def _in_thread(work: Callable[[_Put], Coroutine[Any, Any, None]], stats: Stats) -> Iterator[Completion]:
-    """Runs `work` on an event loop in a thread, yields what it puts, raises what it raises; dropped, cancels it."""
+    """Run `work` on an event loop in a thread; yield what it puts, raise what it raises, and when dropped cancel it."""
     started = time.perf_counter()
     results: queue.SimpleQueue[Completion | Exception | None] = queue.SimpleQueue()
     loop = asyncio.new_event_loop()
@@ -246,14 +246,14 @@ def _in_thread(work: Callable[[_Put], Coroutine[Any, Any, None]], stats: Stats) 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
     try:
-        while (found := results.get()) is not None:
-            if isinstance(found, Exception):
-                raise found
-            stats.num_tokens += found.num_tokens
+        while (result := results.get()) is not None:
+            if isinstance(result, Exception):
+                raise result
+            stats.num_tokens += result.num_tokens
             stats.num_steps += 1
-            stats.count_finished(found.finish_reason)
+            stats.count_finished(result.finish_reason)
             stats.decode_seconds = stats.total_seconds = time.perf_counter() - started
-            yield found
+            yield result
     finally:
         loop.call_soon_threadsafe(task.cancel)
         thread.join()
@@ -261,7 +261,7 @@ def _in_thread(work: Callable[[_Put], Coroutine[Any, Any, None]], stats: Stats) 
 
 
 def _read(content: bytes, job: _Job, params: SamplingParams) -> Completion:
-    """The completion in an answer. Raises _Fault when it can't be found there."""
+    """Return the completion in an answer. Raises _Fault when it can't be found there."""
     try:
         answer = json.loads(content)
         choice = answer["choices"][0]
@@ -288,14 +288,14 @@ def _read(content: bytes, job: _Job, params: SamplingParams) -> Completion:
 
 
 def _logprobs(choice: dict[str, Any]) -> list[float]:
-    """Of each token, in the form of /completions or of /chat/completions; empty when they were not asked for."""
-    found = choice.get("logprobs") or {}
-    tokens = found.get("content") or []
-    return [token["logprob"] for token in tokens] or list(found.get("token_logprobs") or [])
+    """Return each token's, from the form of /completions or of /chat/completions; none when they were not asked for."""
+    given = choice.get("logprobs") or {}
+    tokens = given.get("content") or []
+    return [token["logprob"] for token in tokens] or list(given.get("token_logprobs") or [])
 
 
 def _stop_text(answer: dict[str, Any], choice: dict[str, Any]) -> object:
-    """The stop text as vLLM (stop_reason) and llama-server (stopping_word) name it; None when not told."""
+    """Return the stop text as vLLM (stop_reason) and llama-server (stopping_word) name it; None when not told."""
     return choice.get("stop_reason") or choice.get("stopping_word") or answer.get("stopping_word")
 
 
@@ -321,7 +321,7 @@ def key_headers(api_key_env: str | None) -> dict[str, str]:
 
 
 def _retry_after(value: str) -> float:
-    """Seconds; the header holds a number of them or a date. 0 for anything else."""
+    """Return seconds: the header holds a number of them, or a date. 0 for anything else."""
     try:
         return max(0.0, float(value))
     except ValueError:

@@ -79,7 +79,7 @@ class TransformersSampler:
     def generate(
         self, requests: Iterable[Request], params: SamplingParams, eos_ids: Sequence[int]
     ) -> Iterator[Completion]:
-        """Yields every sample of every request, batch by batch, in the order in which they end.
+        """Yield every sample of every request, batch by batch, in the order in which they end.
 
         The same arguments and batch size give the same samples. Raises SamplerError for a prompt that doesn't fit, and
         when memory runs out with a batch of one.
@@ -109,7 +109,7 @@ class TransformersSampler:
                 todo.extendleft(reversed(unfinished.values()))
 
     def close(self) -> None:
-        """Frees the model's memory."""
+        """Free the model's memory."""
         self.model = None
         _free_unused()
 
@@ -122,7 +122,7 @@ class TransformersSampler:
         self.close()
 
     def _jobs(self, requests: list[Request], params: SamplingParams) -> deque[_Job]:
-        """The samples to take, the longest prompts first: little padding, and memory runs out soon or never."""
+        """Return the samples to take, the longest prompts first: little padding, and memory runs out soon or never."""
         if self.model is None:
             raise SamplerError("the transformers sampler is closed. Open a new one.")
         wanted = [request for request in requests if request.num_samples > 0]
@@ -149,7 +149,7 @@ class TransformersSampler:
     def _decode(
         self, jobs: list[_Job], params: SamplingParams, eos_ids: Sequence[int]
     ) -> Iterator[tuple[int, Completion]]:
-        """Yields (index in `jobs`, its completion)."""
+        """Yield (index in `jobs`, its completion)."""
         batch = self._prefill([job.request for job in jobs])
         keys = np.array([sample_key(params.seed, job.request.problem_id, job.sample_index) for job in jobs], np.uint64)
         rows = np.arange(len(jobs))  # the jobs that go on
@@ -185,7 +185,7 @@ class TransformersSampler:
     def _ending(
         self, token_ids: NDArray[np.int64], params: SamplingParams, eos_ids: Sequence[int]
     ) -> tuple[FinishReason, str | None] | None:
-        """Why these tokens are a whole sample, with its text where a stop text cuts it; None where they aren't."""
+        """Return why these tokens are a whole sample, and its text if a stop text cuts it; None where they aren't."""
         if token_ids[-1] in eos_ids:
             return "stop", None
         text = self._text_before_stop(token_ids, params.stop) if params.stop else None
@@ -206,7 +206,7 @@ class TransformersSampler:
         return str(self._tokenizer.decode(token_ids.tolist(), skip_special_tokens=True))
 
     def _prefill(self, requests: list[Request]) -> _Batch:
-        """Decodes each distinct prompt once, padded at the left, and copies its cache to the rows that ask for it."""
+        """Decode each distinct prompt once, padded at the left, and copies its cache to the rows that ask for it."""
         import torch
 
         distinct = list({id(request): request for request in requests}.values())
@@ -226,7 +226,7 @@ class TransformersSampler:
         return _Batch(cache, mask, mask.sum(1, keepdim=True), logits[rows.numpy()])
 
     def _step(self, batch: _Batch, goes_on: NDArray[np.bool_], tokens: NDArray[np.int64]) -> _Batch:
-        """One more token for the rows that go on; the others leave."""
+        """Decode one more token for the rows that go on; the others leave."""
         import torch
 
         cache, mask, length, _ = batch
@@ -239,7 +239,7 @@ class TransformersSampler:
         return _Batch(cache, mask, length + 1, logits)
 
     def _forward(self, ids: Any, mask: Any, positions: Any, cache: Any) -> tuple[Any, NDArray[np.float32]]:
-        """Returns the cache and the logits (rows, vocabulary) of each row's last token."""
+        """Return the cache and the logits (rows, vocabulary) of each row's last token."""
         import torch
 
         before = time.perf_counter()
@@ -247,17 +247,17 @@ class TransformersSampler:
         if self._is_recurrent and cache is not None:
             mask = torch.ones_like(ids)  # the padding is no part of its state, and has no column here
         with torch.no_grad():
-            found = self.model(
+            output = self.model(
                 input_ids=ids.to(self.device),
                 attention_mask=mask.to(self.device),
                 **{self._cache_name: cache},
                 use_cache=True,
                 **{name: value for name, value in optional.items() if name in self._accepted},
             )
-            logits: NDArray[np.float32] = found.logits[:, -1].float().cpu().numpy()
+            logits: NDArray[np.float32] = output.logits[:, -1].float().cpu().numpy()
         self.stats.decode_seconds += time.perf_counter() - before
         self.stats.num_steps += 1
-        return found[self._cache_name], logits
+        return output[self._cache_name], logits
 
     def _halve(self, size: int, reason: str) -> None:
         if size == 1:
