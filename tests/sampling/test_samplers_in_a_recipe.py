@@ -1,0 +1,137 @@
+"""What a recipe says of its sampler, and what the plan and the forecast make of it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from click.testing import CliRunner
+from helpers.paths import TINY
+
+from qrft.cli.main import main
+from qrft.config.recipe import RecipeError, load
+from qrft.data.schema import PROBLEMS
+from qrft.models.find import BUILTIN
+from qrft.models.prompts import load_tokenizer
+from qrft.pipeline.flow import plan
+from qrft.pipeline.graph import Step
+from qrft.pipeline.store import Store
+from qrft.planning.devices import Device
+from qrft.planning.forecast import forecast
+from qrft.sampling.backends import registry
+from qrft.sampling.requests import make_requests
+
+TORCH = ("gguf={}", "sample.sampler=transformers")
+SERVER = ("gguf={}", "sample.sampler=openai", "sample.server=http://localhost:8000/v1")
+
+
+def steps(*settings: str) -> dict[str, Step]:
+    return {step.path: step for step in plan(load(TINY, settings), BUILTIN["tiny-base"])}
+
+
+@pytest.mark.parametrize(
+    ("settings", "fault"),
+    [
+        (
+            ("gguf={}", "sample.sampler=openai"),
+            "sample.server: missing with sample.sampler openai. Allowed: The address of the server, such as "
+            "http://localhost:8080/v1.",
+        ),
+        (
+            ("sample.server=http://x",),
+            "sample.server: found http://x with sample.sampler llama.cpp, which does not read it. Allowed: with "
+            "openai, or leave it out",
+        ),
+        (
+            (*SERVER, "sample.num_sequences=4"),
+            "sample.num_sequences: found 4 with sample.sampler openai, which does not read it. Allowed: with "
+            "llama.cpp or transformers, or leave it out",
+        ),
+        (
+            ("sample.sampler=transformers",),
+            "gguf: found settings of a GGUF file with sample.sampler transformers, which reads none. Allowed: none of "
+            "them (--set gguf={} takes them away), or sample.sampler llama.cpp",
+        ),
+        (
+            (*SERVER, "base_model=null", "models={a: {base_model: tiny-base}}", "sample.server_model=b"),
+            "sample.server_model: found a name with models. Allowed: leave it out; the server then knows each by its "
+            "base_model",
+        ),
+        (("sample.sampler=vllm",), "sample.sampler: found the text 'vllm'. Allowed: llama.cpp, transformers, openai"),
+    ],
+    ids=str,
+)
+def test_a_sampler_reads_what_is_set(settings: tuple[str, ...], fault: str) -> None:
+    with pytest.raises(RecipeError) as error:
+        load(TINY, settings)
+    assert str(error.value).partition(": ")[2] == fault
+
+
+def test_every_own_setting_of_a_sampler_is_a_key_of_the_recipe() -> None:
+    keys = dict(load(TINY).sample)
+    for name in registry.SAMPLERS:
+        for key, field in registry.backend(name).Settings.model_fields.items():
+            assert keys[key] == field.default and field.description
+
+
+def test_files_are_exported_for_llama_cpp_alone() -> None:
+    plans = {name: steps(*settings) for name, settings in {"llama": (), "torch": TORCH, "server": SERVER}.items()}
+    exports = {name: [path for path, step in made.items() if step.stage == "export"] for name, made in plans.items()}
+    assert exports == {"llama": ["base/gguf", "sft/gguf", "rft/gguf"], "torch": [], "server": []}
+    for made in plans.values():
+        assert made["sft/train"].digest == plans["llama"]["sft/train"].digest
+        assert made["rft/test-samples"].inputs["model"] == made["sft/train"].inputs["model"]
+    for name in ("torch", "server"):
+        assert plans[name]["sft/test-samples"].inputs["adapter"] is plans[name]["sft/train"]
+        assert plans[name].keys() == plans["llama"].keys() - exports["llama"]
+    full = steps(*TORCH, "train.adapter=none", "train.quantization=none")
+    assert full["sft/test-samples"].inputs["tuned"] is full["sft/train"]
+
+
+def test_how_a_server_is_reached_decides_no_sample() -> None:
+    def digest(*settings: str) -> str:
+        return steps(*settings)["base/test-samples"].digest
+
+    elsewhere = ("sample.server=http://elsewhere/v1", "sample.max_in_flight=3", "sample.api_key_env=KEY")
+    assert digest(*SERVER) == digest(*SERVER, *elsewhere)
+    assert digest(*SERVER) == digest(*SERVER, "sample.server_model=tiny-base"), "its name is that of base_model"
+    others = [digest(), digest(*TORCH), digest(*TORCH, "sample.num_sequences=3"), digest(*SERVER)]
+    others += [digest(*SERVER, "sample.server_model=other"), digest(*SERVER, "sample.chat=true")]
+    assert len(set(others)) == len(others)
+    tuned = [steps(*SERVER, *more)["sft/test-samples"].digest for more in ((), ("sample.server_model=other",))]
+    assert tuned[0] == tuned[1], "a tuned model has a name of its own"
+    assert "server" not in steps()["base/test-samples"].identity, "a key of another sampler enters no digest"
+
+
+def test_the_forecast_says_what_it_does_not_know(tmp_path: Path) -> None:
+    device = Device("a card", 2**34, is_gpu=True, flops=1e13, bandwidth=5e11)
+    few = ("problems.num_train=4", "problems.num_test=4")
+    for settings, note in (
+        (TORCH, "the time of transformers is known with --calibrate only"),
+        (SERVER, "by a server, whose memory and time are not estimated"),
+    ):
+        found = forecast(steps(*settings, *few).values(), Store(tmp_path), device)
+        sampled = [row for row in found.rows if row.stage == "sample"]
+        assert len(sampled) == 4 and found.seconds is None
+        for row in sampled:
+            assert row.seconds is None and row.notes[-1] == note and row.tokens > 0 and not row.faults
+            assert (row.memory > 0) == (settings is TORCH)
+        assert all(row.seconds is not None for row in found.rows if row.stage != "sample")
+
+
+def test_the_plan_shows_what_it_does_not_know() -> None:
+    few = ("problems.num_train=4", "problems.num_test=4")
+    words = [word for setting in (*TORCH, *few) for word in ("--set", setting)]
+    shown = CliRunner().invoke(main, ["plan", str(TINY), *words, "-o", "none"], catch_exceptions=False).output
+    assert re.search(r"Time:\s+4 of the 16 steps have no estimate; the others take", " ".join(shown.split()))
+
+
+def test_a_server_puts_the_token_that_begins_a_text() -> None:
+    tokenizer = load_tokenizer(BUILTIN["tiny-base"])
+    tokenizer.chat_template = "{{ bos_token }}{% for turn in messages %}[{{ turn.role }}]{{ turn.content }}{% endfor %}"
+    rows = [{"problem_id": "p", "question": "2 + 2 = ?", "solution": "", "answer": "4"}]
+    (request,) = make_requests(pa.Table.from_pylist(rows, schema=PROBLEMS), tokenizer, "chat")
+    assert request.prompt == "[user]2 + 2 = ?"
+    assert request.prompt_ids[0] == tokenizer.bos_token_id and request.prompt_ids.count(tokenizer.bos_token_id) == 1
