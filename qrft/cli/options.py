@@ -199,18 +199,9 @@ def _sampled_problems() -> Params:
 
 def _sampler() -> Params:
     from qrft.sampling.backends import registry
-    from qrft.sampling.backends.openai.backend import Settings as Server
 
-    return [
-        click.Option(
-            ["--sampler"],
-            type=click.Choice([*registry.SAMPLERS]),
-            default=registry.DEFAULT,
-            show_default=True,
-            help="Who samples; openai is any server that speaks OpenAI's interface.",
-        ),
-        *options(Server, **dict.fromkeys(Server.model_fields, "Only with --sampler openai.")),
-    ]
+    notes = {key: f"Only with --sampler {' or '.join(registry.readers(key))}." for key in registry.all_keys()}
+    return options(registry.combined_settings(), **notes)
 
 
 def _written_samples() -> Params:

@@ -145,7 +145,7 @@ class LocalSettings(Section):
     """The settings of a sampler that runs on this machine."""
 
     num_sequences: Count | None = Field(
-        default=None, description="Sequences decoded together in one context; null chooses by the model's size."
+        default=None, description="How many sequences are decoded together; null lets the sampler choose."
     )
 
 
