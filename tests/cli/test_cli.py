@@ -181,7 +181,8 @@ def test_an_unknown_key_has_its_line_and_a_guess(folder: Path) -> None:
     first, second = fails_at_once(2, "run", "r.yaml").splitlines()
     assert first == (
         "r.yaml:5: sample.num_sample: unknown key. Did you mean num_samples? Allowed: temperature, top_p, top_k, "
-        "min_p, max_new_tokens, stop, num_samples, until, num_sequences"
+        "min_p, max_new_tokens, stop, sampler, num_sequences, server, server_model, chat, api_key_env, max_in_flight, "
+        "requests_per_minute, num_samples, until"
     )
     assert second.startswith("r.yaml:6: promt: unknown key. Did you mean prompt? Allowed: name, models, base_model")
 

@@ -172,7 +172,8 @@ def test_unknown_key() -> None:
     text = fault("sample:\n  num_sample: 10\n")
     assert text == (
         "r.yaml:9: sample.num_sample: unknown key. Did you mean num_samples? Allowed: temperature, top_p, top_k, "
-        "min_p, max_new_tokens, stop, num_samples, until, num_sequences"
+        "min_p, max_new_tokens, stop, sampler, num_sequences, server, server_model, chat, api_key_env, max_in_flight, "
+        "requests_per_minute, num_samples, until"
     )
 
 
