@@ -1,10 +1,10 @@
 """The C core against its limits: the paper's public script, and the memory.
 
-    python bench/grading.py --data ../shared/data --samples samples.jsonl [--reference collect_rejection_sampling.py]
+    python bench/core.py --data ../shared/data --samples samples.jsonl [--script collect_rejection_sampling.py]
 
-`--samples` are solutions of GSM8K's training set: problem_id (the row number), sample_index, completion. The reference
+`--samples` are solutions of GSM8K's training set: problem_id (the row number), sample_index, completion. The script
 takes all problems, at least 7,001, and a few samples of each; it needs a minute for 150,000. Run alone on the machine.
-Writes grading.json and grading.md into bench/results.
+Writes core.json into bench/results.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import Any
 
 import machine
+import paper_script
 import pyarrow as pa
 import pyarrow.parquet as pq
-import reference
 
 from qrft import grading
 
@@ -64,7 +64,7 @@ def memory_passes(column: pa.Array) -> dict[str, float]:
 
 
 def in_memory(samples: pa.Table, gold: list[str], script: Path | None) -> dict[str, Any]:
-    """Grading a column in memory: per text, against the passes, and against the reference's functions."""
+    """Grading a column in memory: per text, against the passes, and against the script's functions."""
     texts = pa.chunked_array([samples["completion"].combine_chunks().cast(pa.large_string())])
     ids = samples["problem_id"].combine_chunks().cast(pa.int32())
     golds = pa.chunked_array([pa.DictionaryArray.from_arrays(ids, pa.array(gold))])
@@ -79,9 +79,9 @@ def in_memory(samples: pa.Table, gold: list[str], script: Path | None) -> dict[s
         **{f"{name}_gb_per_second": value for name, value in memory_passes(texts.chunk(0)).items()},
     }
     if script:
-        module, strings = reference.load(script), texts.to_pylist()
-        result["reference_ns_per_text"] = once(lambda: reference.grade(module, strings)) / len(texts) * 1e9
-        result["reference_times"] = result["reference_ns_per_text"] / result["ns_per_text"]
+        module, strings = paper_script.load(script), texts.to_pylist()
+        result["script_ns_per_text"] = once(lambda: paper_script.grade(module, strings)) / len(texts) * 1e9
+        result["script_times"] = result["script_ns_per_text"] / result["ns_per_text"]
     return result
 
 
@@ -95,7 +95,7 @@ def curate(samples: Path, problems: Path, out: Path, mode: str = "default") -> f
 def whole(
     samples: pa.Table, jsonl: Path, problems_file: Path, problems: list[Any], script: Path | None
 ) -> dict[str, Any]:
-    """From a file to training.jsonl, against the reference from its own files to its own; and do both keep the same?"""
+    """From a file to training.jsonl, against the script from its own files to its own; and do both keep the same?"""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         parquet, out = folder / "samples.parquet", folder / "training.jsonl"
@@ -104,14 +104,14 @@ def whole(
         for kind, path in (("parquet", parquet), ("jsonl", jsonl)):
             result[f"{kind}_seconds"] = statistics.median(curate(path, problems_file, out) for _ in range(4))
         if script:
-            module = reference.load(script)
+            module = paper_script.load(script)
             columns = (samples[name].to_pylist() for name in ("problem_id", "sample_index", "completion"))
-            num_files = reference.write_inputs(folder, problems, zip(*columns, strict=True))
-            result["reference_seconds"] = once(lambda: reference.collect(module, folder, num_files))
+            num_files = paper_script.write_inputs(folder, problems, zip(*columns, strict=True))
+            result["script_seconds"] = once(lambda: paper_script.collect(module, folder, num_files))
             for kind in ("parquet", "jsonl"):
-                result[f"{kind}_times"] = result["reference_seconds"] / result[f"{kind}_seconds"]
+                result[f"{kind}_times"] = result["script_seconds"] / result[f"{kind}_seconds"]
             result["paper_mode_seconds"] = curate(parquet, problems_file, out, "paper")
-            result.update(agreement(list(reference.kept(folder, num_files)), out))
+            result.update(agreement(list(paper_script.kept(folder, num_files)), out))
         return result
 
 
@@ -120,14 +120,14 @@ def agreement(theirs: list[tuple[str, str]], out: Path) -> dict[str, Any]:
     with out.open(encoding="utf-8") as file:
         ours = [(row["question"].strip(), row["completion"].strip()) for row in map(json.loads, file)]
     same = sum((q.strip(), text.strip()) == row for (q, text), row in zip(theirs, ours, strict=False))
-    return {"reference_rows": len(theirs), "paper_mode_rows": len(ours), "same_rows": same}
+    return {"script_rows": len(theirs), "paper_mode_rows": len(ours), "same_rows": same}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="The folder that holds gsm8k/train.jsonl.")
     parser.add_argument("--samples", type=Path, required=True)
-    parser.add_argument("--reference", type=Path)
+    parser.add_argument("--script", type=Path)
     parser.add_argument("--out", type=Path, default=Path("bench/results"))
     parser.add_argument("--name", default="core")
     args = parser.parse_args()
@@ -137,8 +137,8 @@ def main() -> None:
     with args.samples.open(encoding="utf-8") as file:
         samples = pa.Table.from_pylist([json.loads(line) for line in file])
     result = {
-        "grade": in_memory(samples, gold, args.reference),
-        "curate": whole(samples, args.samples, problems_file, problems, args.reference),
+        "grade": in_memory(samples, gold, args.script),
+        "curate": whole(samples, args.samples, problems_file, problems, args.script),
         "machine": machine.describe(),
     }
     args.out.mkdir(parents=True, exist_ok=True)

@@ -62,7 +62,7 @@ enum qrft_key_order {
 
 /* How to judge. All zero, and marker NULL, is the default. */
 typedef struct {
-    int paper_mode;      /* not 0: decide as the paper's reference script does; the fields below are then not read */
+    int paper_mode;      /* not 0: decide as the paper's script does; the fields below are then not read */
     int answer_format;   /* enum qrft_answer_format; an unknown number counts as 0, as for the next two */
     int equation_source; /* enum qrft_equation_source */
     int key_order;       /* enum qrft_key_order */

@@ -1,4 +1,4 @@
-/* The equations of mode "paper", judged as the paper's reference script does it: by Python's `eval` of a left side. */
+/* The equations of mode "paper", judged as the paper's script does it: by Python's `eval` of a left side. */
 #ifndef QRFT_EQUATION_PAPER_H
 #define QRFT_EQUATION_PAPER_H
 

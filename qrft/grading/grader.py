@@ -11,7 +11,7 @@ import pyarrow as pa
 from qrft.data.schema import GRADED
 from qrft.grading.columns import Texts, as_chunked, check, named, names_of, pieces, pointer, same_length, threads
 from qrft.grading.native import enumerator, ffi, lib
-from qrft.grading.reference import paper as oracle_paper
+from qrft.grading.reference import paper
 from qrft.grading.rules import DEFAULT_RULES, Rules
 from qrft.grading.undecided import settle_answers, settle_grades
 
@@ -26,8 +26,8 @@ EQUATION_STATUSES = tuple(names_of(lib.qrft_equation_status_name))
 
 # Of the C functions that read answers, what settles their undecided rows.
 _READERS = {
-    lib.qrft_answers_extract: oracle_paper.find_answer,
-    lib.qrft_numbers_parse: oracle_paper.parse_number,
+    lib.qrft_answers_extract: paper.find_answer,
+    lib.qrft_numbers_parse: paper.parse_number,
 }
 
 

@@ -1,4 +1,4 @@
-"""Mode "paper": the few rows whose equations or numbers need Python itself, decided by the oracle.
+"""Mode "paper": the few rows whose equations or numbers need Python itself, decided by the reference.
 
 C marks them as undecided. `arrays` are the outputs that C has filled; these functions overwrite the marked rows.
 """
@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from qrft.grading.columns import as_plain
 from qrft.grading.native import lib
-from qrft.grading.reference import paper as oracle_paper
+from qrft.grading.reference import paper
 
 _ANSWERS = {
     "ok": lib.QRFT_ANSWER_OK,
@@ -29,13 +29,13 @@ def _texts_of(texts: pa.ChunkedArray, rows: npt.NDArray[np.int64]) -> list[bytes
     return [text for chunk in taken.chunks for text in as_plain(chunk).cast(pa.large_binary()).to_pylist()]
 
 
-def settle_answers(texts: pa.ChunkedArray, arrays: Any, read: Callable[[bytes], oracle_paper.Answer]) -> None:
+def settle_answers(texts: pa.ChunkedArray, arrays: Any, read: Callable[[bytes], paper.Answer]) -> None:
     rows = np.flatnonzero(arrays.statuses == lib.QRFT_ANSWER_UNDECIDED)
     for row, text in zip(rows, _texts_of(texts, rows), strict=True):
         answer = read(text)
         arrays.statuses[row] = _ANSWERS[answer.status]
         arrays.starts[row], arrays.ends[row] = answer.start, answer.end
-        arrays.values[row] = np.frombuffer(oracle_paper.value_bytes(answer.value), np.uint8)
+        arrays.values[row] = np.frombuffer(paper.value_bytes(answer.value), np.uint8)
 
 
 def settle_grades(texts: pa.ChunkedArray, arrays: Any, gold: Any, index: npt.NDArray[np.int64] | None) -> None:
@@ -44,10 +44,10 @@ def settle_grades(texts: pa.ChunkedArray, arrays: Any, gold: Any, index: npt.NDA
     undecided |= arrays.equation_statuses == lib.QRFT_EQUATION_UNDECIDED
     rows = np.flatnonzero(undecided)
     for row, text in zip(rows, _texts_of(texts, rows), strict=True):
-        answer = oracle_paper.find_answer(text)
+        answer = paper.find_answer(text)
         place = row if index is None else index[row]
-        value = oracle_paper.value_bytes(answer.value)
+        value = paper.value_bytes(answer.value)
         arrays.answer_statuses[row] = _ANSWERS[answer.status]
         arrays.starts[row], arrays.ends[row] = answer.start, answer.end
         arrays.is_correct[row] = place >= 0 and answer.value is not None and gold.values[place].tobytes() == value
-        arrays.equation_statuses[row] = _EQUATIONS[oracle_paper.equations_status(oracle_paper.find_equations(text))]
+        arrays.equation_statuses[row] = _EQUATIONS[paper.equations_status(paper.find_equations(text))]

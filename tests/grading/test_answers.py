@@ -1,4 +1,4 @@
-"""Answers in every format: the C core against its oracle, published complaints, linear time, LaTeX judged outside."""
+"""Answers in every format: C against the reference, published complaints, linear time, LaTeX judged outside."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ TEXT = st.one_of(
     st.binary(max_size=40),
 )
 
-# ------------------------------------------------------------------------------------------------ C is its oracle ----
+# ----------------------------------------------------------------------------------------- C against the reference ----
 
 
 def fraction_of(value: bytes) -> Fraction | None:
@@ -189,7 +189,7 @@ def test_gsm8k_solutions_dressed(name: str) -> None:
     rules = RULES[FORMATS.index(name)]
     graded = grading.grade(texts, golds, rules=rules)
     assert graded["is_correct"].to_pylist() == [True] * len(texts)
-    sample = range(0, len(texts), 13)  # the oracle is slow
+    sample = range(0, len(texts), 13)  # the reference is slow
     found = grading.extract_answers([texts[i] for i in sample], rules=rules)
     assert found_by_c(found) == [reference.find_answer(texts[i], name) for i in sample]
 

@@ -1,4 +1,4 @@
-"""The C core against its oracle on made texts, and its handling of Arrow columns."""
+"""The C core against the reference on made texts, and its handling of Arrow columns."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def solution(text: bytes, equation: bytes, answer: bytes) -> bytes:
 SOLUTION = st.builds(solution, ANY_TEXT, st.one_of(EQUATION, rounded_equation()), ANSWER)
 TEXTS = st.lists(st.one_of(ANY_TEXT, SOLUTION), min_size=12, max_size=12)
 
-# ------------------------------------------------------------------------------------------------ C is its oracle ----
+# ----------------------------------------------------------------------------------------- C against the reference ----
 
 
 def assert_grades_agree(texts: list[bytes], golds: list[bytes]) -> None:
@@ -245,7 +245,7 @@ def test_huge_texts(name: str) -> None:
     assert graded.num_rows == 2
 
 
-def test_huge_text_in_the_oracle_too() -> None:
+def test_huge_text_in_the_reference_too() -> None:
     body = b"".join(b"Step %d: <<%d+1=%d>>.\n" % (i, i, i + 1) for i in range(4_000)) + b"#### 7"
     text = body + b" " * (HUGE - len(body))
     assert_grades_agree([text], [b"7"])
@@ -266,5 +266,5 @@ def test_gsm8k_solutions(split: str, num_equations: int) -> None:
     assert np.all(graded["is_correct"].to_numpy())
     assert sum(graded["num_equations"].to_pylist()) == num_equations
     assert graded["equations_status"].to_pylist() == ["ok"] * len(solutions)
-    sample = range(0, len(solutions), 7)  # the oracle is slow
+    sample = range(0, len(solutions), 7)  # the reference is slow
     assert graded.take(list(sample)).to_pylist() == [reference.grade(solutions[i], golds[i])._asdict() for i in sample]

@@ -10,7 +10,7 @@ from typing import get_args
 from qrft import grading
 from qrft.grading import reference
 from qrft.grading.native import enumerator, lib
-from qrft.grading.reference import paper as oracle_paper
+from qrft.grading.reference import paper
 from qrft.grading.rules import AnswerFormat
 
 CORPUS = Path(__file__).with_name("fuzz_grade.jsonl")
@@ -35,7 +35,7 @@ def rules_of(options: int, text: bytes) -> grading.Rules | None:
 
 def expected(rules: grading.Rules, text: bytes) -> dict[str, object]:
     if rules.mode == "paper":
-        return oracle_paper.grade(text, text)._asdict()
+        return paper.grade(text, text)._asdict()
     return reference.grade(text, text, rules.answer_format, rules.marker, rules.equations, rules.order)._asdict()
 
 

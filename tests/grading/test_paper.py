@@ -1,4 +1,4 @@
-"""Mode "paper": the table of its decisions, the oracle against Python's own `eval`, and C against the oracle."""
+"""Mode "paper": the table of its decisions, the reference against Python's own `eval`, and C against the reference."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from test_columns import ANY_TEXT, SOLUTION, fraction_of, gsm8k
 from test_semantics import examples, name_of
 
 from qrft import grading
-from qrft.grading.reference import paper as oracle_paper
+from qrft.grading.reference import paper
 
 PATTERN = re.compile(rb"<<([^>]*)>>")  # the script's
 PAPER = grading.Rules(mode="paper")
@@ -26,24 +26,24 @@ QUICK = settings(max_examples=60, deadline=None, suppress_health_check=list(Heal
 @pytest.mark.parametrize(("text", "gold", "status", "correct"), examples("paper answers"), ids=name_of)
 def test_answers(text: str, gold: str, status: str, correct: str) -> None:
     row = grading.grade([text], [gold], rules=PAPER).to_pylist()[0]
-    assert row == oracle_paper.grade(text, gold)._asdict()
+    assert row == paper.grade(text, gold)._asdict()
     assert (row["status"], row["is_correct"]) == (status, correct == "yes")
 
 
 @pytest.mark.parametrize(("text", "status"), examples("paper equations"), ids=name_of)
 def test_equations(text: str, status: str) -> None:
     assert grading.grade([text], ["0"], rules=PAPER)["equations_status"].to_pylist() == [status]
-    assert oracle_paper.grade(text, "0").equations_status == status
+    assert paper.grade(text, "0").equations_status == status
 
 
 @pytest.mark.parametrize(("first", "second", "same"), examples("paper keys"), ids=name_of)
 def test_keys(first: str, second: str, same: str) -> None:
     keys = grading.grade([first, second], ["0", "0"], rules=PAPER)["equation_key"].to_pylist()
-    assert keys == [oracle_paper.equation_key(first), oracle_paper.equation_key(second)]
+    assert keys == [paper.equation_key(first), paper.equation_key(second)]
     assert (keys[0] == keys[1]) == (same == "yes")
 
 
-# -------------------------------------------------------------------------------------------- the oracle is Python ----
+# ----------------------------------------------------------------------------------------- the reference is Python ----
 
 # Small bases and exponents: `eval` computes them here.
 NUMBERS = ["0", "1", "2", "3", "7", "10", "12", "0.5", ".25", "5.", "0.1", "05", "00", "007.5", "1_0", "0x1F", "0b11"]
@@ -131,7 +131,7 @@ def equation(draw: st.DrawFn) -> tuple[str, str]:
 def check_equations(equations: list[tuple[str, str]]) -> None:
     texts = [f"<<{code}={right}>>" for code, right in equations]
     expected = ["ok" if passes_in_python(code, right) else "wrong" for code, right in equations]
-    assert [oracle_paper.grade(text, "0").equations_status for text in texts] == expected
+    assert [paper.grade(text, "0").equations_status for text in texts] == expected
     assert grading.grade(texts, ["0"] * len(texts), rules=PAPER)["equations_status"].to_pylist() == expected
 
 
@@ -156,7 +156,7 @@ def test_every_pair_of_numbers_and_operator() -> None:
     check_equations([(number, number) for number in numbers])
 
 
-# ------------------------------------------------------------------------------------------------- C is its oracle ----
+# ----------------------------------------------------------------------------------------- C against the reference ----
 
 PIECES = st.sampled_from(
     ["#### ", "####", "-", "1", "72", ",", ".", "\0", "$", " ", "<<", ">>", ">", "<", "5+3=8", "=", "|"]
@@ -165,19 +165,17 @@ ANY = st.one_of(ANY_TEXT, SOLUTION, st.lists(PIECES, max_size=14).map(lambda pie
 
 
 def check_texts(texts: list[bytes], golds: list[bytes]) -> None:
-    expected = [oracle_paper.grade(text, gold)._asdict() for text, gold in zip(texts, golds, strict=True)]
+    expected = [paper.grade(text, gold)._asdict() for text, gold in zip(texts, golds, strict=True)]
     assert grading.grade(texts, golds, rules=PAPER).to_pylist() == expected
-    assert [oracle_paper.find_equations(text) for text in texts] == [PATTERN.findall(text) for text in texts]
+    assert [paper.find_equations(text) for text in texts] == [PATTERN.findall(text) for text in texts]
     for found, read in (
-        (grading.extract_answers, oracle_paper.find_answer),
-        (grading.parse_numbers, oracle_paper.parse_number),
+        (grading.extract_answers, paper.find_answer),
+        (grading.parse_numbers, paper.parse_number),
     ):
         answers, wanted = found(texts, rules=PAPER), [read(text) for text in texts]
         spans = zip(answers.statuses.to_pylist(), answers.starts.tolist(), answers.ends.tolist(), strict=True)
         assert list(spans) == [answer[:3] for answer in wanted]
-        assert [bytes(value) for value in answers.values] == [
-            oracle_paper.value_bytes(answer.value) for answer in wanted
-        ]
+        assert [bytes(value) for value in answers.values] == [paper.value_bytes(answer.value) for answer in wanted]
 
 
 @QUICK
@@ -237,7 +235,7 @@ def test_undecided_rows_of_any_column() -> None:
 
     texts = ["<<2**3=8>> #### 8", "none", "<<1+1=2>> #### " + "9" * 400, "<<0x10=16>> #### 1", "<<1e1=11>> #### 1"]
     golds = ["8", "1", "9" * 401, "1", "2"]
-    expected = [oracle_paper.grade(text, gold)._asdict() for text, gold in zip(texts, golds, strict=True)]
+    expected = [paper.grade(text, gold)._asdict() for text, gold in zip(texts, golds, strict=True)]
     assert [row["equations_status"] for row in expected] == ["ok", "ok", "ok", "ok", "wrong"]
     column, gold = pa.array(["skipped", *texts])[1:], pa.array(["skipped", *golds])[1:]
     for text_column in (column, pa.chunked_array([column[:1], column[1:]]), column.dictionary_encode()):
@@ -256,8 +254,8 @@ def test_gsm8k_solutions(split: str, num_equations: int, wrong: list[str]) -> No
     assert all(graded["is_correct"].to_pylist())
     assert sum(graded["num_equations"].to_pylist()) == num_equations
     failed = [row for row, status in enumerate(graded["equations_status"].to_pylist()) if status != "ok"]
-    equations = [equation.decode() for row in failed for equation in oracle_paper.find_equations(solutions[row])]
-    assert [equation for equation in equations if not oracle_paper.check_equation(equation)] == wrong
+    equations = [equation.decode() for row in failed for equation in paper.find_equations(solutions[row])]
+    assert [equation for equation in equations if not paper.check_equation(equation)] == wrong
 
 
 HUGE = 2_000_000

@@ -1,4 +1,4 @@
-"""Which paths are kept: the C core against its oracle, distances, and the columns that curate takes."""
+"""Which paths are kept: the C core against the reference, distances, and the columns that curate takes."""
 
 from __future__ import annotations
 
@@ -328,7 +328,7 @@ def made_problem(rng: random.Random, num_rows: int) -> list[bytes]:
     return texts
 
 
-def oracle_verdicts(texts: list[bytes], gold: bytes | None, **choice: Any) -> list[str]:
+def reference_verdicts(texts: list[bytes], gold: bytes | None, **choice: Any) -> list[str]:
     grades = [reference.grade(text, "3") for text in texts]
     result = ["bad_equation" if grade.is_correct else "incorrect" for grade in grades]
     rows = [i for i, grade in enumerate(grades) if grade.is_correct and grade.equations_status == "ok"]
@@ -355,7 +355,7 @@ def test_verdicts(keep: Keep, gold: bytes | None) -> None:
     found = grading.verdicts(texts, ids, graded, gold_texts=golds, selection=Selection(keep=keep)).to_pylist()
     for number, problem in enumerate(problems):
         rows = [i for i, (owner, _) in enumerate(mixed) if owner == number]
-        assert [found[i] for i in rows] == oracle_verdicts(problem, gold, keep=keep)
+        assert [found[i] for i in rows] == reference_verdicts(problem, gold, keep=keep)
     kept = grading.curate(texts, ids, graded, gold_texts=golds, selection=Selection(keep=keep))
     assert kept.tolist() == [i for i, verdict in enumerate(found) if verdict == "kept"]
     first = grading.verdicts(texts, ids, graded, gold_texts=golds, selection=FIRST).to_pylist()

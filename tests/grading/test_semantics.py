@@ -1,4 +1,4 @@
-"""Every example of docs/semantics.md, through the C core and through the oracle."""
+"""Every example of docs/semantics.md, through the C core and through the reference."""
 
 from __future__ import annotations
 

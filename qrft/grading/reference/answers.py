@@ -1,4 +1,4 @@
-"""The oracle's answers: where a text's answer stands, and what it is worth."""
+"""The reference's answers: where a text's answer stands, and what it is worth."""
 
 from __future__ import annotations
 

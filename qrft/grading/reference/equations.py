@@ -1,4 +1,4 @@
-"""The oracle's equations: the grammar of docs/semantics.md as a reader that computes."""
+"""The reference's equations: the grammar of docs/semantics.md as a reader that computes."""
 
 from __future__ import annotations
 

@@ -1,10 +1,64 @@
-"""The oracle's equation texts in keys: without white space and, by rule, with the operands of + and * in order."""
+"""The reference's keys: the MurmurHash3 of an equation list, its texts without white space.
+
+By rule, the operands of + and * are put in order first.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from qrft.grading.reference.numbers import CURRENCIES, DIGITS, DIVIDE, MINUS, PLUS, POWER, SPACES, TIMES, sign_at
+from qrft.grading.reference.equations import find_equations
+from qrft.grading.reference.numbers import (
+    CURRENCIES,
+    DIGITS,
+    DIVIDE,
+    MINUS,
+    PLUS,
+    POWER,
+    SPACES,
+    TIMES,
+    as_bytes,
+    sign_at,
+)
+
+# --------------------------------------------------------------------------------------------------------- hash ----
+
+MASK = 2**64 - 1
+C1, C2 = 0x87C37B91114253D5, 0x4CF5AD432745937F
+
+
+def rotate(value: int, bits: int) -> int:
+    return (value << bits | value >> (64 - bits)) & MASK
+
+
+def finish(h: int) -> int:
+    h = (h ^ h >> 33) * 0xFF51AFD7ED558CCD & MASK
+    h = (h ^ h >> 33) * 0xC4CEB9FE1A85EC53 & MASK
+    return h ^ h >> 33
+
+
+def murmur3(data: bytes) -> bytes:
+    """MurmurHash3, x64, 128 bits, seed 0."""
+    h1 = h2 = 0
+    padded = data + bytes(16 - len(data) % 16)  # the last block is a tail, perhaps of no bytes
+    for at in range(0, len(padded), 16):
+        k1, k2 = (int.from_bytes(padded[i : i + 8], "little") for i in (at, at + 8))
+        h1 ^= rotate(k1 * C1 & MASK, 31) * C2 & MASK
+        if at + 16 < len(padded):
+            h1 = ((rotate(h1, 27) + h2) * 5 + 0x52DCE729) & MASK
+        h2 ^= rotate(k2 * C2 & MASK, 33) * C1 & MASK
+        if at + 16 < len(padded):
+            h2 = ((rotate(h2, 31) + h1) * 5 + 0x38495AB5) & MASK
+    h1, h2 = h1 ^ len(data), h2 ^ len(data)
+    h1 = (h1 + h2) & MASK
+    h2 = (h2 + h1) & MASK
+    h1, h2 = finish(h1), finish(h2)
+    h1 = (h1 + h2) & MASK
+    h2 = (h2 + h1) & MASK
+    return h1.to_bytes(8, "little") + h2.to_bytes(8, "little")
+
+
+# ------------------------------------------------------------------------------------------------- sorted operands ----
 
 CAPACITY = 256
 NOT_IN_GRAMMAR = ("malformed", "too_deep", "empty", "unclosed")
@@ -58,8 +112,18 @@ def sorted_brackets(text: bytes) -> bytes:
     return text[: opening + 1] + inside + b")" + sorted_brackets(text[at:])
 
 
+# --------------------------------------------------------------------------------------------------------- keys ----
+
+
 def key_text(equation: bytes, status: str, order: str) -> bytes:
     text = equation.translate(None, SPACES)
     if order == "exact" or status in NOT_IN_GRAMMAR or len(text) > CAPACITY:
         return text
     return b"=".join(sorted_sum(part) for part in text.split(b"="))
+
+
+def equation_key(text: str | bytes, source: str = "marked", order: str = "exact") -> bytes:
+    text = as_bytes(text)
+    closed = [e for e in find_equations(text, source) if e.status != "unclosed"]
+    parts = [key_text(text[e.start : e.end], e.status, order) + b"\n" for e in closed]
+    return murmur3(b"".join(parts))

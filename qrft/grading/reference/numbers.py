@@ -1,4 +1,4 @@
-"""The oracle's ground: signs, decimal literals, and arithmetic in fractions of bounded size."""
+"""The reference's ground: signs, decimal literals, and arithmetic in fractions of bounded size."""
 
 from __future__ import annotations
 

@@ -1,7 +1,10 @@
-"""Mode "paper": every decision as the paper's reference script makes it. docs/semantics.md states the differences.
+"""Mode "paper": every decision as the paper's script makes it. docs/semantics.md states the differences.
 
 The script runs `eval` on the left side of an equation. Here Python's own parser reads it, and a small evaluator
-computes what is arithmetic on numbers; all other code fails. `core` sends here what the C code leaves undecided.
+computes what is arithmetic on numbers; all other code fails.
+
+Production needs this file: `qrft.grading.undecided` sends here every text that C leaves undecided, so its answers enter
+people's data. Texts of any bytes come in, and work and memory are bounded for each (MAX_BITS, MAX_LENGTH).
 """
 
 from __future__ import annotations
@@ -14,7 +17,8 @@ import warnings
 from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 
-from qrft.grading.reference import Grade, murmur3
+from qrft.grading.reference.grades import Grade
+from qrft.grading.reference.keys import murmur3
 from qrft.grading.reference.numbers import SPACES, as_bytes, skip
 
 Number: TypeAlias = int | float

@@ -1,4 +1,4 @@
-"""The oracle's equations in running text: docs/semantics.md's rules, over a list of tokens."""
+"""The reference's equations in running text: docs/semantics.md's rules, over a list of tokens."""
 
 from __future__ import annotations
 

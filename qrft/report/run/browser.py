@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from markupsafe import Markup
 
 from qrft.grading import Rules, reference
-from qrft.grading.reference import paper as oracle_paper
+from qrft.grading.reference import paper
 from qrft.report.run.measures import Run
 from qrft.report.words import EQUATION_TROUBLE
 
@@ -60,8 +60,8 @@ def bad_equations(completion: str, rules: Rules) -> list[tuple[str, str]]:
     """Return the text and the status of every equation that is not right."""
     data = completion.encode()
     if rules.mode == "paper":
-        texts = [text.decode(errors="surrogateescape") for text in oracle_paper.find_equations(data)]
-        return [(text, "wrong") for text in texts if not oracle_paper.check_equation(text)]
+        texts = [text.decode(errors="surrogateescape") for text in paper.find_equations(data)]
+        return [(text, "wrong") for text in texts if not paper.check_equation(text)]
     return [
         (data[e.start : e.end].decode(errors="replace"), e.status)
         for e in reference.find_equations(data, rules.equations)
@@ -84,7 +84,7 @@ def trouble(row: Row, rules: Rules) -> str:
 
 def is_number(gold_answer: str, rules: Rules) -> bool:
     if rules.mode == "paper":
-        return oracle_paper.parse_number(gold_answer).status == "ok"
+        return paper.parse_number(gold_answer).status == "ok"
     return reference.parse_number(gold_answer, rules.answer_format, rules.marker).status == "ok"
 
 

@@ -17,7 +17,7 @@ from types import ModuleType
 
 
 def load(script: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location("reference", script)
+    spec = importlib.util.spec_from_file_location("paper_script", script)
     if spec is None or spec.loader is None or not script.is_file():
         raise SystemExit(f"{script}: not there. Name the collect_rejection_sampling.py of OFA-Sys/gsm8k-ScRel.")
     module = importlib.util.module_from_spec(spec)
@@ -41,11 +41,11 @@ def write_inputs(folder: Path, problems: list[dict[str, str]], samples: Iterable
     return len(columns)
 
 
-def collect(reference: ModuleType, folder: Path, num_files: int) -> None:
+def collect(script: ModuleType, folder: Path, num_files: int) -> None:
     """The script as it is: from the files of `write_inputs` to its training sets."""
-    reference.TRAIN_FILE = str(folder / "train_use.jsonl")
+    script.TRAIN_FILE = str(folder / "train_use.jsonl")
     with contextlib.redirect_stdout(io.StringIO()):
-        reference.collect(str(folder), num_files)
+        script.collect(str(folder), num_files)
 
 
 def kept(folder: Path, num_files: int) -> Iterator[tuple[str, str]]:
@@ -57,12 +57,12 @@ def kept(folder: Path, num_files: int) -> Iterator[tuple[str, str]]:
             yield row["query"], row["response"]
 
 
-def grade(reference: ModuleType, texts: Iterable[str]) -> int:
+def grade(script: ModuleType, texts: Iterable[str]) -> int:
     """Its answer extraction and equation checks on each text; returns how many texts pass the checks."""
     num_sound = 0
     with open(os.devnull, "w") as nothing, contextlib.redirect_stderr(nothing):  # eval() warns of odd literals
         for text in texts:
-            reference.extract_answer(text)
-            equations = reference.re.findall(r"<<([^>]*)>>", text)
-            num_sound += all([reference.check_equation(equation) for equation in equations])
+            script.extract_answer(text)
+            equations = script.re.findall(r"<<([^>]*)>>", text)
+            num_sound += all([script.check_equation(equation) for equation in equations])
     return num_sound

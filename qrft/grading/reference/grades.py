@@ -1,0 +1,45 @@
+"""The reference's grade of a completion: its answer, its equations and their key, as the C core writes them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from qrft.grading.reference.answers import find_answer, parse_number
+from qrft.grading.reference.equations import equations_status, find_equations
+from qrft.grading.reference.keys import equation_key
+
+
+class Grade(NamedTuple):
+    """The columns of schema.GRADED."""
+
+    answer_start: int
+    answer_end: int
+    status: str
+    is_correct: bool
+    num_equations: int
+    equations_status: str
+    equation_key: bytes
+
+
+def grade(
+    completion: str | bytes,
+    gold_answer: str | bytes,
+    answer_format: str = "gsm8k",
+    marker: str | bytes | None = None,
+    equations: str = "marked",
+    order: str = "exact",
+) -> Grade:
+    """Grade a completion against a gold answer in mode "default"; paper.grade does it in mode "paper"."""
+    answer = find_answer(completion, answer_format, marker)
+    gold = parse_number(gold_answer, answer_format, marker)
+    is_correct = answer.value is not None and answer.value == gold.value
+    found = find_equations(completion, equations)
+    return Grade(
+        answer.start,
+        answer.end,
+        answer.status,
+        is_correct,
+        len(found),
+        equations_status(found),
+        equation_key(completion, equations, order),
+    )
