@@ -16,7 +16,7 @@ import machine
 import pyarrow.parquet as pq
 
 from qrft.cli.actions import quiet_libraries
-from qrft.config.recipe import load
+from qrft.config.load import load
 from qrft.models import prompts
 from qrft.models.find import find_model
 from qrft.models.gguf.parity import check_parity

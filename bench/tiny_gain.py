@@ -20,7 +20,8 @@ import machine
 
 from qrft.cli.actions import STORE, run
 from qrft.cli.console import Terminal
-from qrft.config.recipe import Recipe, load
+from qrft.config.load import load
+from qrft.config.recipe import Recipe
 from qrft.evaluation.stats import mean, wilson
 from qrft.models.find import find_model
 from qrft.pipeline.execute import run_step

@@ -11,7 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qrft.config.recipe import PretrainRecipe, Recipe, load
+from qrft.config.load import load
+from qrft.config.pretrain import PretrainRecipe
+from qrft.config.recipe import Recipe
+from qrft.config.variants import expand_sweep, split_models
 from qrft.data.disk import disk_errors, lock, write_atomic
 from qrft.errors import RecipeError, StoreError, UsageError
 from qrft.models.find import find_model, fingerprint
@@ -108,7 +111,7 @@ def _models(recipe: Recipe, with_weights: bool = True) -> dict[str, Path]:
 
     Without weights none are downloaded, nor missed.
     """
-    names = {own.base_model for variant in recipe.variants() for own in variant.recipe.by_model().values()}
+    names = {own.base_model for variant in expand_sweep(recipe) for own in split_models(variant.recipe).values()}
     folders = {name: find_model(name, with_weights=with_weights) for name in sorted(filter(None, names))}
     for folder in folders.values():
         if with_weights or any(folder.glob("*.safetensors")):

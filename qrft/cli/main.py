@@ -127,7 +127,7 @@ def sample(base: str, problems: str, num_samples: int, output: Path, as_json: bo
     """
     from qrft.cli.actions import quiet_libraries
     from qrft.commands import sample as work
-    from qrft.config.load import from_options
+    from qrft.config.options import from_options
     from qrft.grading.rules import Rules
 
     quiet_libraries()
@@ -201,7 +201,7 @@ def grade(output: Path, as_json: bool, **settings: Any) -> None:
 def curate(output: Path, gold: bool, as_json: bool, **settings: Any) -> None:
     """Make a training set of SAMPLES: the gold solutions, and the right and distinct paths."""
     from qrft.commands import curate as work
-    from qrft.config.load import from_options
+    from qrft.config.options import from_options
     from qrft.grading.rules import Selection
 
     selection = from_options(Selection, {name: settings.pop(name) for name in Selection.model_fields})
@@ -335,7 +335,9 @@ def _bar(name: str) -> Iterator[Callable[[int, int, str], None]]:
 @click.option("--pretrain", is_flag=True, help="The schema of a pre-training recipe.")
 def schema(pretrain: bool) -> None:
     """Print the JSON schema of a recipe, for editors."""
-    from qrft.config.recipe import PretrainRecipe, Recipe, json_schema
+    from qrft.config.load import json_schema
+    from qrft.config.pretrain import PretrainRecipe
+    from qrft.config.recipe import Recipe
 
     click.echo(json.dumps(json_schema(PretrainRecipe if pretrain else Recipe), indent=2))
 

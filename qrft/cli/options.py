@@ -164,7 +164,7 @@ def sample_options() -> Params:
 
 
 def _sampled_model() -> Params:
-    from qrft.config.sections import Gguf
+    from qrft.models.gguf.quant import Gguf
 
     return [
         click.Argument(["base"]),

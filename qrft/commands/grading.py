@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from qrft import grading
-from qrft.config.load import from_options
+from qrft.config.options import from_options
 from qrft.data.problems.registry import load
 from qrft.data.samples import Batch, Faults, Numbering, ahead, units
 from qrft.errors import DataError

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from qrft.commands.sample_folder import agree
 from qrft.commands.settings import digest, named
-from qrft.config.load import from_options
+from qrft.config.options import from_options
 from qrft.config.section import Section
 from qrft.data import disk
 from qrft.data.problems.registry import load, train_split

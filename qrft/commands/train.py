@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from qrft.commands.settings import differences, digest, named
-from qrft.config import recipe
+from qrft.config.load import load_training
+from qrft.config.training import RUNTIME_KEYS, Training
 from qrft.config.yaml_lines import shorten
 from qrft.data import disk
 from qrft.data.problems.registry import PUBLISHED, locate
@@ -34,7 +35,7 @@ class Task:
     model_dir: Path
     data: str
     rows: Sequence[Row]
-    settings: recipe.Training
+    settings: Training
     threads: int | None
 
     def decides(self) -> dict[str, Any]:
@@ -43,7 +44,7 @@ class Task:
         return {
             "base": named(self.base, self.model_dir),
             "data": {"name": self.data, "digest": digest(texts)},
-            **self.settings.model_dump(mode="json", exclude=recipe.RUNTIME_KEYS),
+            **self.settings.model_dump(mode="json", exclude=RUNTIME_KEYS),
         }
 
 
@@ -59,7 +60,7 @@ def task(
 
     Raises UsageError for settings that can't be, DataError for data and ModelError for a base that can't be read.
     """
-    checked = recipe.training(settings, overrides)
+    checked = load_training(settings, overrides)
     if base.endswith(".gguf"):
         raise UsageError(
             f"{base}: a .gguf can't be trained. Name the folder or the hub name of the model it was made of."

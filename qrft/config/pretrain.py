@@ -15,34 +15,35 @@ from qrft.config.sections import MODEL_NAME
 
 
 class Member(Section):
-    """What a base of a family has of its own; null: as the family."""
+    """What a base of a family has of its own; null takes the family's."""
 
-    seed: Seed | None = Field(default=None, description="Initialisation and corpus.")
-    hidden_size: Count | None = Field(default=None, description="Width.")
-    num_layers: Count | None = Field(default=None, description="Transformer blocks.")
-    num_heads: Count | None = Field(default=None, description="Attention heads.")
-    intermediate_size: Count | None = Field(default=None, description="Width of the MLP.")
-    num_tokens: Count | None = Field(default=None, description="Tokens to train on.")
-    learning_rate: Annotated[float, Field(gt=0)] | None = Field(default=None, description="Peak learning rate.")
+    seed: Seed | None = Field(default=None, description="Decides the initialisation and the corpus.")
+    hidden_size: Count | None = Field(default=None, description="The width of the model.")
+    num_layers: Count | None = Field(default=None, description="How many transformer blocks.")
+    num_heads: Count | None = Field(default=None, description="How many attention heads.")
+    intermediate_size: Count | None = Field(default=None, description="The width of the MLP.")
+    num_tokens: Count | None = Field(default=None, description="How many tokens to train on.")
+    learning_rate: Annotated[float, Field(gt=0)] | None = Field(default=None, description="The peak learning rate.")
 
 
 class PretrainRecipe(Section):
-    """A small base model trained from nothing, or a family of them: `qrft pretrain`."""
+    """A small base model trained from scratch, or a family of them: `qrft pretrain`."""
 
-    name: Name = Field(description="The model's name.")
-    seed: Seed = Field(default=0, description="Initialisation and corpus.")
-    hidden_size: Count = Field(default=128, description="Width; an even multiple of num_heads.")
-    num_layers: Count = Field(default=4, description="Transformer blocks.")
-    num_heads: Count = Field(default=4, validate_default=True, description="Attention heads.")
-    intermediate_size: Count = Field(default=384, description="Width of the MLP.")
-    vocab_size: Count = Field(default=1024, description="Tokens in the tokenizer.")
-    context_length: Count = Field(default=256, description="Tokens per sequence.")
-    num_tokens: Count = Field(default=8_000_000, description="Tokens to train on.")
-    batch_size: Count = Field(default=32, description="Sequences per step.")
-    learning_rate: float = Field(default=1e-3, gt=0, description="Peak learning rate.")
-    warmup_ratio: float = Field(default=0.02, gt=0, lt=1, description="Share of the steps that warm up.")
+    name: Name = Field(description="The name of the model.")
+    seed: Seed = Field(default=0, description="Decides the initialisation and the corpus.")
+    hidden_size: Count = Field(default=128, description="The width of the model, an even multiple of num_heads.")
+    num_layers: Count = Field(default=4, description="How many transformer blocks.")
+    num_heads: Count = Field(default=4, validate_default=True, description="How many attention heads.")
+    intermediate_size: Count = Field(default=384, description="The width of the MLP.")
+    vocab_size: Count = Field(default=1024, description="The size of the vocabulary.")
+    context_length: Count = Field(default=256, description="The length of a sequence, in tokens.")
+    num_tokens: Count = Field(default=8_000_000, description="How many tokens to train on.")
+    batch_size: Count = Field(default=32, description="How many sequences per step.")
+    learning_rate: float = Field(default=1e-3, gt=0, description="The peak learning rate.")
+    warmup_ratio: float = Field(default=0.02, gt=0, lt=1, description="The share of the steps that warm up.")
     family: dict[str, Member] = Field(
-        default_factory=dict, description="Several bases, by name: what each has of its own; empty: one base."
+        default_factory=dict,
+        description="Several bases by their names, each with what it has of its own; empty makes one base.",
     )
 
     @field_validator("num_heads")
@@ -62,7 +63,7 @@ class PretrainRecipe(Section):
         return family
 
     def members(self) -> dict[str, PretrainRecipe]:
-        """A recipe for each base of the family."""
+        """Return a recipe for each base of the family."""
         own = {name: member.model_dump(exclude_none=True) for name, member in self.family.items()}
         return {name: self.model_copy(update={**keys, "name": name, "family": {}}) for name, keys in own.items()}
 

@@ -1,4 +1,4 @@
-"""The sections of a recipe, but for those of training: every key with its type, default and description."""
+"""The sections of a recipe that no other package owns: every key with its type, default and description."""
 
 from __future__ import annotations
 
@@ -18,14 +18,10 @@ from qrft.config import sweep
 from qrft.config.section import Count, Section, Seed, broken_rule
 from qrft.data.problems.registry import GENERATED
 from qrft.grading.rules import Selection
-from qrft.models.gguf.quant import Quant
 from qrft.sampling.api import LocalSettings, Picking
 from qrft.sampling.backends import registry
 from qrft.sampling.backends.registry import SamplerName
 from qrft.sampling.budget import Until
-
-# Of every block of every supported model. An adapter elsewhere could not be exported, which would show after training.
-
 
 MODEL_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,39}")  # a folder's; with a dot, --set could not name it
 # A share may be written 1/8.
@@ -34,18 +30,21 @@ Percent = Annotated[float, Field(ge=0, le=100)]
 
 
 class Problems(Section):
-    train: str = Field(description="Problems to train and sample on: a set by its name, or a JSONL or Parquet file.")
-    test: str = Field(description="Problems to evaluate on: a set by its name, or a JSONL or Parquet file.")
+    train: str = Field(
+        description="The problems to train and sample on: a set by its name, or a JSONL or Parquet file."
+    )
+    test: str = Field(description="The problems to evaluate on: a set by its name, or a JSONL or Parquet file.")
     num_train: Count | None = Field(
-        default=None, validate_default=True, description="How many of the training problems; null takes all."
+        default=None, validate_default=True, description="How many of the training problems to take; null takes all."
     )
     num_test: Count | None = Field(
-        default=None, validate_default=True, description="How many problems of each test set; null takes all."
+        default=None, validate_default=True, description="How many problems of each test set to take; null takes all."
     )
-    seed: Seed = Field(default=0, description="Draws the problems of a generated set.")
+    seed: Seed = Field(default=0, description="The seed that draws the problems of a generated set.")
     train_fraction: Share = Field(
         default=1.0,
-        description="Share of the training problems to use; drawn by seed, smaller within larger.",
+        description="The share of the training problems to use, such as 1/8. The recipe's seed draws it, and a smaller "
+        "share lies within every larger one.",
     )
 
     @field_validator("num_train", "num_test")
@@ -66,8 +65,11 @@ else:
 
 
 class Sample(SamplerSettings, Picking):
-    num_samples: Count = Field(default=30, description="Samples per problem: k.")
-    until: Until = Field(default_factory=Until, description="Sample problems more until they have enough paths.")
+    num_samples: Count = Field(default=30, description="How many samples to draw per problem: k.")
+    until: Until = Field(
+        default_factory=Until,
+        description="Sample each problem until it has enough right paths, instead of equally often.",
+    )
 
     @field_validator("until")
     @classmethod
@@ -102,31 +104,14 @@ class Sample(SamplerSettings, Picking):
         return self
 
 
-class Gguf(Section):
-    quant: Quant = Field(
-        default="f16", description="How the files that qrft makes hold their matrices; file has its own."
-    )
-    file: str | None = Field(
-        default=None, description="A ready GGUF file of this very base model, used where it lies; null makes one."
-    )
-    merge: bool = Field(
-        default=False, description="Merge each adapter into a copy of the base, or apply it to the base at run time."
-    )
-
-    @field_validator("merge")
-    @classmethod
-    def _a_ready_file_stays_as_it_is(cls, merge: bool, info: ValidationInfo) -> bool:
-        if merge and info.data.get("file") is not None:
-            raise broken_rule("found true with gguf.file, into which nothing can be merged. Allowed: false, or no file")
-        return merge
-
-
 class Curate(Selection):
     first_samples: Count | None = Field(
-        default=None, description="Look at the first so many samples of a problem (and model); null looks at all."
+        default=None,
+        description="How many samples of a problem and a model to look at, the first ones; null looks at all.",
     )
     pool: Annotated[tuple[str, ...], Field(strict=False)] = Field(
-        default=(), description="Models whose samples are selected from together, for all; empty: each has its own."
+        default=(),
+        description="The models whose samples are selected from together, for all models; empty: each has its own.",
     )
 
 
@@ -135,19 +120,30 @@ Counts = Annotated[tuple[Count, ...], Field(strict=False)]
 
 class Evaluate(Section):
     greedy: bool = Field(
-        default=True, description="One greedy answer a problem; without it the accuracy is the samples' mean."
+        default=True,
+        description="Answer each problem once, greedily; without it, the accuracy is the mean over the samples.",
     )
-    maj_at: Counts = Field(default=(), description="maj@K: is the right answer the most frequent of K samples.")
-    pass_at: Counts = Field(default=(), validate_default=True, description="pass@K: is any of K samples right.")
-    temperature: float = Field(default=0.7, gt=0, description="Of these samples, as many as the largest K.")
+    maj_at: Counts = Field(
+        default=(), description="The K of maj@K: whether the most frequent answer of K samples is right."
+    )
+    pass_at: Counts = Field(
+        default=(), validate_default=True, description="The K of pass@K: whether any of K samples is right."
+    )
+    temperature: float = Field(
+        default=0.7, gt=0, description="The temperature of these samples; the largest K says how many there are."
+    )
     few_shot: Annotated[
         tuple[Annotated[int, Field(ge=0)], ...],
-        Field(strict=False, min_length=1, description="Numbers of worked examples to show the base model in turn."),
+        Field(
+            strict=False,
+            min_length=1,
+            description="How many worked examples to show the base model; it is measured once per number.",
+        ),
     ] = (0,)
     problems: Annotated[tuple[str, ...], Field(strict=False)] = Field(
-        default=(), description="Test sets beside problems.test: by their names, or JSONL or Parquet files."
+        default=(), description="Further test sets beside problems.test: by their names, or JSONL or Parquet files."
     )
-    max_new_tokens: Count = Field(default=512, description="Longest completion, in tokens.")
+    max_new_tokens: Count = Field(default=512, description="The longest completion, in tokens.")
 
     @field_validator("maj_at", "pass_at", "few_shot")
     @classmethod
@@ -165,41 +161,45 @@ class Evaluate(Section):
 
 
 class Figures(Section):
-    icl: Percent | None = Field(default=None, description="Accuracy of the base, by examples in the prompt.")
-    sft: Percent | None = Field(default=None, description="Accuracy after SFT.")
-    rft: Percent | None = Field(default=None, description="Accuracy after RFT.")
-    icl_maj100: Percent | None = Field(default=None, description="maj@100 of the base, by examples in the prompt.")
+    icl: Percent | None = Field(default=None, description="The accuracy of the base model with examples in the prompt.")
+    sft: Percent | None = Field(default=None, description="The accuracy after SFT.")
+    rft: Percent | None = Field(default=None, description="The accuracy after RFT.")
+    icl_maj100: Percent | None = Field(
+        default=None, description="maj@100 of the base model with examples in the prompt."
+    )
     sft_maj100: Percent | None = Field(default=None, description="maj@100 after SFT.")
     rft_maj100: Percent | None = Field(default=None, description="maj@100 after RFT.")
     distinct_paths: Annotated[float, Field(ge=1)] | None = Field(
-        default=None, description="Distinct right paths a problem, the gold one counted."
+        default=None, description="Distinct right paths per problem, the gold one included."
     )
 
 
 class Cell(Figures):
-    at: dict[str, Any] = Field(description="Which runs these are of: keys of the recipe with their values, and model.")
+    at: dict[str, Any] = Field(
+        description="The runs that the figures are of: keys of the recipe with their values, and model."
+    )
 
 
 class Paper(Figures):
-    source: str | None = Field(default=None, description="Where the figures stand.")
+    source: str | None = Field(default=None, description="Where the figures were published.")
     cells: Annotated[tuple[Cell, ...], Field(strict=False)] = Field(
         default=(), description="Figures of single models and runs of a sweep."
     )
 
-    def at(self, found: Callable[[str], Any]) -> Paper:
-        """The figures of one run: those for all, and those of every cell whose values the run has, the last winning.
+    def at(self, value_of: Callable[[str], Any]) -> Paper:
+        """Return the figures of one run: those for all, then of every cell whose values the run has; the last wins.
 
-        found: the run's value of a key of a cell.
+        value_of: gives the run's value of a key of a cell.
         """
         figures: dict[str, Any] = {}
         for cell in self.cells:
-            if all(_plain(value) == _plain(found(key)) for key, value in cell.at.items()):
+            if all(_plain(value) == _plain(value_of(key)) for key, value in cell.at.items()):
                 figures |= cell.model_dump(include={*Figures.model_fields}, exclude_none=True)
         return self.model_copy(update={**figures, "cells": ()})
 
 
 def _plain(value: Any) -> Any:
-    """For comparing what was written with what a recipe made of it: 1/2 with 0.5, {} with a section of nulls."""
+    """Return a form in which equal settings are equal: 1/2 and 0.5, {} and a section of nulls."""
     if isinstance(value, Mapping):
         return {key: _plain(inner) for key, inner in value.items() if inner is not None}
     if isinstance(value, list | tuple):

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from pydantic import Field
 
 from qrft.errors import DataError, ModelError, UsageError
 
@@ -13,6 +15,11 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 Prompt = Literal["plain", "alpaca", "chat"]
+PROMPT: Any = Field(
+    default="plain",
+    description="The wording of the prompt: the question and a line end (plain), the Alpaca template (alpaca), or the "
+    "tokenizer's own template (chat).",
+)
 
 # "alpaca" is the paper's prompt (the Alpaca template without input); the answer follows it directly.
 TEMPLATES = {

@@ -9,7 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from qrft.config.recipe import Recipe, dump
+from qrft.config.load import dump
+from qrft.config.recipe import Recipe
+from qrft.config.variants import expand_sweep
 from qrft.data import disk
 from qrft.pipeline import cost
 from qrft.pipeline.graph import STAGES, Step
@@ -48,7 +50,7 @@ def execute(steps: Sequence[Step], store: Store, run_dir: Path, recipe: Recipe, 
 def write_recipes(recipe: Recipe, run_dir: Path) -> None:
     """The recipe, and that of each run of a sweep, with all defaults spelled out."""
     disk.write_atomic(run_dir / "recipe.yaml", dump(recipe))
-    for variant in recipe.variants() if recipe.sweep else ():
+    for variant in expand_sweep(recipe) if recipe.sweep else ():
         (run_dir / variant.name).mkdir(parents=True, exist_ok=True)
         disk.write_atomic(run_dir / variant.name / "recipe.yaml", dump(variant.recipe))
 

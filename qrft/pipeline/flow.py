@@ -12,7 +12,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from qrft.config.recipe import Recipe, Variant
+from qrft.config.recipe import Recipe
+from qrft.config.variants import Variant, expand_sweep, split_models
 from qrft.pipeline.evaluation_plan import add_evaluation
 from qrft.pipeline.graph import Plan, Source, Step
 from qrft.pipeline.model_plan import ModelPlan, add_choice, add_report
@@ -26,7 +27,7 @@ def plan(recipe: Recipe, models: Path | Mapping[str, Path]) -> list[Step]:
 
     models: the folder of each base model that the recipe names; of a recipe with a single one, its folder.
     """
-    variants = recipe.variants()
+    variants = expand_sweep(recipe)
     steps = [step for variant in variants for step in plan_run(variant, models)]
     return [*steps, table_of(recipe, variants, steps)] if recipe.sweep or recipe.models else steps
 
@@ -37,7 +38,7 @@ def plan_run(variant: Variant, models: Path | Mapping[str, Path]) -> list[Step]:
     sets = add_problems(plan, recipe)
     parts = {
         name: ModelPlan(plan, own, name, number, Source(folder_of(own, models)), *sets)
-        for number, (name, own) in enumerate(recipe.by_model().items())
+        for number, (name, own) in enumerate(split_models(recipe).items())
     }
     pool, tuned = [parts[name] for name in recipe.curate.pool], [parts[name] for name in recipe.tuned]
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from qrft.config.recipe import Recipe, local_path
+from qrft.config.paths import local_path
+from qrft.config.recipe import Recipe
 from qrft.config.section import Section
 from qrft.config.training import Training
 from qrft.data.samples import pooled

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from qrft.config.recipe import Recipe, local_path
+from qrft.config.paths import local_path
+from qrft.config.recipe import Recipe
 from qrft.data.problems import registry
 from qrft.pipeline.graph import Plan, Source, Step
 from qrft.pipeline.stages import problems

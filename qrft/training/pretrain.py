@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
-    from qrft.config.recipe import PretrainRecipe
+    from qrft.config.pretrain import PretrainRecipe
 
 # llama.cpp's "llama-bpe" pre-tokenizer: numbers of up to 3 digits stay whole, so the GGUF splits text as HF does.
 LLAMA_BPE = (

@@ -20,7 +20,9 @@ from helpers.paths import RECIPES, ROOT
 
 from qrft import errors
 from qrft.cli.main import main
-from qrft.config.recipe import PretrainRecipe, Recipe, load
+from qrft.config.load import load
+from qrft.config.pretrain import PretrainRecipe
+from qrft.config.recipe import Recipe
 from qrft.data import disk
 from qrft.models.find import BUILTIN
 

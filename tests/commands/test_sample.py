@@ -28,7 +28,7 @@ import qrft
 from qrft import grading
 from qrft.cli import main as cli
 from qrft.commands import sample as command
-from qrft.config.recipe import load
+from qrft.config.load import load
 from qrft.data import disk, schema
 from qrft.data.problems.registry import draw
 from qrft.errors import DataError, UsageError

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from helpers.paths import RECIPES, published
 
-from qrft.config.recipe import load
+from qrft.config.load import load
+from qrft.config.variants import expand_sweep, split_models
 from qrft.models.find import BUILTIN
 from qrft.pipeline.flow import plan
 from qrft.pipeline.store import Store
@@ -46,7 +47,7 @@ def test_settings_are_the_papers(path: Path) -> None:
     assert (recipe.prompt, recipe.sample.temperature, recipe.evaluate.max_new_tokens) == ("alpaca", 0.7, 256)
     if recipe.rounds:
         assert recipe.grade.mode == "paper" and recipe.sample.top_k == 50
-        assert max(variant.recipe.sample.num_samples for variant in recipe.variants()) == 100
+        assert max(variant.recipe.sample.num_samples for variant in expand_sweep(recipe)) == 100
     assert load(path, FULL).train.learning_rate == 2e-5
 
 
@@ -57,7 +58,7 @@ def test_each_carries_its_figure(path: Path) -> None:
     match = re.fullmatch(r"(llama2?-7b)-(?:rft-)?(\w+)", path.stem)
     assert match
     name, kind = match.groups()
-    models = load(path).by_model()
+    models = split_models(load(path))
     figures = (models.get(name) or models[""]).paper
     assert figures.sft == SFT[name] and figures.rft == RFT[name].get(kind)
     assert figures.sft_maj100 == SFT_MAJ[name] and figures.rft_maj100 == RFT_MAJ[name].get(kind)
@@ -68,20 +69,20 @@ def test_each_carries_its_figure(path: Path) -> None:
 
 def test_sweeps_carry_a_figure_for_every_run_and_model() -> None:
     for name, figure, counts in (("data-fraction", "sft", 6), ("num-samples", "rft", 7)):
-        variants = load(FOLDER / f"{name}.yaml").variants()
+        variants = expand_sweep(load(FOLDER / f"{name}.yaml"))
         assert len(variants) == counts
-        found = [getattr(m.paper, figure) for variant in variants for m in variant.recipe.by_model().values()]
+        found = [getattr(m.paper, figure) for variant in variants for m in split_models(variant.recipe).values()]
         assert len(found) == 4 * counts and None not in found
-    last = load(FOLDER / "num-samples.yaml").variants()[-1].recipe.by_model()
+    last = split_models(expand_sweep(load(FOLDER / "num-samples.yaml"))[-1].recipe)
     assert last["llama2-7b"].paper.rft == RFT["llama2-7b"]["k100"] and last["llama2-7b"].paper.sft == SFT["llama2-7b"]
 
 
 def test_without_dedup_the_figures_are_those_without() -> None:
-    variants = load(FOLDER / "num-samples.yaml", ["curate.dedup=false"]).variants()
-    figures = [{name: own.paper.rft for name, own in variant.recipe.by_model().items()} for variant in variants]
+    variants = expand_sweep(load(FOLDER / "num-samples.yaml", ["curate.dedup=false"]))
+    figures = [{name: own.paper.rft for name, own in split_models(variant.recipe).items()} for variant in variants]
     assert figures[-1] == WITHOUT_DEDUP and all(set(found.values()) == {None} for found in figures[:-1])
-    both = load(FOLDER / "num-samples.yaml", ["sweep.dedup=[true, false]", "sweep.num_samples=[100]"]).variants()
-    assert [variant.recipe.by_model()["llama-7b"].paper.rft for variant in both] == [41.7, 43.6]
+    both = expand_sweep(load(FOLDER / "num-samples.yaml", ["sweep.dedup=[true, false]", "sweep.num_samples=[100]"]))
+    assert [split_models(variant.recipe)["llama-7b"].paper.rft for variant in both] == [41.7, 43.6]
 
 
 SIZES = {"7b": (4096, 11008, 32, 32), "13b": (5120, 13824, 40, 40), "30b": (6656, 17920, 60, 52)}
@@ -106,7 +107,7 @@ def test_each_fits_24_gib_with_the_plans_own_error(name: str, tmp_path: Path, mo
     """The other recipes have steps of the same settings."""
     monkeypatch.setenv("QRFT_DATA", str(published("gsm8k").parent))
     recipe = load(FOLDER / f"{name}.yaml")
-    bases = {str(model.base_model) for model in recipe.by_model().values()}
+    bases = {str(model.base_model) for model in split_models(recipe).values()}
     folders = {base: shaped(tmp_path, base.lower().removesuffix("-hf").rpartition("-")[2]) for base in bases}
     found = forecast(plan(recipe, folders), Store(tmp_path / "store"), find("RTX 3090"))
     large = [row for row in found.rows if row.stage in ("train", "sample")]

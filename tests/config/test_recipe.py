@@ -12,8 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qrft import grading
-from qrft.config import recipe as recipes
-from qrft.config.recipe import PretrainRecipe, Recipe, Train
+from qrft.config import load as recipes
+from qrft.config.pretrain import PretrainRecipe
+from qrft.config.recipe import Recipe
+from qrft.config.sections import Problems
+from qrft.config.training import Train
 from qrft.errors import RecipeError
 from qrft.models.find import BUILTIN
 from qrft.sampling.api import Picking, SamplingParams
@@ -321,7 +324,9 @@ def test_a_file_of_problems_ends_by_itself(in_folder: Path) -> None:
 
 
 def test_the_built_in_models_are_those_that_are_found() -> None:
-    assert set(recipes.BUILTIN_MODELS) == set(BUILTIN)
+    for name in BUILTIN:
+        assert load("", f"base_model={name}").base_model == name
+    assert fault("", "base_model=tiny-bse").endswith(f"or a built-in model: {', '.join(BUILTIN)}")
 
 
 @pytest.mark.parametrize("name", ["..", ".", "a/b", "a b", "''", "-x", "2024", "true", "'a\n\n'", "x" * 101])
@@ -334,7 +339,7 @@ def test_names_are_folder_names(name: str) -> None:
 def test_missing_keys() -> None:
     assert faults("", base="seed: 1\n") == [
         "r.yaml:1: name: missing. Allowed: text of the form ^[A-Za-z0-9_][A-Za-z0-9._-]*$, at most 100 characters",
-        "r.yaml:1: base_model: missing. Allowed: text, or in its place the section models",
+        "r.yaml:1: base_model: missing. Allowed: text, or the section models instead",
         "r.yaml:1: problems: missing. Allowed: a section with the keys train, test, num_train, num_test, seed, "
         "train_fraction",
     ]
@@ -510,7 +515,7 @@ TRAIN = {
 def test_dump_loads_back_equal(
     train: dict[str, Any], sft: dict[str, Any], name: str, model: str, threads: int | None
 ) -> None:
-    problems = recipes.Problems(train=model, test="1e5")
+    problems = Problems(train=model, test="1e5")
     recipe = Recipe(name=name, base_model=model, problems=problems, train=Train(**train), sft=sft, num_threads=threads)
     Path("d.yaml").write_text(recipes.dump(recipe), encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:

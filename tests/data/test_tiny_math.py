@@ -10,7 +10,8 @@ import pytest
 from helpers.paths import RECIPES
 
 from qrft import grading
-from qrft.config.recipe import PretrainRecipe, load
+from qrft.config.load import load
+from qrft.config.pretrain import PretrainRecipe
 from qrft.data.problems import tiny_corpus, tiny_math
 from qrft.data.problems.registry import draw
 from qrft.models.find import BUILTIN, fingerprint

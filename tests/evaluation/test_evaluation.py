@@ -17,7 +17,7 @@ from helpers.commands import facts_of, fails, run_qrft
 from helpers.paths import TINY
 
 from qrft import grading
-from qrft.config.recipe import load
+from qrft.config.load import load
 from qrft.data.problems import registry as find
 from qrft.data.problems.registry import draw
 from qrft.data.schema import EVALUATION, PROBLEMS, SAMPLES

@@ -13,7 +13,7 @@ import pytest
 from helpers.paths import TINY
 
 from qrft import grading
-from qrft.config.recipe import load
+from qrft.config.load import load
 from qrft.data import schema
 from qrft.errors import DataError
 from qrft.grading import latex

@@ -21,8 +21,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from qrft import grading
-from qrft.config import recipe as recipes
+from qrft.config import load as recipes
 from qrft.config.recipe import Recipe
+from qrft.config.variants import expand_sweep, split_models
 from qrft.data import schema
 from qrft.data.problems.registry import draw
 from qrft.data.problems.table import share
@@ -106,7 +107,7 @@ def test_a_sweep_of_168_runs_does_equal_steps_once() -> None:
 
 def test_a_runs_own_recipe_plans_the_same_steps() -> None:
     recipe = load(ONE + GRID)
-    for variant in recipe.variants()[::17]:
+    for variant in expand_sweep(recipe)[::17]:
         alone = load(recipes.dump(variant.recipe))
         assert alone == variant.recipe
         inside = {step.path: step.digest for step in plan(recipe) if step.path.startswith(f"{variant.name}/")}
@@ -120,14 +121,14 @@ def test_the_largest_k_of_a_sweep_is_a_plain_run() -> None:
 
 
 def test_names_and_settings_of_the_runs() -> None:
-    variants = load(ONE + "sweep: {train_fraction: [1/2], train.num_epochs: [3, 1/4], prompt: [plain]}").variants()
+    variants = expand_sweep(load(ONE + "sweep: {train_fraction: [1/2], train.num_epochs: [3, 1/4], prompt: [plain]}"))
     assert [variant.name for variant in variants] == [
         "train_fraction=1-2,train.num_epochs=3,prompt=plain",
         "train_fraction=1-2,train.num_epochs=1-4,prompt=plain",
     ]
     assert variants[1].settings == {"train_fraction": 0.5, "train.num_epochs": 0.25, "prompt": "plain"}
     assert (variants[1].recipe.problems.train_fraction, variants[1].recipe.train.num_epochs) == (0.5, 0.25)
-    lists = load(ONE + "sweep: {train.target_modules: [[q_proj, v_proj], all-linear]}").variants()
+    lists = expand_sweep(load(ONE + "sweep: {train.target_modules: [[q_proj, v_proj], all-linear]}"))
     assert [variant.name for variant in lists] == [f"train.target_modules={x}" for x in ("q_proj+v_proj", "all-linear")]
 
 
@@ -136,7 +137,7 @@ def test_long_names_stay_folder_names() -> None:
     Path("x" * 120).mkdir()
     for file in files:
         Path(file).touch()
-    names = [v.name for v in load(ONE + f"sweep: {{problems.train: {files}, problems.test: {files}}}").variants()]
+    names = [v.name for v in expand_sweep(load(ONE + f"sweep: {{problems.train: {files}, problems.test: {files}}}"))]
     assert len(set(names)) == 4 and all(len(name) <= 150 for name in names)
 
 
@@ -240,15 +241,15 @@ def test_a_figure_is_shown_where_the_run_has_every_value_of_its_cell(
 ) -> None:
     text = f"paper: {{sft: 1, cells: [{{at: {at}, rft: 39.0}}]}}\nsweep: {{num_samples: [1, 3]}}\n"
     recipe = load(ONE + text, *overrides)
-    assert [variant.recipe.by_model()[""].paper.rft == 39.0 for variant in recipe.variants()] == shown
-    assert all(variant.recipe.by_model()[""].paper.sft == 1 for variant in recipe.variants())
-    again = [load(recipes.dump(variant.recipe)) for variant in recipe.variants()]
-    assert [own.by_model()[""].paper.rft == 39.0 for own in again] == shown, "a run's own recipe shows the same"
+    assert [split_models(variant.recipe)[""].paper.rft == 39.0 for variant in expand_sweep(recipe)] == shown
+    assert all(split_models(variant.recipe)[""].paper.sft == 1 for variant in expand_sweep(recipe))
+    again = [load(recipes.dump(variant.recipe)) for variant in expand_sweep(recipe)]
+    assert [split_models(own)[""].paper.rft == 39.0 for own in again] == shown, "a run's own recipe shows the same"
 
 
 def test_a_cell_is_held_against_the_settings_of_each_model() -> None:
     cells = "paper: {cells: [{at: {train.lora_r: 4}, sft: 43.0}, {at: {models.small.base_model: tiny-base}, rft: 9}]}\n"
-    found = load(TWO + cells).by_model()
+    found = split_models(load(TWO + cells))
     assert {name: (own.paper.sft, own.paper.rft) for name, own in found.items()} == {
         "small": (None, 9.0),
         "large": (43.0, 9.0),
@@ -283,7 +284,11 @@ def test_a_cell_is_held_against_the_settings_of_each_model() -> None:
         ),
         (TWO.replace("small:", "a.b:"), "r.yaml:2: models: found the name 'a.b'. Allowed: up to 40 letters, digits"),
         (TWO.replace("lora_r: 4", "lora_t: 4"), "r.yaml:2: models.large.train.lora_t: unknown key. Did you mean lora_"),
-        (TWO + "gguf: {file: r.yaml}", "r.yaml:8: gguf.file: found a file with models. Allowed: gguf_file of each"),
+        (
+            TWO + "gguf: {file: r.yaml}",
+            "r.yaml:8: gguf.file: found a file beside models. "
+            "Allowed: null, with a gguf_file for each model that has one",
+        ),
         (
             ONE + "paper: {cells: [{at: {num_sample: 3}, rft: 39.0}]}",
             "r.yaml:8: paper.cells.0.at.num_sample: unknown key. Did you mean num_samples? Allowed: model, and keys of",
@@ -569,7 +574,7 @@ def test_the_table_of_12_runs_is_that_of_12_separate_runs(
 ) -> None:
     rows = whole[1]
     assert len(rows) == 12 and any(row["num_kept"] for row in rows)
-    for row, variant in zip(rows, load(ONE + SWEEP, *LITTLE).variants(), strict=True):
+    for row, variant in zip(rows, expand_sweep(load(ONE + SWEEP, *LITTLE)), strict=True):
         # Not plainly k samples: what else is in a batch can, rarely, change a sample (docs/sampling.md).
         changes = [f"problems.train_fraction={variant.settings['train_fraction']}", f"seed={variant.settings['seed']}"]
         changes += ["sample.num_samples=8", f"curate.first_samples={variant.settings['num_samples']}"]

@@ -17,7 +17,7 @@ import pytest
 from helpers.paths import RECIPES, TINY, published
 
 from qrft import grading
-from qrft.config.recipe import load
+from qrft.config.load import load
 from qrft.data import schema
 from qrft.models.find import BUILTIN
 from qrft.models.gguf.base import export_base

@@ -23,7 +23,7 @@ from torch.utils._pytree import tree_leaves
 
 from qrft.cli.actions import show_plan
 from qrft.cli.console import Terminal
-from qrft.config.recipe import load
+from qrft.config.load import load
 from qrft.config.training import Training
 from qrft.errors import ModelError, UsageError
 from qrft.models.find import BUILTIN

@@ -18,7 +18,7 @@ import pytest
 from helpers.paths import TINY
 
 from qrft import grading
-from qrft.config.recipe import load
+from qrft.config.load import load
 from qrft.data.problems.registry import draw
 from qrft.data.problems.tiny_math import Story, stories, write_solution
 from qrft.data.schema import EVALUATION, PROBLEMS, SAMPLES, TRAINING

@@ -12,7 +12,8 @@ import pytest
 from helpers.paths import RECIPES
 from helpers.sweeps import SFT, SIZES, Row, rows
 
-from qrft.config import recipe as recipes
+from qrft.config import load as recipes
+from qrft.config.variants import expand_sweep
 from qrft.errors import RecipeError
 from qrft.studies import results
 from qrft.studies.finding import AGREES, DISAGREES, INCONCLUSIVE, Finding
@@ -328,4 +329,4 @@ def test_a_study_of_rft_without_rft_is_a_fault() -> None:
 
 def test_a_study_is_of_all_runs_so_each_runs_recipe_has_none() -> None:
     recipe = recipes.load(of_study("budget"))
-    assert [variant.recipe.study for variant in recipe.variants()] == [None] * 10
+    assert [variant.recipe.study for variant in expand_sweep(recipe)] == [None] * 10

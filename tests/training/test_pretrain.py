@@ -11,7 +11,8 @@ from click.testing import CliRunner, Result
 from helpers.paths import RECIPES
 
 from qrft.cli.main import main
-from qrft.config.recipe import PretrainRecipe, load
+from qrft.config.load import load
+from qrft.config.pretrain import PretrainRecipe
 from qrft.data.problems import tiny_corpus
 from qrft.models.find import fingerprint
 from qrft.training import pretrain

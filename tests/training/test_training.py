@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from helpers.models import VOCAB, make_model
 
-from qrft.config import recipe
+from qrft.config.load import load_training
 from qrft.config.training import Training
 from qrft.data.problems import tiny_math
 from qrft.errors import DataError, ModelError, UsageError
@@ -615,13 +615,13 @@ def test_a_base_quantised_already_is_one_clear_error(small: Path, tmp_path: Path
 def test_settings_that_contradict_are_one_clear_error() -> None:
     """They can't become a Training, which is all that the trainer takes."""
     with pytest.raises(UsageError) as error:
-        recipe.training({"adapter": "none", "quantization": "nf4"})
+        load_training({"adapter": "none", "quantization": "nf4"})
     assert str(error.value) == (
         "train: adapter: found none with train.quantization nf4, whose weights can't be trained. "
         "Allowed: lora, or train.quantization none"
     )
     with pytest.raises(UsageError) as error:
-        recipe.training({"lora_init": "loftq", "quantization": "none"})
+        load_training({"lora_init": "loftq", "quantization": "none"})
     assert str(error.value) == (
         "train: lora_init: found loftq with train.quantization none, which leaves no quantisation error to start from. "
         "Allowed: default, pissa, or train.quantization nf4"

@@ -1,7 +1,31 @@
-"""How many bits a GGUF file spends per weight."""
+"""How the files for llama.cpp are made: the recipe's section `gguf`."""
 
 from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import Field, ValidationInfo, field_validator
+
+from qrft.config.section import Section, broken_rule
+
 Quant = Literal["f32", "f16", "q8_0", "q4_k_m"]
+
+
+class Gguf(Section):
+    quant: Quant = Field(
+        default="f16", description="How the GGUF files that qrft makes hold their matrices; a ready file keeps its own."
+    )
+    file: str | None = Field(
+        default=None, description="A ready GGUF file of this very base model, used where it lies; null makes one."
+    )
+    merge: bool = Field(
+        default=False,
+        description="Merge each adapter into a copy of the base, instead of applying it to the base at run time.",
+    )
+
+    @field_validator("merge")
+    @classmethod
+    def _a_ready_file_stays_as_it_is(cls, merge: bool, info: ValidationInfo) -> bool:
+        if merge and info.data.get("file") is not None:
+            raise broken_rule("found true with gguf.file, into which nothing can be merged. Allowed: false, or no file")
+        return merge

@@ -1,0 +1,106 @@
+"""The files, folders and sets that a recipe names: where they lie, and what is wrong where nothing lies there."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from qrft.config.messages import did_you_mean, show
+from qrft.config.yaml_lines import KeyPath
+from qrft.data.problems.registry import BY_NAME
+from qrft.models.find import BUILTIN
+
+_HUB_NAME = re.compile(r"[A-Za-z0-9_][\w.-]*/[\w.-]+", re.ASCII)
+
+
+def local_path(text: str) -> Path:
+    """Return where a path of a recipe lies: absolute, `~` expanded, relative to the current directory."""
+    return Path(os.path.abspath(os.path.expanduser(text)))
+
+
+def near_recipes(path: str | Path) -> str:
+    """Return a sentence that names the recipes beside a path, or else the project's own."""
+    for folder in (Path(path).parent, Path("recipes")):
+        names = sorted(file.name for file in local_path(str(folder)).glob("*.yaml"))
+        if names:
+            near = difflib.get_close_matches(Path(path).name, names, 1)
+            guess = f"Did you mean {folder / near[0]}? " if near else ""
+            return f"{guess}Recipes: {', '.join(str(folder / name) for name in names[:20])}"
+    return "No recipes (*.yaml) are there"
+
+
+def path_faults(values: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
+    """Yield the key and the text of each fault of the paths among a recipe's values, valid otherwise or not."""
+    for pattern, fault in _CHECKS.items():
+        for key, text in _texts(values, pattern):
+            if found := fault(text):
+                yield key, found
+
+
+def _texts(values: Any, pattern: Sequence[str], key: KeyPath = ()) -> Iterator[tuple[KeyPath, str]]:
+    """Yield the texts at the keys that fit the pattern: `*` is any key, and `[]` the items of a list."""
+    if not pattern:
+        if isinstance(values, str):
+            yield key, values
+    elif pattern[0] == "[]":
+        for item in values if isinstance(values, list) else ():
+            yield from _texts(item, pattern[1:], key)
+    elif isinstance(values, dict):
+        for name in values if pattern[0] == "*" else [pattern[0]]:
+            yield from _texts(values.get(name), pattern[1:], (*key, name))
+
+
+def _problems_fault(name: str) -> str | None:
+    path = local_path(name)
+    if name in BY_NAME or os.path.isfile(path):
+        return None
+    allowed = f"Allowed: a JSONL or Parquet file, or one of the sets {', '.join(BY_NAME)}"
+    if name and os.path.isdir(path):
+        return f"{path} is a folder. {allowed}"
+    guess = did_you_mean(name, [*BY_NAME, *_neighbours(name)])
+    return f"found {show(name)}: no such file; looked at {path}. {guess}{allowed}"
+
+
+def _model_fault(name: str) -> str | None:
+    path = local_path(name)
+    if name in BUILTIN or (name and os.path.isdir(path)):
+        return None
+    allowed = f"Allowed: a model folder, a hub name org/model, or a built-in model: {', '.join(BUILTIN)}"
+    if os.path.isfile(path):
+        return f"{path} is a file. {allowed}"
+    if _HUB_NAME.fullmatch(name):  # only the hub knows whether it is one
+        return None
+    guess = did_you_mean(name, [*BUILTIN, *_neighbours(name)])
+    return f"found {show(name)}: no such folder; looked at {path}. {guess}{allowed}"
+
+
+def _gguf_fault(file: str) -> str | None:
+    if os.path.isfile(path := local_path(file)):
+        return None
+    guess = did_you_mean(file, _neighbours(file))
+    return f"found {show(file)}: no such file; looked at {path}. {guess}Allowed: a GGUF file, or null"
+
+
+def _neighbours(name: str) -> list[str]:
+    """Return what else lies in the folder of a path, spelled as the path is."""
+    folder = os.path.dirname(name)
+    try:
+        return [os.path.join(folder, other.name) for other in islice(os.scandir(local_path(folder)), 1000)]
+    except (OSError, ValueError):
+        return []
+
+
+_CHECKS: dict[tuple[str, ...], Callable[[str], str | None]] = {
+    ("base_model",): _model_fault,
+    ("models", "*", "base_model"): _model_fault,
+    ("problems", "train"): _problems_fault,
+    ("problems", "test"): _problems_fault,
+    ("evaluate", "problems", "[]"): _problems_fault,
+    ("gguf", "file"): _gguf_fault,
+    ("models", "*", "gguf_file"): _gguf_fault,
+}
