@@ -5,14 +5,12 @@ from __future__ import annotations
 import random
 import time
 from concurrent.futures import ThreadPoolExecutor
-from fractions import Fraction
 
 import pyarrow as pa
 import pytest
 from helpers.commands import python, run_process
-from helpers.jsonl import read_jsonl
-from helpers.paths import published
-from hypothesis import HealthCheck, given, settings
+from helpers.texts import QUICK, fraction_of, gsm8k
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qrft import grading
@@ -113,11 +111,6 @@ TEXT = st.one_of(
 # ----------------------------------------------------------------------------------------- C against the reference ----
 
 
-def fraction_of(value: bytes) -> Fraction | None:
-    n, d = (int.from_bytes(value[i : i + 16], "little", signed=True) for i in (0, 16))
-    return Fraction(n, d) if d else None
-
-
 def found_by_c(answers: grading.Answers) -> list[reference.Answer]:
     columns = zip(
         answers.statuses.to_pylist(), answers.starts.tolist(), answers.ends.tolist(), answers.values, strict=True
@@ -136,10 +129,7 @@ def check(texts: list[bytes]) -> None:
         ]
 
 
-QUICK = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
-
-
-@QUICK
+@settings(QUICK, max_examples=150)
 @given(st.lists(TEXT, min_size=8, max_size=8))
 def test_made_texts(texts: list[bytes]) -> None:
     check(texts)
@@ -165,10 +155,6 @@ def test_random_pieces(seed: int) -> None:
 
 
 # ---------------------------------------------------------------------------------------------------- real texts ----
-
-
-def gsm8k(split: str) -> list[str]:
-    return [row["answer"] for row in read_jsonl(published(f"gsm8k/{split}.jsonl"))]
 
 
 DRESSINGS = {

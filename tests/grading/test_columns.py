@@ -4,76 +4,34 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Sequence
-from fractions import Fraction
 
 import numpy as np
 import pyarrow as pa
 import pytest
 from helpers.commands import python, run_process
-from helpers.jsonl import read_jsonl
-from helpers.paths import published
-from hypothesis import HealthCheck, given, settings
+from helpers.texts import (
+    ANSWER,
+    ANY_TEXT,
+    EQUATION,
+    JUNK,
+    LAYOUT,
+    NUMBERS,
+    QUICK,
+    SIGNS,
+    SOLUTION,
+    WIDE,
+    WORDS,
+    fraction_of,
+    gsm8k,
+    rounded_equation,
+)
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qrft import grading
 from qrft.data import schema
 from qrft.grading import reference
 
-# ---------------------------------------------------------------------------------------------------- strategies ----
-
-# Pieces that meet in real solutions, and halves of them: joined at random they reach the corners of the grammar.
-NUMBERS = ["0", "1", "2", "3", "7", "10", "12", "100", "0.5", ".25", "1,000", "0.33", "0.125", "05", "3.", "1e5"]
-WIDE = ["170141183460469231731687303715884105727", "1000000007", "99999999999999999999", "0.0000000000000000001"]
-SIGNS = ["+", "-", "−", "*", "x", "×", "/", "//", "÷", "(", ")", "%", "$", "€", "£", ",", ".", "=", "^", ":", "e"]
-LAYOUT = [" ", "\u00a0", "\t", "\n", "\v", "\0", "####", "#", "#### ", "<<", ">>", "<", ">"]
-WORDS = ["apples", "so", "é", "😀", "\ud800"]
-JUNK = [b"\xff", b"\xe2\x88", b"\xc2", b"\xe2\x82", b"\xf0\x9f", b"\x80", b"\xed\xa0\x80", b"\x00"]
-
-
-def piece(*sources: Sequence[str | bytes]) -> st.SearchStrategy[bytes]:
-    return st.sampled_from([reference.as_bytes(text) for source in sources for text in source])
-
-
-ANY_TEXT = st.one_of(
-    st.lists(piece(NUMBERS, WIDE, SIGNS, LAYOUT, WORDS, JUNK), max_size=30).map(b"".join),
-    st.binary(max_size=60),
-    st.text(max_size=60).map(reference.as_bytes),
-)
-ANSWER = st.lists(piece(NUMBERS, NUMBERS, WIDE, SIGNS, [" ", "/", "apples"]), min_size=1, max_size=6).map(b"".join)
-EXPRESSION = st.recursive(
-    piece(NUMBERS, NUMBERS, NUMBERS, WIDE),
-    lambda inner: st.one_of(
-        st.tuples(inner, piece(["+", "-", "*", "/", " x ", "÷"]), inner).map(b"".join),
-        inner.map(lambda text: b"(" + text + b")"),
-        st.tuples(piece(["-", "$", "− "]), inner).map(b"".join),
-        inner.map(lambda text: text + b"%"),
-    ),
-    max_leaves=6,
-)
-EQUATION = st.lists(EXPRESSION, min_size=1, max_size=3).map(b"=".join)
-
-
-@st.composite
-def rounded_equation(draw: st.DrawFn) -> bytes:
-    """A quotient with its value, cut or rounded to a few decimals: the comparison's edge."""
-    sign, n, d = (
-        draw(st.sampled_from(["", "-"])),
-        draw(st.integers(0, 999)),
-        draw(st.sampled_from([2, 3, 7, 8, 16, 80])),
-    )
-    places, shift = draw(st.integers(0, 4)), draw(st.integers(-1, 1))
-    percent = draw(st.booleans())
-    units = abs(round(Fraction(n, d) * 10**places * (100 if percent else 1)) + shift)
-    shown = f"{units // 10**places}.{units % 10**places:0{places}d}" if places else str(units)
-    return f"{sign}{n}/{d}={sign}{shown}{'%' if percent else ''}".encode()
-
-
-def solution(text: bytes, equation: bytes, answer: bytes) -> bytes:
-    return text + b"<<" + equation + b">> #### " + answer
-
-
-SOLUTION = st.builds(solution, ANY_TEXT, st.one_of(EQUATION, rounded_equation()), ANSWER)
 TEXTS = st.lists(st.one_of(ANY_TEXT, SOLUTION), min_size=12, max_size=12)
 
 # ----------------------------------------------------------------------------------------- C against the reference ----
@@ -82,11 +40,6 @@ TEXTS = st.lists(st.one_of(ANY_TEXT, SOLUTION), min_size=12, max_size=12)
 def assert_grades_agree(texts: list[bytes], golds: list[bytes]) -> None:
     expected = [reference.grade(text, gold)._asdict() for text, gold in zip(texts, golds, strict=True)]
     assert grading.grade(texts, golds).to_pylist() == expected
-
-
-def fraction_of(value: bytes) -> Fraction | None:
-    n, d = (int.from_bytes(value[i : i + 16], "little", signed=True) for i in (0, 16))
-    return Fraction(n, d) if d else None
 
 
 def assert_answers_agree(found: grading.Answers, expected: list[reference.Answer]) -> None:
@@ -104,10 +57,7 @@ def check_texts(texts: list[bytes], answers: list[bytes]) -> None:
     assert_answers_agree(grading.parse_numbers(answers), [reference.parse_number(text) for text in answers])
 
 
-QUICK = settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
-
-
-@QUICK
+@settings(QUICK, max_examples=200)
 @given(TEXTS, st.lists(ANSWER, min_size=12, max_size=12))
 def test_made_texts(texts: list[bytes], answers: list[bytes]) -> None:
     check_texts(texts, answers)
@@ -121,7 +71,7 @@ def test_made_texts_at_length(texts: list[bytes], answers: list[bytes]) -> None:
     check_texts(texts, answers)
 
 
-@QUICK
+@settings(QUICK, max_examples=200)
 @given(st.lists(st.one_of(EQUATION, rounded_equation()), min_size=10, max_size=10))
 def test_made_equations(equations: list[bytes]) -> None:
     assert_grades_agree([b"<<" + equation + b">>" for equation in equations], [b"0"] * len(equations))
@@ -252,10 +202,6 @@ def test_huge_text_in_the_reference_too() -> None:
 
 
 # --------------------------------------------------------------------------------------------------------- GSM8K ----
-
-
-def gsm8k(split: str) -> list[str]:
-    return [row["answer"] for row in read_jsonl(published(f"gsm8k/{split}.jsonl"))]
 
 
 @pytest.mark.parametrize(("split", "num_equations"), [("train", 23716), ("test", 4282)])

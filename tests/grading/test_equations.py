@@ -9,14 +9,12 @@ import time
 from fractions import Fraction
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from helpers.texts import NUMBERS, QUICK, WIDE, gsm8k, piece
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_columns import NUMBERS, WIDE, gsm8k, piece
 
 from qrft import grading
 from qrft.grading import reference
-
-QUICK = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 def statuses(equations: list[bytes]) -> list[str]:

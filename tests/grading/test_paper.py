@@ -8,17 +8,16 @@ import time
 import warnings
 
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from helpers.spec import examples, name_of
+from helpers.texts import ANY_TEXT, QUICK, SOLUTION, fraction_of, gsm8k
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from test_columns import ANY_TEXT, SOLUTION, fraction_of, gsm8k
-from test_semantics import examples, name_of
 
 from qrft import grading
 from qrft.grading.reference import paper
 
 PATTERN = re.compile(rb"<<([^>]*)>>")  # the script's
 PAPER = grading.Rules(mode="paper")
-QUICK = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 
 # ----------------------------------------------------------------------------------------------- the spec's tables ----
 

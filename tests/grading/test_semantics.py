@@ -2,30 +2,11 @@
 
 from __future__ import annotations
 
-import re
-
 import pytest
-from helpers.paths import ROOT
+from helpers.spec import examples, name_of
 
 from qrft import grading
 from qrft.grading import reference
-
-SPEC = ROOT / "docs" / "semantics.md"
-
-
-def cell(text: str) -> str:
-    """`a\\n` between back quotes stands for a, line feed; only \\n, \\t and \\| are escapes, \\times is LaTeX."""
-    text = re.sub(r"\\n(?![a-z])", "\n", text.strip().strip("`"))
-    return re.sub(r"\\t(?![a-z])", "\t", text).replace("\\|", "|")
-
-
-def examples(name: str) -> list[list[str]]:
-    table = SPEC.read_text(encoding="utf-8").split(f"<!-- examples: {name} -->\n")[1].split("\n\n")[0]
-    return [[cell(text) for text in re.split(r"(?<!\\)\|", row)[1:-1]] for row in table.splitlines()[2:]]
-
-
-def name_of(value: str) -> str:
-    return value.encode("unicode_escape").decode()[:40] or "nothing"
 
 
 @pytest.mark.parametrize(("text", "gold", "status", "correct", "span"), examples("answers"), ids=name_of)

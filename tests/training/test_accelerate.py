@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from helpers.models import make_model
-from test_training import EXAMPLES, RANDOM, changed, largest_difference, tensors, train
+from helpers.trainings import EXAMPLES, RANDOM, changed, largest_difference, tensors, train
 
 from qrft.config.training import Training
 

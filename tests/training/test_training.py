@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 import shutil
 import signal
 import subprocess
@@ -15,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.models import VOCAB, make_model
+from helpers.models import make_model
+from helpers.trainings import EXAMPLES, RANDOM, SETTINGS, changed, largest_difference, tensors, train
 
 from qrft.config.load import load_training
 from qrft.config.training import Training
@@ -23,67 +23,15 @@ from qrft.data.problems import tiny_math
 from qrft.errors import DataError, ModelError, UsageError
 from qrft.models import prompts
 from qrft.models.find import BUILTIN
-from qrft.training import checkpoints, lora, model, schedule, trainer, watch
+from qrft.training import checkpoints, lora, model, schedule, watch
 
 TINY = BUILTIN["tiny-base"]
-SETTINGS = Training(
-    quantization="none",
-    lora_r=4,
-    lora_alpha=8,
-    learning_rate=1e-2,
-    warmup_ratio=0.1,
-    weight_decay=0.01,
-    num_epochs=2,
-    micro_batch_size=4,
-    sequence_len=32,
-    checkpoint_minutes=60,
-)
-
-
-def changed(**changes: Any) -> Training:
-    """SETTINGS with these changes, which are not validated: a test may ask for what a person can't."""
-    return SETTINGS.model_copy(update=changes)
-
-
-RANDOM = {"lora_dropout": 0.1, "neftune_noise_alpha": 5.0}  # draws in every step, which a resumed run must draw alike
-
-
-def random_examples(number: int) -> list[prompts.Example]:
-    draw = random.Random(0)
-    lengths = [draw.randrange(6, 30) for _ in range(number)]
-    return [prompts.Example([draw.randrange(VOCAB) for _ in range(n)], draw.randrange(1, n - 2)) for n in lengths]
-
-
-EXAMPLES = random_examples(22)  # 6 steps of 4 an epoch, the last of 2
 
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random Llama whose tokenizer has no padding token."""
     return make_model(tmp_path_factory.mktemp("models") / "small")
-
-
-def train(
-    base: Path,
-    out: Path,
-    progress: Callable[[int, int, str], None] = lambda *_: None,
-    examples: list[prompts.Example] = EXAMPLES,
-    start: Path | None = None,
-    **changes: Any,
-) -> dict[str, Any]:
-    tokenizer, settings = prompts.load_tokenizer(base), changed(**changes)
-    return trainer.train(base, examples, tokenizer, settings, out / "adapter", out / "checkpoints", progress, start)
-
-
-def tensors(out: Path, name: str = "adapter/adapter_model.safetensors") -> dict[str, Any]:
-    from safetensors.torch import load_file
-
-    return load_file(out / name)
-
-
-def largest_difference(ones: dict[str, Any], others: dict[str, Any]) -> float:
-    assert ones.keys() == others.keys()
-    return max(float((ones[name] - others[name]).abs().max()) for name in ones)
 
 
 # The order
