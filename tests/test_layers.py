@@ -12,7 +12,7 @@ from helpers.paths import ROOT
 PACKAGE = ROOT / "qrft"
 LIGHT_MODELS = {f"models.{name}" for name in ("architectures", "find", "flops", "prompts", "shape", "weights")}
 LAYERS = [
-    {"errors", "machine", "data.schema", "data.disk", "config.section", "studies.registry"},
+    {"errors", "machine", "progress", "data.schema", "data.disk", "config.section", "studies.registry"},
     {"grading.rules", "models.gguf.quant", "sampling.api", "sampling.budget", "sampling.backends.registry"},  # settings
     {"config", "pipeline.store", "pipeline.cost", "data", "grading", *LIGHT_MODELS},
     {"sampling", "training", "models", "evaluation", "report", "studies"},

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
 from rich.table import Column, Table
 
+from qrft.progress import Progress
 from qrft.report.words import evidence, p_value, plural
 
 if TYPE_CHECKING:
@@ -158,12 +160,12 @@ class Terminal:
             self.console.print("* main memory, not the GPU's", style="dim")
 
     @contextmanager
-    def bar(self, name: str, width: int = 17) -> Iterator[Callable[[int, int, str], None]]:
+    def bar(self, name: str, width: int = 17) -> Iterator[Progress]:
         """A progress bar; without a terminal one line at its end. width: of the name, so that bars stand in line."""
         is_wide = self.console.width >= 100  # else there is room for one time: what is left, at the end what it took
         width = width if is_wide else min(width, len("sft/train"))
         whole = Column(no_wrap=True)  # where room is short, the bar gives way
-        bar = Progress(
+        bar = Bars(
             TextColumn(f"{{task.description:<{width}}}"),
             BarColumn(bar_width=16),
             MofNCompleteColumn(table_column=whole.copy()),

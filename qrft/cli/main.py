@@ -27,6 +27,7 @@ from qrft.cli.options import (
     train_options,
 )
 from qrft.errors import QrftError
+from qrft.progress import Progress, unwatched
 
 
 def ends_with_a_message(stopped: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -162,7 +163,7 @@ def train(base: str, data: Path, output: Path, overrides: tuple[str, ...], threa
     quiet_libraries()
     task = work.task(base, data, overrides, threads=threads)
     if not is_main():  # the first process speaks for all
-        work.run(task, output, lambda done, total, note: None)
+        work.run(task, output, unwatched)
         return
     facts = work.finished(task, output)
     if facts is None:
@@ -311,17 +312,17 @@ def _show(as_json: bool, settings: dict[str, Any], work: Callable[[Any], dict[st
 
 
 @contextmanager
-def _bytes_bar() -> Iterator[Callable[[int, int, str], None]]:
+def _bytes_bar() -> Iterator[Progress]:
     with _bar("MB read") as progress:
         # Rounded up: what has a total of 0 counts as done.
         yield lambda done, total, note: progress(-(-done // 10**6), -(-total // 10**6), note)
 
 
 @contextmanager
-def _bar(name: str) -> Iterator[Callable[[int, int, str], None]]:
+def _bar(name: str) -> Iterator[Progress]:
     """On stderr, where that is a terminal."""
     if not sys.stderr.isatty():
-        yield lambda done, total, note: None
+        yield unwatched
         return
     from rich.console import Console
 

@@ -25,8 +25,7 @@ from qrft.grading.columns import threads as core_threads
 from qrft.grading.latex import HOW_TO_INSTALL, judges_expressions
 from qrft.grading.paths import is_right_path
 from qrft.grading.rules import DEFAULT_RULES
-
-Progress = Callable[[int, int, str], None]  # bytes read, bytes in all, a note
+from qrft.progress import Progress, unwatched
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,7 @@ class Task:
     rules: grading.Rules = DEFAULT_RULES
     num_threads: int = 1
     strict: bool = False  # a malformed row is an error
-    progress: Progress = lambda done, total, note: None
+    progress: Progress = unwatched  # of bytes
     warn: Callable[[str], None] = lambda message: None
 
 

@@ -13,7 +13,7 @@ import re
 import secrets
 import shutil
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from qrft.data.problems.registry import load
 from qrft.data.schema import SAMPLES, TRAINING
 from qrft.errors import DataError, UsageError
 from qrft.models.find import fingerprint
+from qrft.progress import Progress
 
 EXPECTED = 'Expected {"query": ..., "response": ...} (a training set) or [[prompt, completion], ...] (samples).'
 SEED = re.compile(r"raw_generation_[\d.]+(?:_|sampled_on_[a-z]+_seed_)(\d+)")
@@ -56,9 +57,7 @@ class Found:
     places: dict[tuple[Any, ...], str] = field(default_factory=dict)  # the file of each sample
 
 
-def run(
-    paths: Sequence[Path], problems: str, out: Path, model: str | None, progress: Callable[[int, int, str], None]
-) -> dict[str, Any]:
+def run(paths: Sequence[Path], problems: str, out: Path, model: str | None, progress: Progress) -> dict[str, Any]:
     """Writes training.parquet and training.jsonl, or samples.parquet, and import.json into the new folder `out`.
 
     model: the name of who sampled; None takes a training set's file name, and the folder's name of samples. Returns

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from qrft.errors import DataError
 from qrft.models import prompts
 from qrft.models.find import find_model, fingerprint
 from qrft.models.weights import read_json
+from qrft.progress import Progress
 from qrft.training import text_loss
 
 COMPRESSED = (".gz", ".zst")
@@ -24,7 +25,7 @@ def run(
     context: int,
     stride: int | None,
     limit: int | None,
-    progress: Callable[[int, int, str], None],
+    progress: Progress,
 ) -> dict[str, Any]:
     """limit: take only the first texts. Returns the facts, with the model's fingerprint and the file's."""
     texts = read_texts(path)

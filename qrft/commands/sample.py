@@ -24,12 +24,13 @@ from qrft.grading.rules import DEFAULT_RULES, Rules
 from qrft.models import prompts
 from qrft.models.find import find_model
 from qrft.models.gguf.quant import Quant
+from qrft.progress import Progress
 from qrft.sampling.api import Completion, ModelFiles, Request, SamplingParams
 from qrft.sampling.backends import registry
 from qrft.sampling.backends.registry import SamplerName
 from qrft.sampling.budget import NO_GOAL, SAMPLES_PER_SHARD, Until
 from qrft.sampling.requests import choose_examples
-from qrft.sampling.shards import Progress, collect, stream, write_budget
+from qrft.sampling.shards import collect, stream, write_budget
 from qrft.sampling.spec import SampledModel, SampleSpec, begin
 
 NUM_PARITY_PROMPTS = 8

@@ -20,8 +20,8 @@ from qrft.data.training_rows import Row, read_rows
 from qrft.errors import DataError, UsageError
 from qrft.models.find import find_model
 from qrft.models.weights import open_weights
+from qrft.progress import Progress, unwatched
 from qrft.training.finetune import finetune, is_main
-from qrft.training.watch import Progress
 
 CARD = "train.json"  # in the finished folder: what made it, and the facts
 SETTINGS, CHECKPOINTS = "settings.json", "checkpoints"  # in the work folder
@@ -89,7 +89,7 @@ def train(
     output: str | Path,
     *,
     threads: int | None = None,
-    progress: Progress = lambda done, total, note: None,
+    progress: Progress = unwatched,
     **settings: Any,
 ) -> dict[str, Any]:
     """Fine-tunes `base` on `data` into the folder `output`, and returns the facts that its train.json keeps.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import resource
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +17,7 @@ from qrft.pipeline import cost
 from qrft.pipeline.graph import STAGES, Step
 from qrft.pipeline.stages import Job
 from qrft.pipeline.store import Store
+from qrft.progress import Progress
 
 
 class Watcher(Protocol):
@@ -24,7 +25,7 @@ class Watcher(Protocol):
 
     def plan(self, rows: list[tuple[Step, bool]]) -> None: ...
 
-    def bar(self, name: str) -> AbstractContextManager[Callable[[int, int, str], None]]: ...
+    def bar(self, name: str) -> AbstractContextManager[Progress]: ...
 
 
 def execute(steps: Sequence[Step], store: Store, run_dir: Path, recipe: Recipe, watcher: Watcher) -> dict[str, Path]:

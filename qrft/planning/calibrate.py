@@ -6,7 +6,7 @@ import logging
 import resource
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from itertools import cycle, islice
 from pathlib import Path
@@ -23,13 +23,12 @@ from qrft.planning import sampling, training
 from qrft.planning.amounts import Lengths, input_step, measure
 from qrft.planning.basis import Basis, Speed
 from qrft.planning.sizes import folder_of, shape_of
+from qrft.progress import Progress
 from qrft.sampling.api import ModelFiles, Request, Sampler, SamplingParams
 from qrft.sampling.backends import registry
 from qrft.training import memory
 
 STEPS = 20
-
-Progress = Callable[[int, int, str], None]
 
 
 def calibrate(steps: Sequence[Step], basis: Basis, num_threads: int | None, progress: Progress) -> Speed:

@@ -17,6 +17,7 @@ from qrft.data.disk import write_atomic
 from qrft.data.files import reason
 from qrft.data.schema import SAMPLES
 from qrft.errors import StoreError
+from qrft.progress import Progress
 from qrft.sampling.api import Completion, Request, Sampler, SamplingParams, Stats
 from qrft.sampling.backends.stop_texts import first_stop
 from qrft.sampling.passes import Passes
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 BUDGET = "budget.jsonl"
-
-Progress = Callable[[int, int, str], None]  # samples there, samples wanted, a note
 
 
 @dataclass(frozen=True)

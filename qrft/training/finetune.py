@@ -15,7 +15,8 @@ from qrft.data.training_rows import Row
 from qrft.errors import DataError, ModelError
 from qrft.models import prompts
 from qrft.models.prompts import Example
-from qrft.training.watch import NotFinite, Progress
+from qrft.progress import Progress
+from qrft.training.watch import NotFinite
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from qrft.data.problems import tiny_corpus, tiny_math
 from qrft.models.flops import training_flops
 from qrft.models.prompts import load_tokenizer
 from qrft.models.shape import shape_of
+from qrft.progress import Progress
 from qrft.training import text_loss
 
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ def learning_rate_at(progress: float, peak: float, warmup: float) -> float:
     return peak * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup))))
 
 
-def pretrain(recipe: PretrainRecipe, out: Path, progress: Callable[[int, int, str], None]) -> dict[str, Any]:
+def pretrain(recipe: PretrainRecipe, out: Path, progress: Progress) -> dict[str, Any]:
     """Writes the model (bfloat16 safetensors) and its tokenizer into `out`; returns losses, tokens, FLOPs and seconds.
 
     Goes on from the checkpoint that a killed call left in `out`, to the same model. `final_loss` is the mean over the

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from qrft.config.training import Training
 from qrft.errors import DataError, ModelError, UsageError
 from qrft.models.prompts import Example
+from qrft.progress import Progress
 from qrft.training import attention, card, lora, loss, memory, model, schedule, watch
 from qrft.training.checkpoints import WRITING, last, tidy
 
@@ -36,7 +37,7 @@ def train(
     settings: Training,
     out: Path,
     checkpoints: Path,
-    progress: watch.Progress,
+    progress: Progress,
     start: Path | None = None,
 ) -> dict[str, Any]:
     """Train an adapter, or the whole model, into `out`; go on from the newest checkpoint in `checkpoints`.
@@ -128,7 +129,7 @@ def _trainer(
     settings: Training,
     arguments: TrainingArguments,
     checkpoints: Path,
-    progress: watch.Progress,
+    progress: Progress,
 ) -> StepTrainer:
     from transformers.integrations.integration_utils import TensorBoardCallback
     from transformers.trainer_callback import PrinterCallback

@@ -5,11 +5,10 @@ from __future__ import annotations
 import resource
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from qrft.errors import ModelError
-
-Progress = Callable[[int, int, str], None]  # done, total, a note
+from qrft.progress import Progress
 
 
 class NotFinite(ModelError):

@@ -6,18 +6,15 @@ outlives a crash and is dropped at the end. `settings` is all that decides the a
 is made of them; `job` decides nothing of it. No stage imports another.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from qrft.progress import Progress, unwatched
+
 Inputs = Mapping[str, Path]
-Progress = Callable[[int, int, str], None]  # done, total, a note such as "loss 0.312"
 Report = dict[str, Any]  # small facts for the manifest
-
-
-def unwatched(done: int, total: int, note: str) -> None:
-    """Tell no one."""
 
 
 @dataclass(frozen=True)
