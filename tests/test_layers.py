@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,41 @@ def test_imports_go_down(path: Path) -> None:
         if name.startswith("qrft."):
             other = name.removeprefix("qrft.")
             assert layer(other) <= layer(own), f"{own} imports {name}, which lies above it"
+
+
+def modules() -> dict[str, Path]:
+    """Each file by the name of its module."""
+    names = {path: path.relative_to(ROOT).with_suffix("").parts for path in PACKAGE.rglob("*.py")}
+    return {".".join(parts).removesuffix(".__init__"): path for path, parts in names.items()}
+
+
+def circles(imported: Mapping[str, set[str]]) -> list[list[str]]:
+    """The imports that come back to where they start, each once: a list of modules that import one after the other."""
+    found, done = [], set[str]()
+
+    def visit(module: str, way: list[str]) -> None:
+        if module in way:
+            found.append([*way[way.index(module) :], module])
+        elif module not in done:
+            for other in sorted(imported[module]):
+                visit(other, [*way, module])
+            done.add(module)
+
+    for module in sorted(imported):
+        visit(module, [])
+    return found
+
+
+def test_no_files_import_each_other_in_a_circle() -> None:
+    """Imports inside functions count too: where they hide a circle, something lies in the wrong file."""
+    files = modules()
+    imported = {
+        module: {name if name in files else name.rpartition(".")[0] for name in imports(path)} & files.keys() - {module}
+        for module, path in files.items()
+    }
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == [["b", "c", "b"]]
+    assert sum(map(len, imported.values())) > 500, "the imports are seen"
+    assert circles(imported) == []
 
 
 def test_no_stage_imports_another() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from qrft.commands.settings import differences, digest, named
 from qrft.config.load import load_training
-from qrft.config.training import RUNTIME_KEYS, Training
+from qrft.config.training import Training
 from qrft.config.yaml_lines import shorten
 from qrft.data import disk
 from qrft.data.problems.registry import PUBLISHED, locate
@@ -44,7 +44,7 @@ class Task:
         return {
             "base": named(self.base, self.model_dir),
             "data": {"name": self.data, "digest": digest(texts)},
-            **self.settings.model_dump(mode="json", exclude=RUNTIME_KEYS),
+            **self.settings.identity(),
         }
 
 

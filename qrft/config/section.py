@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import PydanticCustomError
@@ -10,6 +10,15 @@ from pydantic_core import PydanticCustomError
 
 class Section(BaseModel):
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @property
+    def runtime_keys(self) -> frozenset[str]:
+        """The keys that say how the work goes, and decide nothing of what it makes."""
+        return frozenset()
+
+    def identity(self) -> dict[str, Any]:
+        """Return the settings that decide what is made, JSON-ready."""
+        return self.model_dump(mode="json", exclude=set(self.runtime_keys))
 
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*$", max_length=100)]

@@ -19,10 +19,14 @@ from qrft.models.prompts import PROMPT, Prompt
 
 LORA_KEYS = ("lora_r", "lora_alpha", "lora_dropout", "target_modules", "use_rslora", "lora_init")
 
-RUNTIME_KEYS = {"checkpoint_minutes", "report_to"}  # keys of `train` that do not decide what is learnt
+RUNTIME_KEYS = frozenset({"checkpoint_minutes", "report_to"})  # keys of `train` that do not decide what is learnt
 
 
 class Train(Section):
+    @property
+    def runtime_keys(self) -> frozenset[str]:
+        return RUNTIME_KEYS
+
     quantization: Literal["nf4", "none"] = Field(
         default="nf4", description="How the frozen base model is held in memory."
     )

@@ -24,28 +24,28 @@ class TestSet(NamedTuple):
 class Asked(NamedTuple):
     """One model's answers to one test set, to be made with some worked examples in the prompt.
 
-    part: what tells them from the model's other answers, in the run folder.
+    phase: base, sft or rft. part: what tells them from the other answers of that phase, in the run folder.
     """
 
-    tuned: str
+    phase: str
     part: str
     test_set: TestSet
     few_shot: int
     settings: sample.Settings
 
 
-def add_evaluation(own: ModelPlan) -> Step:
-    """Each model's answers to each test set, graded, and what they add up to."""
-    chosen = own.recipe.evaluate
-    sets = add_test_sets(own)
+def add_evaluation(model: ModelPlan) -> Step:
+    """Answer each test set by the base and by what it was tuned to, grade the answers, and add them up."""
+    chosen = model.recipe.evaluate
+    sets = add_test_sets(model)
     inputs: dict[str, Step | Source] = {one.problems.name: one.problems for one in sets}
     entries = []
-    for asked in answers(own, sets):
-        samples, graded = add_answers(own, asked)
+    for asked in answers(model, sets):
+        samples, graded = add_answers(model, asked)
         inputs |= {samples.name: samples, graded.name: graded}
         entries.append(
             evaluate.Answers(
-                model=asked.tuned,
+                model=asked.phase,
                 problems=asked.test_set.name,
                 few_shot=asked.few_shot,
                 is_greedy=asked.settings.temperature == 0,
@@ -59,62 +59,62 @@ def add_evaluation(own: ModelPlan) -> Step:
     settings = evaluate.Settings(
         maj_at=tuple(maj_at),
         pass_at=tuple(sorted(chosen.pass_at)),
-        rules=own.recipe.grade,
+        rules=model.recipe.grade,
         entries=tuple(entries),
     )
-    return own.add("evaluate", settings, inputs, kind="evaluation")
+    return model.add("evaluate", settings, inputs, kind="evaluation")
 
 
-def add_test_sets(own: ModelPlan) -> list[TestSet]:
-    """problems.test, and those beside it; of files with one name the later are told by their part."""
-    recipe = own.recipe
-    sets = [TestSet("test", set_name(recipe.problems.test), own.test_set)]
+def add_test_sets(model: ModelPlan) -> list[TestSet]:
+    """Add the test sets beside problems.test; of files with one name the later are told by their part."""
+    recipe = model.recipe
+    sets = [TestSet("test", set_name(recipe.problems.test), model.test_set)]
     for part, name in further_sets(recipe).items():
         settings = problems.Settings(num_problems=recipe.problems.num_test)
-        step = add_problem_set(own.plan, recipe, part, name, settings, own.model)
+        step = add_problem_set(model.plan, recipe, part, name, settings, model.name)
         is_known = set_name(name) in [known.name for known in sets]
         sets.append(TestSet(part, part if is_known else set_name(name), step))
     return sets
 
 
-def answers(own: ModelPlan, sets: list[TestSet]) -> Iterator[Asked]:
-    """The base model is shown examples too, in turn as many as the recipe says."""
-    for tuned in own.evaluated:
+def answers(model: ModelPlan, sets: list[TestSet]) -> Iterator[Asked]:
+    """Which answers are wanted. The base model is shown examples too, in turn as many as the recipe says."""
+    for phase in model.evaluated:
         for test_set in sets:
-            for kind, settings in answering(own.recipe, tuned).items():
-                for few_shot in own.recipe.evaluate.few_shot if tuned == "base" else [0]:
+            for kind, settings in answering(model.recipe, phase).items():
+                for few_shot in model.recipe.evaluate.few_shot if phase == "base" else [0]:
                     shots = f"{few_shot}-shot" if few_shot else ""
                     part = "-".join(filter(None, [test_set.part, shots, kind]))
-                    yield Asked(tuned, part, test_set, few_shot, settings)
+                    yield Asked(phase, part, test_set, few_shot, settings)
 
 
-def add_answers(own: ModelPlan, asked: Asked) -> tuple[Step, Step]:
-    """Samples, and their grades."""
-    settings, recipe = asked.settings, own.recipe
-    inputs = {"model": own.base, "problems": asked.test_set.problems, **own.evaluated[asked.tuned]}
+def add_answers(model: ModelPlan, asked: Asked) -> tuple[Step, Step]:
+    """Add the step that samples these answers, and the one that grades them."""
+    settings, recipe = asked.settings, model.recipe
+    inputs = {"model": model.base, "problems": asked.test_set.problems, **model.evaluated[asked.phase]}
     if asked.few_shot:
         stop = tuple(filter(None, [*recipe.sample.stop, prompts.next_example(recipe.prompt)]))
         shown = {"few_shot": asked.few_shot, "examples_seed": recipe.seed, "stop": stop}
         settings = settings.model_copy(update=shown)
-        inputs["examples"] = own.train_set
-    samples = own.add("sample", settings, inputs, kind="samples", phase=asked.tuned, part=asked.part)
+        inputs["examples"] = model.train_set
+    samples = model.add("sample", settings, inputs, kind="samples", phase=asked.phase, part=asked.part)
     inputs = {"samples": samples, "problems": asked.test_set.problems}
-    graded = own.add("grade", own.grading, inputs, kind="graded", phase=asked.tuned, part=asked.part)
+    graded = model.add("grade", model.grading, inputs, kind="graded", phase=asked.phase, part=asked.part)
     return samples, graded
 
 
-def answering(recipe: Recipe, model: str) -> dict[str, sample.Settings]:
-    """How a model answers the test problems: greedily (""), and k times for maj@K and pass@K (such as "k5")."""
+def answering(recipe: Recipe, phase: str) -> dict[str, sample.Settings]:
+    """How a model answers the test problems: greedily (""), and k times for maj@K and pass@K (named k5, say)."""
     chosen = recipe.evaluate
     common = sample.Settings(
         prompt=recipe.prompt,
-        model=model,
+        model=phase,
         stop=recipe.sample.stop,
         max_new_tokens=chosen.max_new_tokens,
         num_samples=1,
         temperature=0.0,
         seed=0,
-        **recipe.sampler_of(model),
+        **recipe.sampler_of(phase),
     )
     ways = {"": common} if chosen.greedy else {}
     if k := max((*chosen.maj_at, *chosen.pass_at), default=0):

@@ -22,49 +22,49 @@ from qrft.pipeline.stages import curate, sweep
 from qrft.report.sweep.picture_files import can_draw_png
 
 
-def plan(recipe: Recipe, models: Path | Mapping[str, Path]) -> list[Step]:
+def plan(recipe: Recipe, folders: Path | Mapping[str, Path]) -> list[Step]:
     """The steps of a recipe, each after what it reads: of a sweep every run's, then the table of all.
 
-    models: the folder of each base model that the recipe names; of a recipe with a single one, its folder.
+    folders: that of each base model that the recipe names; of a recipe with a single one, its folder.
     """
     variants = expand_sweep(recipe)
-    steps = [step for variant in variants for step in plan_run(variant, models)]
+    steps = [step for variant in variants for step in plan_run(variant, folders)]
     return [*steps, table_of(recipe, variants, steps)] if recipe.sweep or recipe.models else steps
 
 
-def plan_run(variant: Variant, models: Path | Mapping[str, Path]) -> list[Step]:
+def plan_run(variant: Variant, folders: Path | Mapping[str, Path]) -> list[Step]:
     """The flow: one run, of one model or of several."""
     recipe, plan = variant.recipe, Plan(variant.name)
     sets = add_problems(plan, recipe)
-    parts = {
-        name: ModelPlan(plan, own, name, number, Source(folder_of(own, models)), *sets)
+    models = {
+        name: ModelPlan(plan, own, name, number, Source(folder_of(own, folders)), *sets)
         for number, (name, own) in enumerate(split_models(recipe).items())
     }
-    pool, tuned = [parts[name] for name in recipe.curate.pool], [parts[name] for name in recipe.tuned]
+    pool, tuned = [models[name] for name in recipe.curate.pool], [models[name] for name in recipe.tuned]
 
-    for part in parts.values():
-        part.add_base()
+    for model in models.values():
+        model.add_base()
     gold = plan.add("curate", curate.Settings(), {"problems": sets.train}, kind="training", phase="sft")
-    for part in parts.values():
-        part.add_training("sft", gold)
+    for model in models.values():
+        model.add_training("sft", gold)
     for number in range(1, recipe.rounds + 1):
         phase = f"round-{number}"
-        for part in parts.values():
-            if part in tuned or (part in pool and number == 1):  # a model that is not tuned has nothing new to sample
-                part.add_samples(phase, number)
+        for model in models.values():
+            if model in tuned or (model in pool and number == 1):  # one that is not tuned has nothing new to sample
+                model.add_samples(phase, number)
         together = add_choice(plan, recipe, phase, pool) if pool else None
-        for part in tuned:
-            paths = together or add_choice(plan, part.recipe, phase, [part], model=part.model)
-            part.add_training("rft" if number == recipe.rounds else phase, paths)
-    evaluations = [add_evaluation(part) for part in parts.values()]
+        for model in tuned:
+            paths = together or add_choice(plan, model.recipe, phase, [model], model.name)
+            model.add_training("rft" if number == recipe.rounds else phase, paths)
+    evaluations = [add_evaluation(model) for model in models.values()]
     before = list(plan.steps)
-    for part, evaluation in zip(parts.values(), evaluations, strict=True):
-        add_report(part, evaluation, before, recipe)
+    for model, evaluation in zip(models.values(), evaluations, strict=True):
+        add_report(model, evaluation, before, recipe)
     return plan.steps
 
 
-def folder_of(recipe: Recipe, models: Path | Mapping[str, Path]) -> Path:
-    return models if isinstance(models, Path) else models[str(recipe.base_model)]
+def folder_of(recipe: Recipe, folders: Path | Mapping[str, Path]) -> Path:
+    return folders if isinstance(folders, Path) else folders[str(recipe.base_model)]
 
 
 def table_of(recipe: Recipe, variants: Sequence[Variant], steps: Sequence[Step]) -> Step:

@@ -10,7 +10,6 @@ from types import ModuleType
 from typing import Any
 
 from qrft.config.section import Section
-from qrft.config.training import RUNTIME_KEYS
 from qrft.models.find import fingerprint
 from qrft.pipeline import store
 from qrft.pipeline.stages import curate, evaluate, export, grade, problems, report, sample, sweep, train
@@ -72,8 +71,7 @@ class Step:
     @cached_property
     def identity(self) -> dict[str, Any]:
         """The settings that decide what comes out, JSON-ready."""
-        undecisive = self.settings.undecisive if isinstance(self.settings, sample.Settings) else set()
-        return self.settings.model_dump(mode="json", exclude={*RUNTIME_KEYS, *undecisive})
+        return self.settings.identity()
 
     @cached_property
     def digest(self) -> str:

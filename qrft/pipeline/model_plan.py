@@ -33,7 +33,7 @@ class ModelPlan:
 
     plan: Plan
     recipe: Recipe  # of this model alone
-    model: str  # its name in the run, "" where it is the only one
+    name: str  # in the run, "" where it is the only one
     number: int  # among the models
     base: Source
     train_set: Step
@@ -45,7 +45,7 @@ class ModelPlan:
 
     def add(self, stage: str, settings: Section, inputs: Inputs, *, kind: str, phase: str = "", part: str = "") -> Step:
         """Add a step of this model to the run."""
-        return self.plan.add(stage, settings, inputs, kind=kind, phase=phase, part=part, model=self.model)
+        return self.plan.add(stage, settings, inputs, kind=kind, phase=phase, part=part, model=self.name)
 
     @property
     def grading(self) -> grade.Settings:
@@ -114,7 +114,7 @@ class ModelPlan:
         samples = self.add("sample", settings, inputs, kind="samples", phase=phase)
         inputs = {"samples": samples, "problems": self.train_set}
         graded = self.add("grade", self.grading, inputs, kind="graded", phase=phase)
-        self.sampled[joined(self.model, label)] = Sampled(samples, graded)
+        self.sampled[joined(self.name, label)] = Sampled(samples, graded)
 
     def sampling(self, label: str, number: int) -> sample.Settings:
         chosen, first_samples = self.recipe.sample, self.recipe.curate.first_samples
@@ -137,47 +137,50 @@ class ModelPlan:
         return {name: self.sampled[name] for name in (self.sampled if self.recipe.rounds_pool == "all" else newest)}
 
 
-def add_choice(plan: Plan, recipe: Recipe, phase: str, parts: Sequence[ModelPlan], model: str = "") -> Step:
-    """The training table of gold solutions and of what was sampled of these models, selected from together."""
-    pool = {name: sampled for part in parts for name, sampled in part.pooled.items()}
+def add_choice(plan: Plan, recipe: Recipe, phase: str, models: Sequence[ModelPlan], name: str = "") -> Step:
+    """The training table of gold solutions and of what was sampled of these models, selected from together.
+
+    name: of the model that it is for; "" where several share it.
+    """
+    pool = {source: sampled for model in models for source, sampled in model.pooled.items()}
     sources = list(pool) if len(pool) > 1 else [""]
-    inputs: dict[str, Step | Source] = {"problems": parts[0].train_set}
+    inputs: dict[str, Step | Source] = {"problems": models[0].train_set}
     for source, sampled in zip(sources, pool.values(), strict=True):
         inputs |= dict(zip(pooled.input_names(source), sampled, strict=True))
     chosen = recipe.curate.model_dump(exclude={"pool"})
     settings = curate.Settings(**chosen, rules=recipe.grade, sources=tuple(sources))
-    return plan.add("curate", settings, inputs, kind="training", phase=phase, model=model)
+    return plan.add("curate", settings, inputs, kind="training", phase=phase, model=name)
 
 
-def add_report(own: ModelPlan, evaluation: Step, steps: Sequence[Step], recipe: Recipe) -> None:
+def add_report(model: ModelPlan, evaluation: Step, steps: Sequence[Step], recipe: Recipe) -> None:
     """Report all that this model's evaluation stands on, under the names of a run of its own.
 
     steps: all of the run; recipe: that of the whole run, which is shown.
     """
     made: dict[str, Step] = {}
-    others = beneath(evaluation) - {step.digest for step in steps if step.model == own.model}
+    others = beneath(evaluation) - {step.digest for step in steps if step.model == model.name}
     for step in steps:
-        if step.model == own.model:
+        if step.model == model.name:
             made[step.name] = step
         elif step.digest in others:
             made[joined(step.model, step.name)] = step
             others.remove(step.digest)  # what two models share counts once
     settings = report.Settings(
-        name=joined(recipe.name, own.plan.variant, own.model),
+        name=joined(recipe.name, model.plan.variant, model.name),
         recipe=recipe.model_dump(mode="json"),
-        paper=own.recipe.paper,
-        steps=tuple(described(name, step, own.model) for name, step in made.items()),
-        **dict(own.grading),
+        paper=model.recipe.paper,
+        steps=tuple(described(name, step, model) for name, step in made.items()),
+        **dict(model.grading),
         dedup=recipe.curate.dedup,
         first_samples=recipe.curate.first_samples,
         pool=pool_of(made),
     )
-    own.add("report", settings, {"model": own.base, **made}, kind="report")
+    model.add("report", settings, {"model": model.base, **made}, kind="report")
 
 
-def described(name: str, step: Step, own: str) -> Input:
-    model = "" if step.model == own else step.model
-    return Input(name=name, kind=step.kind, phase=step.phase, part=step.part, model=model)
+def described(name: str, step: Step, model: ModelPlan) -> Input:
+    other = "" if step.model == model.name else step.model
+    return Input(name=name, kind=step.kind, phase=step.phase, part=step.part, model=other)
 
 
 def pool_of(made: Mapping[str, Step]) -> tuple[Pooled, ...]:

@@ -20,6 +20,7 @@ class Sets(NamedTuple):
 
 
 def add_problems(plan: Plan, recipe: Recipe) -> Sets:
+    """Add the steps of problems.train, or a share of it, and of problems.test."""
     chosen = recipe.problems
     train = problems.Settings(num_problems=chosen.num_train)
     if chosen.train_fraction != 1:

@@ -39,10 +39,10 @@ class Settings(Sample):
     examples_seed: Seed | None = None
 
     @property
-    def undecisive(self) -> set[str]:
+    def runtime_keys(self) -> frozenset[str]:
         """The keys that do not decide the samples: how the sampler is reached, and what only other samplers read."""
         read = registry.own_values(self.sampler, dict(self))
-        return (registry.all_keys() - read.keys()) | registry.backend(self.sampler).RUNTIME_KEYS
+        return frozenset((registry.all_keys() - read.keys()) | registry.backend(self.sampler).RUNTIME_KEYS)
 
 
 def run(inputs: Inputs, out: Path, settings: Settings, job: Job) -> Report:
