@@ -27,7 +27,7 @@ READ_EVERY = 60.0  # seconds; RAPL's counters begin again at 0 after some ten mi
 
 
 def of_stage(stage: str, settings: Section, inputs: Mapping[str, Path], report: Mapping[str, Any]) -> Facts:
-    """Tokens and FLOPs of a training or a sampling, from its settings and what it reported; nothing of other stages."""
+    """Return the tokens and FLOPs of a training or a sampling, from its settings and report; {} for other stages."""
     needed = {"train": {"num_tokens", "num_trained"}, "sample": {"num_tokens", "num_samples", "num_problems"}}
     if stage not in needed or not needed[stage] <= report.keys() or "model" not in inputs:
         return {}
@@ -46,10 +46,10 @@ def of_stage(stage: str, settings: Section, inputs: Mapping[str, Path], report: 
 
 
 def of_first(facts: Facts, report: Mapping[str, Any], num_tokens: float) -> Facts:
-    """What a sampling would have cost for those of its samples that a run looked at, with num_tokens in all.
+    """Return what a sampling would have cost for those of its samples that a run looked at, with num_tokens in all.
 
-    The prompts were decoded once and count whole. FLOPs, time and energy go by the tokens decoded: samples of about
-    the same length are taken for granted.
+    The prompts were decoded once and count whole. FLOPs, time and energy are shared out by the tokens decoded, which
+    assumes samples of about the same length.
     """
     num_prompt_tokens = report.get("num_prompt_tokens", 0)
     share = (num_prompt_tokens + num_tokens) / max(1, num_prompt_tokens + report["num_tokens"])
@@ -57,7 +57,7 @@ def of_first(facts: Facts, report: Mapping[str, Any], num_tokens: float) -> Fact
 
 
 def total(costs: Mapping[str, Facts]) -> Facts:
-    """The sums of what the steps have."""
+    """Add up what is known of each step."""
     names = list(dict.fromkeys(name for cost in costs.values() for name in cost))
     return {name: sum(cost.get(name, 0) for cost in costs.values()) for name in names}
 
@@ -66,10 +66,10 @@ def total(costs: Mapping[str, Facts]) -> Facts:
 
 
 class Meter:
-    """Measures what runs inside it: `with Meter() as meter: ...`, then `meter.facts`.
+    """Measure what runs inside it: `with Meter() as meter: ...`, then `meter.facts`.
 
-    cpu_seconds: of this process and of its children that ended; gpu_seconds: the whole time, if torch had memory on a
-    GPU; cpu_joules, gpu_joules: what the meters of the whole machine showed, other work on it included.
+    cpu_seconds: this process and its children that ended. gpu_seconds: the whole time, if torch had memory on a GPU.
+    cpu_joules, gpu_joules: what the meters of the whole machine showed, which includes other work on it.
     """
 
     def __init__(self, rapl: Path = RAPL) -> None:
@@ -107,7 +107,7 @@ class Meter:
 
 
 class _Counted:
-    """Adds up what a counter rises by. `span`: where it begins again at 0."""
+    """Add up what a counter rises by. `span`: where it begins again at 0."""
 
     def __init__(self, name: str, counter: Callable[[], float | None], span: float | None) -> None:
         self.name, self._counter, self._span = name, counter, span
@@ -129,7 +129,7 @@ def _cpu_seconds() -> float:
 
 
 def _gpu_memory(reset: bool = False) -> int:
-    """The most bytes that torch held on the GPU, since it was last asked to reset; 0 where torch uses none."""
+    """Return the most bytes that torch held on the GPU since the last reset; 0 where torch uses no GPU."""
     torch = sys.modules.get("torch")
     if torch is None or not torch.cuda.is_initialized():
         return 0
@@ -139,20 +139,20 @@ def _gpu_memory(reset: bool = False) -> int:
 
 
 def rapl_packages(root: Path) -> list[tuple[Callable[[], float | None], float]]:
-    """Of each processor package (Linux, Intel and AMD): a reader of its joules, and where they begin again.
+    """Return for each processor package (Linux, Intel and AMD) a reader of its joules, and where they begin again at 0.
 
-    Empty when one of them can't be read: on most systems root alone may.
+    The list is empty when one of them can't be read: on most systems only root may.
     """
-    found = []
+    readers = []
     for folder in sorted(root.glob("intel-rapl:*")):
         try:
             if (folder / "name").read_text().startswith("package"):
                 span = int((folder / "max_energy_range_uj").read_text()) / 1e6
                 int((folder / "energy_uj").read_text())
-                found.append((_reader(folder / "energy_uj"), span))
+                readers.append((_reader(folder / "energy_uj"), span))
         except (OSError, ValueError):
             return []
-    return found
+    return readers
 
 
 def _reader(path: Path) -> Callable[[], float | None]:
@@ -166,7 +166,7 @@ def _reader(path: Path) -> Callable[[], float | None]:
 
 
 def gpu_joules() -> float | None:
-    """Of all GPUs of the machine since their driver was loaded, by NVML (Volta and later); None where it is silent."""
+    """Return the joules of all GPUs since their driver was loaded, from NVML (Volta and later); None without them."""
     try:
         nvml = ctypes.CDLL("libnvidia-ml.so.1")
     except OSError:

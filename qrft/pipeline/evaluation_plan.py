@@ -14,7 +14,7 @@ from qrft.pipeline.stages import evaluate, problems, sample
 
 
 class TestSet(NamedTuple):
-    """part: its place in the run folder; name: what it is told as."""
+    """A set of test problems. part: its part of the path in the run folder; name: what tables call it."""
 
     part: str
     name: str
@@ -78,7 +78,7 @@ def add_test_sets(model: ModelPlan) -> list[TestSet]:
 
 
 def answers(model: ModelPlan, sets: list[TestSet]) -> Iterator[Asked]:
-    """Which answers are wanted. The base model is shown examples too, in turn as many as the recipe says."""
+    """Yield the answers that are wanted. The base model is shown examples too, in turn as many as the recipe says."""
     for phase in model.evaluated:
         for test_set in sets:
             for kind, settings in answering(model.recipe, phase).items():
@@ -104,7 +104,7 @@ def add_answers(model: ModelPlan, asked: Asked) -> tuple[Step, Step]:
 
 
 def answering(recipe: Recipe, phase: str) -> dict[str, sample.Settings]:
-    """How a model answers the test problems: greedily (""), and k times for maj@K and pass@K (named k5, say)."""
+    """Return how a model answers the test problems: greedily (""), and k times for maj@K and pass@K (such as "k5")."""
     chosen = recipe.evaluate
     common = sample.Settings(
         prompt=recipe.prompt,

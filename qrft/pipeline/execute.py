@@ -21,7 +21,7 @@ from qrft.progress import Progress
 
 
 class Watcher(Protocol):
-    """Who is told how a run goes: see qrft.cli.console."""
+    """What is told how a run goes; qrft.cli.console has one."""
 
     def plan(self, rows: list[tuple[Step, bool]]) -> None: ...
 
@@ -49,7 +49,7 @@ def execute(steps: Sequence[Step], store: Store, run_dir: Path, recipe: Recipe, 
 
 
 def write_recipes(recipe: Recipe, run_dir: Path) -> None:
-    """The recipe, and that of each run of a sweep, with all defaults spelled out."""
+    """Write the recipe, and that of each run of a sweep, with all defaults spelled out."""
     disk.write_atomic(run_dir / "recipe.yaml", dump(recipe))
     for variant in expand_sweep(recipe) if recipe.sweep else ():
         (run_dir / variant.name).mkdir(parents=True, exist_ok=True)
@@ -80,7 +80,7 @@ def run_step(
 
 
 def manifest(step: Step, inputs: Mapping[str, Path], facts: Mapping[str, Any], meter: cost.Meter) -> dict[str, Any]:
-    """What the artifact says of how it came about."""
+    """Return what the artifact says about how it was made."""
     return {
         "config": step.identity,
         "inputs": {

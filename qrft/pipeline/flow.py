@@ -23,9 +23,9 @@ from qrft.report.sweep.picture_files import can_draw_png
 
 
 def plan(recipe: Recipe, folders: Path | Mapping[str, Path]) -> list[Step]:
-    """The steps of a recipe, each after what it reads: of a sweep every run's, then the table of all.
+    """Return the steps of a recipe, each after what it reads; a sweep has those of every run, then the table of all.
 
-    folders: that of each base model that the recipe names; of a recipe with a single one, its folder.
+    folders: the folder of each base model that the recipe names, or just the folder where it names one.
     """
     variants = expand_sweep(recipe)
     steps = [step for variant in variants for step in plan_run(variant, folders)]
@@ -33,7 +33,7 @@ def plan(recipe: Recipe, folders: Path | Mapping[str, Path]) -> list[Step]:
 
 
 def plan_run(variant: Variant, folders: Path | Mapping[str, Path]) -> list[Step]:
-    """The flow: one run, of one model or of several."""
+    """Return the steps of one run, of one model or several: this is the flow."""
     recipe, plan = variant.recipe, Plan(variant.name)
     sets = add_problems(plan, recipe)
     models = {
@@ -68,7 +68,7 @@ def folder_of(recipe: Recipe, folders: Path | Mapping[str, Path]) -> Path:
 
 
 def table_of(recipe: Recipe, variants: Sequence[Variant], steps: Sequence[Step]) -> Step:
-    """The table of a sweep, or of several models: a row for every report."""
+    """Return the last step of a sweep or of several models: their table, with a row for every report."""
     runs = {variant.name: variant for variant in variants}
     reports = [step for step in steps if step.kind == "report"]
     rows = [

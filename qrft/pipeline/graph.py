@@ -107,7 +107,7 @@ def joined(*folders: str) -> str:
 
 
 def beneath(step: Step) -> set[str]:
-    """The digests of a step and of all that it stands on."""
+    """Return the digests of a step and of all that it stands on."""
     known, above = {step.digest}, [step]
     while above:
         for source in above.pop().inputs.values():

@@ -94,7 +94,7 @@ class ModelPlan:
         self.tuned[phase] = self.export_tuned(phase, self.adapter, trains_adapter=settings.adapter != "none")
 
     def export_tuned(self, phase: str, trained: Step, *, trains_adapter: bool) -> Inputs:
-        """What a tuned model is sampled from: the base with the adapter applied to it, or a file of its own."""
+        """Return what a tuned model is sampled from: the base with the adapter applied to it, or a file of its own."""
         if self.reads != "gguf":
             return {"adapter" if trains_adapter else "tuned": trained}
         if not trains_adapter:
@@ -126,21 +126,21 @@ class ModelPlan:
         return sample.Settings(**values, prompt=self.recipe.prompt, seed=self.seed(number), model=label)
 
     def seed(self, number: int) -> int:
-        """Random streams of its own for each model and round: with shared ones similar models sample similar paths,
-        and a pool of them would hold fewer than it could."""
+        """Return a seed of its own for each model and round: with a shared one similar models would sample similar
+        paths, and a pool of them would hold fewer paths than it could."""
         return (self.recipe.seed + 1_000_003 * (self.number + 1_000 * (number - 1))) % 2**32
 
     @property
     def pooled(self) -> dict[str, Sampled]:
-        """What a round selects from."""
+        """The samples that a round selects from."""
         newest = list(self.sampled)[-1:]
         return {name: self.sampled[name] for name in (self.sampled if self.recipe.rounds_pool == "all" else newest)}
 
 
 def add_choice(plan: Plan, recipe: Recipe, phase: str, models: Sequence[ModelPlan], name: str = "") -> Step:
-    """The training table of gold solutions and of what was sampled of these models, selected from together.
+    """Add the training table of gold solutions and of what was sampled from these models, selected from together.
 
-    name: of the model that it is for; "" where several share it.
+    name: the model that it is for; "" where several share it.
     """
     pool = {source: sampled for model in models for source, sampled in model.pooled.items()}
     sources = list(pool) if len(pool) > 1 else [""]
@@ -153,7 +153,7 @@ def add_choice(plan: Plan, recipe: Recipe, phase: str, models: Sequence[ModelPla
 
 
 def add_report(model: ModelPlan, evaluation: Step, steps: Sequence[Step], recipe: Recipe) -> None:
-    """Report all that this model's evaluation stands on, under the names of a run of its own.
+    """Add the report of all that this model's evaluation stands on, under the names of a run of its own.
 
     steps: all of the run; recipe: that of the whole run, which is shown.
     """
@@ -184,7 +184,7 @@ def described(name: str, step: Step, model: ModelPlan) -> Input:
 
 
 def pool_of(made: Mapping[str, Step]) -> tuple[Pooled, ...]:
-    """What the last training table was chosen among, by the names of the report's inputs."""
+    """Return what the last training table was chosen among, by the names of the report's inputs."""
     names = {step.digest: name for name, step in made.items()}
     table = [step for step in made.values() if step.kind == "training"][-1]
     settings = table.settings

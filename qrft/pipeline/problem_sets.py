@@ -35,7 +35,7 @@ def add_problems(plan: Plan, recipe: Recipe) -> Sets:
 def add_problem_set(
     plan: Plan, recipe: Recipe, part: str, name: str, settings: problems.Settings, model: str = ""
 ) -> Step:
-    """Draw a generated set, or read a published one or a file. `settings` says how much of it to take."""
+    """Add the step that draws a generated set, or reads a published one or a file; `settings` says how much of it."""
     inputs: dict[str, Step | Source] = {}
     if name in registry.GENERATED:
         settings = settings.model_copy(update={"set": name, "seed": recipe.problems.seed})
@@ -48,7 +48,7 @@ def add_problem_set(
 
 
 def further_sets(recipe: Recipe) -> dict[str, str]:
-    """The test sets beside problems.test, each by a part of its own in the run folder."""
+    """Return the test sets beside problems.test, each by its part of the path in the run folder."""
     parts = {"train": "", "test": recipe.problems.test}
     for name in recipe.evaluate.problems:
         if name not in parts.values():
@@ -60,5 +60,5 @@ def further_sets(recipe: Recipe) -> dict[str, str]:
 
 
 def set_name(name: str) -> str:
-    """The name of a set; that of a file without its folders, which differ between machines."""
+    """Return the name of a set; for a file without its folders, which differ between machines."""
     return name if name in registry.BY_NAME else local_path(name).name

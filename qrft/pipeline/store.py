@@ -34,7 +34,7 @@ _GIVEN = {"config", "inputs", "seconds", "peak_memory_bytes", "report"}  # what 
 
 
 def digest(stage: str, version: int, config: Mapping[str, Any], inputs: Mapping[str, str]) -> str:
-    """20 hex digits that name an artifact: blake2b over the canonical JSON of all that makes it what it is.
+    """Return 20 hex digits that name an artifact: blake2b over the canonical JSON of all that makes it what it is.
 
     Keys may come in any order; floats count exactly, and 1 differs from 1.0.
     Raises TypeError or ValueError for what JSON can't hold: a path, NaN.
@@ -53,17 +53,17 @@ class Store:
         weakref.finalize(self, _close_all, self._locks)  # a store that is dropped lets go of what it left unfinished
 
     def path(self, stage: str, digest: str) -> Path:
-        """Where the artifact lies, or would lie."""
+        """Return where the artifact lies, or would lie."""
         if not re.fullmatch(r"[a-z][a-z0-9_-]*", stage) or not re.fullmatch(r"[0-9a-f]+", digest):
             raise ValueError(f"not the name of an artifact: {stage!r}, {digest!r}")
         return self.root / f"{stage}-{digest}"
 
     def has(self, stage: str, digest: str) -> bool:
-        """Whether the artifact is there. The rename made it visible with its manifest, so a manifest means whole."""
+        """Whether the artifact exists. The rename made it visible with its manifest, so a manifest means whole."""
         return (self.path(stage, digest) / MANIFEST).is_file()
 
     def begin(self, stage: str, digest: str) -> Path:
-        """The work folder of an artifact: empty but for `partial/`, which holds what a killed process left there.
+        """Make the work folder of an artifact: empty but for `partial/`, which holds what a killed process left there.
 
         Raises StoreError when another process is making the same artifact.
         """
@@ -141,7 +141,7 @@ class Store:
 
 
 def manifest(artifact: Path) -> dict[str, Any]:
-    """The manifest of an artifact. Raises StoreError when it can't be read."""
+    """Return the manifest of an artifact. Raises StoreError when it can't be read."""
     path = artifact / MANIFEST
     try:
         values = json.loads(path.read_bytes())
@@ -189,7 +189,7 @@ def _beside(work: Path, suffix: str) -> Path:
 
 
 def _jsonable(value: Any) -> Any:
-    """The value in JSON's types. Hours of work must not be lost for a NaN or a numpy number in a report."""
+    """Return the value in JSON's types. Hours of work must not be lost for a NaN or a numpy number in a report."""
     if isinstance(value, Mapping):
         return {str(key): _jsonable(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):

@@ -26,13 +26,13 @@ from qrft.pipeline.store import Store, manifest
 MOST_COUNTED = 1000  # texts that are tokenized; more are drawn evenly
 SAMPLED = (
     "A sampled solution is as long as the gold one.",
-    "Of k samples a problem, sqrt(k)/2 new paths are kept (the paper's 7B: 5.3 of 100).",
+    "Of k samples per problem, sqrt(k)/2 new paths are kept (the paper's 7B: 5.3 of 100).",
 )
 WITH_GOAL = "With sample.until half of the most samples are drawn."
 
 
 def assumptions(steps: Iterable[Step]) -> tuple[str, ...]:
-    """What the amounts of these steps rest on."""
+    """Return what the amounts of these steps rest on."""
     sampled = [step.settings for step in steps if isinstance(step.settings, sample.Settings)]
     has_goal = any(settings.until.goal for settings in sampled)
     return (*(SAMPLED if sampled else ()), *((WITH_GOAL,) if has_goal else ()))
@@ -40,7 +40,7 @@ def assumptions(steps: Iterable[Step]) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Lengths:
-    """Tokens of examples that stand for `count` of them: of prompts; of prompt, completion and end together."""
+    """Tokens of examples that represent `count` of them: the prompts, and prompt, completion and end together."""
 
     prompts: tuple[int, ...]
     totals: tuple[int, ...]
@@ -59,13 +59,13 @@ class Lengths:
         return self.mean_total - self.mean_prompt
 
     def up_to(self, longest: int) -> Lengths:
-        """Without those that are longer."""
+        """Return the lengths without those that are longer."""
         kept = [i for i, total in enumerate(self.totals) if total <= longest]
         count = round(self.count * len(kept) / max(1, len(self.totals)))
         return Lengths(tuple(self.prompts[i] for i in kept), tuple(self.totals[i] for i in kept), count)
 
     def largest_sum(self, num: int) -> int:
-        """Tokens of `num` examples together, as many as hardly any step has: three deviations above the mean."""
+        """Return how many tokens `num` examples hold together at most: three standard deviations above the mean."""
         mean, count = self.mean_total, max(1, len(self.totals))
         deviation = math.sqrt(sum((total - mean) ** 2 for total in self.totals) / count)
         return math.ceil(min(num * mean + 3 * deviation * math.sqrt(num), num * max(self.totals, default=0)))
@@ -83,14 +83,14 @@ class Amounts:
         return self.store.has(step.stage, step.digest)
 
     def report(self, step: Step) -> Mapping[str, Any]:
-        """What a finished step said of itself; nothing for one to do."""
+        """Return what a finished step reported; {} for one that is to do."""
         if not self.is_there(step):
             return {}
         report: Mapping[str, Any] = manifest(self.store.path(step.stage, step.digest))["report"]
         return report
 
     def rows(self, step: Step) -> float:
-        """Problems, examples or samples that a step makes."""
+        """Return how many problems, examples or samples a step makes."""
         if step.stage == "problems":
             return float(self.problems(step).num_rows)
         if step.stage == "curate":
@@ -113,7 +113,7 @@ class Amounts:
         return gold + sum(gold * min(most, math.sqrt(num_samples) / 2) for num_samples in read)
 
     def num_samples(self, step: Step) -> float:
-        """How many samples of a problem a sampling draws."""
+        """Return how many samples per problem a sampling draws."""
         settings = step.settings
         assert isinstance(settings, sample.Settings)
         most = float(settings.until.max_samples or settings.num_samples)
@@ -125,7 +125,7 @@ class Amounts:
         return self._tables[step.digest]
 
     def _table(self, step: Step, file: str) -> pa.Table:
-        """Of an artifact; of problems that are not there, as their stage makes them, which takes no model."""
+        """Return a table of an artifact; missing problems are made as their stage makes them, which takes no model."""
         if self.is_there(step):
             return pq.read_table(self.store.path(step.stage, step.digest) / file)
         with tempfile.TemporaryDirectory() as folder:
@@ -134,7 +134,7 @@ class Amounts:
             return pq.read_table(Path(folder) / file)
 
     def lengths(self, step: Step, model: Path, template: str) -> Lengths:
-        """Of the examples of a training table or a problem set, in the tokens of `model`."""
+        """Return the lengths of the examples of a training table or a problem set, in the tokens of `model`."""
         key = (step.digest, str(model), template)
         if key not in self._lengths:
             self._lengths[key] = self._measure(step, model, template)
@@ -147,7 +147,7 @@ class Amounts:
         return measure(self.examples(step), model, template)
 
     def examples(self, step: Step) -> pa.Table:
-        """problem_id, question and completion of a training table, or of the gold solutions where it is not there."""
+        """Return problem_id, question and completion of a training table, or of gold solutions where it is missing."""
         if step.stage == "curate" and self.is_there(step):
             return self._table(step, "training.parquet").select(["problem_id", "question", "completion"])
         table = self.problems(step if step.stage == "problems" else input_step(step, "problems"))
@@ -156,24 +156,24 @@ class Amounts:
 
 
 def measure(examples: pa.Table, model: Path, template: str) -> Lengths:
-    """Token counts of at most MOST_COUNTED of the examples, drawn evenly."""
+    """Count the tokens of at most MOST_COUNTED of the examples, drawn evenly."""
     tokenizer = load_light_tokenizer(model, template)
     step = max(1, -(-examples.num_rows // MOST_COUNTED))
     drawn = examples.take(list(range(0, examples.num_rows, step))).to_pylist()
-    found = [prompts.example(tokenizer, row["question"], row["completion"], template) for row in drawn]
-    totals = tuple(len(example.token_ids) for example in found)
-    return Lengths(tuple(example.prompt_length for example in found), totals, examples.num_rows)
+    counted = [prompts.example(tokenizer, row["question"], row["completion"], template) for row in drawn]
+    totals = tuple(len(example.token_ids) for example in counted)
+    return Lengths(tuple(example.prompt_length for example in counted), totals, examples.num_rows)
 
 
 def _name(step: Step) -> str:
-    """The name of the problem set, or of the file."""
+    """Return the name of the problem set, or of the file."""
     assert isinstance(step.settings, problems.Settings)
     file = step.inputs.get("file")
     return step.settings.set or (file.path.name if isinstance(file, Source) else step.path)
 
 
 def input_step(step: Step, name: str) -> Step:
-    """The step that is the input of that name."""
+    """Return the step that is the input of that name."""
     source = step.inputs[name]
     assert isinstance(source, Step)
     return source

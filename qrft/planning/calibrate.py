@@ -1,4 +1,4 @@
-"""Twenty optimizer steps and twenty decodes on this machine, which put a forecast right."""
+"""Twenty optimizer steps and twenty decodes on this machine, which correct a forecast."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ STEPS = 20
 
 
 def calibrate(steps: Sequence[Step], basis: Basis, num_threads: int | None, progress: Progress) -> Speed:
-    """Measure the first training and the first sampling of the plan, there or not.
+    """Measure the first training and the first sampling of the plan, whether they are done or not.
 
     Raises what a run would raise: ModelError, SamplerError, DataError.
     """
@@ -47,7 +47,7 @@ def calibrate(steps: Sequence[Step], basis: Basis, num_threads: int | None, prog
 
 
 def _train(step: Step, basis: Basis, num_threads: int | None) -> tuple[float, int]:
-    """Measured over estimated time, and measured less estimated memory, of the stage itself on a small table."""
+    """Return measured over estimated time, and measured minus estimated memory, of the stage on a small table."""
     chosen, _, _ = training.choose(step, basis)
     shape, model = shape_of(step), folder_of(step)
     settings = chosen.model_copy(update={"num_epochs": 1.0, "checkpoint_minutes": 1e6, "report_to": ()})
@@ -62,13 +62,13 @@ def _train(step: Step, basis: Basis, num_threads: int | None) -> tuple[float, in
 
 
 def _repeated(table: pa.Table, num_rows: int) -> pa.Table:
-    """The first rows, over and over where there are too few, each with an id of its own."""
+    """Return the first rows, over and over where there are too few, each with an id of its own."""
     taken = table.take([i % table.num_rows for i in range(num_rows)])
     return taken.set_column(0, "problem_id", pa.array(map(str, range(num_rows))))
 
 
 def _run(model: Path, table: pa.Table, settings: Training, num_threads: int | None) -> tuple[int, float, int]:
-    """Number of steps, seconds of all but the first, bytes at the peak."""
+    """Return the number of steps, the seconds of all but the first, and the bytes at the peak."""
     ends: dict[int, float] = {}
     totals: list[int] = []
 
@@ -89,7 +89,7 @@ def _run(model: Path, table: pa.Table, settings: Training, num_threads: int | No
 
 @contextmanager
 def _no_messages() -> Iterator[None]:
-    """A training shows its first example, which is not asked for here."""
+    """Silence the training, which would show its first example."""
     logger = logging.getLogger("qrft.training")
     level = logger.level
     logger.setLevel(logging.WARNING)
@@ -100,7 +100,7 @@ def _no_messages() -> Iterator[None]:
 
 
 def _peak() -> int:
-    """Bytes: on the GPU all that the allocator took, and the process's context; else the process's main memory."""
+    """Return bytes: on a GPU all that the allocator took, and the process's context; else the process's main memory."""
     import torch
 
     if torch.cuda.is_available():
@@ -109,7 +109,7 @@ def _peak() -> int:
 
 
 def _decode(step: Step, basis: Basis, n_threads: int | None) -> float:
-    """Measured over estimated time of decoding, the base without adapter: what it adds is a small share."""
+    """Return measured over estimated time of decoding by the base; what an adapter adds is a small share."""
     model, settings = folder_of(step), sampling.sampling_of(step)
     tokenizer = prompts.load_tokenizer(model)
     live = sampling.live_sequences(settings, basis.amounts.rows(step))

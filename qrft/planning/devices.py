@@ -15,8 +15,8 @@ from qrft.training.memory import GIB
 
 @dataclass(frozen=True)
 class Device:
-    """memory: usable bytes. flops: dense multiply-adds count two, a second; bandwidth: bytes a second; None: unknown.
-    is_gpu: else it is this machine, and memory is main memory. mixed: computes in bfloat16."""
+    """What computes. memory: usable bytes. flops: per second, a dense multiply-add counting as two. bandwidth: bytes
+    per second. None: unknown. is_gpu: else it is this machine, and memory is main memory. mixed: in bfloat16."""
 
     name: str
     memory: float
@@ -52,7 +52,7 @@ GPUS = [
 
 
 def find(name: str | None) -> Device:
-    """By a name such as "RTX 3090" or "3090", or by memory such as 24GiB; None: what is here.
+    """Find a GPU by a name such as "RTX 3090" or "3090", or by memory such as 24GiB; None takes what is here.
 
     Raises UsageError for a name that no GPU of the table, or more than one, has.
     """
@@ -61,23 +61,23 @@ def find(name: str | None) -> Device:
     size = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(?:GiB|GB|G)?", name, re.IGNORECASE)
     if size and 0 < (gib := float(size[1])) <= 1000:  # more is a name, such as 3090
         return Device(f"a GPU of {gib:g} GiB", gib * GIB)
-    found = _by_name(name)
-    if len(found) != 1:
-        kinds = ", ".join(device.name for device in found or GPUS)
+    known = _by_name(name)
+    if len(known) != 1:
+        kinds = ", ".join(device.name for device in known or GPUS)
         raise UsageError(
-            f"--gpu: found {name!r}. Expected {'one of ' if found else ''}{kinds}, or memory such as 24GiB."
+            f"--gpu: found {name!r}. Expected {'one of ' if known else ''}{kinds}, or memory such as 24GiB."
         )
-    return found[0]
+    return known[0]
 
 
 def _by_name(name: str) -> list[Device]:
     words = set(re.findall(r"[a-z]+|\d+", name.lower()))
-    found = [device for device in GPUS if words <= set(re.findall(r"[a-z]+|\d+", device.name.lower()))]
-    return [device for device in found if device.name.lower() == name.lower()] or found
+    alike = [device for device in GPUS if words <= set(re.findall(r"[a-z]+|\d+", device.name.lower()))]
+    return [device for device in alike if device.name.lower() == name.lower()] or alike
 
 
 def here() -> Device:
-    """This machine's first GPU, with what of its memory is free; without one, its processor."""
+    """Return this machine's first GPU, with what of its memory is free; without one, its processor."""
     if shutil.which("nvidia-smi"):
         query = ["nvidia-smi", "--query-gpu=name,memory.free", "--format=csv,noheader,nounits"]
         lines = subprocess.run(query, capture_output=True, text=True, check=False).stdout.splitlines()
@@ -88,7 +88,7 @@ def here() -> Device:
 
 
 def _described(name: str, free_mib: str) -> Device:
-    """With the speed of the longest name of the table that is in the driver's: NVIDIA GeForce RTX 4060 Ti."""
+    """Describe a GPU by the longest name of the table that is in the driver's, such as NVIDIA GeForce RTX 4060 Ti."""
     words = re.findall(r"[a-z]+|\d+", name.lower())
     known = [d for d in GPUS if set(re.findall(r"[a-z]+|\d+", d.name.lower())) <= {*words, "gb"}]
     best = max(known, key=lambda d: len(d.name), default=Device(name, 0))
@@ -96,7 +96,7 @@ def _described(name: str, free_mib: str) -> Device:
 
 
 def _processor_speed() -> tuple[float, float]:
-    """Measured in some tens of milliseconds: float32 products of matrices, and copies larger than the caches."""
+    """Measure float32 products of matrices, and copies larger than the caches, in some tens of milliseconds."""
     import numpy as np
 
     square, long = np.ones((768, 768), np.float32), np.ones(2**24, np.float32)

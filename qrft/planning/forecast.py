@@ -31,7 +31,7 @@ ESTIMATES: dict[str, Callable[[Step, Basis], Estimate]] = {
 
 @dataclass(frozen=True)
 class Row(Estimate):
-    """A step, by its path in the run folder, with what it needs; of a finished one the tokens and the disk."""
+    """A step, named by its path in the run folder, and what it needs; a finished one has only tokens and disk."""
 
     name: str = ""
     stage: str = ""
@@ -65,7 +65,7 @@ class Row(Estimate):
 
 @dataclass(frozen=True)
 class Forecast:
-    """price: of a kWh, or with is_hourly of an hour."""
+    """What all steps of a plan need. price: per kWh, or per hour with is_hourly."""
 
     rows: tuple[Row, ...]
     device: Device
@@ -89,7 +89,7 @@ class Forecast:
 
     @property
     def kwh(self) -> float | None:
-        """At full board power: an upper bound of what the GPU takes; the rest of the machine is not in it."""
+        """The energy at full board power, an upper bound for the GPU. The rest of the machine is not in it."""
         seconds, watts = self.seconds, self.device.watts
         return None if seconds is None or watts is None else seconds * watts / JOULE_PER_KWH
 

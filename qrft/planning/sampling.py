@@ -68,7 +68,7 @@ def too_long(step: Step, longest: int) -> tuple[str, ...]:
 
 
 def longest_prompt(step: Step, basis: Basis, lengths: Lengths) -> int:
-    """In tokens, with the worked examples."""
+    """Return the tokens of the longest prompt, with the worked examples."""
     longest, settings = max(lengths.prompts, default=0), sampling_of(step)
     if not settings.few_shot:
         return longest
@@ -82,8 +82,10 @@ def live_sequences(settings: sample.Settings, num_samples: float) -> int:
 
 
 def context(step: Step, basis: Basis, prompt: int, most: int) -> tuple[int, Parts]:
-    """How many sequences live at once, at most so many, and the memory: the sampler sizes its context by what is
-    free, and leaves a quarter of that alone."""
+    """Return how many sequences live at once, of at most so many, and the memory by part.
+
+    The sampler sizes its context by what is free, and leaves a quarter of that alone.
+    """
     settings, shape, tried = sampling_of(step), shape_of(step), []
     is_open = settings.num_sequences is None
     for live in [most >> n for n in range(most.bit_length())] if is_open else [most]:
@@ -95,7 +97,7 @@ def context(step: Step, basis: Basis, prompt: int, most: int) -> tuple[int, Part
 
 
 def cache_cells(settings: sample.Settings, prompt: int, live: int) -> list[int]:
-    """Tokens of the context for so many sequences at once, as large as the sampler likes it and as small as it can be.
+    """Return tokens of the context for so many sequences: as many as the sampler likes, and as few as it can do with.
 
     Beside the sequences that grow, others hold prompts (qrft.sampling.backends.llama_cpp.sizing). Samples of a problem
     can share the cells of its prompt; where there are few, each sequence has its own.
@@ -135,7 +137,7 @@ def weights_held(step: Step, basis: Basis, shape: Shape) -> int:
 def seconds(
     step: Step, basis: Basis, lengths: Lengths, num: float, mean: float, live: int, *, reads_prompts: bool = True
 ) -> float | None:
-    """The time of `num` samples of `mean` tokens, `live` at a time; None where the device's speed is not known."""
+    """Return the time of `num` samples of `mean` tokens, `live` at a time; None where the device's speed is unknown."""
     device, shape = basis.device, shape_of(step)
     if device.flops is None or device.bandwidth is None:
         return None

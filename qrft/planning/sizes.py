@@ -16,23 +16,23 @@ GGUF_BYTES = {"f32": 4.0, "f16": 2.0, "q8_0": 34 / 32, "q4_k_m": 0.604}  # per p
 
 
 def matrices(shape: Shape) -> int:
-    """Parameters that a token is multiplied with: not the embeddings, which are looked up, but the head."""
+    """Count the parameters that a token is multiplied with: not the embeddings, which are looked up, but the head."""
     return shape.num_linear + shape.vocab_size * shape.hidden_size
 
 
 def gguf_bytes(shape: Shape, step: Step) -> int:
-    """The size of the base that an export makes."""
+    """Return the size of the base that an export makes."""
     assert isinstance(step.settings, export.Settings) and step.settings.quant
     return int(GGUF_BYTES[step.settings.quant] * (shape.num_linear + sum(shape.outer)))
 
 
 def makes_base(step: Step) -> bool:
-    """Whether an export writes a base, and not an adapter or nothing."""
+    """Return whether an export writes a base, instead of an adapter or nothing."""
     return not {"base", "file"} & step.inputs.keys()
 
 
 def weights_bytes(step: Step, shape: Shape) -> int:
-    """The size of the file that a step samples from or compares with."""
+    """Return the size of the file that a step samples from or compares with."""
     base = step.inputs.get("base") or step.inputs.get("file")
     if isinstance(base, Source):
         return base.path.stat().st_size
@@ -40,7 +40,7 @@ def weights_bytes(step: Step, shape: Shape) -> int:
 
 
 def adapter_bytes(step: Step, shape: Shape) -> int:
-    """The size of the adapter that is applied at run time: float32 in its file."""
+    """Return the size of the adapter that is applied at run time: float32 in its file."""
     source = step.inputs.get("adapter")
     while isinstance(source, Step) and source.stage != "train":
         source = source.inputs.get("adapter")
@@ -51,7 +51,7 @@ def adapter_bytes(step: Step, shape: Shape) -> int:
 
 
 def folder_of(step: Step) -> Path:
-    """The base model that a step is about."""
+    """Return the folder of the base model that a step is about."""
     for name in ("model", "tuned"):
         source = step.inputs.get(name)
         if isinstance(source, Source):
@@ -66,5 +66,5 @@ def shape_of(step: Step) -> Shape:
 
 
 def context_of(folder: Path) -> float:
-    """The most tokens of a prompt and its sample together, as the model was trained; inf where it does not say."""
+    """Return the most tokens of a prompt and its sample that the model was trained for; inf where it does not say."""
     return float(read_json(folder / "config.json").get("max_position_embeddings") or math.inf)

@@ -16,7 +16,7 @@ PARITY_TOKENS = 8 * 256  # of the export's comparison, by transformers and by ll
 
 
 def export(step: Step, basis: Basis) -> Estimate:
-    """The base as a file, or the adapter as one; transformers compares it in main memory and in float32."""
+    """Estimate the making of a base's or an adapter's file; transformers checks it in main memory and in float32."""
     shape = shape_of(step)
     adapter = adapter_bytes(step, shape)
     disk = gguf_bytes(shape, step) if makes_base(step) else adapter
@@ -30,7 +30,7 @@ def export(step: Step, basis: Basis) -> Estimate:
 
 
 def table(step: Step, basis: Basis, *, row_bytes: int) -> Estimate:
-    """A stage that writes a table, of so many bytes per row."""
+    """Estimate a stage that writes a table, of so many bytes per row."""
     rows = basis.amounts.rows(step)
     return Estimate(disk=int(rows * row_bytes), seconds=rows / ROWS_PER_SECOND)
 
@@ -39,7 +39,7 @@ problems, curate, grade = (partial(table, row_bytes=size) for size in (300, 1000
 
 
 def next_to_nothing(step: Step, basis: Basis) -> Estimate:
-    """A stage that adds up what others made."""
+    """Estimate a stage that adds up what others made."""
     return Estimate()
 
 

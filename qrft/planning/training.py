@@ -41,7 +41,7 @@ def estimate(step: Step, basis: Basis) -> Estimate:
 
 
 def choose(step: Step, basis: Basis) -> tuple[Training, Lengths, str]:
-    """The settings as they will be chosen, the examples that are not too long, and why nothing fits, if so."""
+    """Return the settings as they will be chosen, the examples that are not too long, and why nothing fits, if so."""
     settings = step.settings
     assert isinstance(settings, Training)
     lengths = basis.amounts.lengths(input_step(step, "training"), folder_of(step), settings.prompt)
@@ -60,7 +60,7 @@ def in_words(settings: Training, basis: Basis) -> str:
 
 
 def disk(shape: Shape, settings: Training, basis: Basis) -> int:
-    """Bytes of what is saved, and of the checkpoints on the way."""
+    """Return the bytes of what is saved, and of the checkpoints on the way."""
     trained = memory.trained_tensors(shape, settings)
     saved = 2 * shape.num_parameters if settings.adapter == "none" else 4 * sum(trained)
     optimizer = memory.optimizer(trained, memory.optimizer_name(settings, basis.device.is_gpu))
@@ -74,7 +74,7 @@ def too_large(basis: Basis, settings: Training, parts: Parts) -> tuple[str, ...]
 
 
 def seconds(basis: Basis, shape: Shape, settings: Training, lengths: Lengths, tokens: int) -> float | None:
-    """The time that training on so many tokens takes; None where the device's speed is not known."""
+    """Return the seconds that training on so many tokens takes; None where the device's speed is unknown."""
     device = basis.device
     if device.flops is None:
         return None
@@ -90,7 +90,7 @@ def seconds(basis: Basis, shape: Shape, settings: Training, lengths: Lengths, to
 
 
 def largest_row(settings: Training, lengths: Lengths) -> int:
-    """Tokens of the largest row: of a step's examples, as many as find room in one."""
+    """Return the tokens of the largest row: of a step's examples, as many as find room in one."""
     longest = max(lengths.totals, default=1)
     if not settings.packing:
         return longest

@@ -19,7 +19,7 @@ Report = dict[str, Any]  # small facts for the manifest
 
 @dataclass(frozen=True)
 class Job:
-    """How a stage goes about its work: on how many processor threads (None: all cores), and who is told of it."""
+    """How a stage works: on how many processor threads (None: all cores), and who is told about its progress."""
 
     num_threads: int | None = None
     progress: Progress = unwatched

@@ -35,10 +35,10 @@ class Settings(Selection):
 
 
 def run(inputs: Inputs, out: Path, settings: Settings, job: Job) -> Report:
-    """Writes training.parquet and training.jsonl; with samples also verdicts.parquet, a verdict a sample looked at.
+    """Write training.parquet and training.jsonl; with sources also verdicts.parquet, a verdict per sample looked at.
 
-    The inputs of a source are those that `pooled.input_names` tells. A source's name is the source of its rows. Raises
-    DataError where there are neither samples nor a worked solution.
+    `pooled.input_names` tells the inputs of a source, whose name its rows bear. Raises DataError where there are
+    neither samples nor a worked solution.
     """
     problems = pq.read_table(inputs["problems"] / "problems.parquet")
     if settings.sources:
@@ -65,7 +65,7 @@ def _selected(problems: pa.Table, inputs: Inputs, out: Path, settings: Settings,
 
 
 def _name(problems: Path) -> str:
-    """The training problems by the recipe's key and, where their artifact tells, the set's or the file's name."""
+    """Return what to call the training problems: the recipe's key and, where known, the set or the file."""
     if not (problems / store.MANIFEST).exists():
         return "problems.train"
     manifest = store.manifest(problems)

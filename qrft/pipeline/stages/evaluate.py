@@ -25,7 +25,7 @@ GREEDY = "greedy"
 
 
 class Answers(Section):
-    """One model's answers to one test set: what they are told as, and under which names they are inputs."""
+    """One model's answers to one test set: what the tables call them, and the names of the inputs that hold them."""
 
     model: str
     problems: str
@@ -44,7 +44,7 @@ class Settings(Section):
 
 
 def run(inputs: Inputs, out: Path, settings: Settings, job: Job) -> Report:
-    """Writes evaluation.parquet, a value a problem and measure, and evaluation.json, their means with 95% intervals.
+    """Write evaluation.parquet, a value per problem and measure, and evaluation.json, their means with 95% intervals.
 
     The first of a model's answers give its headline.
     """
@@ -87,7 +87,7 @@ def _table(problems: pa.Table, labels: Mapping[str, Any], found: Floats) -> pa.T
 
 
 def evaluate(headline: Mapping[str, Floats]) -> dict[str, Any]:
-    """Each model's accuracy from its value for each problem, and RFT's gain over SFT with its paired interval.
+    """Return each model's accuracy from its value for each problem, and RFT's gain over SFT with its paired interval.
 
     p_value: exact McNemar between sft and rft; null where a problem's value is a share and not right or wrong.
     """

@@ -32,7 +32,7 @@ class Settings(Section):
 
 
 def run(inputs: Inputs, out: Path, settings: Settings, job: Job) -> Report:
-    """Writes base.gguf, or adapter.gguf when there is an adapter to be applied to the input `base`; neither for a ready
+    """Write base.gguf, or adapter.gguf when there is an adapter to be applied to the input `base`; neither for a ready
     `file`, which is used as it is. `tuned`: a training of every weight, whose model stands in the base's place.
     Raises ModelError when llama.cpp and transformers disagree."""
     model = inputs["tuned"] / "model" if "tuned" in inputs else inputs["model"]
@@ -58,7 +58,7 @@ def run(inputs: Inputs, out: Path, settings: Settings, job: Job) -> Report:
 
 
 def _texts(model: Path, problems: Path, prompt: Prompt) -> list[list[int]]:
-    """Token ids of problems with their solutions: what an adapter changes are the solutions."""
+    """Return the token ids of problems with their solutions, which are what an adapter changes."""
     tokenizer = prompts.load_tokenizer(model)
     table = pq.read_table(problems / "problems.parquet")[:NUM_PARITY_PROBLEMS]
     pairs = zip(table["question"].to_pylist(), gold_texts(table).to_pylist(), strict=True)

@@ -26,7 +26,7 @@ class Settings(Section):
 
 
 def run(inputs: Inputs, out: Path, settings: Settings, job: Job) -> Report:
-    """Writes graded.parquet, row-aligned with the samples."""
+    """Write graded.parquet, row-aligned with the samples."""
     samples = pq.read_table(inputs["samples"] / "samples.parquet", columns=["problem_id", "completion"])
     problems = pq.read_table(inputs["problems"] / "problems.parquet", columns=["problem_id", "answer"])
     problem = pc.index_in(samples["problem_id"], problems["problem_id"].combine_chunks()).to_numpy()

@@ -18,7 +18,7 @@ OUTPUTS = ("report.html", "summary.json")
 
 
 def run(inputs: Inputs, out: Path, settings: Settings, job: Job) -> Report:
-    """`inputs` are all other steps of the run, by the names of `settings.steps`, and as `model` the base's folder."""
+    """Write both. `inputs` are all other steps of the run by the names of `settings.steps`, and as `model` the base."""
     facts = summary(inputs, settings)
     write_atomic(out / "summary.json", json.dumps(facts, indent=1))
     write_atomic(out / "report.html", page.html(inputs, settings, facts))

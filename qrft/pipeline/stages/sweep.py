@@ -40,7 +40,7 @@ class Settings(Section):
 
 
 def run(inputs: Inputs, out: Path, settings: Settings, job: Job) -> Report:
-    """Reads the report of each entry as the input of its number; docs/sweeps.md lists the columns."""
+    """Write the table; the report of each entry is the input of its number. docs/sweeps.md lists the columns."""
     entries = settings.rows
     summaries = [json.loads((inputs[str(n)] / "summary.json").read_bytes()) for n in range(len(entries))]
     rows = [{**labels(entry), **columns(summary)} for entry, summary in zip(entries, summaries, strict=True)]
@@ -61,7 +61,7 @@ def labels(entry: Entry) -> Row:
 
 
 def write_report(out: Path, settings: Settings, rows: Sequence[Row]) -> None:
-    """report.html, report.md, plots/, and study.md where the recipe is a study."""
+    """Write report.html, report.md, plots/, and study.md where the recipe is a study."""
     study = settings.study
     findings = results.findings(study, rows) if study else []
     drawn = plots([own for row in rows for own in own_curves(row)])
@@ -97,14 +97,14 @@ def own_curves(row: Row) -> Iterator[Row]:
 
 
 def columns(summary: Mapping[str, Any]) -> Row:
-    """What a summary says in numbers and words, flat: `sft.accuracy`; and the seconds of all its steps."""
+    """Return what a summary says in numbers and words, flat (`sft.accuracy`), and the seconds of all its steps."""
     left_out = ("name", "seconds", "cost")
     flat = dict(_flat("", {key: value for key, value in summary.items() if key not in left_out}))
     return {**flat, **_measures(summary), **_costs(summary), "seconds": sum(summary["seconds"].values())}
 
 
 def lists(summary: Mapping[str, Any]) -> Row:
-    """What the report draws beside the columns."""
+    """Return what the report draws beside the columns."""
     return {key: value for key, value in summary.items() if isinstance(value, list) or key == "own_paths"}
 
 
@@ -138,14 +138,14 @@ def _measures(summary: Mapping[str, Any]) -> Row:
 
 
 def _costs(summary: Mapping[str, Any]) -> Row:
-    """`cost.flops`, ... of all steps; `cost.sft.`, `cost.rft.`, ... of what each model rests on."""
+    """Return `cost.flops` and the like of all steps, and `cost.sft.`, `cost.rft.` of what each model rests on."""
     parts = {"cost": "total", "cost.sft": "sft", "cost.rft": "rft"}
     costs = summary.get("cost", {})
     return {f"{name}.{unit}": value for name, key in parts.items() for unit, value in costs.get(key, {}).items()}
 
 
 def as_csv(rows: Sequence[Row]) -> str:
-    """With a head line; a row without a column, or with null there, has an empty field."""
+    """Return CSV with a head line; a row without a column, or with null there, has an empty field."""
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n")
     writer.writeheader()

@@ -18,9 +18,9 @@ Settings = Training
 
 
 def run(inputs: Inputs, out: Path, settings: Settings, job: Job) -> Report:
-    """Writes adapter/ (peft), or model/ when every weight is trained; and loss.jsonl.
+    """Write adapter/ (peft), or model/ when every weight is trained, and loss.jsonl.
 
-    Goes on from what the input `start` learnt, where there is one.
+    The training goes on from what the input `start` learnt, where there is one.
     """
     table = pq.read_table(inputs["training"] / "training.parquet", columns=["problem_id", "question", "completion"])
     rows = [Row(f"problem_id {row['problem_id']!r}", row["question"], row["completion"]) for row in table.to_pylist()]

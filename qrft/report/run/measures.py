@@ -27,7 +27,7 @@ from qrft.report.run.settings import Settings
 
 Ints: TypeAlias = npt.NDArray[np.int64]
 
-Curve: TypeAlias = list[tuple[int, float]]  # (k, distinct paths a problem)
+Curve: TypeAlias = list[tuple[int, float]]  # (k, distinct paths per problem)
 
 MAX_CURVE_POINTS = 100
 
@@ -46,7 +46,7 @@ class Run:
         return pq.read_table(self.inputs[step] / name, columns=columns)
 
     def steps(self, kind: str, **wanted: str) -> list[str]:
-        """The names of this run's own and shared steps of a kind, in the order of the run.
+        """Return the names of this run's own and shared steps of a kind, in the order of the run.
 
         wanted: phase and part, where they matter.
         """
@@ -54,7 +54,7 @@ class Run:
         return [s.name for s in self.settings.steps if all(getattr(s, key) == wanted[key] for key in wanted)]
 
     def step(self, kind: str, **wanted: str) -> str:
-        """The name of the only such step. Raises ValueError where there is none, or more than one."""
+        """Return the name of the only such step. Raises ValueError where there is none, or more than one."""
         (name,) = self.steps(kind, **wanted)
         return name
 
@@ -120,7 +120,7 @@ class Run:
         return {one.name: Source(inputs[one.samples], inputs[one.graded]) for one in self.settings.pool}
 
     def sampled(self, columns: Sequence[str]) -> tuple[pa.Table, pa.Table]:
-        """The samples that were looked at, and their grades."""
+        """Return the samples that were looked at, and their grades."""
         return pooled.read(self.sources, self.settings.first_samples, columns)
 
     @cached_property
@@ -141,7 +141,7 @@ class Run:
 
     @property
     def rules(self) -> grading.Rules:
-        """By which everything in the run was graded."""
+        """The rules by which everything in the run was graded."""
         return self.settings.rules
 
     @cached_property
@@ -154,7 +154,7 @@ class Run:
 
     @cached_property
     def rounds(self) -> list[dict[str, int | None]]:
-        """With sample.until what each round of sampling took and brought, as far as it was looked at; without it none.
+        """What each round of sampling took and brought, as far as it was looked at; none without sample.until.
 
         A round that first_samples cuts has num_satisfied None: how many had enough after it was never counted.
         """
@@ -173,7 +173,7 @@ class Run:
 
     @property
     def num_tokens(self) -> int:
-        """Of all samples that were looked at."""
+        """The tokens of all samples that were looked at."""
         return int(pc.sum(self.samples["num_tokens"], min_count=0).as_py())
 
     @cached_property
@@ -184,7 +184,7 @@ class Run:
 
     @cached_property
     def correct_per_problem(self) -> Ints:
-        """Shape (num_problems,), in the order of `problems`."""
+        """How many samples of each problem are correct: shape (num_problems,), in the order of `problems`."""
         is_correct = as_ints(self.graded["is_correct"]) > 0
         counts: Ints = np.bincount(self.problem_codes[is_correct], minlength=self.problems.num_rows)
         return counts
@@ -206,7 +206,7 @@ class Run:
         return gold_keys(self.problems, self.rules)
 
     def right_paths(self, samples: pa.Table, graded: pa.Table, beside_gold: bool = False) -> pa.Table:
-        """The problem (its row in `problems`) and the equation list of each sample that is a right path.
+        """Return the problem (its row in `problems`) and the equation list of each sample that is a right path.
 
         beside_gold: without those that have the gold solution's equations.
         """
@@ -217,13 +217,13 @@ class Run:
         return pa.table({"problem": codes, "key": graded["equation_key"]}).filter(pa.array(counted))
 
     def new_paths(self, samples: pa.Table, graded: pa.Table) -> Ints:
-        """Of each problem how many distinct right paths beside the gold one these samples hold."""
-        found = self.right_paths(samples, graded, beside_gold=True).group_by(["problem", "key"]).aggregate([])
-        counts: Ints = np.bincount(as_ints(found["problem"]), minlength=self.problems.num_rows)
+        """Count the distinct right paths beside the gold one that these samples hold of each problem."""
+        paths = self.right_paths(samples, graded, beside_gold=True).group_by(["problem", "key"]).aggregate([])
+        counts: Ints = np.bincount(as_ints(paths["problem"]), minlength=self.problems.num_rows)
         return counts
 
     def curve(self, samples: pa.Table, graded: pa.Table, beside_gold: bool = False) -> Curve:
-        """Distinct right paths over k, from k = 1 to the fewest samples that a problem has.
+        """Return the distinct right paths over k, from k = 1 to the fewest samples that a problem has.
 
         With sample.until a problem has few samples because many of them were right. So all problems count by as many
         of their first samples, and none by those that only hard ones have.
@@ -237,7 +237,7 @@ class Run:
         return distinct_curve(counts, num_samples, max(self.problems.num_rows, 1))
 
     def losses(self, step: str) -> list[dict[str, float]]:
-        """The logged losses of a training, a row a logging step."""
+        """Return the logged losses of a training, a row per logging step."""
         lines = (self.inputs[step] / "loss.jsonl").read_text(encoding="utf-8").splitlines()
         return [json.loads(line) for line in lines if line.strip()]
 
@@ -246,19 +246,19 @@ COUNTED = ("problem_id", "model", "sample_index", "finish_reason", "num_tokens")
 
 
 def as_ints(column: pa.Array | pa.ChunkedArray) -> Ints:
-    """Integers or booleans as int64; a null counts as 0."""
+    """Return integers or booleans as int64; a null counts as 0."""
     values: Ints = column.cast(pa.int64()).fill_null(0).to_numpy()
     return values
 
 
 def tally(column: pa.ChunkedArray) -> dict[str, int]:
-    """How often each text occurs, the most frequent first."""
+    """Count how often each text occurs, the most frequent first."""
     counts = Counter({str(entry["values"]): entry["counts"] for entry in pc.value_counts(column).to_pylist()})
     return dict(counts.most_common())
 
 
 def distinct_curve(counts: Iterable[int], num_samples: int, num_problems: int) -> Curve:
-    """(k, distinct paths a problem that k of its num_samples samples hold on average), for k = 1 .. num_samples.
+    """Return (k, distinct paths per problem that k of its num_samples samples hold on average), k = 1 .. num_samples.
 
     The unbiased expectation of stats.expected_distinct, summed over all paths of all problems at once: paths seen
     equally often share one term. `counts` holds the samples on each path.
