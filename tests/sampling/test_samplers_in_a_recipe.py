@@ -11,8 +11,9 @@ from click.testing import CliRunner
 from helpers.paths import TINY
 
 from qrft.cli.main import main
-from qrft.config.recipe import RecipeError, load
+from qrft.config.load import load
 from qrft.data.schema import PROBLEMS
+from qrft.errors import RecipeError
 from qrft.models.find import BUILTIN
 from qrft.models.prompts import load_tokenizer
 from qrft.pipeline.flow import plan
