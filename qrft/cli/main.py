@@ -333,9 +333,15 @@ def _bar(name: str) -> Iterator[Progress]:
 
 
 @main.command()
-@click.option("--pretrain", is_flag=True, help="The schema of a pre-training recipe.")
-def schema(pretrain: bool) -> None:
+@click.option("--pretrain", is_flag=True, help="Print the schema of a pre-training recipe.")
+@click.option("--markdown", "as_markdown", is_flag=True, help="Print a page of all keys instead: docs/recipe.md.")
+def schema(pretrain: bool, as_markdown: bool) -> None:
     """Print the JSON schema of a recipe, for editors."""
+    if as_markdown:
+        from qrft.config.reference import markdown
+
+        click.echo(markdown(), nl=False)
+        return
     from qrft.config.load import json_schema
     from qrft.config.pretrain import PretrainRecipe
     from qrft.config.recipe import Recipe

@@ -87,21 +87,35 @@ def allowed(rule: Schema) -> str:
     if "anyOf" in rule:
         return ", or ".join(allowed(choice) for choice in rule["anyOf"])
     if "enum" in rule or "const" in rule:
-        return ", ".join(map(str, rule.get("enum", [rule.get("const")])))
-    if "type" not in rule:
-        return "values"
-    if rule["type"] == "object" and "properties" not in rule:
-        return "a section with keys of your own"
-    if rule["type"] == "object":
-        return f"a section with the keys {', '.join(rule['properties'])}"
-    if rule["type"] == "array":
-        return f"a list of {allowed(rule['items'])}{', not empty' if rule.get('minItems') else ''}"
-    if rule["type"] == "string":
+        return _choices(rule)
+    kind = rule.get("type")
+    if kind == "object":
+        names = rule.get("properties")
+        return f"a section with the keys {', '.join(names)}" if names else "a section with keys of your own"
+    if kind == "array":
+        return f"a list of {_items(rule['items'])}{', at least one' if rule.get('minItems') else ''}"
+    if kind == "string":
         longest = f", at most {rule['maxLength']} characters" if "maxLength" in rule else ""
         shortest = ", not empty" if rule.get("minLength") else ""
         return f"text of the form {rule['pattern']}{longest}" if "pattern" in rule else f"text{shortest}"
-    bounds = " and ".join(f"{sign} {rule[name]}" for name, sign in _BOUNDS.items() if name in rule)
-    return f"{_KINDS[rule['type']]} {bounds}".rstrip()
+    return f"{_KINDS[kind]} {_bounds(rule)}".rstrip() if kind else "values"
+
+
+def _items(rule: Schema) -> str:
+    """Return what the items of a list may be, in the plural."""
+    if "enum" in rule or "const" in rule:
+        return _choices(rule)
+    plurals = {"integer": "whole numbers", "number": "numbers", "string": "texts"}
+    words = plurals.get(rule.get("type", ""), "sections" if "$ref" in rule else "values")
+    return f"{words} {'that are not empty' if rule.get('minLength') else _bounds(rule)}".rstrip()
+
+
+def _choices(rule: Schema) -> str:
+    return ", ".join(map(str, rule.get("enum", [rule.get("const")])))
+
+
+def _bounds(rule: Schema) -> str:
+    return " and ".join(f"{sign} {rule[name]}" for name, sign in _BOUNDS.items() if name in rule)
 
 
 def _hint(found: object, rule: Schema) -> str:

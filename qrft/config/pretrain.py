@@ -43,7 +43,8 @@ class PretrainRecipe(Section):
     warmup_ratio: float = Field(default=0.02, gt=0, lt=1, description="The share of the steps that warm up.")
     family: dict[str, Member] = Field(
         default_factory=dict,
-        description="Several bases by their names, each with what it has of its own; empty makes one base.",
+        description="Several bases by their names, each with the keys that differ; null takes the key above. "
+        "Empty makes one base.",
     )
 
     @field_validator("num_heads")

@@ -183,7 +183,9 @@ class Cell(Figures):
 class Paper(Figures):
     source: str | None = Field(default=None, description="Where the figures were published.")
     cells: Annotated[tuple[Cell, ...], Field(strict=False)] = Field(
-        default=(), description="Figures of single models and runs of a sweep."
+        default=(),
+        description="Figures of single models and runs of a sweep. Each is a section with the keys above, and with at: "
+        "model, and keys of the recipe, with their values.",
     )
 
     def at(self, value_of: Callable[[str], Any]) -> Paper:

@@ -65,7 +65,7 @@ class Selection(Section):
         "random one, the shortest or the longest.",
     )
     max_per_problem: Count | None = Field(
-        default=None, description="The most sampled paths to keep per problem; null keeps all."
+        default=None, description="The most sampled paths to keep per problem; without it, all are kept."
     )
     dedup: bool = Field(
         default=True, description="Keep one path per list of equations; without it, every right path is kept."

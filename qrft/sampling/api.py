@@ -33,7 +33,9 @@ class Request:
 class Picking(Section):
     """How tokens are picked, in transformers' order: temperature, then top_k, then top_p, then min_p."""
 
-    temperature: float = Field(default=0.7, ge=0, description="0 always takes the likeliest token.")
+    temperature: float = Field(
+        default=0.7, ge=0, description="How random the choice is; 0 always takes the likeliest token."
+    )
     top_p: float = Field(
         default=1.0, gt=0, le=1, description="Keep the likeliest tokens that make up this probability; 1 is off."
     )
@@ -145,7 +147,7 @@ class LocalSettings(Section):
     """The settings of a sampler that runs on this machine."""
 
     num_sequences: Count | None = Field(
-        default=None, description="How many sequences are decoded together; null lets the sampler choose."
+        default=None, description="How many sequences are decoded together; without it, the sampler chooses."
     )
 
 

@@ -20,18 +20,18 @@ class Until(Section):
     """
 
     correct: Count | None = Field(
-        default=None, description="How many correct samples of a problem are enough; null sets no such goal."
+        default=None, description="How many correct samples of a problem are enough; without it, there is no such goal."
     )
     distinct: Count | None = Field(
         default=None,
         validate_default=True,
-        description="How many distinct correct paths of a problem, beside the gold one, are enough; null sets no such "
-        "goal.",
+        description="How many distinct correct paths of a problem, beside the gold one, are enough; without it, "
+        "there is no such goal.",
     )
     max_samples: Count | None = Field(
         default=None,
         validate_default=True,
-        description="The most samples of a problem on the way to the goal; null takes num_samples.",
+        description="The most samples of a problem on the way to the goal; without it, num_samples.",
     )
 
     @field_validator("distinct")

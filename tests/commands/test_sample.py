@@ -459,7 +459,7 @@ def test_a_server_gets_the_prompts_as_texts() -> None:
     [
         (["-k", "2", "--temperature", "0"], "at temperature 0: all samples of a problem would be equal"),
         (["-k", "2", "--until", "correct=3"], "--until 3 paths of -k 2 samples: raise -k"),
-        (["-k", "2", "--stop", ""], "--stop: found ['']. Allowed: a list of text, not empty."),
+        (["-k", "2", "--stop", ""], "--stop: found ['']. Allowed: a list of texts that are not empty."),
         (
             ["-k", "2", "--sampler", "openai"],
             "--sampler openai: --server is missing. Give it: The address of the server, such as http://localhost:8080/v1.",

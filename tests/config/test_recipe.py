@@ -253,7 +253,7 @@ def test_unknown_value_of_an_enumeration() -> None:
             "sample.temperature: found 0 with sample.num_samples 30: all samples of a problem",
         ),
         ("sample: {min_p: 1.5}", "sample.min_p: found 1.5. Allowed: a number >= 0 and <= 1"),
-        ("sample: {stop: x}", "sample.stop: found the text 'x'. Allowed: a list of text, not empty"),
+        ("sample: {stop: x}", "sample.stop: found the text 'x'. Allowed: a list of texts that are not empty"),
         (
             "sample: {until: {correct: 3, distinct: 2}}",
             "sample.until.distinct: found 2 beside until.correct. Allowed: one of the two",

@@ -16,15 +16,16 @@ class Settings(Section):
 
     server: str | None = Field(default=None, description="The address of the server, such as http://localhost:8080/v1.")
     server_model: str | None = Field(
-        default=None, description="The name that the server has for the base model; null takes the base model's own."
+        default=None,
+        description="The name that the server has for the base model; without it, the base model's own name.",
     )
     chat: bool = Field(default=False, description="Send the prompt as a chat message, to the server's chat template.")
     api_key_env: str | None = Field(
-        default=None, description="The environment variable that holds the server's key; null sends none."
+        default=None, description="The environment variable that holds the server's key; without it, none is sent."
     )
     max_in_flight: Count = Field(default=16, description="How many requests wait for the server at once.")
     requests_per_minute: Annotated[float, Field(gt=0)] | None = Field(
-        default=None, description="The most requests per minute; null sets no limit."
+        default=None, description="The most requests per minute; without it, there is no limit."
     )
 
 
