@@ -142,17 +142,17 @@ class Terminal:
             for stage in ("train", "sample")
             if (rows := [row for row in found.todo if row.stage == stage])
         ]
-        if not largest:
-            return
-        table = Table("memory by part", box=None, header_style="bold", padding=(0, 2, 0, 0))
-        for row in largest:
-            table.add_column(row.stage, justify="right")
-        for part in largest[0].parts:
-            if any(row.parts[part] for row in largest):
-                table.add_row(part, *(_bytes(row.parts[part]) for row in largest))
-        table.add_row("all", *(f"{_bytes(row.memory)} ± {_bytes(row.error)}" for row in largest), style="bold")
-        self.console.print()
-        self.console.print(table)
+        sized = [row for row in largest if row.parts]  # a server's memory is not ours
+        if sized:
+            table = Table("memory by part", box=None, header_style="bold", padding=(0, 2, 0, 0))
+            for row in sized:
+                table.add_column(row.stage, justify="right")
+            for part in sized[0].parts:
+                if any(row.parts[part] for row in sized):
+                    table.add_row(part, *(_bytes(row.parts[part]) for row in sized))
+            table.add_row("all", *(f"{_bytes(row.memory)} ± {_bytes(row.error)}" for row in sized), style="bold")
+            self.console.print()
+            self.console.print(table)
         for row in largest:
             told = "; ".join((row.name, *row.notes))
             self.console.print(f"{row.stage}: {told}", style="dim", markup=False)

@@ -122,11 +122,21 @@ def test_the_forecast_says_what_it_does_not_know(tmp_path: Path) -> None:
         assert all(row.seconds is not None for row in found.rows if row.stage != "sample")
 
 
-def test_the_plan_shows_what_it_does_not_know() -> None:
-    few = ("problems.num_train=4", "problems.num_test=4")
-    words = [word for setting in (*TORCH, *few) for word in ("--set", setting)]
+@pytest.mark.parametrize(
+    ("settings", "note"),
+    [
+        (TORCH, "4 sequences at once; the time of transformers is known with --calibrate only"),
+        (SERVER, "by a server, whose memory and time are not estimated"),
+    ],
+    ids=["transformers", "openai"],
+)
+def test_the_plan_shows_what_it_does_not_know(settings: tuple[str, ...], note: str) -> None:
+    few = ("problems.num_train=4", "problems.num_test=4", "sample.num_samples=1")
+    words = [word for setting in (*settings, *few) for word in ("--set", setting)]
     shown = CliRunner().invoke(main, ["plan", str(TINY), *words, "-o", "none"], catch_exceptions=False).output
-    assert re.search(r"Time:\s+4 of the 16 steps have no estimate; the others take", " ".join(shown.split()))
+    shown = " ".join(shown.split())
+    assert re.search(r"Time:\s+4 of the 16 steps have no estimate; the others take", shown)
+    assert re.search(rf"sample: \S+-?samples; {note}", shown)
 
 
 def test_a_server_puts_the_token_that_begins_a_text() -> None:
