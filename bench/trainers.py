@@ -32,10 +32,6 @@ class Trained:
         return sum(self.tokens[1:]) / (self.times[-1] - self.times[0])
 
 
-def batch_size(settings: Training) -> int:
-    return int(settings.micro_batch_size * settings.gradient_accumulation_steps)
-
-
 def in_steps(counts: Sequence[int], size: int) -> list[int]:
     return [sum(counts[i : i + size]) for i in range(0, len(counts), size)]
 
@@ -125,7 +121,7 @@ def padded(folder: Path, examples: Sequence[Example], settings: Training) -> Tra
             train_dataset=rows(examples),
             data_collator=DataCollatorForSeq2Seq(tokenizer, padding="longest"),
         )
-        return _watched(trainer, in_steps(counts, batch_size(settings)))
+        return _watched(trainer, in_steps(counts, settings.batch_size))
 
 
 TRL_MODES: dict[str, Callable[[Training, int], dict[str, Any]]] = {
@@ -158,7 +154,7 @@ def trl(mode: str) -> Callable[[Path, Sequence[Example], Training], Trained]:
         from trl import SFTConfig, SFTTrainer
 
         counts = [len(example.token_ids) for example in examples]
-        num_steps = -(-len(examples) // batch_size(settings))
+        num_steps = -(-len(examples) // settings.batch_size)
         num_rows = max(1, round(sum(counts) / num_steps / settings.sequence_len))
         batching = TRL_MODES[mode](settings, num_rows)
         with tempfile.TemporaryDirectory() as out:
@@ -215,7 +211,7 @@ def plain(folder: Path, examples: Sequence[Example], settings: Training) -> Trai
     model.train()
     learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(learned, lr=settings.learning_rate, weight_decay=settings.weight_decay)
-    size = batch_size(settings)
+    size = settings.batch_size
     trained = Trained(in_steps([len(e.token_ids) for e in examples], size))
     for first in range(0, len(examples), size):
         step = examples[first : first + size]
@@ -241,7 +237,7 @@ def steps(num_examples: int, settings: Training) -> list[list[int]]:
     """The order of qrft, which the others are given."""
     from qrft.training import schedule
 
-    return schedule.steps(num_examples, batch_size(settings), settings.num_epochs, settings.seed)
+    return schedule.steps(num_examples, settings.batch_size, settings.num_epochs, settings.seed)
 
 
 def qrft(folder: Path, examples: Sequence[Example], settings: Training) -> Trained:

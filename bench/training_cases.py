@@ -44,7 +44,7 @@ def case(folder: Path, rows: Sequence[dict[str, str]], num_steps: int, **changes
     tokenizer = prompts.load_tokenizer(folder)
     made = (prompts.example(tokenizer, row["question"], row["answer"], "plain") for row in rows)
     short = [example for example in made if len(example.token_ids) <= settings.sequence_len]
-    return Case(folder, random.Random(0).sample(short, num_steps * trainers.batch_size(settings)), settings)
+    return Case(folder, random.Random(0).sample(short, num_steps * settings.batch_size), settings)
 
 
 def save_tokenizer(folder: Path, rows: Sequence[dict[str, str]], vocab_size: int) -> None:

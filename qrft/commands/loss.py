@@ -1,4 +1,4 @@
-"""`qrft loss`: the pre-training loss of a model on a text file."""
+"""Measure the pre-training loss of a model on a text file: `qrft loss`."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from qrft.models.find import find_model, fingerprint
 from qrft.models.weights import read_json
 from qrft.progress import Progress
 from qrft.training import text_loss
+from qrft.training.watch import Progress
 
 COMPRESSED = (".gz", ".zst")
 
@@ -27,11 +28,15 @@ def run(
     limit: int | None,
     progress: Progress,
 ) -> dict[str, Any]:
-    """limit: take only the first texts. Returns the facts, with the model's fingerprint and the file's."""
+    """Return the facts, with the model's fingerprint and the file's. limit: take only the first texts.
+
+    Raises DataError for a file without texts, ModelError for a base that can't be read, UsageError for a window that
+    the model can't read.
+    """
     texts = read_texts(path)
     first = next(texts, None)  # a wrong file is told of before a model is loaded
     if first is None:
-        raise DataError(f'{path}: no text in it. Name a text file, or JSONL with a text a line under "text".')
+        raise DataError(f'{path}: no text in it. Name a text file, or JSONL with a text per line under "text".')
     folder = find_model(base, is_exported=False)
     limit_of_model = read_json(folder / "config.json").get("max_position_embeddings", context)
     text_loss.check_context(limit_of_model, context, stride or 1)
@@ -54,7 +59,7 @@ def _joined(first: str, rest: Iterator[str]) -> Iterator[str]:
 
 
 def read_texts(path: Path) -> Iterator[str]:
-    """The "text" of each line of a .jsonl file, or all of another file as one text; .gz and .zst are unpacked.
+    """Yield the "text" of each line of a .jsonl file, or all of another file as one text; .gz and .zst are unpacked.
 
     Raises DataError, with the file and the line, for what can't be read.
     """
@@ -68,8 +73,8 @@ def read_texts(path: Path) -> Iterator[str]:
 def _text(row: dict[str, Any], place: str) -> str:
     text = row.get("text")
     if not isinstance(text, str):
-        found = f"the keys {', '.join(row) or '(none)'}"
-        raise DataError(f'{place}: found {found[:80]}, expected a text under "text". Correct or remove the line.')
+        keys = f"the keys {', '.join(row) or '(none)'}"
+        raise DataError(f'{place}: found {keys[:80]}, expected a text under "text". Correct or remove the line.')
     return text
 
 

@@ -22,7 +22,7 @@ def agree(folder: Path, settings: Mapping[str, Any], num_samples: int, model: st
         asked, model = kept["num_samples"], kept["model"]
         _compare(folder, kept["settings"], settings, asked[-1], num_samples)
     elif not path.exists() and any(not file.name.startswith(".") for file in folder.iterdir()):
-        raise UsageError(f"{folder}: already exists, and is not of this command. Name another folder with -o.")
+        raise UsageError(f"{folder}: already exists, and was not made by this command. Name another folder with -o.")
     if num_samples not in asked:
         asked = [*asked, num_samples]
         disk.write_atomic(path, json.dumps({"model": model, "num_samples": asked, "settings": settings}, indent=1))

@@ -1,4 +1,4 @@
-"""`qrft train` and `qrft.train`: one fine-tuning, on data of one's own, into a folder that is there whole or not."""
+"""Fine-tune once on data of one's own, into a folder that appears whole or not at all: `qrft train`, `qrft.train`."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Task:
     threads: int | None
 
     def decides(self) -> dict[str, Any]:
-        """All that decides what is learnt, in JSON's types."""
+        """Return all that decides what is learnt, in JSON's types."""
         texts = [[row.question, row.completion] for row in self.rows]
         return {
             "base": named(self.base, self.model_dir),
@@ -56,9 +56,10 @@ def task(
     threads: int | None = None,
     **settings: Any,
 ) -> Task:
-    """Checked, and with its data read. `overrides`: of --set.
+    """Check a training and read its data. overrides: those of --set.
 
-    Raises UsageError for settings that can't be, DataError for data and ModelError for a base that can't be read.
+    Raises UsageError for settings that are not allowed, DataError for data and ModelError for a base that can't be
+    read.
     """
     checked = load_training(settings, overrides)
     if base.endswith(".gguf"):
@@ -92,18 +93,18 @@ def train(
     progress: Progress = unwatched,
     **settings: Any,
 ) -> dict[str, Any]:
-    """Fine-tunes `base` on `data` into the folder `output`, and returns the facts that its train.json keeps.
+    """Fine-tune `base` on `data` into the folder `output`, and return the facts that its train.json keeps.
 
     base: a built-in model, a folder, a hub name. data: a JSONL or Parquet file, or pairs of question and completion.
     settings: those of --set, such as lora_r=64, num_epochs=2, prompt="chat", seed=1. The same call goes on after any
-    stop, and does nothing when the folder is there. progress: called with steps done, steps in all and a note.
-    Raises UsageError for settings that can't be and for a folder of other ones, DataError, ModelError.
+    stop, and does nothing when the folder exists. progress: called with steps done, steps in all and a note.
+    Raises UsageError for settings that are not allowed and for a folder made with other ones, DataError, ModelError.
     """
     return run(task(base, data, threads=threads, **settings), Path(output), progress)
 
 
 def run(work: Task, output: Path, progress: Progress) -> dict[str, Any]:
-    """Makes the folder if it is not there; `is_new` among the facts says whether it was made now."""
+    """Make the folder if it does not exist; `is_new` among the facts says whether it was made now."""
     if (kept := finished(work, output)) is not None:
         return kept
     decides, partial = work.decides(), _partial(output)
@@ -124,14 +125,16 @@ def run(work: Task, output: Path, progress: Progress) -> dict[str, Any]:
 
 
 def finished(work: Task, output: Path) -> dict[str, Any] | None:
-    """The facts of the folder when it is there; None when it is to be made. Raises UsageError for another folder."""
+    """Return the facts of the folder if it exists, None if it is to be made. Raises UsageError for another folder."""
     if not output.exists() or (output.is_dir() and not any(output.iterdir())):
         return None
     try:
         card = json.loads((output / CARD).read_bytes())
         settings, facts = dict(card["settings"]), dict(card["facts"])
     except (OSError, ValueError, LookupError, TypeError):
-        raise UsageError(f"{output}: is there, and not of this command. Name another folder with -o.") from None
+        raise UsageError(
+            f"{output}: already exists, and was not made by this command. Name another folder with -o."
+        ) from None
     _agree(output, settings, work.decides(), "was made", "or name another folder with -o")
     shutil.rmtree(_partial(output), ignore_errors=True)  # left where a kill came right after the rename
     return {**facts, "is_new": False}
@@ -143,7 +146,7 @@ def _partial(output: Path) -> Path:
 
 @contextlib.contextmanager
 def _alone(partial: Path, decides: Mapping[str, Any]) -> Iterator[None]:
-    """Holds the work folder, begun with these settings. Of several processes of one training the first does."""
+    """Hold the work folder, begun with these settings. Of several processes of one training only the first does."""
     if not is_main():
         yield
         return
@@ -166,5 +169,5 @@ def _has_checkpoint(partial: Path) -> bool:
 
 
 def _agree(folder: Path, kept: Mapping[str, Any], now: Mapping[str, Any], what: str, way_out: str) -> None:
-    if found := list(differences(kept, now)):
-        raise UsageError(f"{folder}: {what} with other settings: {'; '.join(found)}. Give those, {way_out}.")
+    if changed := list(differences(kept, now)):
+        raise UsageError(f"{folder}: {what} with other settings: {'; '.join(changed)}. Give those, {way_out}.")

@@ -95,6 +95,11 @@ class Train(Section):
     )
     checkpoint_minutes: float = Field(default=5.0, gt=0, description="Minutes between checkpoints.")
 
+    @property
+    def batch_size(self) -> int:
+        """Examples per optimizer step, however many are in memory at once."""
+        return self.micro_batch_size * self.gradient_accumulation_steps
+
     @field_validator("adapter")
     @classmethod
     def _frozen_weights_are_quantised(cls, adapter: str, info: ValidationInfo) -> str:

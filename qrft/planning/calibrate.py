@@ -51,8 +51,7 @@ def _train(step: Step, basis: Basis, num_threads: int | None) -> tuple[float, in
     chosen, _, _ = training.choose(step, basis)
     shape, model = shape_of(step), folder_of(step)
     settings = chosen.model_copy(update={"num_epochs": 1.0, "checkpoint_minutes": 1e6, "report_to": ()})
-    batch = settings.micro_batch_size * settings.gradient_accumulation_steps
-    table = _repeated(basis.amounts.examples(input_step(step, "training")), batch * STEPS)
+    table = _repeated(basis.amounts.examples(input_step(step, "training")), settings.batch_size * STEPS)
     lengths = measure(table, model, settings.prompt).up_to(settings.sequence_len)
     num_steps, seconds, peak = _run(model, table, settings, num_threads)
     tokens = round(lengths.count * lengths.mean_total * (num_steps - 1) / num_steps)

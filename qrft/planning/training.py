@@ -94,5 +94,4 @@ def largest_row(settings: Training, lengths: Lengths) -> int:
     longest = max(lengths.totals, default=1)
     if not settings.packing:
         return longest
-    batch = settings.micro_batch_size * settings.gradient_accumulation_steps
-    return max(longest, min(memory.most_tokens(settings), lengths.largest_sum(batch)))
+    return max(longest, min(memory.most_tokens(settings), lengths.largest_sum(settings.batch_size)))

@@ -1,4 +1,4 @@
-"""Attention inside each example of a packed row (see qrft.training.packing.collate)."""
+"""Let each example of a packed row attend to itself alone (see qrft.training.packing.collate)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PER_EXAMPLE = "sdpa_per_example"
 
 
 def choose(requested: str, device: str = "cpu") -> str:
-    """The `attn_implementation` to load the model with, for a value of `train.attention` on "cpu" or "cuda".
+    """Return the `attn_implementation` to load the model with, for a value of `train.attention` on "cpu" or "cuda".
 
     auto: the newest FlashAttention that is installed, on CUDA; else `sdpa_per_example`, which sdpa always stands for.
     Raises UsageError for an attention that can't run here.
@@ -30,14 +30,14 @@ def choose(requested: str, device: str = "cpu") -> str:
         missing = (
             "a CUDA device; there is none. Use auto or sdpa"
             if device != "cuda"
-            else "the package flash-attn, which is not there. Use auto, or install it"
+            else "the package flash-attn, which is not installed. Use auto, or install it"
         )
         raise UsageError(f"train.attention: found {requested}, which needs {missing}.")
     return PER_EXAMPLE if requested == "sdpa" else requested
 
 
 def register() -> None:
-    """Makes `sdpa_per_example` known to transformers, which builds no mask for a name without a mask function."""
+    """Make `sdpa_per_example` known to transformers, which builds no mask for a name without a mask function."""
     from transformers import AttentionInterface
 
     AttentionInterface.register(PER_EXAMPLE, attend_per_example)
@@ -56,10 +56,10 @@ def attend_per_example(
     sliding_window: int | None = None,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Causal attention of every example to itself, by one call of torch's sdpa for each.
+    """Compute the causal attention of every example to itself, by one call of torch's sdpa for each.
 
     query [1, heads, T, d]; key, value [1, key-value heads, T, d]. Returns [1, T, heads, d]. A token sees itself and
-    the `sliding_window - 1` tokens before it. There is no mask, but for an example that is longer than the window.
+    the `sliding_window - 1` tokens before it. There is no mask, except for an example that is longer than the window.
     """
     import torch
 

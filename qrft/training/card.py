@@ -1,4 +1,4 @@
-"""The model card: README.md in the folder of what was trained."""
+"""Write the model card: README.md in the folder of what was trained."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ tokenizer = AutoTokenizer.from_pretrained("{folder}")"""
 
 
 def hub_name(model_dir: Path) -> str | None:
-    """org/name of a model that lies in the hub's cache, where its folder is models--org--name/snapshots/<revision>."""
+    """Return org/name of a model in the hub's cache, whose folder is models--org--name/snapshots/<revision>."""
     folder = model_dir.parent.parent.name
     if model_dir.parent.name != "snapshots" or not folder.startswith("models--"):
         return None
@@ -54,7 +54,7 @@ def write(out: Path, model_dir: Path, settings: Training, facts: Mapping[str, An
 
 {"A LoRA adapter for" if is_adapter else "All weights of"} `{base}`, trained on {facts["num_examples"]:,} worked \
 solutions in {facts["num_steps"]:,} steps over {facts["num_tokens"]:,} tokens. The loss counts the completions only; \
-its mean over the last steps was {facts["final_loss"]:.4f} nats a token.
+its mean over the last steps was {facts["final_loss"]:.4f} nats per token.
 
 ```python
 {use}

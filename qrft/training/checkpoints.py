@@ -1,4 +1,4 @@
-"""Checkpoints: whole or not at all, and loaded without a second copy of anything on the GPU."""
+"""Write checkpoints whole or not at all, and load them without a second copy of anything on the GPU."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ OURS = "qrft.json"  # what the Trainer does not know of
 
 
 def tidy(folder: Path) -> None:
-    """Makes the folder, and drops what a kill left half-written or half-deleted in it."""
+    """Make the folder, and drop what a kill left half-written or half-deleted in it."""
     shutil.rmtree(folder / WRITING, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
 
 
 def last(folder: Path) -> Path | None:
-    """The newest checkpoint; each that has its place is whole."""
+    """Return the newest checkpoint, if there is one; each that has its place is whole."""
     return max(folder.glob("checkpoint-*"), key=lambda p: int(p.name.rpartition("-")[2]), default=None)
 
 
 def publish(written: Path, folder: Path) -> None:
-    """Gives a checkpoint its place by one rename, then drops the older ones: at any moment one is whole."""
+    """Give a checkpoint its place by one rename, then drop the older ones: at any moment one is whole."""
     for path in (*written.iterdir(), written):
         _sync(path)
     older = list(folder.glob("checkpoint-*"))
@@ -44,7 +44,7 @@ def publish(written: Path, folder: Path) -> None:
 
 
 def _sync(path: Path) -> None:
-    """Waits until a file or a folder's names are on the disk, so that a power cut can't reorder them."""
+    """Wait until a file or a folder's names are on the disk, so that a power cut can't reorder them."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -53,7 +53,7 @@ def _sync(path: Path) -> None:
 
 
 def save_weights(model: torch.nn.Module, folder: Path, facts: dict[str, Any]) -> None:
-    """What is trained, and `facts`; the frozen base is not written again."""
+    """Write what is trained, and `facts`; the frozen base is not written again."""
     from safetensors.torch import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -62,7 +62,7 @@ def save_weights(model: torch.nn.Module, folder: Path, facts: dict[str, Any]) ->
 
 
 def load_weights(model: torch.nn.Module, folder: Path) -> dict[str, Any]:
-    """Copies the weights into the model's own tensors, one at a time; returns the facts.
+    """Copy the weights into the model's own tensors, one at a time; return the facts.
 
     Raises ModelError when the checkpoint is of another model.
     """
@@ -74,7 +74,7 @@ def load_weights(model: torch.nn.Module, folder: Path) -> dict[str, Any]:
         saved = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
         if saved != {name: list(p.shape) for name, p in trained.items()}:
             raise ModelError(
-                f"{folder}: the checkpoint is of a model with other trained weights. Delete the folder to begin anew."
+                f"{folder}: the checkpoint is of a model with other trained weights. Delete the folder to begin again."
             )
         for name, parameter in trained.items():
             parameter.copy_(file.get_tensor(name))
@@ -83,10 +83,10 @@ def load_weights(model: torch.nn.Module, folder: Path) -> dict[str, Any]:
 
 
 def load_optimizer(optimizer: Any, path: Path) -> None:
-    """The state is read into main memory, and each tensor put where a run that was never stopped would have it.
+    """Read the state into main memory, then put each tensor where a run that was never stopped would have it.
 
     bitsandbytes puts the state that it loads into plain GPU memory, paged or not: a run that only fits with its
-    state paged out could not be resumed. So its paged buffers are made anew, and filled.
+    state paged out could not be resumed. So its paged buffers are made anew and filled.
     """
     import torch
 

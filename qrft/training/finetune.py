@@ -1,4 +1,4 @@
-"""From rows of text to a fine-tuned adapter or model: what the stage `train` and `qrft train` share."""
+"""Turn rows of text into a fine-tuned adapter or model, for the stage `train` and for `qrft train`."""
 
 from __future__ import annotations
 
@@ -29,8 +29,7 @@ log = logging.getLogger(__name__)  # what a person should see of a training besi
 
 @dataclass(frozen=True)
 class Examples:
-    """What is trained on, and the names of its rows; how many rows were longer than sequence_len, and what became of
-    them."""
+    """What is trained on, with the names of its rows, and how many longer rows were dropped or cut."""
 
     kept: list[Example]
     names: list[str]
@@ -81,13 +80,16 @@ def finetune(
 
 
 def is_main() -> bool:
-    """Whether this process speaks and writes: of several that torchrun or accelerate started, the first."""
+    """Tell whether this process speaks and writes: of several that torchrun or accelerate started, the first."""
     return int(os.environ.get("RANK", 0)) == 0
 
 
 def make_examples(rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase, settings: Training) -> Examples:
-    """Token ids of every row. One longer than sequence_len is dropped, or loses the end of its completion: it then has
-    no end-of-text, and is dropped too when nothing of the completion would be left."""
+    """Tokenize every row. One longer than sequence_len is dropped, or loses the end of its completion.
+
+    A row that is cut has no end-of-text; it is dropped too when nothing of its completion would be left.
+    Raises DataError for an empty completion, and when no example is left.
+    """
     limit, cuts = settings.sequence_len, settings.too_long == "cut"
     kept: list[Example] = []
     names: list[str] = []
@@ -102,8 +104,12 @@ def make_examples(rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase, setti
         kept.append(example)
         names.append(row.name)
     if not kept:
-        found = f"all {len(rows):,} are longer than sequence_len {limit}. Raise train.sequence_len, or give other data"
-        raise DataError(f"There is not one example to train on: {found if rows else 'the training set is empty'}.")
+        reason = "the training set is empty"
+        if rows:
+            reason = (
+                f"all {len(rows):,} are longer than sequence_len {limit}. Raise train.sequence_len, or give other data"
+            )
+        raise DataError(f"There is not one example to train on: {reason}.")
     return Examples(kept, names, len(rows) - len(kept), num_cut)
 
 
@@ -117,7 +123,7 @@ def _example(row: Row, tokenizer: PreTrainedTokenizerBase, template: str) -> Exa
 
 
 def describe(examples: Examples, tokenizer: PreTrainedTokenizerBase, settings: Training) -> None:
-    """Logs the counts, and the first example with its special tokens as the model sees it."""
+    """Log the counts, and the first example with its special tokens as the model sees it."""
     token_ids, prompt_length = examples.kept[0]
     lengths = [len(example.token_ids) for example in examples.kept]
     log.info("%s examples, %s tokens, the longest has %s", f"{len(lengths):,}", f"{sum(lengths):,}", max(lengths))
@@ -134,7 +140,7 @@ def describe(examples: Examples, tokenizer: PreTrainedTokenizerBase, settings: T
 
 @contextmanager
 def _named(names: Sequence[str]) -> Iterator[None]:
-    """The trainer knows its examples by number: in its error about a step they get their names."""
+    """Give the examples their names in the trainer's error about a step: it knows them by number."""
     try:
         yield
     except NotFinite as error:

@@ -1,4 +1,4 @@
-"""LoRA adapters: added to a base, begun at chosen weights, and saved so that they fit the base as it was."""
+"""Add LoRA adapters to a base, begin them at chosen weights, and save them so that they fit the base as it was."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def _new(base: PreTrainedModel, settings: Training) -> Any:
 
 
 def _forward(layer: Any, x: torch.Tensor) -> torch.Tensor:
-    """W x + scale * B A x, the sum taken by the last product itself and the scale where there are only r numbers.
+    """Return W x + scale * B A x, adding in the last product itself and scaling where there are only r numbers.
 
     peft's own forward goes over the layer's output four times more: it copies, scales and adds it, and scales its
     gradient, which is a tenth of the time of a small model. Base and adapter are of one type, or under autocast.
@@ -73,7 +73,7 @@ def _forward(layer: Any, x: torch.Tensor) -> torch.Tensor:
 
 
 def _refuse_missing(base: PreTrainedModel, targets: Any) -> None:
-    """peft says nothing when one of several targets matches no layer."""
+    """Raise ModelError for a target that matches no layer: of several, peft passes over it in silence."""
     import torch
 
     names = {name.rpartition(".")[2] for name, module in base.named_modules() if isinstance(module, torch.nn.Linear)}
@@ -92,7 +92,7 @@ def _layers(model: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _begin(model: Any, model_dir: Path, settings: Training) -> dict[str, Factors]:
-    """Gives the adapters their first weights; returns copies of them by layer where the base is to be seen without.
+    """Give the adapters their first weights; return copies of them, by layer, where the base was changed by them.
 
     pissa: the r strongest directions of W; the base keeps the rest, quantised anew (Meng et al., arXiv 2404.02948).
     loftq: the r strongest directions of what quantising W lost (Li et al., arXiv 2310.08659, one round).
@@ -121,7 +121,7 @@ def _begin(model: Any, model_dir: Path, settings: Training) -> dict[str, Factors
 
 
 def _strongest(weight: torch.Tensor, a: torch.Tensor, b: torch.Tensor, scale: float) -> None:
-    """Sets the factors so that scale * b @ a is the best rank-r approximation of the weight [out, in]."""
+    """Set the factors so that scale * b @ a is the best rank-r approximation of the weight [out, in]."""
     import torch
 
     rank = min(len(a), *weight.shape)  # more rows than directions: the others begin as they do by default
@@ -140,7 +140,7 @@ def _dequantized(weight: Any) -> torch.Tensor:
 
 
 def _replace(layer: Any, weight: torch.Tensor) -> None:
-    """Puts another weight [out, in] into a layer of the base, quantised as the layer is."""
+    """Put another weight [out, in] into a layer of the base, quantised as the layer is."""
     from bitsandbytes.nn import modules as bnb
 
     if not isinstance(layer, bnb.Linear4bit):
@@ -160,7 +160,10 @@ def _replace(layer: Any, weight: torch.Tensor) -> None:
 
 
 def _original_weights(model_dir: Path) -> Callable[[str], torch.Tensor]:
-    """Reads a weight of the base from its files by name. Raises ModelError when no file has it."""
+    """Return a function that reads a weight of the base from its files by name.
+
+    It raises ModelError when no file has the weight.
+    """
     from safetensors import safe_open
 
     files = {}
@@ -182,7 +185,7 @@ def _original_weights(model_dir: Path) -> Callable[[str], torch.Tensor]:
 
 
 def save(model: Any, out: Path, base: str) -> None:
-    """Writes a plain LoRA of the original base, which `base` names: adapter_config.json, adapter_model.safetensors.
+    """Write a plain LoRA of the original base, which `base` names: adapter_config.json, adapter_model.safetensors.
 
     The trained model is base + scale * (B A - B0 A0), with B0 A0 the product that it began with and that the base
     was changed by. Where that is not zero the adapter has both products, at twice the rank, the scale in B.

@@ -1,4 +1,4 @@
-"""The loss on the completions, without the logits of more than a few rows at a time.
+"""Take the loss on the completions, without the logits of more than a few rows at a time.
 
 A vocabulary of 152,000 at 8,000 tokens makes 5 GB of float32 logits, and their gradient as much again. Here the head
 and the cross-entropy are one function that goes over the rows in chunks and takes the gradient on the way: for the
@@ -19,7 +19,7 @@ CHUNK_ELEMENTS = 2**24  # logits at once: 64 MiB in float32. On one core, 2**22 
 
 
 def install(model: Any) -> None:
-    """From now on the model's head returns the hidden states, and its loss is the sum over `labels`.
+    """Make the model's head return the hidden states, and its loss be the sum over `labels`.
 
     `model` is a transformers causal language model, or peft's wrapper of one. No weight changes, so what is saved is
     whole; `undo` gives the logits back.
@@ -35,14 +35,14 @@ def install(model: Any) -> None:
 
 
 def undo(model: Any) -> None:
-    """Takes `install` back."""
+    """Take `install` back."""
     base = _transformers_model(model)
     base.get_output_embeddings().__dict__.pop("forward", None)
     base.__dict__.pop("_loss_function", None)
 
 
 def completion_loss(model: Any, pack: Pack) -> torch.Tensor:
-    """The float32 sum of the cross-entropy over the pack's completion tokens, in nats.
+    """Return the float32 sum of the cross-entropy over the pack's completion tokens, in nats.
 
     `model` is an installed one, bare or wrapped (peft, DistributedDataParallel): all goes through its forward.
     """
@@ -55,11 +55,11 @@ def completion_loss(model: Any, pack: Pack) -> torch.Tensor:
 def cross_entropy_sum(
     hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor, chunk_elements: int | None = None
 ) -> torch.Tensor:
-    """Sum over rows of the cross-entropy of `hidden @ weight.T` [rows, vocabulary] with `targets` [rows], in float32.
+    """Return the float32 sum over rows of the cross-entropy of `hidden @ weight.T` [rows, vocabulary] with `targets`.
 
-    hidden [rows, d], weight [vocabulary, d]. By Liger's kernel on CUDA where it is installed, else by torch in chunks
-    of `chunk_elements` logits (CHUNK_ELEMENTS if None). The matrix products are in the weight's type, or autocast's;
-    the softmax is in float32.
+    hidden [rows, d], weight [vocabulary, d], targets [rows]. Computed by Liger's kernel on CUDA where it is installed,
+    else by torch in chunks of `chunk_elements` logits (CHUNK_ELEMENTS if None). The matrix products are in the
+    weight's type, or autocast's; the softmax is in float32.
     """
     import torch
 
@@ -87,7 +87,7 @@ def _has_liger() -> bool:
 
 @cache
 def _chunked_cross_entropy() -> Any:
-    """The autograd function; made on first use, since torch is not imported before it is needed."""
+    """Make the autograd function, on first use: torch is not imported before it is needed."""
     import torch
     from torch.autograd.function import once_differentiable
 

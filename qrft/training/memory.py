@@ -1,4 +1,4 @@
-"""The peak memory of a training, by part, from the model's sizes and the settings alone; and `fit`, which chooses them.
+"""Estimate the peak memory of a training from the model's sizes and the settings, and choose settings that fit.
 
 The peak lies in the backward pass of a micro-batch that is not the first of its step: all gradients are there, and all
 that the forward pass kept. `tests/planning/test_plan.py` holds every part that can be made without a GPU against the
@@ -19,7 +19,7 @@ from qrft.models.shape import Shape, read_shape
 from qrft.training.loss import CHUNK_ELEMENTS
 from qrft.training.model import has_bfloat16
 
-# Either way, of what is not counted to the byte; about a tenth of the whole.
+# Either way, as a share of what is not counted to the byte; about a tenth of the whole.
 ERROR_BAND = 0.25
 COUNTED = ("weights", "quantisation state", "adapter", "optimizer", "gradients")
 PARTS = (
@@ -43,7 +43,7 @@ Parts = dict[str, int]
 def estimate(
     shape: Shape, settings: Training, *, tokens: int | None = None, on_gpu: bool = True, mixed: bool = True
 ) -> Parts:
-    """Bytes by part, at the peak.
+    """Return the bytes of each part, at the peak.
 
     tokens: in the largest row; None takes the most that the settings allow. mixed: on a GPU with bfloat16; without it,
     and on the processor, arithmetic is in float32.
@@ -66,12 +66,12 @@ def estimate(
 
 
 def error(parts: Parts) -> int:
-    """Bytes by which the peak may lie above or below the estimate."""
+    """Return the bytes by which the peak may lie above or below the estimate."""
     return int(ERROR_BAND * sum(size for name, size in parts.items() if name not in COUNTED))
 
 
 def most_tokens(settings: Training) -> int:
-    """In a row: without packing each example is a row of its own."""
+    """Return the most tokens of a row: without packing each example is a row of its own."""
     return int(settings.sequence_len * (settings.micro_batch_size if settings.packing else 1))
 
 
@@ -84,23 +84,28 @@ def optimizer_name(settings: Training, on_gpu: bool) -> str:
 
 
 def weights(shape: Shape, is_nf4: bool, number: int) -> int:
-    """The frozen model. NF4: two parameters a byte in the blocks' linear layers (bitsandbytes.functional,
-    quantize_4bit); embeddings, head, norms and biases stay as they are loaded, `number` bytes a parameter."""
+    """Return the bytes of the frozen model.
+
+    NF4: two parameters per byte in the blocks' linear layers (bitsandbytes.functional, quantize_4bit); embeddings,
+    head, norms and biases stay as they are loaded, `number` bytes per parameter.
+    """
     rest = shape.num_parameters - shape.num_linear
     linear = shape.num_layers * sum(-(-prod(size) // 2) for size in shape.linear.values())
     return number * rest + (linear if is_nf4 else number * shape.num_linear)
 
 
 def quantisation_state(shape: Shape) -> int:
-    """Of NF4 with double quantisation, bitsandbytes.functional.quantize_4bit with compress_statistics: a byte for each
-    block of 64 parameters, a float32 for each 256 of these blocks, a float32 offset, and for each matrix its own code
-    books of 16 and 256 float32."""
+    """Return the bytes that NF4 with double quantisation takes beside the codes.
+
+    bitsandbytes.functional.quantize_4bit with compress_statistics: a byte for each block of 64 parameters, a float32
+    for each 256 of these blocks, a float32 offset, and for each matrix its own code books of 16 and 256 float32.
+    """
     blocks = [-(-prod(size) // 64) for size in shape.linear.values()]
     return shape.num_layers * sum(n + 4 * -(-n // 256) + 4 + 4 * (16 + 256) for n in blocks)
 
 
 def trained_tensors(shape: Shape, settings: Training) -> list[int]:
-    """Sizes of all tensors that learn: LoRA's A (rank x inputs) and B (outputs x rank) of the target layers, or all."""
+    """Return the sizes of the tensors that learn: of each target A (rank x inputs) and B (outputs x rank), or all."""
     if settings.adapter == "none":
         block = [*map(prod, shape.linear.values()), *shape.block_vectors]
         return [*(block * shape.num_layers), *shape.outer]
@@ -110,17 +115,20 @@ def trained_tensors(shape: Shape, settings: Training) -> list[int]:
 
 
 def optimizer(tensors: list[int], name: str) -> int:
-    """AdamW's two moments. torch.optim.AdamW: float32, and a float32 step a tensor. bitsandbytes
+    """Return the bytes of AdamW's two moments.
+
+    torch.optim.AdamW: float32, and a float32 step per tensor. bitsandbytes
     (optim.optimizer.Optimizer2State.init_state): from 4,096 elements on a byte each, and a float32 for each block of
     256; smaller tensors in float32; two code books of 256. Paged states are managed memory, which the driver moves out
-    when the GPU runs full: so they are counted, and are no reason for an out-of-memory."""
+    when the GPU runs full: they are counted, but never the reason for an out-of-memory.
+    """
     if name == "adamw":
         return sum(8 * size + 4 for size in tensors)
     return sum(8 * size if size < 4096 else 2 * size + 8 * -(-size // 256) for size in tensors) + 2 * 4 * 256
 
 
 def passing(shape: Shape, settings: Training, tokens: int, number: int) -> tuple[int, int]:
-    """Activations and logits where they are most: while the loss is taken, or in a block's backward pass after it."""
+    """Return activations and logits at their most: as the loss is taken, or in a block's backward pass after it."""
     kept = _kept(shape, settings, tokens, number)
     loss, after_loss = _logits(shape, tokens, number, trains_head=settings.adapter == "none")
     block = _backward(shape, settings, tokens, number)
@@ -128,9 +136,12 @@ def passing(shape: Shape, settings: Training, tokens: int, number: int) -> tuple
 
 
 def _logits(shape: Shape, tokens: int, number: int, trains_head: bool) -> tuple[int, int]:
-    """qrft.training.loss, while it works and after: a chunk of logits in the type of the arithmetic, and their float32
-    probabilities; the hidden states as the last norm keeps them, at the positions that predict, and their gradient. Of
-    a head that learns the float32 gradient, added up over the chunks, and a copy of it in that type."""
+    """Return what qrft.training.loss takes while it works, and after.
+
+    A chunk of logits in the type of the arithmetic, and their float32 probabilities; the hidden states as the last norm
+    keeps them, at the positions that predict, and their gradient. A head that learns adds its float32 gradient, summed
+    over the chunks, and a copy of it in that type.
+    """
     rows = number * tokens * shape.hidden_size
     last_norm = 4 * tokens * shape.hidden_size
     head = (4 + number) * shape.vocab_size * shape.hidden_size if trains_head else 0
@@ -138,8 +149,11 @@ def _logits(shape: Shape, tokens: int, number: int, trains_head: bool) -> tuple[
 
 
 def _kept(shape: Shape, settings: Training, tokens: int, number: int) -> int:
-    """What is there when the forward pass ends: with checkpointing one hidden state a block, without it all that
-    autograd saves. Counted from the modelling code of transformers 5 (models/llama, models/qwen3)."""
+    """Return what is there when the forward pass ends.
+
+    With checkpointing that is one hidden state per block, without it all that autograd saves. Counted from the
+    modelling code of transformers 5 (models/llama, models/qwen3).
+    """
     angles = 2 * tokens * shape.head_dim * _residual(settings, number)
     if checkpoints(settings):
         return angles + shape.num_layers * tokens * shape.hidden_size * _residual(settings, number)
@@ -147,8 +161,11 @@ def _kept(shape: Shape, settings: Training, tokens: int, number: int) -> int:
 
 
 def _backward(shape: Shape, settings: Training, tokens: int, number: int) -> int:
-    """What a block's backward pass needs beside that: with checkpointing all that is computed again; and in the middle
-    of the MLP two gradients of its inner width, and those of its output and of its norm."""
+    """Return what a block's backward pass needs beside that.
+
+    With checkpointing that is all that is computed again; and in the middle of the MLP two gradients of its inner
+    width, and those of its output and of its norm.
+    """
     inner, hidden = shape.intermediate_size, shape.hidden_size
     gradients = tokens * (2 * inner + 2 * hidden) * number
     again = 0
@@ -165,7 +182,7 @@ def _backward(shape: Shape, settings: Training, tokens: int, number: int) -> int
 
 
 def _residual(settings: Training, number: int) -> int:
-    """Bytes of a number of the hidden states: those of the embeddings, which are float32 where they learn."""
+    """Return the bytes per number of the hidden states: those of the embeddings, which are float32 where they learn."""
     return number if settings.adapter == "lora" else 4
 
 
@@ -174,12 +191,12 @@ def _block(shape: Shape, settings: Training, tokens: int, number: int) -> int:
 
 
 def checkpoints(settings: Training) -> bool:
-    """Whether activations are computed again; left open, they are: that is the smaller."""
+    """Tell whether activations are computed again; if it is left open, they are: that takes less memory."""
     return settings.gradient_checkpointing is not False
 
 
 def _saved(shape: Shape, settings: Training, number: int, tokens: int) -> float:
-    """Bytes that autograd keeps of one block for one token, its input with them."""
+    """Return the bytes that autograd keeps of one block for one token, its input included."""
     hidden, query, key, inner = shape.hidden_size, shape.query_size, shape.key_size, shape.intermediate_size
     is_full, rank, dropout = settings.adapter == "none", settings.lora_r, settings.lora_dropout
     norms = 2 * hidden + (query + key if shape.has_qk_norm else 0)
@@ -198,10 +215,10 @@ def _saved(shape: Shape, settings: Training, number: int, tokens: int) -> float:
 
 
 def _inputs(shape: Shape, targets: Sequence[str], number: int, are_apart: bool, dropout: float) -> float:
-    """Of the linear layers that learn, for one token.
+    """Return the bytes that the inputs of the linear layers that learn take, for one token.
 
     Layers that read the same tensor keep it once, unless each has a copy of its own: cast to another type (are_apart),
-    or with its own dropout, whose mask of a byte a number is kept too.
+    or with its own dropout, whose mask of a byte per number is kept too.
     """
     if dropout or (are_apart and number < 4):
         return sum((number + (1 if dropout else 0)) * shape.linear[name][1] for name in targets)
@@ -211,7 +228,7 @@ def _inputs(shape: Shape, targets: Sequence[str], number: int, are_apart: bool, 
 
 
 def _casts(shape: Shape, settings: Training, number: int) -> int:
-    """autocast's 16-bit copies of one block's float32 weights."""
+    """Return the bytes of autocast's 16-bit copies of one block's float32 weights."""
     tensors = trained_tensors(shape, settings)
     if settings.adapter == "none":
         return number * sum(map(prod, shape.linear.values())) if number < 4 else 0
@@ -227,7 +244,7 @@ def _targets(settings: Training) -> tuple[str, ...]:
 
 
 def available() -> int:
-    """Bytes that are free: on the GPU, where there is one, else in this machine or control group."""
+    """Return the bytes that are free: on the GPU, if there is one, else in this machine or control group."""
     import torch
 
     return int(torch.cuda.mem_get_info()[0]) if torch.cuda.is_available() else free_memory()
@@ -265,8 +282,7 @@ def fit(
 
 def _candidates(settings: Training) -> Iterator[Training]:
     """Yield the ways to do a step, from the fastest to the one that takes the least memory."""
-    micro = settings.micro_batch_size
-    batch = micro * settings.gradient_accumulation_steps
+    micro, batch = settings.micro_batch_size, settings.batch_size
     sizes = [micro] if settings.vram is None else [n for n in range(batch, 0, -1) if batch % n == 0]
     kept = settings.gradient_checkpointing
     for checkpointing in (False, True) if kept is None else (kept,):
@@ -291,7 +307,7 @@ def _too_large(settings: Training, parts: Parts, budget: float, vram: int | str)
 
 
 def what_to_change(settings: Training, parts: Parts) -> str:
-    """The settings that would make it smaller, those that give most first."""
+    """Name the settings that would make it smaller, those that gain most first."""
     trained = parts["adapter"] + parts["optimizer"] + parts["gradients"]
     is_plain = (settings.adapter, settings.quantization) == ("lora", "none")
     ways = {

@@ -1,4 +1,4 @@
-"""The base model as training holds it in memory, and what of it learns."""
+"""Load the base model as training holds it in memory, and say what of it learns."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def load(model_dir: Path, settings: Training, attention: str = "sdpa", start: Pa
 
 
 def checkpoints_activations(settings: Training) -> bool:
-    """Whether activations are computed again in the backward pass; left open, where memory is scarce: on a GPU."""
+    """Tell whether activations are computed again in the backward pass; if it is left open, they are on a GPU."""
     import torch
 
     asked: bool | None = settings.gradient_checkpointing
@@ -46,7 +46,7 @@ def checkpoints_activations(settings: Training) -> bool:
 
 
 def has_bfloat16() -> bool:
-    """Whether the GPU computes in bfloat16 itself; the CPU computes in float32."""
+    """Tell whether the GPU computes in bfloat16 itself; the CPU computes in float32."""
     import torch
 
     return torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
@@ -55,7 +55,7 @@ def has_bfloat16() -> bool:
 def load_base(
     model_dir: Path, quantization: str, attention: str = "sdpa", dtype: torch.dtype | None = None
 ) -> PreTrainedModel:
-    """The base model, NF4 with double quantisation or as it is, on the GPU if there is one.
+    """Load the base model, in NF4 with double quantisation or as it is, on the GPU if there is one.
 
     dtype: of what is not quantised, and of NF4's arithmetic; None takes bfloat16 where the GPU has it, else float32.
     Norms, embeddings and head stay in it. peft's prepare_model_for_kbit_training would make them float32: 2 GB more
@@ -92,13 +92,13 @@ def load_base(
 
 
 def refuse_quantized(model_dir: Path) -> None:
-    """Raises ModelError when the folder's config.json says that its weights are quantised (GPTQ, AWQ, 8-bit, ...)."""
+    """Raise ModelError when the folder's config.json says that its weights are quantised (GPTQ, AWQ, 8-bit, ...)."""
     try:
         config = json.loads((model_dir / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return  # loading it words that
-    if found := config.get("quantization_config"):
-        method = found.get("quant_method", "of an unknown kind")
+    if quantized := config.get("quantization_config"):
+        method = quantized.get("quant_method", "of an unknown kind")
         raise ModelError(
             f"{model_dir}/config.json: quantization_config: the base is quantised already ({method}). Expected the "
             "original weights, from which train.quantization nf4 makes its own. Name the model that it was made of."
@@ -106,7 +106,7 @@ def refuse_quantized(model_dir: Path) -> None:
 
 
 def save_whole(model: PreTrainedModel, tokenizer: Any, model_dir: Path, out: Path) -> None:
-    """The fine-tuned model in the base's own precision, with its tokenizer. Changes `model`: no second copy is made."""
+    """Save the fine-tuned model in the base's own precision, with its tokenizer. Changes `model`: no copy is made."""
     from transformers import AutoConfig
 
     dtype = AutoConfig.from_pretrained(model_dir).dtype

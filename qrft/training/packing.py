@@ -1,4 +1,4 @@
-"""Packing: examples of many lengths become rows without padding, and say where each example begins."""
+"""Pack examples of many lengths into rows without padding, which say where each example begins."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Pack = dict[str, Any]  # see `collate`
 
 
 def pack(lengths: Sequence[int], capacity: int) -> list[list[int]]:
-    """Which examples share a row, by best-fit decreasing: the indices of `lengths`, each once.
+    """Return which examples share a row, by best-fit decreasing: the indices of `lengths`, each once.
 
     The lengths of a row sum up to `capacity` at most; a length above it is a row of its own. The longest example left
     goes into the fullest row that still holds it (Johnson 1973: at most 11/9 of the fewest rows possible, plus 4).
@@ -44,7 +44,7 @@ def pack(lengths: Sequence[int], capacity: int) -> list[list[int]]:
 
 
 def collate(examples: Sequence[Example]) -> Pack:
-    """One row [1, T] of T tokens without padding, and all that a model's forward needs to keep its examples apart.
+    """Make one row [1, T] of T tokens without padding, with all that a model needs to keep its examples apart.
 
     - `input_ids`, `position_ids` [1, T]: positions begin at 0 in each example. From them transformers makes the masks
       of its eager, sdpa and flex attention.

@@ -1,4 +1,4 @@
-"""A tiny base model, from nothing: its tokenizer and a small Llama trained on the tiny corpus."""
+"""Make a tiny base model from nothing: a tokenizer and a small Llama trained on the tiny corpus."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ CHECKPOINT_SECONDS = 60.0
 
 
 def make_tokenizer(vocab_size: int, seed: int) -> PreTrainedTokenizerFast:
-    """A byte-level BPE tokenizer trained on the corpus and on solutions of its stories (for their line ends)."""
+    """Train a byte-level BPE tokenizer on the corpus and on solutions of its stories (for their line ends)."""
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -71,7 +71,7 @@ def _tokenizer_texts(seed: int) -> Iterator[str]:
 
 
 def _batches(tokenizer: PreTrainedTokenizerFast, recipe: PretrainRecipe) -> Iterator[torch.Tensor]:
-    """Endless [batch_size, context_length] blocks of token ids, documents one after the other."""
+    """Yield endless [batch_size, context_length] blocks of token ids, documents one after the other."""
     import torch
 
     size = recipe.batch_size * recipe.context_length
@@ -87,6 +87,7 @@ def _batches(tokenizer: PreTrainedTokenizerFast, recipe: PretrainRecipe) -> Iter
 
 
 def make_model(recipe: PretrainRecipe, vocab_size: int) -> LlamaForCausalLM:
+    """Make a Llama of the recipe's sizes, its random weights by the recipe's seed."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -109,26 +110,54 @@ def make_model(recipe: PretrainRecipe, vocab_size: int) -> LlamaForCausalLM:
 
 
 def learning_rate_at(progress: float, peak: float, warmup: float) -> float:
-    """Linear warm-up over the share `warmup` of the run, then a cosine down to 2% of the peak."""
+    """Return a rate that rises linearly over the share `warmup` of the run, then falls as a cosine to 2% of peak."""
     if progress < warmup:
         return peak * progress / warmup
     return peak * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup))))
 
 
 def pretrain(recipe: PretrainRecipe, out: Path, progress: Progress) -> dict[str, Any]:
-    """Writes the model (bfloat16 safetensors) and its tokenizer into `out`; returns losses, tokens, FLOPs and seconds.
+    """Write the model (bfloat16 safetensors) and its tokenizer into `out`; return losses, tokens, FLOPs and seconds.
 
     Goes on from the checkpoint that a killed call left in `out`, to the same model. `final_loss` is the mean over the
-    last 1% of the steps, in nats a token; `held_out` what text_loss.measure finds on tiny_corpus.held_out.
+    last 1% of the steps, in nats per token; `held_out` is what text_loss.measure finds on tiny_corpus.held_out.
     """
     import torch
 
     tokenizer = make_tokenizer(recipe.vocab_size, recipe.seed)
     model = make_model(recipe, len(tokenizer))
     optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.95), weight_decay=0.01)
-    batches = _batches(tokenizer, recipe)
-    num_steps = max(1, recipe.num_tokens // (recipe.batch_size * recipe.context_length))
     checkpoints = _Checkpoints(out / CHECKPOINT, recipe, model, optimizer)
+    losses = _train(model, optimizer, _batches(tokenizer, recipe), recipe, checkpoints, progress)
+    model.bfloat16().save_pretrained(out)
+    tokenizer.save_pretrained(out)
+    checkpoints.path.unlink(missing_ok=True)
+    last = losses[-max(1, len(losses) // 100) :]
+    num_tokens = len(losses) * recipe.batch_size * recipe.context_length
+    return {
+        "final_loss": sum(last) / len(last),
+        "num_steps": len(losses),
+        "num_tokens": num_tokens,
+        "num_parameters": sum(p.numel() for p in model.parameters()),
+        "vocab_size": len(tokenizer),
+        "flops": training_flops(shape_of(model.config.to_dict()), num_tokens),
+        "seconds": checkpoints.seconds(),
+        "held_out": held_out_loss(out, recipe.context_length),
+    }
+
+
+def _train(
+    model: LlamaForCausalLM,
+    optimizer: torch.optim.Optimizer,
+    batches: Iterator[torch.Tensor],
+    recipe: PretrainRecipe,
+    checkpoints: _Checkpoints,
+    progress: Progress,
+) -> list[float]:
+    """Train from the checkpoint on, if there is one, and return the losses of all steps."""
+    import torch
+
+    num_steps = max(1, recipe.num_tokens // (recipe.batch_size * recipe.context_length))
     losses = checkpoints.load()
     for _ in losses:
         next(batches)
@@ -144,31 +173,17 @@ def pretrain(recipe: PretrainRecipe, out: Path, progress: Progress) -> dict[str,
         losses.append(loss.item())
         progress(step + 1, num_steps, f"loss {losses[-1]:.3f}")
         checkpoints.save_when_due(losses)
-    model.bfloat16().save_pretrained(out)
-    tokenizer.save_pretrained(out)
-    checkpoints.path.unlink(missing_ok=True)
-    last = losses[-max(1, num_steps // 100) :]
-    num_tokens = num_steps * recipe.batch_size * recipe.context_length
-    return {
-        "final_loss": sum(last) / len(last),
-        "num_steps": num_steps,
-        "num_tokens": num_tokens,
-        "num_parameters": sum(p.numel() for p in model.parameters()),
-        "vocab_size": len(tokenizer),
-        "flops": training_flops(shape_of(model.config.to_dict()), num_tokens),
-        "seconds": checkpoints.seconds(),
-        "held_out": held_out_loss(out, recipe.context_length),
-    }
+    return losses
 
 
 def held_out_loss(folder: Path, context: int) -> dict[str, Any]:
-    """Of the model as it was written."""
+    """Measure the held-out loss of the model as it was written."""
     model, tokenizer = text_loss.load_model(folder), load_tokenizer(folder)
     return text_loss.measure(model, tokenizer, tiny_corpus.held_out(), context)
 
 
 class _Checkpoints:
-    """One file with all that training goes on from; of the same recipe, or it does not count."""
+    """One file with all that training goes on from; it counts only if it is of the same recipe."""
 
     def __init__(
         self, path: Path, recipe: PretrainRecipe, model: LlamaForCausalLM, optimizer: torch.optim.Optimizer
@@ -177,20 +192,20 @@ class _Checkpoints:
         self._start = self._saved = time.monotonic()
 
     def seconds(self) -> float:
-        """That training took, with the calls before this one."""
+        """Return the seconds that training took, with the calls before this one."""
         return time.monotonic() - self._start
 
     def load(self) -> list[float]:
-        """The losses up to the checkpoint: one a step; none without a checkpoint."""
+        """Restore the checkpoint, and return the losses up to it, one per step; none without a checkpoint."""
         import torch
 
-        found = torch.load(self.path) if self.path.exists() else {}
-        if found.get("recipe") != self._recipe:
+        saved = torch.load(self.path) if self.path.exists() else {}
+        if saved.get("recipe") != self._recipe:
             return []
-        self._model.load_state_dict(found["model"])
-        self._optimizer.load_state_dict(found["optimizer"])
-        self._start -= found["seconds"]
-        losses: list[float] = found["losses"]
+        self._model.load_state_dict(saved["model"])
+        self._optimizer.load_state_dict(saved["optimizer"])
+        self._start -= saved["seconds"]
+        losses: list[float] = saved["losses"]
         return losses
 
     def save_when_due(self, losses: list[float]) -> None:
@@ -198,8 +213,8 @@ class _Checkpoints:
 
         if time.monotonic() - self._saved < CHECKPOINT_SECONDS:
             return
-        found = {"recipe": self._recipe, "losses": losses, "seconds": self.seconds()}
-        found |= {"model": self._model.state_dict(), "optimizer": self._optimizer.state_dict()}
+        state = {"recipe": self._recipe, "losses": losses, "seconds": self.seconds()}
+        state |= {"model": self._model.state_dict(), "optimizer": self._optimizer.state_dict()}
         with new_file(self.path) as path:
-            torch.save(found, path)
+            torch.save(state, path)
         self._saved = time.monotonic()

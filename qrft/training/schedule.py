@@ -1,4 +1,4 @@
-"""Which examples make each optimizer step. Pure: nothing of it depends on the machine, the packing or the processes."""
+"""Decide which examples make each optimizer step: independent of the machine, the packing and the processes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 
 def steps(num_examples: int, batch_size: int, num_epochs: float, seed: int) -> list[list[int]]:
-    """The examples' indices of every step, in order.
+    """Return the examples' indices of every step, in order.
 
     Each epoch is a new permutation cut into batches, the last of them smaller where it must be. A fraction of an epoch
     ends between two steps, at least one step in.
@@ -28,9 +28,9 @@ def _batches(num_examples: int, batch_size: int, seed: int) -> Iterator[list[int
 
 
 def share(indices: Sequence[int], lengths: Sequence[int], num_processes: int, process: int) -> list[int]:
-    """The part of a step that one of several processes takes: each gets about as many tokens.
+    """Return the part of a step that one of several processes takes: each gets about as many tokens.
 
-    Longest first, each to the process with the fewest tokens (Graham 1969); every process finds the same split.
+    Longest first, each to the process with the fewest tokens (Graham 1969); every process computes the same split.
     With fewer examples than processes some get none.
     """
     if num_processes == 1:

@@ -1,4 +1,4 @@
-"""transformers' Trainer with the optimizer step as its unit. It is heavy: import it where training begins."""
+"""Run transformers' Trainer with the optimizer step as its unit. It is heavy: import it where training begins."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 
 class StepTrainer(Trainer):
-    """Its data set is the list of steps; each packs its examples into rows and goes over them forward and backward.
+    """A Trainer whose data set is the list of steps; each packs its examples into rows and goes over them.
 
     The loss of a step is the mean over all its completion tokens, however they are spread over rows and processes.
     So neither packing nor the number of processes changes what is learnt, and a step that ran out of memory can be
@@ -60,11 +60,11 @@ class StepTrainer(Trainer):
             self.accelerator.unwrap_model(self.model).get_input_embeddings().register_forward_hook(self._add_noise)
 
     def get_train_dataloader(self) -> DataLoader[list[int]]:
-        """Every process goes through all steps in order; it takes its share of each in `training_step`."""
+        """Return all steps in order, for every process; it takes its share of each in `training_step`."""
         return DataLoader(self.train_dataset, batch_size=1, collate_fn=_only)
 
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> torch.Tensor:
-        """Leaves the gradient of a step in the parameters; returns its loss, in nats a completion token.
+        """Leave the gradient of a step in the parameters; return its loss, in nats per completion token.
 
         inputs: the indices of the step's examples.
         Raises NotFinite before the weights change, and ModelError when one example alone does not fit into memory.
@@ -86,7 +86,7 @@ class StepTrainer(Trainer):
         return loss
 
     def _try_step(self, model: Any, indices: Sequence[int], num_targets: int) -> torch.Tensor | None:
-        """None: out of memory. The exception ends in here, since its frames hold the tensors that are to go."""
+        """Return the loss; None means out of memory. The exception ends here: its frames hold what is to be freed."""
         loss = torch.zeros((), device=self.args.device)
         num_computed = 0
         try:
@@ -141,7 +141,7 @@ class StepTrainer(Trainer):
             raise NotFinite(what, step + 1, self.train_dataset[step], self.watch.last_loss)
 
     def _add_noise(self, module: torch.nn.Module, _: Any, embedded: torch.Tensor) -> torch.Tensor:
-        """NEFTune (Jain et al., arXiv 2310.05914): uniform noise of alpha / sqrt(length * width), by example.
+        """Add NEFTune's noise (Jain et al., arXiv 2310.05914), uniform in alpha / sqrt(length * width) of each example.
 
         The Trainer's own would take the packed row for one long example, and make less noise.
         """
@@ -154,7 +154,7 @@ class StepTrainer(Trainer):
         return noisy
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """A row of loss.jsonl; the Trainer's epoch is a share of all steps, the row's one of the examples."""
+        """Write a row of loss.jsonl. The Trainer's epoch is a share of all steps; the row's is one of the examples."""
         done = self.state.global_step
         logs = {"step": done, **logs}
         if "loss" in logs:
@@ -191,7 +191,7 @@ class StepTrainer(Trainer):
 
 
 class _EveryStep(TrainerCallback):
-    """Reports each step, and asks for a checkpoint by the clock."""
+    """A callback that reports each step, and asks for a checkpoint by the clock."""
 
     def __init__(self, trainer: StepTrainer) -> None:
         self.trainer = trainer
@@ -210,7 +210,7 @@ class _EveryStep(TrainerCallback):
         self.saved = time.monotonic()
 
     def _is_due(self) -> bool:
-        """Of several processes the first one's clock decides: a checkpoint needs them all."""
+        """Tell whether a checkpoint is due. Of several processes the first one's clock decides: it takes them all."""
         is_due: bool = time.monotonic() - self.saved > self.trainer.checkpoint_seconds
         if self.trainer.accelerator.num_processes == 1:
             return is_due

@@ -1,9 +1,9 @@
-"""Pre-training loss: how well a model predicts a text, in nats a token and in bits a byte of UTF-8.
+"""Measure the pre-training loss: how well a model predicts a text, in nats per token and in bits per byte of UTF-8.
 
-A token is what its tokenizer makes of it, so nats a token compare models with one tokenizer only; bits a byte compare
-all. A text longer than the context goes through in windows that overlap by `context - stride` tokens. Every window
-begins with exactly one beginning-of-text token, as training texts do, and every token of the text counts once, in the
-first window that holds it.
+A token is what its tokenizer makes of it, so nats per token compare models with one tokenizer only; bits per byte
+compare all. A text longer than the context goes through in windows that overlap by `context - stride` tokens. Every
+window begins with exactly one beginning-of-text token, as training texts do, and every token of the text counts once,
+in the first window that holds it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Window(NamedTuple):
 
 
 class Measured(NamedTuple):
-    """Of the counted tokens of a window."""
+    """The loss on the counted tokens of a window."""
 
     text: int
     num_tokens: int
@@ -42,7 +42,7 @@ class Measured(NamedTuple):
 
 
 def windows(text: int, token_ids: Sequence[int], context: int, stride: int) -> Iterator[Window]:
-    """The windows of a text: each predicts up to `context` tokens, and starts `stride` tokens after the one before."""
+    """Yield the windows of a text: each predicts up to `context` tokens and starts `stride` tokens after the last."""
     end = 0
     for start in range(0, len(token_ids), stride):
         before, end = end, min(start + context, len(token_ids))
@@ -58,7 +58,7 @@ def measure(
     stride: int | None = None,
     progress: Callable[[int], None] = lambda num_texts: None,
 ) -> dict[str, Any]:
-    """The facts of `qrft loss`. stride: None is half of the context.
+    """Return the facts of `qrft loss`. stride: None is half of the context.
 
     Standard errors are those of a ratio of sums (linearised), over the texts; over the windows of a single text, which
     are then taken for independent; None for a single window. Raises UsageError for a context that the model lacks, and
@@ -73,9 +73,9 @@ def measure(
     while group := list(islice(remaining, TEXTS_AT_ONCE)):
         # Text is text: what spells a special token there is none.
         ids = tokenizer(group, add_special_tokens=False, split_special_tokens=True)["input_ids"]
-        found = [w for number, row in enumerate(ids, len(num_bytes)) for w in windows(number, row, context, stride)]
+        cut = [w for number, row in enumerate(ids, len(num_bytes)) for w in windows(number, row, context, stride)]
         num_bytes.extend(len(text.encode()) for text in group)
-        for batch in _batches(found, model.config.vocab_size):
+        for batch in _batches(cut, model.config.vocab_size):
             measured.extend(_measure_batch(model, batch, _first_token(tokenizer)))
             progress(len(num_bytes))
     if not measured:
@@ -92,7 +92,7 @@ def measure(
 
 
 def check_context(limit: int, context: int, stride: int) -> None:
-    """Raises UsageError for a window that the model, which has `limit` positions, can't read."""
+    """Raise UsageError for a window that the model, which has `limit` positions, can't read."""
     if context > limit:
         raise UsageError(f"--context: found {context}; the model has {limit} positions. Allowed: up to {limit}.")
     if not 1 <= stride <= context:
@@ -100,15 +100,15 @@ def check_context(limit: int, context: int, stride: int) -> None:
 
 
 def _first_token(tokenizer: PreTrainedTokenizerBase) -> int:
-    """Beginning of text; models without it (Qwen) are pre-trained on texts that follow an end-of-text token."""
+    """Return the beginning-of-text token; models without one (Qwen) learn texts that follow an end-of-text token."""
     token: int = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
     return token
 
 
-def _batches(found: list[Window], vocab_size: int) -> Iterator[list[Window]]:
-    """By length, the longest first: what does not fit into memory shows at once."""
+def _batches(cut: list[Window], vocab_size: int) -> Iterator[list[Window]]:
+    """Yield batches by length, the longest first: what does not fit into memory shows at once."""
     batch: list[Window] = []
-    for window in sorted(found, key=lambda window: -len(window.token_ids)):
+    for window in sorted(cut, key=lambda window: -len(window.token_ids)):
         if batch and (len(batch) + 1) * len(batch[0].token_ids) * vocab_size > LOGITS_AT_ONCE:
             yield batch
             batch = []
@@ -118,7 +118,7 @@ def _batches(found: list[Window], vocab_size: int) -> Iterator[list[Window]]:
 
 
 def _measure_batch(model: PreTrainedModel, batch: list[Window], first: int) -> list[Measured]:
-    """Padding stands on the right, where no token looks in a causal model, so it needs no mask."""
+    """Measure a batch. Padding stands on the right, where no token of a causal model looks, so it needs no mask."""
     import torch
 
     lengths = [len(window.token_ids) for window in batch]
@@ -150,17 +150,19 @@ def _ratios(measured: list[Measured], num_bytes: list[int]) -> dict[str, float |
 
 
 def ratio(above: npt.NDArray[np.float64], below: npt.NDArray[np.float64]) -> tuple[float, float | None]:
-    """Sum over sum, and its standard error over the entries, which are drawn together: Cochran, Sampling Techniques,
-    3rd ed., eq. 6.13. None for fewer than two."""
-    found, n = float(above.sum() / below.sum()), len(below)
+    """Return sum over sum, and its standard error over the entries, which are drawn together.
+
+    Source: Cochran, Sampling Techniques, 3rd ed., eq. 6.13. The error is None for fewer than two entries.
+    """
+    quotient, n = float(above.sum() / below.sum()), len(below)
     if n < 2:
-        return found, None
-    spread = float(((above - found * below) ** 2).sum())
-    return found, math.sqrt(spread * n / (n - 1)) / float(below.sum())
+        return quotient, None
+    spread = float(((above - quotient * below) ** 2).sum())
+    return quotient, math.sqrt(spread * n / (n - 1)) / float(below.sum())
 
 
 def load_model(folder: Path) -> PreTrainedModel:
-    """In float32 on the processor; on a GPU in the type of its file."""
+    """Load the model, in float32 on the processor, on a GPU in the type of its file."""
     import torch
     from transformers import AutoModelForCausalLM
 

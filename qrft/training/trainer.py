@@ -1,4 +1,4 @@
-"""Fine-tuning a base model on examples: an adapter, or all its weights (docs/design.md, Training)."""
+"""Fine-tune a base model on examples: an adapter, or all its weights (docs/design.md, Training)."""
 
 from __future__ import annotations
 
@@ -51,43 +51,58 @@ def train(
     a number (watch.NotFinite), UsageError for a report_to or an attention that is not installed.
     """
     import torch
-    from transformers import set_seed
 
     if not examples:
         raise DataError("There is not one example to train on: every problem was dropped. Raise train.sequence_len.")
     watch.reset_peak_memory()
-    batch_size = settings.micro_batch_size * settings.gradient_accumulation_steps
-    steps = schedule.steps(len(examples), batch_size, settings.num_epochs, settings.seed)
-    arguments = _arguments(settings, len(steps), checkpoints)  # before the model: it finds this process's device
-    if arguments.should_save:
-        tidy(checkpoints)
-    set_seed(settings.seed)
     try:
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        learner = model.load(model_dir, settings, attention.choose(settings.attention, device), start)
-        trainer = _trainer(learner, examples, steps, settings, arguments, checkpoints, progress)
-        resume = last(checkpoints)
-        trainer.train(resume_from_checkpoint=str(resume) if resume else None)
-        facts = _facts(trainer, examples)
-        if trainer.is_world_process_zero():
-            _save(learner, tokenizer, model_dir, settings, facts, out)
-            if (checkpoints / LOGS).is_dir():
-                shutil.copytree(checkpoints / LOGS, out / LOGS)
-        trainer.accelerator.wait_for_everyone()
+        facts = _train(model_dir, examples, tokenizer, settings, out, checkpoints, progress, start)
     except torch.OutOfMemoryError as error:  # of the weights or the optimizer: steps care for themselves
         raise ModelError(
             f"{model_dir}: the model and its optimizer do not fit into memory ({str(error).splitlines()[0]}). Set "
             "train.quantization nf4 and train.optimizer paged_adamw_8bit, lower train.lora_r, or take a smaller base."
         ) from None
-    del trainer, learner  # a GPU's memory is for the sampler next
-    gc.collect()
+    gc.collect()  # a GPU's memory is for the sampler next
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     return facts
 
 
+def _train(
+    model_dir: Path,
+    examples: Sequence[Example],
+    tokenizer: Any,
+    settings: Training,
+    out: Path,
+    checkpoints: Path,
+    progress: watch.Progress,
+    start: Path | None,
+) -> dict[str, Any]:
+    """Load the model, train it and save it; the model ends with this function."""
+    import torch
+    from transformers import set_seed
+
+    steps = schedule.steps(len(examples), settings.batch_size, settings.num_epochs, settings.seed)
+    arguments = _arguments(settings, len(steps), checkpoints)  # before the model: it finds this process's device
+    if arguments.should_save:
+        tidy(checkpoints)
+    set_seed(settings.seed)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    learner = model.load(model_dir, settings, attention.choose(settings.attention, device), start)
+    trainer = _trainer(learner, examples, steps, settings, arguments, checkpoints, progress)
+    resume = last(checkpoints)
+    trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+    facts = _facts(trainer, examples)
+    if trainer.is_world_process_zero():
+        _save(learner, tokenizer, model_dir, settings, facts, out)
+        if (checkpoints / LOGS).is_dir():
+            shutil.copytree(checkpoints / LOGS, out / LOGS)
+    trainer.accelerator.wait_for_everyone()
+    return facts
+
+
 def _arguments(settings: Training, num_steps: int, checkpoints: Path) -> TrainingArguments:
-    """One item of the Trainer's data is one optimizer step, and one pass over them is the run."""
+    """Return the Trainer's arguments: one item of its data is one optimizer step, one pass over them is the run."""
     import torch
     from transformers import TrainingArguments
 

@@ -1,4 +1,4 @@
-"""What a training run tells of itself while it runs."""
+"""Report what a training run tells of itself while it runs."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from qrft.progress import Progress
 
 
 class NotFinite(ModelError):
-    """The loss or its gradient is no longer a number. `step` counts from 1; `indices` are those of its examples."""
+    """The loss or its gradient is no longer a finite number. `step` counts from 1; `indices` are its examples'."""
 
     def __init__(self, what: str, step: int, indices: Sequence[int], last_loss: float | None) -> None:
         self.what, self.step, self.indices, self.last_loss = what, step, list(indices), last_loss
         super().__init__(self.wording(f"examples {', '.join(map(str, indices))}"))
 
     def wording(self, batch: str) -> str:
-        """The message, with the caller's own words for the examples of the step."""
+        """Write the message, with the caller's own words for the examples of the step."""
         before = "there was none before" if self.last_loss is None else f"the last finite one was {self.last_loss:.4g}"
         return (
             f"The {self.what} of step {self.step} is not a finite number ({before}). The step's batch: {batch}. "
@@ -28,7 +28,7 @@ class NotFinite(ModelError):
 
 
 def peak_memory() -> int:
-    """Bytes: the most that torch held on the GPU since `reset_peak_memory`, or the process in main memory ever."""
+    """Return the most bytes that torch held on the GPU since `reset_peak_memory`, or the process ever held."""
     import torch
 
     if torch.cuda.is_available():
@@ -45,7 +45,7 @@ def reset_peak_memory() -> None:
 
 
 class Watch:
-    """Counts the tokens of the steps, and reports them with the loss. `step_tokens`: the real tokens of each step."""
+    """A count of the tokens of the steps, reported with the loss. `step_tokens`: the real tokens of each step."""
 
     def __init__(self, progress: Progress, step_tokens: Sequence[int]) -> None:
         self.progress, self.step_tokens = progress, step_tokens
@@ -57,18 +57,18 @@ class Watch:
         self._start = time.monotonic()
 
     def begin(self, first: int) -> None:
-        """`first`: how many steps are done already."""
+        """Start the clock. first: how many steps are done already."""
         self._first, self._start = first, time.monotonic()
 
     def elapsed(self) -> float:
-        """Seconds that the steps took, over all the processes that one after the other did them."""
+        """Return the seconds that the steps took, over all the processes that did them one after the other."""
         return self.seconds + time.monotonic() - self._start
 
     def padding_share(self) -> float:
         return 1 - self.num_real / self.num_computed if self.num_computed else 0.0
 
     def tokens_per_second(self, done: int) -> float:
-        """Real tokens a second of this process's steps so far."""
+        """Return the real tokens per second of this process's steps so far."""
         return sum(self.step_tokens[self._first : done]) / max(1e-9, time.monotonic() - self._start)
 
     def report(self, done: int) -> None:

@@ -488,7 +488,7 @@ def test_what_cannot_be_asked_for(words: list[str], message: str) -> None:
 def test_a_folder_of_something_else_is_left_alone() -> None:
     Path("recipes").mkdir()
     Path("recipes/mine.yaml").write_text("name: mine\n")
-    assert "recipes: already exists, and is not of this command." in fails(2, *SAMPLE, "-k", "2", "-o", "recipes")
+    assert "recipes: already exists, and was not made by this command." in fails(2, *SAMPLE, "-k", "2", "-o", "recipes")
     assert [path.name for path in Path("recipes").iterdir() if not path.name.startswith(".")] == ["mine.yaml"]
 
 

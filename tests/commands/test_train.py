@@ -130,8 +130,10 @@ def test_a_folder_of_other_settings_is_left_alone() -> None:
     assert "data was d.jsonl (" in fails(2, *QUICK, out="ad")
     Path("mine").mkdir()
     Path("mine/x").touch()
-    assert fails(2, out="mine") == "mine: is there, and not of this command. Name another folder with -o."
-    assert "d.jsonl: is there" in fails(2, out="d.jsonl")
+    assert (
+        fails(2, out="mine") == "mine: already exists, and was not made by this command. Name another folder with -o."
+    )
+    assert "d.jsonl: already exists" in fails(2, out="d.jsonl")
     with disk.lock(Path("busy.partial")):
         assert "busy.partial is being written by process" in fails(1, out="busy")
     assert weights() == before
