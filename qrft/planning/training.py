@@ -63,7 +63,7 @@ def disk(shape: Shape, settings: Training, basis: Basis) -> int:
     """Return the bytes of what is saved, and of the checkpoints on the way."""
     trained = memory.trained_tensors(shape, settings)
     saved = 2 * shape.num_parameters if settings.adapter == "none" else 4 * sum(trained)
-    optimizer = memory.optimizer(trained, memory.optimizer_name(settings, basis.device.is_gpu))
+    optimizer = memory.estimate(shape, settings, **basis.arithmetic)["optimizer"]
     return saved + CHECKPOINTS * (4 * sum(trained) + optimizer)
 
 

@@ -57,7 +57,7 @@ def estimate(
     parts["weights"] = weights(shape, is_nf4, number) if is_lora else 4 * shape.num_parameters
     parts["quantisation state"] = quantisation_state(shape) if is_nf4 else 0
     parts["adapter"] = trained if is_lora else 0
-    parts["optimizer"] = optimizer(tensors, optimizer_name(settings, on_gpu))
+    parts["optimizer"] = optimizer(tensors, optimizer_name(settings, on_gpu), 0 if is_lora else shape.outer[0])
     parts["gradients"] = trained
     parts["activations"], parts["logits"] = passing(shape, settings, tokens, number)
     moving = parts["activations"] + parts["logits"] + parts["gradients"]
@@ -114,17 +114,22 @@ def trained_tensors(shape: Shape, settings: Training) -> list[int]:
     return block * shape.num_layers
 
 
-def optimizer(tensors: list[int], name: str) -> int:
-    """Return the bytes of AdamW's two moments.
+def optimizer(tensors: list[int], name: str, embeddings: int = 0) -> int:
+    """Return the bytes of AdamW's two moments. embeddings: the parameters of those among the tensors, if they learn.
 
     torch.optim.AdamW: float32, and a float32 step per tensor. bitsandbytes
     (optim.optimizer.Optimizer2State.init_state): from 4,096 elements on a byte each, and a float32 for each block of
-    256; smaller tensors in float32; two code books of 256. Paged states are managed memory, which the driver moves out
+    256; smaller tensors in float32; two code books of 256. The embeddings' are float32, as transformers asks for
+    (Trainer.create_optimizer). Paged states are managed memory, which the driver moves out
     when the GPU runs full: they are counted, but never the reason for an out-of-memory.
     """
     if name == "adamw":
         return sum(8 * size + 4 for size in tensors)
-    return sum(8 * size if size < 4096 else 2 * size + 8 * -(-size // 256) for size in tensors) + 2 * 4 * 256
+
+    def in_8_bit(size: int) -> int:
+        return 8 * size if size < 4096 else 2 * size + 8 * -(-size // 256)
+
+    return sum(map(in_8_bit, tensors)) + 8 * embeddings - in_8_bit(embeddings) + 2 * 4 * 256
 
 
 def passing(shape: Shape, settings: Training, tokens: int, number: int) -> tuple[int, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import math
 import shutil
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,6 +63,8 @@ def train(
             f"{model_dir}: the model and its optimizer do not fit into memory ({str(error).splitlines()[0]}). Set "
             "train.quantization nf4 and train.optimizer paged_adamw_8bit, lower train.lora_r, or take a smaller base."
         ) from None
+    finally:
+        _forget_embeddings()
     gc.collect()  # a GPU's memory is for the sampler next
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
@@ -99,6 +102,15 @@ def _train(
             shutil.copytree(checkpoints / LOGS, out / LOGS)
     trainer.accelerator.wait_for_everyone()
     return facts
+
+
+def _forget_embeddings() -> None:
+    """Make bitsandbytes forget the embeddings for which transformers asked for 32-bit states.
+
+    It would keep them in memory, and give such states to the next model's tensor of the same number.
+    """
+    if "bitsandbytes" in sys.modules:
+        sys.modules["bitsandbytes"].optim.GlobalOptimManager.get_instance().initialize()
 
 
 def _arguments(settings: Training, num_steps: int, checkpoints: Path) -> TrainingArguments:

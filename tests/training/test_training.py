@@ -23,7 +23,8 @@ from qrft.data.problems import tiny_math
 from qrft.errors import DataError, ModelError, UsageError
 from qrft.models import prompts
 from qrft.models.find import BUILTIN
-from qrft.training import checkpoints, lora, model, schedule, watch
+from qrft.models.shape import read_shape
+from qrft.training import checkpoints, lora, memory, model, schedule, watch
 
 TINY = BUILTIN["tiny-base"]
 
@@ -295,6 +296,31 @@ def test_full_fine_tuning_saves_a_model_of_the_bases_precision_that_loads(tmp_pa
     assert trained.dtype == torch.bfloat16 and AutoTokenizer.from_pretrained(tmp_path / "adapter").pad_token is None
     assert largest_difference(trained.state_dict(), base.state_dict()) > 1e-3
     assert "PeftModel" not in (tmp_path / "adapter/README.md").read_text()
+
+
+def test_a_training_changes_nothing_for_the_next_one_in_the_process(small: Path, tmp_path: Path) -> None:
+    """transformers asks bitsandbytes for 32-bit states of a model's embeddings, in a place that all models share."""
+    adapter = {"optimizer": "adamw_8bit", "num_epochs": 1, "lora_r": 64}
+    train(small, tmp_path / "one", **adapter)
+    train(small, tmp_path / "between", adapter="none", optimizer="adamw_8bit", num_epochs=1)
+    train(small, tmp_path / "two", **adapter)
+    one, two = ((tmp_path / name / "adapter/adapter_model.safetensors").read_bytes() for name in ("one", "two"))
+    assert one == two
+
+
+@pytest.mark.parametrize("kind", ["llama-tied", "llama-untied-biases"])
+def test_the_states_of_every_weight_in_8_bit_are_estimated_to_the_byte(kind: str, tmp_path: Path) -> None:
+    import torch
+    from torch.utils._pytree import tree_leaves
+
+    base = make_model(tmp_path / "base", kind)
+    train(base, tmp_path, adapter="none", optimizer="adamw_8bit", num_epochs=0.3, checkpoint_minutes=0)
+    checkpoint = checkpoints.last(tmp_path / "checkpoints")
+    assert checkpoint is not None
+    states = tree_leaves(torch.load(checkpoint / "optimizer.pt", weights_only=True)["state"])
+    held = {t.data_ptr(): t.nbytes for t in states if isinstance(t, torch.Tensor)}
+    settings = changed(adapter="none", optimizer="adamw_8bit")
+    assert memory.estimate(read_shape(base), settings, on_gpu=False)["optimizer"] == sum(held.values())
 
 
 # Resuming
