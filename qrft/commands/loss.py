@@ -15,7 +15,6 @@ from qrft.models.find import find_model, fingerprint
 from qrft.models.weights import read_json
 from qrft.progress import Progress
 from qrft.training import text_loss
-from qrft.training.watch import Progress
 
 COMPRESSED = (".gz", ".zst")
 

@@ -78,7 +78,7 @@ def _train(
     settings: Training,
     out: Path,
     checkpoints: Path,
-    progress: watch.Progress,
+    progress: Progress,
     start: Path | None,
 ) -> dict[str, Any]:
     """Load the model, train it and save it; the model ends with this function."""
