@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -185,6 +185,16 @@ def _given() -> dict[str, str]:
     }
 
 
+def _refuse(names: Iterable[str], why: str) -> None:
+    """Raise UsageError when one of these options was given."""
+    from qrft.errors import UsageError
+
+    given = _given()
+    for name in names:
+        if name in given:
+            raise UsageError(f"{given[name]}: {why}")
+
+
 @main.command(cls=Command, late=samples_options)
 @click.option("--output", "-o", type=FILE, required=True, help="The file to write: .parquet.")
 @all_or_nothing
@@ -198,15 +208,21 @@ def grade(output: Path, as_json: bool, **settings: Any) -> None:
 @main.command(cls=Command, late=curate_options)
 @click.option("--output", "-o", type=FILE, required=True, help="The file to write: .jsonl or .parquet.")
 @click.option("--gold/--no-gold", default=True, show_default=True, help="Write the gold solutions too.")
+@click.option("--pairs", type=FILE, help="Also write pairs of a right and a wrong path here, in TRL's columns.")
 @all_or_nothing
-def curate(output: Path, gold: bool, as_json: bool, **settings: Any) -> None:
+def curate(output: Path, gold: bool, pairs: Path | None, as_json: bool, **settings: Any) -> None:
     """Make a training set of SAMPLES: the gold solutions, and the right and distinct paths."""
     from qrft.commands import curate as work
     from qrft.config.options import from_options
+    from qrft.grading.pairs import Pairing
     from qrft.grading.rules import Selection
 
+    pairing = from_options(Pairing, {name: settings.pop(name) for name in Pairing.model_fields})
     selection = from_options(Selection, {name: settings.pop(name) for name in Selection.model_fields})
-    _show(as_json, settings, lambda task: work.run(task, output, selection, gold))
+    if pairs is None:
+        _refuse(Pairing.model_fields, "only counts with --pairs. Leave it out, or add that.")
+    written = work.Output(output, gold, pairs, pairing)
+    _show(as_json, settings, lambda task: work.run(task, written, selection))
 
 
 @main.command(cls=Command, late=evaluate_options)
@@ -232,11 +248,9 @@ def evaluate(maj: list[int] | None, passes: list[int] | None, as_json: bool, **s
 
 def _compare(runs: tuple[Path, ...], as_json: bool) -> None:
     from qrft.commands import compare
-    from qrft.errors import UsageError
 
-    for name, option in _given().items():
-        if name not in ("samples", "as_json"):
-            raise UsageError(f"{option}: is for samples. Two run folders are compared as they were evaluated.")
+    given = [name for name in _given() if name not in ("samples", "as_json")]
+    _refuse(given, "is for samples. Two run folders are compared as they were evaluated.")
     facts = compare.run(runs)
     if as_json:
         click.echo(json.dumps(facts))

@@ -137,9 +137,10 @@ def samples_options(needs_problems: bool = True) -> Params:
 
 def curate_options() -> Params:
     """Make the arguments of `qrft curate`, but for what it writes."""
+    from qrft.grading.pairs import Pairing
     from qrft.grading.rules import Selection
 
-    return [*samples_options(), *options(Selection)]
+    return [*samples_options(), *options(Selection), *options(Pairing)]
 
 
 def evaluate_options() -> Params:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,9 +16,12 @@ import pyarrow.parquet as pq
 from qrft.commands.grading import Graded, Problems, Task, Totals, graded
 from qrft.commands.spool import Part, Spool
 from qrft.data.files import check_output, new_file
+from qrft.data.jsonl import write_jsonl
 from qrft.data.samples import Batch, ahead
 from qrft.data.schema import GRADED, TRAINING
-from qrft.grading.paths import gold_keys, is_right_path
+from qrft.errors import UsageError
+from qrft.grading.pairs import DEFAULT_PAIRING, Pairing, pairs_schema, preference_pairs
+from qrft.grading.paths import gold_keys, is_right_path, is_wrong
 from qrft.grading.rules import Selection
 from qrft.grading.training_table import training_table
 
@@ -30,67 +32,104 @@ SPOOLED = pa.schema(
         ("problem", pa.int32()),
         ("model", pa.int32()),
         ("sample_index", pa.int32()),
+        ("is_right", pa.bool_()),  # a right path; else its answer is wrong, which only pairs need
         ("equation_key", pa.binary(16)),
         ("completion", pa.large_string()),
     ]
 )
 
 
-def run(task: Task, output: Path, selection: Selection, with_gold: bool = True) -> dict[str, Any]:
-    """Writes JSONL or Parquet with the columns of schema.TRAINING, problem by problem. Returns the facts.
+class Output(NamedTuple):
+    """Where the training set goes, and the pairs where they are wanted.
 
     with_gold: write the worked solutions too, and keep no path with the equations of its problem's own.
     """
-    check_output(output, [".jsonl", ".parquet"], [*task.samples, Path(task.problems)])
+
+    training: Path
+    with_gold: bool = True
+    pairs: Path | None = None
+    pairing: Pairing = DEFAULT_PAIRING
+
+
+def run(task: Task, output: Output, selection: Selection) -> dict[str, Any]:
+    """Write JSONL or Parquet with the columns of schema.TRAINING and of pairs_schema, problem by problem.
+
+    Returns the facts. Raises DataError and UsageError for what can't be read or written; then neither file is there.
+    """
+    for path in filter(None, [output.training, output.pairs]):
+        check_output(path, [".jsonl", ".parquet"], [*task.samples, Path(task.problems)])
+    if output.pairs == output.training:
+        raise UsageError(f"--pairs {output.pairs}: is the training set's file. Name another one.")
     problems = Problems(task)
     totals = Totals(len(problems))
-    curator = _Curator(task, problems, selection, with_gold)
-    with new_file(output) as path, Spool(output.parent, SPOOLED, len(problems)) as spool:
-        with closing(graded(task, problems, totals, _eligible_rows)) as parts:
+    curator = _Curator(task, problems, selection, output)
+    with ExitStack() as stack:
+        write = stack.enter_context(_writer(output.training, TRAINING))
+        write_pairs = output.pairs and stack.enter_context(_writer(output.pairs, pairs_schema(output.pairing.prompt)))
+        spool = stack.enter_context(Spool(output.training.parent, SPOOLED, len(problems)))
+        with closing(graded(task, problems, totals, partial(_rows_of_use, with_wrong=bool(write_pairs)))) as parts:
             for part in parts:
                 spool.add(_spooled(part))
-        with _writer(path, output.suffix) as write:
-            tasks = (partial(curator.training, whole, totals.models) for whole in spool.parts())
-            for rows in ahead(tasks, task.num_threads):
-                write(rows)
+        tasks = (partial(curator.tables, whole, totals.models) for whole in spool.parts())
+        for training, pairs in ahead(tasks, task.num_threads):
+            write(training)
+            if write_pairs:
+                write_pairs(pairs)
     return totals.facts() | curator.facts()
 
 
-def _eligible_rows(batch: Batch, grades: pa.Table) -> tuple[npt.NDArray[np.int64], pa.Array, pa.Array]:
-    rows = np.flatnonzero(is_right_path(grades))
+def _rows_of_use(
+    batch: Batch, grades: pa.Table, with_wrong: bool
+) -> tuple[npt.NDArray[np.int64], pa.Array, pa.Array, pa.Array]:
+    is_right = is_right_path(grades)
+    rows = np.flatnonzero(is_right | is_wrong(grades) if with_wrong else is_right)
     places = pa.array(rows)
-    return rows, grades["equation_key"].combine_chunks().take(places), batch.completion.take(places)
+    keys = grades["equation_key"].combine_chunks().take(places)
+    return rows, pa.array(is_right[rows]), keys, batch.completion.take(places)
 
 
 def _spooled(part: Graded) -> pa.Table:
-    rows, keys, completions = part.extra
+    rows, *columns = part.extra
     numbers = [pa.array(column[rows]) for column in (part.batch.problem, part.models, part.sample_index)]
-    return pa.table([*numbers, keys, completions], schema=SPOOLED)
+    return pa.table([*numbers, *columns], schema=SPOOLED)
 
 
 class _Curator:
     """Selects part by part, in any thread, and counts."""
 
-    def __init__(self, task: Task, problems: Problems, selection: Selection, with_gold: bool) -> None:
-        self._task, self._problems, self._selection, self._with_gold = task, problems, selection, with_gold
+    def __init__(self, task: Task, problems: Problems, selection: Selection, output: Output) -> None:
+        self._task, self._problems, self._selection, self._output = task, problems, selection, output
         self._counts: list[tuple[int, int, int]] = []  # a part: kept paths, distinct ones, with the gold ones
+        self._num_pairs: list[int] = []
 
-    def training(self, part: Part, models: list[str]) -> pa.Table:
-        """Return the part's rows of schema.TRAINING."""
+    def tables(self, part: Part, models: list[str]) -> tuple[pa.Table, pa.Table | None]:
+        """Return the part's training rows, and its pairs where they are wanted."""
         problems = self._problems.table.slice(part.first, part.end - part.first)
-        problem = part.rows["problem"].to_numpy().astype(np.int64) - part.first
+        rows = _with_names(part.rows, models)
+        training = self._training(problems, rows.filter(rows["is_right"]), part.first)
+        return training, self._pairs(problems, rows, part.first) if self._output.pairs else None
+
+    def _training(self, problems: pa.Table, rows: pa.Table, first: int) -> pa.Table:
+        problem = rows["problem"].to_numpy().astype(np.int64) - first
         training = training_table(
             problems,
             problem,
-            _with_names(part.rows, models),
-            _all_eligible(part.rows["equation_key"]),
+            rows,
+            _as_graded(rows),
             selection=self._selection,
-            with_gold=self._with_gold,
+            with_gold=self._output.with_gold,
             rules=self._task.rules,
             num_threads=1,
         )
-        self._count(problems, problem[training.kept], part.rows["equation_key"].take(pa.array(training.kept)))
+        self._count(problems, problem[training.kept], rows["equation_key"].take(pa.array(training.kept)))
         return training.rows
+
+    def _pairs(self, problems: pa.Table, rows: pa.Table, first: int) -> pa.Table:
+        problem = rows["problem"].to_numpy().astype(np.int64) - first
+        given = problems, problem, rows, _as_graded(rows), self._output.pairing, self._selection
+        pairs = preference_pairs(*given, rules=self._task.rules, num_threads=1)
+        self._num_pairs.append(pairs.num_rows)
+        return pairs
 
     def _count(self, problems: pa.Table, problem: npt.NDArray[np.int64], keys: pa.ChunkedArray) -> None:
         pairs: set[Key] = set(zip(problem.tolist(), keys.to_pylist(), strict=True))
@@ -100,7 +139,9 @@ class _Curator:
 
     def facts(self) -> dict[str, Any]:
         num_kept, num_distinct, num_with_gold = map(sum, zip(*self._counts, strict=True))
+        pairs = {"num_pairs": sum(self._num_pairs)} if self._output.pairs else {}
         return {
+            **pairs,
             "num_kept": num_kept,
             "distinct_per_problem": num_distinct / len(self._problems),
             "distinct_per_problem_with_gold": num_with_gold / len(self._problems),
@@ -113,25 +154,19 @@ def _with_names(rows: pa.Table, models: list[str]) -> pa.Table:
     return rows.set_column(rows.schema.get_field_index("model"), "model", names)
 
 
-def _all_eligible(keys: pa.ChunkedArray) -> pa.Table:
-    """Rows of schema.GRADED that say no more than that each is right, and its key."""
-    nothing = pa.nulls(len(keys))
-    known = {"is_correct": pa.repeat(True, len(keys)), "equations_status": pa.repeat("ok", len(keys))}
-    known["equation_key"] = keys
-    return pa.table([known.get(field.name, nothing.cast(field.type)) for field in GRADED], schema=GRADED)
+def _as_graded(rows: pa.Table) -> pa.Table:
+    """Return rows of schema.GRADED that say no more than whether each is right, and its key."""
+    nothing, ok = pa.nulls(len(rows)), pa.repeat("ok", len(rows))
+    known = {"status": ok, "is_correct": rows["is_right"], "equations_status": ok, "equation_key": rows["equation_key"]}
+    return pa.table([known.get(field.name, nothing).cast(field.type) for field in GRADED], schema=GRADED)
 
 
 @contextmanager
-def _writer(path: Path, suffix: str) -> Iterator[Callable[[pa.Table], None]]:
-    if suffix == ".parquet":
-        with pq.ParquetWriter(path, TRAINING) as writer:
-            yield writer.write_table
-    else:
-        with path.open("w", encoding="utf-8") as file:
-            yield partial(_write_jsonl, file)
-
-
-def _write_jsonl(file: Any, rows: pa.Table) -> None:
-    encode = json.JSONEncoder(ensure_ascii=False).encode
-    for batch in rows.to_batches(max_chunksize=8192):
-        file.writelines(encode(row) + "\n" for row in batch.to_pylist())
+def _writer(output: Path, schema: pa.Schema) -> Iterator[Callable[[pa.Table], None]]:
+    with new_file(output) as path:
+        if output.suffix == ".parquet":
+            with pq.ParquetWriter(path, schema) as writer:
+                yield writer.write_table
+        else:
+            with path.open("w", encoding="utf-8") as file:
+                yield partial(write_jsonl, file)

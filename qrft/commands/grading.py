@@ -19,11 +19,10 @@ from qrft.config.options import from_options
 from qrft.data.problems.registry import load
 from qrft.data.samples import Batch, Faults, Numbering, ahead, units
 from qrft.errors import DataError
-from qrft.evaluation.votes import COMPARED
 from qrft.grading.batch import BatchGrader, gold_column
 from qrft.grading.columns import threads as core_threads
 from qrft.grading.latex import HOW_TO_INSTALL, judges_expressions
-from qrft.grading.paths import is_right_path
+from qrft.grading.paths import COMPARED, is_right_path
 from qrft.grading.rules import DEFAULT_RULES
 from qrft.progress import Progress, unwatched
 

@@ -113,6 +113,11 @@ class Curate(Selection):
         default=(),
         description="The models whose samples are selected from together, for all models; empty: each has its own.",
     )
+    pairs: Count | None = Field(
+        default=None,
+        description="The most pairs of a right and a wrong path per problem to write for preference training, in TRL's "
+        "columns; null writes none.",
+    )
 
 
 Counts = Annotated[tuple[Count, ...], Field(strict=False)]

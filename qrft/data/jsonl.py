@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
+
+import pyarrow as pa
 
 from qrft.data.files import line_blocks
 from qrft.errors import DataError
@@ -84,3 +86,10 @@ def has_half_character(text: str) -> bool:
     except UnicodeEncodeError:
         return True
     return False
+
+
+def write_jsonl(file: TextIO, rows: pa.Table) -> None:
+    """Write each row of a table as an object on a line of its own."""
+    encode = json.JSONEncoder(ensure_ascii=False).encode
+    for batch in rows.to_batches(max_chunksize=8192):
+        file.writelines(encode(row) + "\n" for row in batch.to_pylist())

@@ -16,8 +16,8 @@ from qrft.evaluation import stats
 from qrft.grading import latex
 from qrft.grading.columns import as_chunked
 from qrft.grading.grader import VALUE_BYTES
+from qrft.grading.paths import COMPARED, as_names
 
-COMPARED = ("ok", "latex_equal", "latex_different")  # the statuses of answers that were compared with a gold one
 NO_VOTE = -1
 NO_VALUE = np.void(bytes(VALUE_BYTES))
 
@@ -28,7 +28,7 @@ def values(completions: Any, grades: pa.Table, rules: grading.Rules, num_threads
     grades: schema.GRADED, row-aligned with the completions.
     """
     answers = grading.extract_answers(completions, rules=rules, num_threads=num_threads)
-    status = grades["status"].combine_chunks().to_numpy(zero_copy_only=False)
+    status = as_names(grades["status"])
     # Of expressions those that equal the gold one are right, however they are written. Only wrong ones need a text.
     texts = np.flatnonzero((status == "latex_different") & (answers.values == NO_VALUE))
     found = latex.spans(as_chunked(completions), texts, answers.starts, answers.ends)

@@ -16,10 +16,17 @@ from qrft.grading.rules import DEFAULT_RULES, Rules
 
 Flags = npt.NDArray[np.bool_]
 
+COMPARED = ("ok", "latex_equal", "latex_different")  # the statuses of answers that were compared with a gold one
+
 
 def is_right_path(graded: pa.Table) -> Flags:
     """Return whether each row of schema.GRADED has the right answer and every equation right: what is selected from."""
     return as_flags(pc.and_(graded["is_correct"], pc.equal(graded["equations_status"], "ok")))
+
+
+def is_wrong(graded: pa.Table) -> Flags:
+    """Return whether each row has an answer that was compared with the gold one and differs from it."""
+    return np.isin(as_names(graded["status"]), COMPARED) & ~as_flags(graded["is_correct"])
 
 
 def gold_paths(problems: pa.Table) -> pa.ChunkedArray:
@@ -42,3 +49,8 @@ def is_beside_gold(keys: pa.ChunkedArray, golds: pa.Array) -> Flags:
 def as_flags(column: pa.Array | pa.ChunkedArray) -> Flags:
     flags: Flags = column.to_numpy(zero_copy_only=False) if isinstance(column, pa.Array) else column.to_numpy()
     return flags.astype(np.bool_)
+
+
+def as_names(column: pa.ChunkedArray) -> npt.NDArray[np.object_]:
+    names: npt.NDArray[np.object_] = column.combine_chunks().to_numpy(zero_copy_only=False)
+    return names

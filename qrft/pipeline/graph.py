@@ -12,11 +12,12 @@ from typing import Any
 from qrft.config.section import Section
 from qrft.models.find import fingerprint
 from qrft.pipeline import store
-from qrft.pipeline.stages import curate, evaluate, export, grade, problems, report, sample, sweep, train
+from qrft.pipeline.stages import curate, evaluate, export, grade, pairs, problems, report, sample, sweep, train
 
 STAGES: dict[str, ModuleType] = {
     "problems": problems,
     "curate": curate,
+    "pairs": pairs,
     "train": train,
     "export": export,
     "sample": sample,

@@ -12,8 +12,9 @@ from qrft.config.section import Section
 from qrft.config.training import Training
 from qrft.data.samples import pooled
 from qrft.grading.latex import judges_expressions
+from qrft.grading.rules import Selection
 from qrft.pipeline.graph import Plan, Source, Step, beneath, joined
-from qrft.pipeline.stages import curate, export, grade, report, sample
+from qrft.pipeline.stages import curate, export, grade, pairs, report, sample
 from qrft.report.run.settings import Input, Pooled
 from qrft.sampling.backends import registry
 
@@ -142,14 +143,36 @@ def add_choice(plan: Plan, recipe: Recipe, phase: str, models: Sequence[ModelPla
 
     name: the model that it is for; "" where several share it.
     """
+    sources, inputs = pool_inputs(models)
+    chosen = recipe.curate.model_dump(exclude={"pool", "pairs"})
+    settings = curate.Settings(**chosen, rules=recipe.grade, sources=sources)
+    return plan.add("curate", settings, inputs, kind="training", phase=phase, model=name)
+
+
+def add_pairs(plan: Plan, recipe: Recipe, phase: str, models: Sequence[ModelPlan], name: str = "") -> None:
+    """Add pairs of right and wrong paths of what the training table is chosen from, where the recipe asks for them."""
+    if recipe.curate.pairs is None:
+        return
+    sources, inputs = pool_inputs(models)
+    settings = pairs.Settings(
+        pairs_per_problem=recipe.curate.pairs,
+        prompt=recipe.prompt,
+        rules=recipe.grade,
+        selection=Selection(**recipe.curate.model_dump(include={*Selection.model_fields})),
+        sources=sources,
+        first_samples=recipe.curate.first_samples,
+    )
+    plan.add("pairs", settings, inputs, kind="pairs", phase=phase, model=name)
+
+
+def pool_inputs(models: Sequence[ModelPlan]) -> tuple[tuple[str, ...], dict[str, Step | Source]]:
+    """Return the names of what a round selects from, "" standing for a single one; and it, as the inputs of a step."""
     pool = {source: sampled for model in models for source, sampled in model.pooled.items()}
-    sources = list(pool) if len(pool) > 1 else [""]
+    sources = tuple(pool) if len(pool) > 1 else ("",)
     inputs: dict[str, Step | Source] = {"problems": models[0].train_set}
     for source, sampled in zip(sources, pool.values(), strict=True):
         inputs |= dict(zip(pooled.input_names(source), sampled, strict=True))
-    chosen = recipe.curate.model_dump(exclude={"pool"})
-    settings = curate.Settings(**chosen, rules=recipe.grade, sources=tuple(sources))
-    return plan.add("curate", settings, inputs, kind="training", phase=phase, model=name)
+    return sources, inputs
 
 
 def add_report(model: ModelPlan, evaluation: Step, steps: Sequence[Step], recipe: Recipe) -> None:

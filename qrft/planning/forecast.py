@@ -19,6 +19,7 @@ JOULE_PER_KWH = 3.6e6
 ESTIMATES: dict[str, Callable[[Step, Basis], Estimate]] = {
     "problems": small_stages.problems,
     "curate": small_stages.curate,
+    "pairs": small_stages.pairs,
     "train": training.estimate,
     "export": small_stages.export,
     "sample": sampling.estimate,

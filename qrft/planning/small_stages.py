@@ -6,6 +6,8 @@ import os
 from functools import partial
 
 from qrft.pipeline.graph import Step
+from qrft.pipeline.stages.pairs import Settings
+from qrft.planning.amounts import input_step
 from qrft.planning.basis import Basis, Estimate
 from qrft.planning.sizes import adapter_bytes, gguf_bytes, makes_base, matrices, shape_of, weights_bytes
 from qrft.planning.training import PROCESSOR_SHARE
@@ -36,6 +38,14 @@ def table(step: Step, basis: Basis, *, row_bytes: int) -> Estimate:
 
 
 problems, curate, grade = (partial(table, row_bytes=size) for size in (300, 1000, 30))
+
+
+def pairs(step: Step, basis: Basis) -> Estimate:
+    """At most so many pairs of every problem, of two solutions each."""
+    assert isinstance(step.settings, Settings)
+    num_pairs = step.settings.pairs_per_problem * basis.amounts.rows(input_step(step, "problems"))
+    rows = sum(basis.amounts.rows(source) for source in step.inputs.values() if isinstance(source, Step))
+    return Estimate(disk=int(num_pairs * 2000), seconds=rows / ROWS_PER_SECOND)
 
 
 def next_to_nothing(step: Step, basis: Basis) -> Estimate:

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from qrft.commands import curate, evaluate, grade
+from qrft.commands.curate import Output
 from qrft.commands.grading import Task
 from qrft.config.section import Section
 from qrft.data.problems.own_files import read_file
@@ -23,6 +24,7 @@ from qrft.pipeline.stages import Job, Report
 from qrft.pipeline.stages import curate as curate_stage
 from qrft.pipeline.stages import evaluate as evaluate_stage
 from qrft.pipeline.stages import grade as grade_stage
+from qrft.pipeline.stages import pairs as pairs_stage
 from qrft.pipeline.stages import problems as problems_stage
 from qrft.sampling.budget import Until
 from qrft.sampling.tally import Tally
@@ -182,12 +184,18 @@ def test_problems_grades_training_rows_and_measures_are_the_same(both: Both) -> 
 
     settings = curate_stage.Settings(**dict(both.selection), rules=both.rules, sources=("",))
     trained = both.stage(curate_stage.run, settings, samples=both.folder, graded=graded, problems=problems)
-    facts = curate.run(both.task, both.folder / "t.parquet", both.selection)
+    output = Output(both.folder / "t.parquet", pairs=both.folder / "pairs.parquet")
+    facts = curate.run(both.task, output, both.selection)
     rows = pq.read_table(trained / "training.parquet")
     assert pq.read_table(both.folder / "t.parquet") == rows
-    curate.run(both.task, both.folder / "t.jsonl", both.selection)
+    curate.run(both.task, Output(both.folder / "t.jsonl"), both.selection)
     assert (both.folder / "t.jsonl").read_text() == (trained / "training.jsonl").read_text()
     assert facts["num_kept"] == pc.sum(pc.not_equal(rows["source"], "gold")).as_py()
+
+    pairing = pairs_stage.Settings(selection=both.selection, rules=both.rules, sources=("",))
+    paired = both.stage(pairs_stage.run, pairing, samples=both.folder, graded=graded, problems=problems)
+    assert pq.read_table(both.folder / "pairs.parquet") == pq.read_table(paired / "pairs.parquet")
+    assert facts["num_pairs"] == pq.read_table(paired / "pairs.parquet").num_rows
 
     places = {"asked": "problems", "samples": "samples", "graded": "graded"}
     entry = evaluate_stage.Answers(model="m", problems="p", few_shot=0, is_greedy=False, **places)
@@ -201,7 +209,7 @@ def test_problems_grades_training_rows_and_measures_are_the_same(both: Both) -> 
 def test_until_distinct_counts_the_paths_that_are_kept(both: Both) -> None:
     """With the rule of one path per equation list and no limit, whatever the settings of the case."""
     selection = Selection(keep="first")
-    curate.run(both.task, both.folder / "t.parquet", selection)
+    curate.run(both.task, Output(both.folder / "t.parquet"), selection)
     table = pq.read_table(both.folder / "t.parquet")
     kept = table.filter(pc.not_equal(table["source"], "gold"))["problem_id"].to_pylist()
     tally = Tally(read_file(both.problem_file), Until(distinct=1), both.rules, num_threads=1)
@@ -219,7 +227,7 @@ def test_the_cases_hold_what_they_are_named_for(tmp_path: Path) -> None:
         folder = tmp_path / name
         folder.mkdir()
         both = Both(folder, case)
-        curate.run(both.task, folder / "t.parquet", both.selection)
+        curate.run(both.task, Output(folder / "t.parquet"), both.selection)
         rows = pq.read_table(folder / "t.parquet").to_pylist()
         sources[name] = " ".join(f"{row['problem_id']}{row['source'][0]}" for row in rows)
     expressions = "0m 0m 1m" if latex.is_available() else "1m"

@@ -26,6 +26,14 @@ def input_names(source: str) -> tuple[str, str]:
     return samples, graded
 
 
+def read_inputs(
+    inputs: Mapping[str, Path], sources: Sequence[str], first_samples: int | None
+) -> tuple[pa.Table, pa.Table]:
+    """Return the samples and the grades of a stage's inputs, which have the names that `input_names` tells."""
+    folders = {name: Source(*(inputs[key] for key in input_names(name))) for name in sources}
+    return read(folders, first_samples)
+
+
 def read(
     sources: Mapping[str, Source], first_samples: int | None, columns: Sequence[str] = tuple(SAMPLES.names)
 ) -> tuple[pa.Table, pa.Table]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,8 +10,8 @@ import pyarrow.parquet as pq
 
 from qrft import grading
 from qrft.config.section import Count
+from qrft.data.jsonl import write_jsonl
 from qrft.data.samples import pooled
-from qrft.data.samples.pooled import Source
 from qrft.data.worked import check_worked
 from qrft.grading.rules import DEFAULT_RULES, Rules, Selection
 from qrft.grading.training_table import GOLD, gold_table, training_table
@@ -47,7 +46,8 @@ def run(inputs: Inputs, out: Path, settings: Settings, job: Job) -> Report:
         check_worked(problems, _name(inputs["problems"]))
         rows = gold_table(problems)
     pq.write_table(rows, out / "training.parquet")
-    _write_jsonl(rows, out / "training.jsonl")
+    with (out / "training.jsonl").open("w", encoding="utf-8") as file:
+        write_jsonl(file, rows)
     num_gold = pc.sum(pc.equal(rows["source"], GOLD), min_count=0).as_py()
     num_kept = rows.num_rows - num_gold
     job.progress(rows.num_rows, rows.num_rows, f"{num_kept} sampled paths")
@@ -55,8 +55,7 @@ def run(inputs: Inputs, out: Path, settings: Settings, job: Job) -> Report:
 
 
 def _selected(problems: pa.Table, inputs: Inputs, out: Path, settings: Settings, num_threads: int | None) -> pa.Table:
-    folders = {name: Source(*(inputs[key] for key in pooled.input_names(name))) for name in settings.sources}
-    samples, graded = pooled.read(folders, settings.first_samples)
+    samples, graded = pooled.read_inputs(inputs, settings.sources, settings.first_samples)
     problem = pc.index_in(samples["problem_id"], problems["problem_id"].combine_chunks()).to_numpy()
     rules = settings.rules
     training = training_table(problems, problem, samples, graded, settings, rules=rules, num_threads=num_threads)
@@ -71,8 +70,3 @@ def _name(problems: Path) -> str:
     manifest = store.manifest(problems)
     file = manifest["inputs"].get("file", "").rpartition(" ")[0]
     return f"problems.train: {manifest['config'].get('set') or file}"
-
-
-def _write_jsonl(rows: pa.Table, path: Path) -> None:
-    with path.open("w", encoding="utf-8") as file:
-        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows.to_pylist())

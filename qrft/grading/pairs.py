@@ -1,0 +1,101 @@
+"""Preference pairs: a right and a wrong path of one problem, in the columns that TRL's preference trainers read.
+
+The stage `pairs` and `qrft curate --pairs` both make their rows here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from pydantic import Field
+
+from qrft.config.section import Count, Section
+from qrft.grading.paths import is_wrong
+from qrft.grading.rules import DEFAULT_RULES, DEFAULT_SELECTION, Rules, Selection
+from qrft.grading.selection import select
+from qrft.models.prompts import CHAT, PROMPT, Prompt, prompt_text
+
+Ints = npt.NDArray[np.int64]
+
+TEXT = pa.large_string()
+TURNS = pa.list_(pa.struct([("role", pa.string()), ("content", TEXT)]))
+NAMES = ("prompt", "chosen", "rejected")  # https://huggingface.co/docs/trl/dataset_formats#preference
+
+
+class Pairing(Section):
+    """How pairs are written."""
+
+    pairs_per_problem: Count = Field(
+        default=4, description="The most pairs of a right and a wrong path per problem, for --pairs."
+    )
+    prompt: Prompt = PROMPT
+
+
+DEFAULT_PAIRING = Pairing()
+
+
+def pairs_schema(prompt: Prompt) -> pa.Schema:
+    """Return the schema of the pairs: texts, or with the prompt "chat" lists of turns (TRL's conversational form)."""
+    return pa.schema([(name, TURNS if prompt == CHAT else TEXT) for name in NAMES])
+
+
+def preference_pairs(
+    problems: pa.Table,
+    problem: Ints,
+    samples: pa.Table,
+    graded: pa.Table,
+    pairing: Pairing,
+    selection: Selection = DEFAULT_SELECTION,
+    *,
+    rules: Rules = DEFAULT_RULES,
+    num_threads: int | None = None,
+) -> pa.Table:
+    """Return pairs (pairs_schema), problem by problem: chosen is a right path, rejected a wrong one.
+
+    The right ones are those that `selection` keeps, the gold path's equations not taken beforehand; the wrong ones are
+    the different texts with an answer that does not equal the gold one. A sample without a readable answer is neither.
+    Both are run through side by side in the order of the samples, the shorter list starting over, so no pair comes
+    twice; at most pairing.pairs_per_problem. Columns are as in `training_table`.
+    """
+    kept = select(
+        samples["completion"],
+        pa.array(problem),
+        graded,
+        selection=selection,
+        rules=rules,
+        num_threads=num_threads,
+    ).kept
+    completions = samples["completion"]
+    right, wrong = by_problem(kept, problem), by_problem(np.flatnonzero(is_wrong(graded)), problem)
+    rows: list[dict[str, Any]] = []
+    for number in sorted(right.keys() & wrong.keys()):
+        others = list(dict.fromkeys(completions[row].as_py() for row in wrong[number]))
+        question = problems["question"][number].as_py()
+        for chosen, rejected in side_by_side(right[number], others, pairing.pairs_per_problem):
+            rows.append(pair(question, completions[chosen].as_py(), rejected, pairing.prompt))
+    return pa.Table.from_pylist(rows, schema=pairs_schema(pairing.prompt))
+
+
+def by_problem(rows: Ints, problem: Ints) -> dict[int, list[int]]:
+    """Return the rows of each problem that has any, in their order."""
+    groups: dict[int, list[int]] = {}
+    for row in rows.tolist():
+        groups.setdefault(int(problem[row]), []).append(row)
+    return groups
+
+
+def side_by_side(right: Sequence[int], wrong: Sequence[str], most: int) -> Iterator[tuple[int, str]]:
+    for number in range(min(most, max(len(right), len(wrong)))):
+        yield right[number % len(right)], wrong[number % len(wrong)]
+
+
+def pair(question: str, chosen: str, rejected: str, prompt: Prompt) -> dict[str, Any]:
+    """Return a row. The texts are those that the model was trained on and wrote, so their prompt ends as it did."""
+    if prompt == CHAT:
+        texts = (("user", question), ("assistant", chosen), ("assistant", rejected))
+        return {name: [{"role": role, "content": text}] for name, (role, text) in zip(NAMES, texts, strict=True)}
+    return dict(zip(NAMES, (prompt_text(question, prompt), chosen, rejected), strict=True))
