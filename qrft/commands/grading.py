@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from qrft import grading
 from qrft.config.options import from_options
-from qrft.data.problems.registry import load
+from qrft.data.problems.registry import load, rules_for
 from qrft.data.samples import Batch, Faults, Numbering, ahead, units
 from qrft.errors import DataError
 from qrft.grading.batch import BatchGrader, gold_column
@@ -53,7 +53,8 @@ def task(
     """From the options of the command line. Raises UsageError for rules that exclude each other."""
     num_threads = core_threads(threads)
     paths = [path for given in samples for path in _files(given)]
-    return Task(paths, problems, from_options(grading.Rules, rules), num_threads, strict, progress, warn)
+    chosen = rules_for(problems, from_options(grading.Rules, rules))
+    return Task(paths, problems, chosen, num_threads, strict, progress, warn)
 
 
 def _files(path: Path) -> list[Path]:

@@ -16,7 +16,7 @@ from qrft.commands.settings import digest, named
 from qrft.config.options import from_options
 from qrft.config.section import Section
 from qrft.data import disk
-from qrft.data.problems.registry import load, train_split
+from qrft.data.problems.registry import load, rules_for, train_split
 from qrft.data.schema import PROBLEMS
 from qrft.errors import UsageError
 from qrft.grading.latex import judges_expressions
@@ -104,6 +104,7 @@ def prepare(
     table = _table(problems)
     solved = _examples(problems, table, few_shot, examples, prompt)
     table = table if limit is None else table.slice(0, limit)
+    rules = rules_for(str(problems), rules)
     return choice, SampleSpec(table, num_samples, params, prompt, solved, until, rules, samples_per_shard)
 
 

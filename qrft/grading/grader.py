@@ -12,7 +12,7 @@ from qrft.data.schema import GRADED
 from qrft.grading.columns import Texts, as_chunked, check, named, names_of, pieces, pointer, same_length, threads
 from qrft.grading.native import enumerator, ffi, lib
 from qrft.grading.reference import paper
-from qrft.grading.rules import DEFAULT_RULES, Rules
+from qrft.grading.rules import DEFAULT_FORMAT, DEFAULT_RULES, Rules
 from qrft.grading.undecided import settle_answers, settle_grades
 
 GRADER_VERSION = 3
@@ -38,9 +38,10 @@ class _Options:
         # A command line's bytes that are not UTF-8 are surrogates in Python's text.
         self._marker = (rules.marker or "").encode("utf-8", "surrogateescape")
         marker = ffi.from_buffer("uint8_t[]", self._marker)
+        answer_format = "marker" if rules.marker is not None else rules.answer_format or DEFAULT_FORMAT
         fields = {
             "paper_mode": rules.mode == "paper",
-            "answer_format": enumerator("FORMAT", rules.answer_format if rules.marker is None else "marker"),
+            "answer_format": enumerator("FORMAT", answer_format),
             "equation_source": enumerator("EQUATIONS", rules.equations),
             "key_order": enumerator("ORDER", rules.order),
             "marker": marker,

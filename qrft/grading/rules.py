@@ -14,6 +14,7 @@ from qrft.config.section import Count, Section, broken_rule
 Mode = Literal["default", "paper"]
 AnswerFormat = Literal["gsm8k", "boxed", "answer-is", "last-number", "auto"]
 EquationSource = Literal["marked", "anywhere"]
+DEFAULT_FORMAT: AnswerFormat = "gsm8k"  # where no rules and no problem set say another
 KeyOrder = Literal["exact", "commutative"]
 Keep = Literal["farthest", "first", "random", "shortest", "longest"]
 
@@ -36,7 +37,10 @@ class Rules(Section):
         default="default",
         description="paper decides as the paper's own script does; the other rules must then be left out.",
     )
-    answer_format: AnswerFormat = Field(default="gsm8k", description="Where the answer stands in a solution.")
+    answer_format: AnswerFormat | None = Field(
+        default=None,
+        description="Where the answer stands in a solution. By default where the problem set has it; gsm8k for a file.",
+    )
     marker: Marker | None = Field(
         default=None, description="The text after which the answer stands; it replaces the answer format."
     )
@@ -50,6 +54,8 @@ class Rules(Section):
     @field_validator("answer_format", "marker", "equations", "order")
     @classmethod
     def _paper_leaves_no_choice(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if info.field_name == "answer_format" and value == DEFAULT_FORMAT:  # as the paper's script has it
+            return value
         if info.data.get("mode") == "paper" and value != (default := cls.model_fields[str(info.field_name)].default):
             allowed = f"Allowed: {default}, or leave it out" if default else "Leave it out"
             raise broken_rule(f"found {value!r} with mode paper, which decides everything as the paper does. {allowed}")

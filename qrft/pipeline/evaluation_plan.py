@@ -6,19 +6,23 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from qrft.config.recipe import Recipe
+from qrft.data.problems.registry import rules_for
+from qrft.grading.rules import Rules
 from qrft.models import prompts
 from qrft.pipeline.graph import Source, Step
-from qrft.pipeline.model_plan import ModelPlan
+from qrft.pipeline.model_plan import ModelPlan, grading_by
 from qrft.pipeline.problem_sets import add_problem_set, further_sets, set_name
 from qrft.pipeline.stages import evaluate, problems, sample
 
 
 class TestSet(NamedTuple):
-    """A set of test problems. part: its part of the path in the run folder; name: what tables call it."""
+    """A set of test problems. part: its part of the path in the run folder; name: what tables call it; rules: how its
+    answers are graded."""
 
     part: str
     name: str
     problems: Step
+    rules: Rules
 
 
 class Asked(NamedTuple):
@@ -48,6 +52,7 @@ def add_evaluation(model: ModelPlan) -> Step:
                 model=asked.phase,
                 problems=asked.test_set.name,
                 few_shot=asked.few_shot,
+                rules=asked.test_set.rules,
                 is_greedy=asked.settings.temperature == 0,
                 asked=asked.test_set.problems.name,
                 samples=samples.name,
@@ -59,7 +64,6 @@ def add_evaluation(model: ModelPlan) -> Step:
     settings = evaluate.Settings(
         maj_at=tuple(maj_at),
         pass_at=tuple(sorted(chosen.pass_at)),
-        rules=model.recipe.grade,
         entries=tuple(entries),
     )
     return model.add("evaluate", settings, inputs, kind="evaluation")
@@ -68,12 +72,14 @@ def add_evaluation(model: ModelPlan) -> Step:
 def add_test_sets(model: ModelPlan) -> list[TestSet]:
     """Add the test sets beside problems.test; of files with one name the later are told by their part."""
     recipe = model.recipe
-    sets = [TestSet("test", set_name(recipe.problems.test), model.test_set)]
+    rules = rules_for(recipe.problems.test, recipe.grade)
+    sets = [TestSet("test", set_name(recipe.problems.test), model.test_set, rules)]
     for part, name in further_sets(recipe).items():
         settings = problems.Settings(num_problems=recipe.problems.num_test)
         step = add_problem_set(model.plan, recipe, part, name, settings, model.name)
         is_known = set_name(name) in [known.name for known in sets]
-        sets.append(TestSet(part, part if is_known else set_name(name), step))
+        rules = rules_for(name, recipe.grade)
+        sets.append(TestSet(part, part if is_known else set_name(name), step, rules))
     return sets
 
 
@@ -99,8 +105,8 @@ def add_answers(model: ModelPlan, asked: Asked) -> tuple[Step, Step]:
         inputs["examples"] = model.train_set
     samples = model.add("sample", settings, inputs, kind="samples", phase=asked.phase, part=asked.part)
     inputs = {"samples": samples, "problems": asked.test_set.problems}
-    graded = model.add("grade", model.grading, inputs, kind="graded", phase=asked.phase, part=asked.part)
-    return samples, graded
+    grading = grading_by(asked.test_set.rules)
+    return samples, model.add("grade", grading, inputs, kind="graded", phase=asked.phase, part=asked.part)
 
 
 def answering(recipe: Recipe, phase: str) -> dict[str, sample.Settings]:

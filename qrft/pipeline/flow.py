@@ -42,9 +42,9 @@ def plan_run(variant: Variant, folders: Path | Mapping[str, Path]) -> list[Step]
     }
     pool, tuned = [models[name] for name in recipe.curate.pool], [models[name] for name in recipe.tuned]
 
+    gold = plan.add("curate", curate.Settings(), {"problems": sets.train}, kind="training", phase="sft")
     for model in models.values():
         model.add_base()
-    gold = plan.add("curate", curate.Settings(), {"problems": sets.train}, kind="training", phase="sft")
     for model in models.values():
         model.add_training("sft", gold)
     for number in range(1, recipe.rounds + 1):

@@ -10,9 +10,10 @@ from qrft.config.paths import local_path
 from qrft.config.recipe import Recipe
 from qrft.config.section import Section
 from qrft.config.training import Training
+from qrft.data.problems.registry import rules_for
 from qrft.data.samples import pooled
 from qrft.grading.latex import judges_expressions
-from qrft.grading.rules import Selection
+from qrft.grading.rules import Rules, Selection
 from qrft.pipeline.graph import Plan, Source, Step, beneath, joined
 from qrft.pipeline.stages import curate, export, grade, pairs, report, sample
 from qrft.report.run.settings import Input, Pooled
@@ -50,9 +51,8 @@ class ModelPlan:
 
     @property
     def grading(self) -> grade.Settings:
-        # Once Math-Verify is there, expressions are judged that were not before.
-        rules = self.recipe.grade
-        return grade.Settings(rules=rules, judges_expressions=judges_expressions(rules))
+        """How the samples of the training problems are graded."""
+        return grading_by(train_rules(self.recipe))
 
     @property
     def evaluated(self) -> dict[str, Inputs]:
@@ -138,6 +138,16 @@ class ModelPlan:
         return {name: self.sampled[name] for name in (self.sampled if self.recipe.rounds_pool == "all" else newest)}
 
 
+def train_rules(recipe: Recipe) -> Rules:
+    """Return the rules by which the samples of the training problems are graded and selected."""
+    return rules_for(recipe.problems.train, recipe.grade)
+
+
+def grading_by(rules: Rules) -> grade.Settings:
+    """Return the settings of a grade step. Once Math-Verify is there, it judges expressions that it did not before."""
+    return grade.Settings(rules=rules, judges_expressions=judges_expressions(rules))
+
+
 def add_choice(plan: Plan, recipe: Recipe, phase: str, models: Sequence[ModelPlan], name: str = "") -> Step:
     """Add the training table of gold solutions and of what was sampled from these models, selected from together.
 
@@ -145,7 +155,7 @@ def add_choice(plan: Plan, recipe: Recipe, phase: str, models: Sequence[ModelPla
     """
     sources, inputs = pool_inputs(models)
     chosen = recipe.curate.model_dump(exclude={"pool", "pairs"})
-    settings = curate.Settings(**chosen, rules=recipe.grade, sources=sources)
+    settings = curate.Settings(**chosen, rules=train_rules(recipe), sources=sources)
     return plan.add("curate", settings, inputs, kind="training", phase=phase, model=name)
 
 
@@ -157,7 +167,7 @@ def add_pairs(plan: Plan, recipe: Recipe, phase: str, models: Sequence[ModelPlan
     settings = pairs.Settings(
         pairs_per_problem=recipe.curate.pairs,
         prompt=recipe.prompt,
-        rules=recipe.grade,
+        rules=train_rules(recipe),
         selection=Selection(**recipe.curate.model_dump(include={*Selection.model_fields})),
         sources=sources,
         first_samples=recipe.curate.first_samples,
@@ -194,6 +204,7 @@ def add_report(model: ModelPlan, evaluation: Step, steps: Sequence[Step], recipe
         paper=model.recipe.paper,
         steps=tuple(described(name, step, model) for name, step in made.items()),
         **dict(model.grading),
+        test_rules=rules_for(model.recipe.problems.test, model.recipe.grade),
         dedup=recipe.curate.dedup,
         first_samples=recipe.curate.first_samples,
         pool=pool_of(made),

@@ -395,7 +395,7 @@ def test_a_full_disk(folder: Path, mount: Callable[[str], Path]) -> None:
 def test_a_disk_that_is_full_when_the_model_is_written(mount: Callable[[str], Path]) -> None:
     disk = mount("size=1200k")
     assert ": the disk is full; " in fails(1, "run", "r.yaml", "-o", disk, "--set", "gguf.quant=f32", has_begun=True)
-    assert artifacts(disk) == ["problems"] and half_written(disk) == []
+    assert artifacts(disk) == ["curate", "problems"] and half_written(disk) == []
 
 
 def test_a_file_over_the_limit(folder: Path) -> None:

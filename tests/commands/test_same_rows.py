@@ -198,8 +198,8 @@ def test_problems_grades_training_rows_and_measures_are_the_same(both: Both) -> 
     assert facts["num_pairs"] == pq.read_table(paired / "pairs.parquet").num_rows
 
     places = {"asked": "problems", "samples": "samples", "graded": "graded"}
-    entry = evaluate_stage.Answers(model="m", problems="p", few_shot=0, is_greedy=False, **places)
-    measures = evaluate_stage.Settings(maj_at=(1,), pass_at=(1,), rules=both.rules, entries=(entry,))
+    entry = evaluate_stage.Answers(model="m", problems="p", few_shot=0, rules=both.rules, is_greedy=False, **places)
+    measures = evaluate_stage.Settings(maj_at=(1,), pass_at=(1,), entries=(entry,))
     measured = both.stage(evaluate_stage.run, measures, problems=problems, samples=both.folder, graded=graded)
     facts = evaluate.run(both.task, [1], [1])
     for measure in json.loads((measured / "evaluation.json").read_text())["measures"]:

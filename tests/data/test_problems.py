@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from qrft.data import schema
-from qrft.data.problems import registry
+from qrft.data.problems import registry, svamp
 from qrft.data.problems.gold import read_gold
 from qrft.data.problems.own_files import read_file
 from qrft.data.problems.table import share
 from qrft.data.worked import check_worked, gold_texts, is_worked
 from qrft.errors import DataError
+from qrft.grading import Rules
 
 WORKED = "3+4=<<3+4=7>>7\n#### 7"
 MATH = r"Since $3+4=7$, the answer is $\boxed{7}$."
@@ -159,6 +161,25 @@ def test_every_set_is_named_by_itself_and_its_split() -> None:
     assert registry.PUBLISHED == ("gsm8k/train", "gsm8k/test", "svamp/test", "asdiv/test")
     assert all(bool(known.file) != bool(known.draw) for known in registry.SETS.values())
     assert all(not known.hub or len(known.hub.revision) == 40 for known in registry.SETS.values())
+
+
+def test_rules_take_the_answer_format_of_the_set_where_they_leave_it_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(registry.BY_NAME, "svamp/test", replace(svamp.SET, answer_format="boxed"))
+    assert registry.rules_for("svamp/test", Rules()).answer_format == "boxed"
+    assert registry.rules_for("gsm8k/test", Rules(order="commutative")) == Rules(
+        answer_format="gsm8k", order="commutative"
+    )
+    assert registry.rules_for("mine.jsonl", Rules()).answer_format == "gsm8k"
+    for asked in (Rules(answer_format="auto"), Rules(marker="answer:"), Rules(mode="paper")):
+        assert registry.rules_for("svamp/test", asked) == asked
+
+
+def test_a_file_of_a_sets_name_is_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(registry.BY_NAME, "svamp/test", replace(svamp.SET, answer_format="boxed"))
+    published(tmp_path, "svamp/test", json.dumps({"question": "a", "answer": 1}))
+    assert registry.rules_for("svamp/test", Rules()).answer_format == "gsm8k"
+    assert registry.load("svamp/test")["question"].to_pylist() == ["a"]
 
 
 def test_the_training_problems_of_a_set() -> None:

@@ -170,18 +170,14 @@ class Made:
 
     def __init__(self, folder: Path, with_greedy: bool = True) -> None:
         self.folder, self.inputs = folder, {"problems/test": folder / "problems"}
-        rows = [
-            {"problem_id": str(i), "question": f"Q{i}", "solution": f"#### {g}", "answer": g}
-            for i, g in enumerate(GOLD)
-        ]
+        rows = [{"problem_id": str(i), "question": f"Q{i}", "solution": "", "answer": g} for i, g in enumerate(GOLD)]
         self.write("problems", "problems", pa.Table.from_pylist(rows, schema=PROBLEMS))
         entries = []
         for model, answers in ANSWERS.items():
             if with_greedy:
                 entries.append(self.answered(model, f"{model}/test", [row[:1] for row in answers], is_greedy=True))
             entries.append(self.answered(model, f"{model}/test-k5", answers, is_greedy=False))
-        rules = grading.Rules()
-        self.settings = evaluate.Settings(entries=tuple(entries), maj_at=(1, 2, 3, 5), pass_at=(1, 3), rules=rules)
+        self.settings = evaluate.Settings(entries=tuple(entries), maj_at=(1, 2, 3, 5), pass_at=(1, 3))
 
     def write(self, place: str, name: str, table: pa.Table) -> Path:
         (self.folder / place).mkdir(parents=True, exist_ok=True)
@@ -199,7 +195,8 @@ class Made:
         self.inputs[f"{answers}-samples"] = self.write(f"{answers}-samples", "samples", table)
         self.inputs[f"{answers}-graded"] = self.write(f"{answers}-graded", "graded", graded)
         names = {"asked": "problems/test", "samples": f"{answers}-samples", "graded": f"{answers}-graded"}
-        return evaluate.Answers(model=model, problems="mine", few_shot=0, is_greedy=is_greedy, **names)
+        told = {"model": model, "problems": "mine", "few_shot": 0}
+        return evaluate.Answers(**told, rules=grading.Rules(), is_greedy=is_greedy, **names)  # type: ignore[arg-type]
 
     def run(self, out: Path) -> dict[str, Any]:
         out.mkdir(parents=True)

@@ -18,6 +18,7 @@ from qrft.data.problems.own_files import read_file
 from qrft.data.problems.problem_set import ProblemSet
 from qrft.data.schema import PROBLEMS
 from qrft.errors import DataError
+from qrft.grading.rules import DEFAULT_FORMAT, Rules
 
 SETS: dict[str, ProblemSet] = {
     "tiny-math": tiny_math.SET,
@@ -51,6 +52,18 @@ def read(path: Path, name: str) -> pa.Table:
     """Return the problems of the file that `locate` gave for the name. Raises DataError for what can't be read."""
     is_published = name in PUBLISHED and path != Path(name) and path.suffix != ".parquet"
     return BY_NAME[name].read(path) if is_published else read_file(path)
+
+
+def rules_for(name: str, rules: Rules) -> Rules:
+    """Return the rules for the problems of a name: where they leave the answer format open, it is that of the set.
+
+    That of a file is gsm8k. A marker and mode "paper" leave nothing open.
+    """
+    if rules.mode == "paper" or rules.marker is not None or rules.answer_format is not None:
+        return rules
+    is_set = name in BY_NAME and not Path(name).is_file()
+    answer_format = BY_NAME[name].answer_format if is_set else DEFAULT_FORMAT
+    return rules.model_copy(update={"answer_format": answer_format})
 
 
 def train_split(name: str) -> str | None:

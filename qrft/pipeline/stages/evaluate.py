@@ -25,11 +25,15 @@ GREEDY = "greedy"
 
 
 class Answers(Section):
-    """One model's answers to one test set: what the tables call them, and the names of the inputs that hold them."""
+    """One model's answers to one test set: what the tables call them, and the names of the inputs that hold them.
+
+    `rules` are those that graded them: each test set has its own answer format.
+    """
 
     model: str
     problems: str
     few_shot: int
+    rules: Rules
     is_greedy: bool
     asked: str
     samples: str
@@ -39,7 +43,6 @@ class Answers(Section):
 class Settings(Section):
     maj_at: tuple[Count, ...]
     pass_at: tuple[Count, ...]
-    rules: Rules
     entries: tuple[Answers, ...]
 
 
@@ -75,7 +78,7 @@ def _measured(
     problem = pc.index_in(samples["problem_id"], problems["problem_id"].combine_chunks()).to_numpy()
     if entry.is_greedy:
         return {GREEDY: correct_share(problems.num_rows, problem, graded)}
-    ballots = Ballots(problems.num_rows, settings.rules)
+    ballots = Ballots(problems.num_rows, entry.rules)
     ballots.add(problem, graded, ballots.read(samples["completion"], graded, num_threads))
     return ballots.votes().measures(settings.maj_at, settings.pass_at)
 

@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from qrft.grading import Rules, reference
 from qrft.grading.reference import paper
+from qrft.grading.rules import DEFAULT_FORMAT
 from qrft.report.run.measures import Run
 from qrft.report.words import EQUATION_TROUBLE
 
@@ -85,7 +86,7 @@ def trouble(row: Row, rules: Rules) -> str:
 def is_number(gold_answer: str, rules: Rules) -> bool:
     if rules.mode == "paper":
         return paper.parse_number(gold_answer).status == "ok"
-    return reference.parse_number(gold_answer, rules.answer_format, rules.marker).status == "ok"
+    return reference.parse_number(gold_answer, rules.answer_format or DEFAULT_FORMAT, rules.marker).status == "ok"
 
 
 def answer_trouble(row: Row, gold_answer: str, rules: Rules) -> str:
@@ -217,9 +218,10 @@ def differences(run: Run) -> dict[str, Any]:
     shared = [name for name in problems if name in sft and name in rft]
     won = [name for name in shared if rft[name]["is_correct"] and not sft[name]["is_correct"]]
     lost = [name for name in shared if sft[name]["is_correct"] and not rft[name]["is_correct"]]
+    rules = run.settings.test_rules
     return {
-        "won": [difference_entry(problems[name], sft[name], rft[name], run.rules) for name in won[:MAX_DIFFERENCES]],
-        "lost": [difference_entry(problems[name], sft[name], rft[name], run.rules) for name in lost[:MAX_DIFFERENCES]],
+        "won": [difference_entry(problems[name], sft[name], rft[name], rules) for name in won[:MAX_DIFFERENCES]],
+        "lost": [difference_entry(problems[name], sft[name], rft[name], rules) for name in lost[:MAX_DIFFERENCES]],
         "num_won": len(won),
         "num_lost": len(lost),
     }

@@ -141,7 +141,7 @@ class Run:
 
     @property
     def rules(self) -> grading.Rules:
-        """The rules by which everything in the run was graded."""
+        """The rules by which the samples of the training problems were graded."""
         return self.settings.rules
 
     @cached_property

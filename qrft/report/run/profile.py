@@ -84,7 +84,7 @@ def by_steps(run: Run) -> list[dict[str, Any]]:
     its first measure, which only the base may have taken with examples.
     """
     problems = run.table(run.step("problems", part="test"), "problems.parquet", ["problem_id", "solution", "answer"])
-    graded = grading.grade(problems["solution"], problems["answer"], rules=run.rules)
+    graded = grading.grade(problems["solution"], problems["answer"], rules=run.settings.test_rules)
     steps = np.minimum(as_ints(graded["num_equations"]), MAX_STEPS)
     rows = pq.read_table(run.inputs[run.step("evaluation")] / "evaluation.parquet")
     values = {model: _headline(rows, run.headlines[model]) for model in run.models}

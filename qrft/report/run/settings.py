@@ -34,8 +34,9 @@ class Pooled(Section):
 class Settings(Section):
     """`recipe` is shown as it is; `paper` holds the figures to compare with.
 
-    The rest is how the run graded and chose: `first_samples` of each problem and source were looked at (None: all);
-    `pool` is what RFT chose among, and empty without RFT.
+    The rest is how the run graded and chose: by `rules`, and the answers to the test problems by `test_rules`;
+    `first_samples` of each problem and source were looked at (None: all); `pool` is what RFT chose among,
+    and empty without RFT.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Settings(Section):
     steps: tuple[Input, ...]
     paper: Paper = Paper()
     rules: Rules = Rules()
+    test_rules: Rules = Rules()
     judges_expressions: bool = False
     dedup: bool = True
     first_samples: Count | None = None
