@@ -1,6 +1,6 @@
 """The problem sets that are known by name, such as "gsm8k/train"; a file is named by its path.
 
-To add a set: a file of its own here, with an example row on top, and a line in SETS.
+To add a set: a file of its own here, with an example row on top, and a line in MODULES.
 """
 
 from __future__ import annotations
@@ -8,25 +8,26 @@ from __future__ import annotations
 import difflib
 import logging
 import os
+from importlib import import_module
 from pathlib import Path
 
 import pyarrow as pa
 
 from qrft.data.files import reason
-from qrft.data.problems import asdiv, gsm8k, svamp, tiny_math
 from qrft.data.problems.own_files import read_file
 from qrft.data.problems.problem_set import ProblemSet
 from qrft.data.schema import PROBLEMS
 from qrft.errors import DataError
 from qrft.grading.rules import DEFAULT_FORMAT, Rules
 
-SETS: dict[str, ProblemSet] = {
-    "tiny-math": tiny_math.SET,
-    "gsm8k": gsm8k.SET,
-    "svamp": svamp.SET,
-    "asdiv": asdiv.SET,
+MODULES = {
+    "tiny-math": "tiny_math",
+    "gsm8k": "gsm8k",
+    "svamp": "svamp",
+    "asdiv": "asdiv",
 }
 
+SETS: dict[str, ProblemSet] = {name: import_module(f"{__package__}.{file}").SET for name, file in MODULES.items()}
 BY_NAME = {f"{name}/{split}": problem_set for name, problem_set in SETS.items() for split in problem_set.splits}
 GENERATED = tuple(name for name, problem_set in BY_NAME.items() if problem_set.draw)
 PUBLISHED = tuple(name for name, problem_set in BY_NAME.items() if problem_set.file)
