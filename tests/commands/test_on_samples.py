@@ -510,6 +510,20 @@ def test_the_gold_solutions_are_right(monkeypatch: pytest.MonkeyPatch) -> None:
     assert facts["num_correct"] == 1319 and facts["maj1@1"]["value"] == 1.0
 
 
+def test_a_set_brings_its_answer_format(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QRFT_DATA", str(folder))
+    (folder / "math-500").mkdir()
+    write("math-500/test.jsonl", [{"problem": "3+4?", "solution": r"So \boxed{7}.", "answer": "7", "unique_id": "a"}])
+    write("m.jsonl", [{"id": "a", "output": r"It is \boxed{7}"}, {"id": "a", "output": "#### 7"}])
+    named = ["m.jsonl", "--problems", "math-500/test"]
+    assert qrft("evaluate", *named)["answer_statuses"] == {"ok": 1, "no_marker": 1}
+    assert qrft("evaluate", *named, "--answer-format", "gsm8k")["num_correct"] == 1
+    assert qrft("curate", *named, "-o", "t.jsonl")["num_kept"] == 0  # the same equations as the gold solution: none
+    a_file = ["m.jsonl", "--problems", "math-500/test.jsonl"]
+    qrft("grade", *a_file, "-o", "g.parquet")
+    assert pq.read_table("g.parquet")["is_correct"].to_pylist() == [False, True]
+
+
 def test_problems_of_a_run_are_read_with_their_solutions() -> None:
     own = pa.table([["a"], ["?"], ["<<1+1=2>> #### 2"], ["2"]], schema=schema.PROBLEMS)
     pq.write_table(own, "problems.parquet")

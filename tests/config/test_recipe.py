@@ -459,7 +459,7 @@ def test_problem_files(in_folder: Path) -> None:
     text = fault("", "problems.train=minne.jsonl")
     assert f"no such file; looked at {in_folder}/minne.jsonl. Did you mean mine.jsonl? Allowed: a JSONL" in text
     assert "Did you mean tiny-math/train? " in fault("", "problems.train=tiny-math/trian")
-    sets = "tiny-math/train, tiny-math/test, gsm8k/train, gsm8k/test, svamp/test, asdiv/test"
+    sets = "tiny-math/train, tiny-math/test, gsm8k/train, gsm8k/test, math-500/test, svamp/test, asdiv/test"
     allowed = f"is a folder. Allowed: a JSONL or Parquet file, or one of the sets {sets}"
     assert allowed in fault("", "problems.test=.")
 

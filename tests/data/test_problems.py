@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from qrft import grading
 from qrft.data import schema
 from qrft.data.problems import registry, svamp
 from qrft.data.problems.gold import read_gold
@@ -18,7 +19,8 @@ from qrft.data.problems.own_files import read_file
 from qrft.data.problems.table import share
 from qrft.data.worked import check_worked, gold_texts, is_worked
 from qrft.errors import DataError
-from qrft.grading import Rules
+from qrft.grading import Rules, latex
+from qrft.grading.batch import BatchGrader
 
 WORKED = "3+4=<<3+4=7>>7\n#### 7"
 MATH = r"Since $3+4=7$, the answer is $\boxed{7}$."
@@ -158,7 +160,7 @@ def test_a_set_without_a_worked_solution_is_refused_with_the_way_out() -> None:
 
 def test_every_set_is_named_by_itself_and_its_split() -> None:
     assert registry.GENERATED == ("tiny-math/train", "tiny-math/test")
-    assert registry.PUBLISHED == ("gsm8k/train", "gsm8k/test", "svamp/test", "asdiv/test")
+    assert registry.PUBLISHED == ("gsm8k/train", "gsm8k/test", "math-500/test", "svamp/test", "asdiv/test")
     assert all(bool(known.file) != bool(known.draw) for known in registry.SETS.values())
     assert all(not known.hub or len(known.hub.revision) == 40 for known in registry.SETS.values())
 
@@ -185,6 +187,51 @@ def test_a_file_of_a_sets_name_is_a_file(tmp_path: Path, monkeypatch: pytest.Mon
 def test_the_training_problems_of_a_set() -> None:
     assert registry.train_split("gsm8k/test") == registry.train_split("gsm8k/train") == "gsm8k/train"
     assert registry.train_split("svamp/test") is registry.train_split("gsm8k.jsonl") is None
+
+
+MATH_500 = [
+    {
+        "problem": "What is $3+4$?",
+        "solution": r"Adding, $3+4=\boxed{7}$.",
+        "answer": "7",
+        "subject": "Prealgebra",
+        "level": 1,
+        "unique_id": "test/prealgebra/1.json",
+    },
+    {
+        "problem": r"Simplify $\sqrt{18}$.",
+        "solution": r"As $18=9\cdot 2$, it is \[\boxed{3\sqrt{2}}.\]",
+        "answer": r"3\sqrt{2}",
+        "subject": "Algebra",
+        "level": 2,
+        "unique_id": "test/algebra/2.json",
+    },
+    {
+        "problem": "Name the point two to the right of the origin.",
+        "solution": r"It is $\boxed{(2,0)}$, not $(0,2)$.",
+        "answer": "(2,0)",
+        "subject": "Geometry",
+        "level": 5,
+        "unique_id": "test/geometry/3.json",
+    },
+]
+
+
+def test_math_500_is_read_as_published_and_graded_in_boxes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(registry.FOLDER, str(tmp_path))
+    published(tmp_path, "math-500/test.jsonl", "".join(json.dumps(row) + "\n" for row in MATH_500))
+    problems = registry.load("math-500/test")
+    assert problems["problem_id"].to_pylist() == [row["unique_id"] for row in MATH_500]
+    assert problems["question"].to_pylist() == [row["problem"] for row in MATH_500]
+    assert problems["solution"].to_pylist() == [row["solution"] for row in MATH_500]
+    assert problems["answer"].to_pylist() == [row["answer"] for row in MATH_500]
+    rules = registry.rules_for("math-500/test", Rules())
+    graded = grading.grade(problems["solution"], problems["answer"], rules=rules)
+    assert graded["status"].to_pylist() == ["ok", "expression", "expression"]
+    assert graded["is_correct"].to_pylist() == [True, False, False]  # expressions are for Math-Verify
+    if latex.is_available():
+        with BatchGrader(rules, num_threads=1) as grader:
+            assert grader.grade(problems["solution"], problems["answer"])["is_correct"].to_pylist() == [True] * 3
 
 
 SVAMP = {"ID": "c-1", "Body": "Ann has 3 pears", "Question": "She gets 4. How many?", "Answer": 7.0, "Type": "Addition"}

@@ -18,7 +18,7 @@ from helpers.paths import TINY
 
 from qrft import grading
 from qrft.config.load import load
-from qrft.data.problems import registry as find
+from qrft.data.problems import registry
 from qrft.data.problems.registry import draw
 from qrft.data.schema import EVALUATION, PROBLEMS, SAMPLES
 from qrft.errors import DataError, RecipeError
@@ -62,7 +62,7 @@ def test_another_k_of_votes_samples_nothing_anew() -> None:
 
 def test_further_sets_by_name_and_by_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv(find.FOLDER, str(tmp_path))
+    monkeypatch.setenv(registry.FOLDER, str(tmp_path))
     row = {"ID": "s-1", "Body": "Ann has 2 pens", "Question": "How many are left if she loses 1?", "Answer": 1.0}
     for name in ("svamp/SVAMP.json", "mine.jsonl", "more/mine.jsonl"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -80,6 +80,29 @@ def test_further_sets_by_name_and_by_file(tmp_path: Path, monkeypatch: pytest.Mo
     problems.run({"file": svamp.inputs["file"].path}, tmp_path, svamp.settings, Job())
     [read] = pq.read_table(tmp_path / "problems.parquet").to_pylist()
     assert read["question"] == "Ann has 2 pens. How many are left if she loses 1?" and read["answer"] == "1"
+
+
+def test_sets_of_several_answer_formats_are_measured_in_one_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(registry.FOLDER, str(tmp_path))
+    for name in ("gsm8k/test.jsonl", "math-500/test.jsonl"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text(json.dumps({"question": "1+1?", "answer": "2"}))
+    (tmp_path / "mine.jsonl").write_text(json.dumps({"question": "1+1?", "answer": "2"}))
+    sets = f"evaluate.problems=[gsm8k/test,math-500/test,{tmp_path}/mine.jsonl]"
+    expected = {"test": "gsm8k", "gsm8k-test": "gsm8k", "math-500-test": "boxed", "mine": "gsm8k"}
+
+    def formats(*changes: str) -> dict[str, str]:
+        made = steps(sets, *changes)
+        entries = {entry.graded: entry.rules for entry in made["evaluation"].settings.entries}
+        graded = {part: made[f"sft/{part}-graded"].settings.rules for part in expected}
+        assert all(entries[f"sft/{part}-graded"] == rules for part, rules in graded.items())
+        assert made["round-1/graded"].settings.rules == made["round-1/training"].settings.rules == graded["test"]
+        return {part: rules.answer_format for part, rules in graded.items()}
+
+    assert formats() == expected
+    assert formats("grade.answer_format=auto") == dict.fromkeys(expected, "auto")
 
 
 @pytest.mark.parametrize(

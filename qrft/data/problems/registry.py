@@ -23,6 +23,7 @@ from qrft.grading.rules import DEFAULT_FORMAT, Rules
 MODULES = {
     "tiny-math": "tiny_math",
     "gsm8k": "gsm8k",
+    "math-500": "math500",
     "svamp": "svamp",
     "asdiv": "asdiv",
 }
