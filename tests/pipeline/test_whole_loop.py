@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from qrft.models.gguf.base import export_base
 from qrft.pipeline import store
 from qrft.pipeline.flow import plan
 from qrft.pipeline.stages import Job, sample
+from qrft.sampling.spec import SampleSpec
 
 SMALL = [
     "problems.num_train=24",
@@ -181,7 +183,7 @@ def test_killed_at_any_moment_the_same_command_goes_on_to_the_same_artifacts(
 def test_a_shard_that_is_there_is_not_sampled_again(
     whole: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sample, "SAMPLES_PER_SHARD", 64)
+    monkeypatch.setattr(sample, "SampleSpec", partial(SampleSpec, samples_per_shard=64))
     folder = whole[0] / "tiny"
     inputs = {
         "model": BUILTIN["tiny-base"],
