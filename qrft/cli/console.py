@@ -271,7 +271,7 @@ class Terminal:
         self.console.print(table)
 
     def sampled(self, facts: Mapping[str, Any], folder: Path) -> None:
-        """What `qrft sample` made, in one line, and with `until` a line a round."""
+        """What `qrft sample` made, in one line, and with `until` a line per pass."""
         for row in facts.get("rounds", []):
             self.console.print(
                 f"up to {row['samples_per_problem']} a problem: {row['num_problems']:,} problems, "

@@ -153,23 +153,23 @@ class Run:
         return as_ints(pc.index_in(samples["problem_id"], value_set=self.problems["problem_id"].combine_chunks()))
 
     @cached_property
-    def rounds(self) -> list[dict[str, int | None]]:
-        """What each round of sampling took and brought, as far as it was looked at; none without sample.until.
+    def passes(self) -> list[dict[str, int | None]]:
+        """What each pass of sampling took and brought, as far as it was looked at; none without sample.until.
 
-        A round that first_samples cuts has num_satisfied None: how many had enough after it was never counted.
+        A pass that first_samples cuts has num_satisfied None: how many had enough after it was never counted.
         """
         if len(self.sources) > 1:
             return []
         samples = next(iter(self.sources.values())).samples
-        rounds: list[dict[str, Any]] = store.manifest(samples).get("report", {}).get("rounds", [])
+        passes: list[dict[str, Any]] = store.manifest(samples).get("report", {}).get("rounds", [])
         first = self.settings.first_samples or math.inf
-        whole = [row for row in rounds if row["samples_per_problem"] <= first]
+        whole = [row for row in passes if row["samples_per_problem"] <= first]
         before = whole[-1]["samples_per_problem"] if whole else 0
-        if len(whole) == len(rounds) or before == first:
+        if len(whole) == len(passes) or before == first:
             return whole
         left = {"num_samples": self.samples.num_rows, "num_tokens": self.num_tokens}
         left = {key: total - sum(row[key] for row in whole) for key, total in left.items()}
-        return [*whole, {**rounds[len(whole)], **left, "samples_per_problem": first, "num_satisfied": None}]
+        return [*whole, {**passes[len(whole)], **left, "samples_per_problem": first, "num_satisfied": None}]
 
     @property
     def num_tokens(self) -> int:

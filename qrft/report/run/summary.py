@@ -82,7 +82,7 @@ def sample_counts(run: Run) -> dict[str, Any]:
         "num_cut_off": count(pc.equal(run.samples["finish_reason"], "length")),
         "num_unusable_gold": count(pc.invert(pc.is_in(gold_statuses, value_set=usable))),
         "dedup": run.settings.dedup,
-        "rounds": run.rounds,
+        "rounds": run.passes,
         "overlap": profile.overlap(run),
     }
 
