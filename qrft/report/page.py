@@ -5,12 +5,14 @@ from __future__ import annotations
 import base64
 import hashlib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import jinja2
 from markupsafe import Markup
 
 from qrft.report import words
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 FOLDER = Path(__file__).parent
 FILTERS = (words.percent, words.plural, words.evidence, words.duration, words.short)
@@ -22,14 +24,16 @@ def html(template: str, *, style: Markup, script: Markup, **values: Any) -> str:
     return environment().get_template(template).render(style=style, script=script, policy=policy, **values)
 
 
-def environment() -> jinja2.Environment:
+def environment() -> Environment:
     """Return the templates' environment. It escapes every value, because text from a model reaches the page."""
-    made = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(FOLDER),
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined  # a tenth of the time of `qrft plan`
+
+    made = Environment(
+        loader=FileSystemLoader(FOLDER),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
+        undefined=StrictUndefined,
     )
     made.filters |= {function.__name__: function for function in FILTERS}
     return made
