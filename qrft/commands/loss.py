@@ -35,7 +35,7 @@ def run(
     texts = read_texts(path)
     first = next(texts, None)  # a wrong file is told of before a model is loaded
     if first is None:
-        raise DataError(f'{path}: no text in it. Name a text file, or JSONL with a text per line under "text".')
+        raise DataError(f'{path}: has no text in it. Name a text file, or JSONL with a text per line under "text".')
     folder = find_model(base, is_exported=False)
     limit_of_model = read_json(folder / "config.json").get("max_position_embeddings", context)
     text_loss.check_context(limit_of_model, context, stride or 1)

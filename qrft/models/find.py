@@ -48,8 +48,8 @@ def _download(name: str, files: list[str]) -> Path:
         return Path(snapshot_download(name, allow_patterns=files))
     except Exception as error:  # no network, no such model, no permission: each library layer has its own
         raise ModelError(
-            f"base_model: {name!r} is no folder here ({Path(name).absolute()}), and the hub did not give it "
-            f"({str(error).splitlines()[0]}). Name a folder with the model, or a hub name that you may read."
+            f"base_model: {name!r} is not a folder here ({Path(name).absolute()}), and could not be downloaded from "
+            f"the hub ({str(error).splitlines()[0]}). Name a folder with the model, or a hub name that you may read."
         ) from error
 
 
@@ -68,7 +68,7 @@ def _check(folder: Path) -> None:
             "Choose a model of one of these."
         )
     if not any((folder / name).is_file() for name in TOKENIZERS):
-        raise ModelError(f"{folder}: no tokenizer in it ({', '.join(TOKENIZERS)}). Copy the model's own there.")
+        raise ModelError(f"{folder}: has no tokenizer ({', '.join(TOKENIZERS)}). Copy the model's own there.")
 
 
 def fingerprint(path: Path) -> str:

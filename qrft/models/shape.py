@@ -81,7 +81,7 @@ def read_shape(folder: Path) -> Shape:
         return shape_of(config)
     except (KeyError, TypeError, ZeroDivisionError) as error:
         raise ModelError(
-            f"{path}: no usable {error.args[0] if isinstance(error, KeyError) else 'sizes'} in it. Expected the "
+            f"{path}: has no usable {error.args[0] if isinstance(error, KeyError) else 'sizes'}. Expected the "
             f"configuration of a {', '.join(BY_MODEL_TYPE)} model; download the model again."
         ) from error
 

@@ -109,7 +109,7 @@ def make_examples(rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase, setti
             reason = (
                 f"all {len(rows):,} are longer than sequence_len {limit}. Raise train.sequence_len, or give other data"
             )
-        raise DataError(f"There is not one example to train on: {reason}.")
+        raise DataError(f"There are no examples to train on: {reason}.")
     return Examples(kept, names, len(rows) - len(kept), num_cut)
 
 

@@ -79,7 +79,7 @@ def measure(
             measured.extend(_measure_batch(model, batch, _first_token(tokenizer)))
             progress(len(num_bytes))
     if not measured:
-        raise DataError("the text holds no token. Name a file with text in it.")
+        raise DataError("the text has no tokens. Name a file with text in it.")
     return {
         **_ratios(measured, num_bytes),
         "num_texts": len(num_bytes),

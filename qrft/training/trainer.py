@@ -54,7 +54,7 @@ def train(
     import torch
 
     if not examples:
-        raise DataError("There is not one example to train on: every problem was dropped. Raise train.sequence_len.")
+        raise DataError("There are no examples to train on: every problem was dropped. Raise train.sequence_len.")
     watch.reset_peak_memory()
     try:
         facts = _train(model_dir, examples, tokenizer, settings, out, checkpoints, progress, start)

@@ -245,7 +245,7 @@ ONLY = (
             rewrite("config.json", lambda data: data.replace(b"LlamaForCausalLM", b"GPT2LMHeadModel")),
             f"/config.json: the architecture is GPT2LMHeadModel; {ONLY}",
         ),
-        (remove("tokenizer.json"), "model: no tokenizer in it (tokenizer.json, tokenizer.model, vocab.json)."),
+        (remove("tokenizer.json"), "model: has no tokenizer (tokenizer.json, tokenizer.model, vocab.json)."),
         (rewrite("model.safetensors", lambda data: data[:-1000]), "/model.safetensors: cut short, "),
         (rewrite("model.safetensors", lambda data: data[:5]), "/model.safetensors: 5 bytes, too short for its header."),
         (rewrite("model.safetensors", lambda data: data[100:]), "/model.safetensors: "),
@@ -277,7 +277,8 @@ def test_a_model_that_is_neither_here_nor_on_the_hub(folder: Path) -> None:
     command = command_line("run", "r.yaml", "--set", "base_model=org/model")
     done = run_process(command, 1, HF_HUB_OFFLINE="1", HF_HOME=str(folder / "cache"))
     assert len(done.stderr.splitlines()) == 1
-    assert f"base_model: 'org/model' is no folder here ({folder}/org/model), and the hub did not" in done.stderr
+    named = f"base_model: 'org/model' is not a folder here ({folder}/org/model)"
+    assert f"{named}, and could not be downloaded from the hub (" in done.stderr
     assert "Name a folder with the model, or a hub name that you may read." in done.stderr
     assert not (folder / "runs").exists()
 

@@ -226,7 +226,7 @@ def test_files_that_are_no_ready_model(model_dir: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"nothing.gguf: can't be read"):
         check_base(tmp_path / "nothing.gguf", model_dir)
     export_adapter(make_adapter(tmp_path / "adapter", model_dir), model_dir, tmp_path / "lora.gguf")
-    with pytest.raises(ModelError, match=r"lora.gguf: holds 'adapter', no model"):
+    with pytest.raises(ModelError, match=r"lora.gguf: holds 'adapter', not a model"):
         check_base(tmp_path / "lora.gguf", model_dir)
 
 
@@ -419,8 +419,8 @@ def test_a_value_of_the_wrong_type_is_one_clear_error(model_dir: Path, tmp_path:
     with pytest.raises(ModelError) as error:
         export_adapter(adapter, model_dir, tmp_path / "lora.gguf")
     assert str(error.value) == (
-        f"{adapter / 'adapter_config.json'}: lora_alpha = 'large' is no setting of peft's LoRA (Input should be a "
-        "valid number, unable to parse string as a number). Save the adapter again."
+        f"{adapter / 'adapter_config.json'}: lora_alpha = 'large' is not a value that peft's LoRA takes (Input should "
+        "be a valid number, unable to parse string as a number). Save the adapter again."
     )
 
 

@@ -567,8 +567,11 @@ def test_reports_go_where_they_are_asked_to(small: Path, tmp_path: Path) -> None
 
 
 def test_no_examples_is_one_clear_error(small: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="not one example to train on"):
+    with pytest.raises(DataError) as error:
         train(small, tmp_path, examples=[])
+    assert str(error.value) == (
+        "There are no examples to train on: every problem was dropped. Raise train.sequence_len."
+    )
 
 
 @pytest.mark.parametrize("targets", [["no_such_layer"], ["q_proj", "no_such_layer"]])

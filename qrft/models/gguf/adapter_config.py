@@ -67,7 +67,8 @@ def read_adapter_config(folder: Path) -> AdapterConfig:
         fault = error.errors()[0]
         key = str(fault["loc"][0])
         raise ModelError(
-            f"{path}: {key} = {content[key]!r} is no setting of peft's LoRA ({fault['msg']}). Save the adapter again."
+            f"{path}: {key} = {content[key]!r} is not a value that peft's LoRA takes ({fault['msg']}). "
+            "Save the adapter again."
         ) from None
     try:
         check_exportable(config)

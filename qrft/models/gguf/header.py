@@ -85,7 +85,7 @@ def check_base(path: Path, model_dir: Path) -> Header:
     """
     header, config = read_header(path), read_json(model_dir / "config.json")
     if header.metadata.get("general.type", "model") != "model":
-        raise ModelError(f"{path}: holds {header.metadata['general.type']!r}, no model. Name the base model's file.")
+        raise ModelError(f"{path}: holds {header.metadata['general.type']!r}, not a model. Name the base model's file.")
     embeddings = header.tensors.get("token_embd.weight", ((), ""))[0]
     architecture = architecture_name(config)
     known = ARCHITECTURES.get(architecture)

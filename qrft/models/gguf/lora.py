@@ -43,7 +43,7 @@ def open_lora(folder: Path, model: Model) -> Lora:
             continue
         partner = name.replace(".lora_A.", ".lora_B.") if ".lora_A." in name else name.replace(".lora_B.", ".lora_A.")
         if not name.endswith((".lora_A.weight", ".lora_B.weight")) or partner not in tensors:
-            raise ModelError(f"{folder}: tensor {name} is no pair of LoRA factors. Train linear layers only.")
+            raise ModelError(f"{folder}: tensor {name} is not one of a pair of LoRA factors. Train linear layers only.")
         if name.endswith(".lora_A.weight"):
             factors[name.removeprefix(_PREFIX).replace(".lora_A.", ".")] = (tensors[name], tensors[partner])
     lora = Lora(folder, config, factors)
