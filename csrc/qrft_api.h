@@ -43,9 +43,10 @@ enum qrft_answer_format {
     QRFT_FORMAT_BOXED = 1,       /* in \boxed{} */
     QRFT_FORMAT_ANSWER_IS = 2,   /* after "The answer is" and the like */
     QRFT_FORMAT_LAST_NUMBER = 3, /* the last number */
-    QRFT_FORMAT_AUTO = 4,        /* the first of these four that finds an answer */
+    QRFT_FORMAT_AUTO = 4,        /* the first that finds an answer: of ANSWER_TAG and these four, in this order */
     QRFT_FORMAT_MARKER = 5,      /* after the marker that the options name */
-    QRFT_NUM_FORMATS = 6         /* how many there are */
+    QRFT_FORMAT_ANSWER_TAG = 6,  /* between <answer> and </answer> */
+    QRFT_NUM_FORMATS = 7         /* how many there are */
 };
 
 /* Which equations a text has. */

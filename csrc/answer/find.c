@@ -20,6 +20,10 @@ typedef const uint8_t *(*marker_finder)(const solution *s, const uint8_t *at);
 
 static const qrft_answer NO_ANSWER = {.status = QRFT_ANSWER_NO_MARKER};
 
+static bool is_found(const qrft_answer *answer) {
+    return answer->status != QRFT_ANSWER_NO_MARKER && answer->status != QRFT_ANSWER_NOT_A_NUMBER;
+}
+
 /* ------------------------------------------------------------------------------------------------- the markers ---- */
 
 /* A run of four or more #. */
@@ -181,6 +185,71 @@ static qrft_answer last_answer(const solution *s, marker_finder find) {
     return last.from ? opening_answer(&last, one.end) : answer_missing(first.from, one.end);
 }
 
+/* --------------------------------------------------------------------------------------------------------- tag ---- */
+
+/* The length of the <answer> or, with a slash, </answer> at `at`, any case; 0 when it is none. */
+static int tag_length(const uint8_t *at, const uint8_t *end, bool has_slash) {
+    if (!has_byte(at, end, '<') || (has_slash && !has_byte(at + 1, end, '/'))) return 0;
+    int start = 1 + has_slash, word = word_length(at + start, end, "answer");
+    return word && has_byte(at + start + word, end, '>') ? start + word + 1 : 0;
+}
+
+/* The next </answer>, or NULL. Most texts have many < for their equations, but few slashes. */
+static const uint8_t *find_closing_tag(const uint8_t *at, const uint8_t *end) {
+    for (const uint8_t *slash = at; slash < end && (slash = memchr(slash, '/', (size_t)(end - slash))); slash++) {
+        if (slash > at && tag_length(slash - 1, end, true)) return slash - 1;
+    }
+    return NULL;
+}
+
+/* Behind the last <answer> between, or NULL. */
+static const uint8_t *after_last_opening_tag(const uint8_t *at, const uint8_t *end) {
+    const uint8_t *last = NULL;
+    for (; at < end && (at = memchr(at, '<', (size_t)(end - at))); at++) {
+        int length = tag_length(at, end, false);
+        if (length) last = at + length;
+    }
+    return last;
+}
+
+/* What stands in the next tag that is closed; at == NULL when there is none. */
+static qrft_cursor next_tag(const uint8_t *at, const uint8_t *end) {
+    for (const uint8_t *closing; (closing = find_closing_tag(at, end)); at = closing + 1) {
+        const uint8_t *content = after_last_opening_tag(at, closing);
+        if (content) return (qrft_cursor){content, closing};
+    }
+    return (qrft_cursor){NULL, NULL};
+}
+
+/* All of the text is the answer, but for white space before it. */
+static qrft_answer read_whole(const uint8_t *text, const uint8_t *end, bool is_math) {
+    text = skip_space(text, end);
+    qrft_opening opening = opening_read(text, text, end, is_math);
+    return opening.kind == QRFT_NOTHING ? answer_missing(text, end) : opening_answer(&opening, end);
+}
+
+static qrft_answer answer_in_tag(const solution *s, qrft_cursor tag) {
+    solution content = {tag.at, tag.end, s->options};
+    qrft_answer boxed = last_answer(&content, at_box);
+    return is_found(&boxed) ? boxed : read_whole(tag.at, tag.end, true);
+}
+
+/* Of the first solution, as last_answer: it ends at the first heading after the first tag that holds an answer. */
+static qrft_answer last_tag(const solution *s) {
+    qrft_answer found = NO_ANSWER, missing = NO_ANSWER;
+    const uint8_t *end = s->end;
+    for (qrft_cursor tag = next_tag(s->text, end); tag.at; tag = next_tag(tag.end, end)) {
+        qrft_answer answer = answer_in_tag(s, tag);
+        if (is_found(&answer)) {
+            if (!is_found(&found)) end = solution_end(tag.end, end, true);
+            found = answer;
+        } else if (!missing.start) {
+            missing = answer;
+        }
+    }
+    return is_found(&found) ? found : missing;
+}
+
 /* ------------------------------------------------------------------------------------------------- last number ---- */
 
 static bool is_alphanumeric(uint8_t byte) {
@@ -258,6 +327,8 @@ static qrft_answer find_in_format(const solution *s, int format) {
         return last_answer(s, at_box);
     case QRFT_FORMAT_ANSWER_IS:
         return last_answer(s, after_answer_is);
+    case QRFT_FORMAT_ANSWER_TAG:
+        return last_tag(s);
     case QRFT_FORMAT_LAST_NUMBER:
         return last_number(s);
     case QRFT_FORMAT_MARKER:
@@ -269,12 +340,12 @@ static qrft_answer find_in_format(const solution *s, int format) {
 
 /* The first of these formats that finds an answer; without one, the first that has a marker. */
 static qrft_answer find_in_any_format(const solution *s) {
-    static const int FORMATS[] = {QRFT_FORMAT_GSM8K, QRFT_FORMAT_BOXED, QRFT_FORMAT_ANSWER_IS, QRFT_FORMAT_LAST_NUMBER};
+    static const int FORMATS[] = {QRFT_FORMAT_ANSWER_TAG, QRFT_FORMAT_GSM8K, QRFT_FORMAT_BOXED, QRFT_FORMAT_ANSWER_IS,
+                                  QRFT_FORMAT_LAST_NUMBER};
     qrft_answer marked = NO_ANSWER;
     for (size_t i = 0; i < sizeof FORMATS / sizeof *FORMATS; i++) {
         qrft_answer answer = find_in_format(s, FORMATS[i]);
-        bool is_found = answer.status != QRFT_ANSWER_NO_MARKER && answer.status != QRFT_ANSWER_NOT_A_NUMBER;
-        if (is_found) return answer;
+        if (is_found(&answer)) return answer;
         if (marked.status == QRFT_ANSWER_NO_MARKER) marked = answer;
     }
     return marked;
@@ -289,8 +360,7 @@ qrft_answer answer_find(const uint8_t *text, const uint8_t *end, const qrft_opti
 
 qrft_answer answer_read(const uint8_t *text, const uint8_t *end, const qrft_options *options) {
     if (options->paper_mode) return paper_answer_read(text, end);
-    text = skip_space(text, end);
-    bool is_math = options->answer_format == QRFT_FORMAT_BOXED || options->answer_format == QRFT_FORMAT_AUTO;
-    qrft_opening opening = opening_read(text, text, end, is_math);
-    return opening.kind == QRFT_NOTHING ? answer_missing(text, end) : opening_answer(&opening, end);
+    int format = options->answer_format;
+    return read_whole(text, end,
+                      format == QRFT_FORMAT_BOXED || format == QRFT_FORMAT_ANSWER_TAG || format == QRFT_FORMAT_AUTO);
 }

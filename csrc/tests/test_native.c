@@ -81,6 +81,8 @@ static const char *const PIECES[] = {
     "**",
     "`",
     "answer is ",
+    "<answer>",
+    "</answer>",
     "Answer:",
     "=> ",
     "x 10^3",
@@ -272,9 +274,10 @@ static void test_made(void) {
 
 /* Deep, long or endless: each must end soon, and without a deep stack. */
 static void test_long(void) {
-    static const char *const UNITS[] = {"<<",   "(",       "#### ",    "9",        "<<(",      "-",
-                                        "1/3+", "#### a ", "0.0",      "\xE2\x88", "\\boxed{", "answer is $",
-                                        "=> (", "{",       "\\frac{1", "2^",       "1=",       "x "};
+    static const char *const UNITS[] = {
+        "<<",       "(",   "#### ",    "9",        "<<(",         "-",         "1/3+",
+        "#### a ",  "0.0", "\xE2\x88", "\\boxed{", "answer is $", "=> (",      "{",
+        "\\frac{1", "2^",  "1=",       "x ",       "<answer>",    "</answer>", "<answer>5</answer>"};
     const size_t size = 1 << 18;
     char *text = malloc(size + 2);
     for (size_t round = 0; round < 5 * sizeof UNITS / sizeof *UNITS; round++) {

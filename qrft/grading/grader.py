@@ -15,7 +15,7 @@ from qrft.grading.reference import paper
 from qrft.grading.rules import DEFAULT_FORMAT, DEFAULT_RULES, Rules
 from qrft.grading.undecided import settle_answers, settle_grades
 
-GRADER_VERSION = 3
+GRADER_VERSION = 4
 """Raised whenever docs/semantics.md changes a result; it enters the digests of the stages that grade."""
 
 KEY_BYTES = 16

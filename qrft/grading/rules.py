@@ -12,7 +12,7 @@ from pydantic import Field, ValidationInfo, ValidatorFunctionWrapHandler, WrapVa
 from qrft.config.section import Count, Section, broken_rule
 
 Mode = Literal["default", "paper"]
-AnswerFormat = Literal["gsm8k", "boxed", "answer-is", "last-number", "auto"]
+AnswerFormat = Literal["gsm8k", "boxed", "answer-is", "answer-tag", "last-number", "auto"]
 EquationSource = Literal["marked", "anywhere"]
 DEFAULT_FORMAT: AnswerFormat = "gsm8k"  # where no rules and no problem set say another
 KeyOrder = Literal["exact", "commutative"]

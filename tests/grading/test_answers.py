@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from concurrent.futures import ThreadPoolExecutor
+from typing import get_args
 
 import pyarrow as pa
 import pytest
@@ -15,10 +16,11 @@ from hypothesis import strategies as st
 
 from qrft import grading
 from qrft.grading import latex, reference
+from qrft.grading.rules import AnswerFormat
 
-FORMATS = ["gsm8k", "boxed", "answer-is", "last-number", "auto"]
+FORMATS = get_args(AnswerFormat)
 CALLERS = ["=>", " ", "$", "-", "answer", "**", "\\boxed{", "(", "1", "a a", "é", "\\"]
-RULES = [grading.Rules(answer_format=name) for name in FORMATS] + [grading.Rules(marker=marker) for marker in CALLERS]  # type: ignore[arg-type]
+RULES = [grading.Rules(answer_format=name) for name in FORMATS] + [grading.Rules(marker=marker) for marker in CALLERS]
 
 # ---------------------------------------------------------------------------------------------------- strategies ----
 
@@ -70,7 +72,7 @@ MARKERS = [
     "_",
     "`",
 ]
-MARKERS += ["=>", "answer = ", "\\boxed{}", "#"]
+MARKERS += ["=>", "answer = ", "\\boxed{}", "#", "<answer>", "</Answer>", "<answer>\n", "\n</answer>"]
 LAYOUT = [" ", " ", "\u00a0", "\t", "\n", "\n\n", "\v", "\0", "\r\n"]
 WORDS = [
     "apples",
@@ -161,6 +163,7 @@ DRESSINGS = {
     "gsm8k": "#### **${}.00**",
     "boxed": "So it is $\\boxed{{{}\\text{{ in all}}}}$.\n\nQuestion: How many?\n\\boxed{{1}}",
     "answer-is": "**The final answer is: ${}$.** Well done!\n\nQ: How many?\nThe answer is 1.",
+    "answer-tag": "</think>\n<answer>\nIn all: $\\boxed{{{}}}$.\n</answer>\n\nQuestion: How many?\n<answer>1</answer>",
     "last-number": "That makes ${}.\n\nProblem 2: How many are 3 and 4?",
     "auto": "The answer is __{}__ dollars.",
 }
@@ -226,7 +229,7 @@ UNITS += [
     " ",
     "é",
 ]
-UNITS += ["\\$", "^{", "\\text{", "\xa0"]
+UNITS += ["\\$", "^{", "\\text{", "\xa0", "<", "<answer>", "</answer>", "<answer>5</answer>", "<answer>\\boxed{"]
 
 
 def seconds(rules: grading.Rules, text: bytes) -> float:

@@ -30,6 +30,9 @@ class Answer(NamedTuple):
     value: Fraction | None = None
 
 
+FOUND = ("ok", "too_big", "expression")  # the statuses of a text that has an answer
+
+
 def pattern(source: str) -> re.Pattern[bytes]:
     """Over bytes, in any case; white space in the source does not count."""
     return re.compile(source.encode(), re.VERBOSE | re.DOTALL | re.IGNORECASE)
@@ -418,9 +421,41 @@ def last_number(text: bytes) -> Answer:
     return answer
 
 
+TAG = re.compile(rb"<(/?)answer>", re.IGNORECASE)
+
+
+def tags(text: bytes) -> Iterator[tuple[int, int]]:
+    """Where the content of each tag begins and ends: from the last <answer> before a </answer>."""
+    start = None
+    for found in TAG.finditer(text):
+        if not found[1]:
+            start = found.end()
+        elif start is not None:
+            yield start, found.start()
+            start = None
+
+
+def answer_in_tag(text: bytes, start: int, end: int) -> Answer:
+    content = text[start:end]
+    answer = last_answer(content, BOX)
+    if answer.status not in FOUND:
+        answer = parse_number(content, "answer-tag")
+    return answer._replace(start=start + answer.start, end=start + answer.end)
+
+
+def last_tag(text: bytes) -> Answer:
+    """In the last tag of the first solution that holds an answer."""
+    answers = {end: answer_in_tag(text, start, end) for start, end in tags(text)}
+    first = next((end for end, answer in answers.items() if answer.status in FOUND), None)
+    if first is None:
+        return next(iter(answers.values()), Answer("no_marker"))
+    of_first_solution = [answers[end] for _, end in tags(cut(text, first, NEW_SOLUTION))]
+    return [answer for answer in of_first_solution if answer.status in FOUND][-1]
+
+
 def auto(text: bytes) -> Answer:
-    answers = [FORMATS[name](text) for name in ("gsm8k", "boxed", "answer-is", "last-number")]
-    found = [answer for answer in answers if answer.status in ("ok", "too_big", "expression")]
+    answers = [FORMATS[name](text) for name in ("answer-tag", "gsm8k", "boxed", "answer-is", "last-number")]
+    found = [answer for answer in answers if answer.status in FOUND]
     marked = [answer for answer in answers if answer.status != "no_marker"]
     return (found or marked or answers)[0]
 
@@ -429,6 +464,7 @@ FORMATS: dict[str, Callable[[bytes], Answer]] = {
     "gsm8k": lambda text: first_answer(text, HASHES),
     "boxed": lambda text: last_answer(text, BOX),
     "answer-is": lambda text: last_answer(text, ANSWER_IS),
+    "answer-tag": last_tag,
     "last-number": last_number,
     "auto": auto,
 }
@@ -445,5 +481,5 @@ def parse_number(text: str | bytes, answer_format: str = "gsm8k", marker: str | 
     """A gold answer."""
     text = as_bytes(text)
     at = skip(text, 0, SPACES)
-    opening = open_answer(text, at, is_math=marker is None and answer_format in ("boxed", "auto"))
+    opening = open_answer(text, at, is_math=marker is None and answer_format in ("boxed", "answer-tag", "auto"))
     return no_number(text, at) if opening.kind == "nothing" else read_answer(text, at, opening)
