@@ -16,7 +16,9 @@ LAYERS = [
     {"errors", "machine", "progress", "data.schema", "data.disk", "config.section", "studies.registry"},
     {"grading.rules", "models.gguf.quant", "sampling.api", "sampling.budget", "sampling.backends.registry"},  # settings
     {"config", "pipeline.store", "pipeline.cost", "data", "grading", *LIGHT_MODELS},
-    {"sampling", "training", "models", "evaluation", "report", "studies"},
+    {"models", "sampling", "evaluation"},
+    {"training", "report"},
+    {"studies"},
     {"pipeline.stages", "commands"},
     {"pipeline"},
     {"planning"},
@@ -80,6 +82,11 @@ def circles(imported: Mapping[str, set[str]]) -> list[list[str]]:
     for module in sorted(imported):
         visit(module, [])
     return found
+
+
+def test_the_layers_name_what_there_is() -> None:
+    names = {module.removeprefix("qrft.") for module in modules()}
+    assert set().union(*LAYERS) <= names, "a layer names a file or package that is gone"
 
 
 def test_no_files_import_each_other_in_a_circle() -> None:
