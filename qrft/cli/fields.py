@@ -49,7 +49,7 @@ def option(kind: type[Section], name: str, note: str = "") -> click.Option:
 
 
 def _without_null(rule: Rule) -> Rule:
-    """The rule of a field that can be null, which an option is by being left out."""
+    """Return the rule of a field without null, which an option is by being left out."""
     others = [choice for choice in rule.get("anyOf", []) if choice != {"type": "null"}]
     return others[0] if len(others) == 1 else {}
 

@@ -1,4 +1,4 @@
-"""The command line. Heavy modules are imported by the command that needs them: `qrft --help` is instant."""
+"""The command line. Heavy modules are imported by the command that needs them, so `qrft --help` is instant."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
@@ -29,9 +29,12 @@ from qrft.cli.options import (
 from qrft.errors import QrftError
 from qrft.progress import Progress, unwatched
 
+if TYPE_CHECKING:
+    from qrft.cli.console import Terminal
+
 
 def ends_with_a_message(stopped: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """A QrftError ends the command with its message and its exit code, without a traceback; Ctrl-C with `stopped`."""
+    """End a command at a QrftError with its message and exit code, without traceback, and at Ctrl-C with `stopped`."""
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(function)
@@ -64,12 +67,12 @@ def main() -> None:
 @click.argument("recipe")
 @OVERRIDES
 @OUTPUT_DIR
-@click.option("--name", help="Name of the run folder in place of the recipe's.")
+@click.option("--name", help="The name of the run folder, instead of the recipe's.")
 @command
 def run(recipe: str, overrides: tuple[str, ...], output_dir: Path, name: str | None) -> None:
-    """Do all of RECIPE: SFT, sample, grade, keep what is right and new, fine-tune again, evaluate, report.
+    """Carry out RECIPE: SFT, sample, grade, keep what is right and new, fine-tune again, evaluate, report.
 
-    What is there already is not done again, so the same command goes on after any stop.
+    Every finished step is kept and never done again, so the same command goes on after any stop.
     """
     from qrft.cli import actions as runs
     from qrft.cli import console
@@ -83,16 +86,14 @@ def run(recipe: str, overrides: tuple[str, ...], output_dir: Path, name: str | N
 @OUTPUT_DIR
 @command
 def plan(recipe: str, overrides: tuple[str, ...], output_dir: Path, as_json: bool, **settings: Any) -> None:
-    """Show the steps of RECIPE, which of them are there, and what each needs: tokens, memory, disk, time, cost.
+    """Show the steps of RECIPE, which of them are finished, and what each needs: tokens, memory, disk, time, cost.
 
-    Nothing is loaded and nothing written; --calibrate runs 20 steps of training and of sampling first.
+    No model is loaded and nothing is written, but --calibrate runs 20 steps of training and of sampling first.
     """
-    from rich.console import Console
-
     from qrft.cli.actions import show_plan
     from qrft.cli.console import Terminal
 
-    terminal = Terminal(Console(stderr=True, highlight=False)) if as_json else Terminal()
+    terminal = _on_stderr() if as_json else Terminal()
     show_plan(recipe, overrides, output_dir, terminal, as_json=as_json, **settings)
 
 
@@ -106,11 +107,11 @@ def plan(recipe: str, overrides: tuple[str, ...], output_dir: Path, as_json: boo
     "out",
     type=click.Path(file_okay=False, path_type=Path),
     required=True,
-    help="The model's folder, or a family's; a model that is there is not made again.",
+    help="The folder of the model, or of the family. A model that already exists is not made again.",
 )
 @command
 def pretrain(recipe: str, overrides: tuple[str, ...], out: Path) -> None:
-    """Make a tiny base model from nothing, as RECIPE says."""
+    """Make a small base model from scratch, as RECIPE says."""
     from qrft.cli import actions as runs
     from qrft.cli import console
 
@@ -120,11 +121,11 @@ def pretrain(recipe: str, overrides: tuple[str, ...], out: Path) -> None:
 @main.command(cls=Command, late=sample_options)
 @command
 def sample(base: str, problems: str, num_samples: int, output: Path, as_json: bool, **options: Any) -> None:
-    """Sample solutions of BASE: k for each problem, into a folder of Parquet shards.
+    """Sample k solutions of each problem with BASE, into a folder of Parquet shards.
 
-    BASE is a built-in model (tiny-base), a model's folder, a hub name or a .gguf; for openai the model's name at the
-    server. The same command goes on after any stop, and -k can be raised later. How to grade for --until: the options
-    from --mode to --order.
+    BASE is a built-in model (tiny-base), a model's folder, a hub name or a .gguf; with --sampler openai it is the
+    model's name at the server. The same command goes on after any stop, and -k can be raised later. The options from
+    --mode to --order say how solutions are judged for --until.
     """
     from qrft.cli.actions import quiet_libraries
     from qrft.commands import sample as work
@@ -137,12 +138,7 @@ def sample(base: str, problems: str, num_samples: int, output: Path, as_json: bo
     choice, spec = work.prepare(base, problems, num_samples, rules=rules, **options)
     with _bar("samples") as progress:
         facts = work.run(choice, spec, output, progress)
-    if as_json:
-        click.echo(json.dumps(facts))
-    else:
-        from qrft.cli import console
-
-        console.Terminal().sampled(facts, output)
+    _tell(facts, as_json, lambda terminal: terminal.sampled(facts, output))
 
 
 @main.command(cls=Command, late=train_options)
@@ -151,12 +147,9 @@ def train(base: str, data: Path, output: Path, overrides: tuple[str, ...], threa
     """Fine-tune BASE on worked solutions: a QLoRA adapter, or with --set adapter=none every weight.
 
     BASE is a built-in model (tiny-base), a model's folder or a hub name. The same command goes on after any stop.
-    Several GPUs: accelerate launch -m qrft train ...
+    On several GPUs: accelerate launch -m qrft train ...
     """
-    from rich.console import Console
-
     from qrft.cli.actions import quiet_libraries
-    from qrft.cli.console import Terminal
     from qrft.commands import train as work
     from qrft.training.finetune import is_main
 
@@ -167,16 +160,13 @@ def train(base: str, data: Path, output: Path, overrides: tuple[str, ...], threa
         return
     facts = work.finished(task, output)
     if facts is None:
-        with Terminal(Console(stderr=True, highlight=False)).bar("train", len("train")) as progress:
+        with _on_stderr().bar("train", len("train")) as progress:
             facts = work.run(task, output, progress)
-    if as_json:
-        click.echo(json.dumps(facts))
-    else:
-        Terminal().trained(facts, output)
+    _tell(facts, as_json, lambda terminal: terminal.trained(facts, output))
 
 
 def _given() -> dict[str, str]:
-    """The options on the command line: the parameter's name, and the option as it is written."""
+    """Return the options on the command line: the parameter's name, and the option as it is written."""
     context = click.get_current_context()
     return {
         option.name: option.opts[0]
@@ -199,7 +189,7 @@ def _refuse(names: Iterable[str], why: str) -> None:
 @click.option("--output", "-o", type=FILE, required=True, help="The file to write: .parquet.")
 @all_or_nothing
 def grade(output: Path, as_json: bool, **settings: Any) -> None:
-    """A verdict for each of the SAMPLES: its answer, whether it is right, its equations."""
+    """Write a verdict for each of the SAMPLES: its answer, whether it is right, its equations."""
     from qrft.commands import grade as work
 
     _show(as_json, settings, lambda task: work.run(task, output))
@@ -226,13 +216,13 @@ def curate(output: Path, gold: bool, pairs: Path | None, as_json: bool, **settin
 
 
 @main.command(cls=Command, late=evaluate_options)
-@click.option("--maj", callback=numbers, metavar="K,...", help="Vote of K samples. [default: powers of 2, and all]")
-@click.option("--pass", "passes", callback=numbers, metavar="K,...", help="Any of K samples. [default: as for --maj]")
+@click.option("--maj", callback=numbers, metavar="K,...", help="The K of the votes. [default: powers of 2, and all]")
+@click.option("--pass", "passes", callback=numbers, metavar="K,...", help="The K of pass@K. [default: as for --maj]")
 @all_or_nothing
 def evaluate(maj: list[int] | None, passes: list[int] | None, as_json: bool, **settings: Any) -> None:
-    """Say how often SAMPLES are right: one alone (maj1@1), by a vote of K (maj@K), any of K (pass@K).
+    """Measure how often SAMPLES are right: one alone (maj1@1), by a vote of K (maj@K), any of K (pass@K).
 
-    Two run folders in place of SAMPLES are compared, problem by problem.
+    Two run folders instead of SAMPLES are compared, problem by problem.
     """
     from qrft.commands import compare
 
@@ -240,7 +230,7 @@ def evaluate(maj: list[int] | None, passes: list[int] | None, as_json: bool, **s
         _compare(settings["samples"], as_json)
         return
     if settings["problems"] is None:
-        raise click.UsageError("Missing option '--problems'. Only two run folders do without.")
+        raise click.UsageError("Missing option '--problems'. Only a comparison of two run folders does without it.")
     from qrft.commands import evaluate as work
 
     _show(as_json, settings, lambda task: work.run(task, maj, passes))
@@ -250,26 +240,21 @@ def _compare(runs: tuple[Path, ...], as_json: bool) -> None:
     from qrft.commands import compare
 
     given = [name for name in _given() if name not in ("samples", "as_json")]
-    _refuse(given, "is for samples. Two run folders are compared as they were evaluated.")
+    _refuse(given, "is for samples. Two run folders are compared as they were evaluated: leave it out.")
     facts = compare.run(runs)
-    if as_json:
-        click.echo(json.dumps(facts))
-    else:
-        from qrft.cli import console
-
-        console.Terminal().compared(facts)
+    _tell(facts, as_json, lambda terminal: terminal.compared(facts))
 
 
 @main.command()
 @click.argument("base")
-@click.option("--text", type=FILE, required=True, help='JSONL with "text", or any other file as one text.')
-@click.option("--context", type=click.IntRange(1), default=1024, show_default=True, help="Tokens of a window.")
-@click.option("--stride", type=click.IntRange(1), help="Tokens from window to window. [default: half the context]")
+@click.option("--text", type=FILE, required=True, help='JSONL with a "text" per row, or any other file as one text.')
+@click.option("--context", type=click.IntRange(1), default=1024, show_default=True, help="The tokens of a window.")
+@click.option("--stride", type=click.IntRange(1), help="The tokens from one window to the next. [default: half]")
 @click.option("--limit", type=click.IntRange(1), help="Take only the first texts.")
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as one JSON object.")
 @all_or_nothing
 def loss(base: str, text: Path, context: int, stride: int | None, limit: int | None, as_json: bool) -> None:
-    """How well BASE predicts a text: nats a token, and bits a byte, in which models of any tokenizer compare.
+    """Measure how well BASE predicts a text: in nats per token, and in bits per byte, whatever the tokenizer.
 
     BASE is a built-in model (tiny-base), a model's folder or a hub name.
     """
@@ -279,19 +264,16 @@ def loss(base: str, text: Path, context: int, stride: int | None, limit: int | N
     quiet_libraries()
     with _bar("texts") as progress:
         facts = work.run(base, text, context, stride, limit, progress)
-    if as_json:
-        click.echo(json.dumps(facts))
-    else:
-        from qrft.cli import console
-
-        console.Terminal().loss(facts)
+    _tell(facts, as_json, lambda terminal: terminal.loss(facts))
 
 
 @main.command("import")
 @click.argument("files", nargs=-1, required=True, type=FILE)
-@click.option("--problems", default="gsm8k/train", show_default=True, help="What the files are of: a file or a name.")
-@click.option("--model", help="Who sampled. [default: a training set's file name, the folder's name of samples]")
-@click.option("--output", "-o", type=FILE, required=True, help="The folder to write; must not exist.")
+@click.option(
+    "--problems", default="gsm8k/train", show_default=True, help="The problems of the files: a file or a name."
+)
+@click.option("--model", help="The model that sampled. [default: the name of the file, for samples of the folder]")
+@click.option("--output", "-o", type=FILE, required=True, help="The folder to write, which must not exist.")
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as one JSON object.")
 @all_or_nothing
 def import_(files: tuple[Path, ...], problems: str, model: str | None, output: Path, as_json: bool) -> None:
@@ -303,47 +285,51 @@ def import_(files: tuple[Path, ...], problems: str, model: str | None, output: P
 
     with _bar("files") as progress:
         facts = work.run(files, problems, output, model, progress)
-    if as_json:
-        click.echo(json.dumps(facts))
-    else:
-        from qrft.cli import console
-
-        console.Terminal().imported(facts, output)
+    _tell(facts, as_json, lambda terminal: terminal.imported(facts, output))
 
 
 def _show(as_json: bool, settings: dict[str, Any], work: Callable[[Any], dict[str, Any]]) -> None:
-    """Does the work of a command on samples, with a bar on stderr, and shows its facts on stdout."""
+    """Do the work of a command on samples with a bar on stderr, and show its facts on stdout."""
     from qrft.commands.grading import task
 
     with _bytes_bar() as progress:
         facts = work(task(**settings, progress=progress, warn=lambda message: click.echo(message, err=True)))
+    _tell(facts, as_json, lambda terminal: terminal.facts(facts))
+
+
+def _tell(facts: dict[str, Any], as_json: bool, show: Callable[[Terminal], None]) -> None:
+    """Print the facts as JSON, or as a person reads them."""
     if as_json:
         click.echo(json.dumps(facts))
-    else:
-        from qrft.cli import console
+        return
+    from qrft.cli.console import Terminal
 
-        console.Terminal().facts(facts)
+    show(Terminal())
 
 
 @contextmanager
 def _bytes_bar() -> Iterator[Progress]:
     with _bar("MB read") as progress:
-        # Rounded up: what has a total of 0 counts as done.
+        # Rounded up, since what has a total of 0 counts as finished.
         yield lambda done, total, note: progress(-(-done // 10**6), -(-total // 10**6), note)
 
 
 @contextmanager
 def _bar(name: str) -> Iterator[Progress]:
-    """On stderr, where that is a terminal."""
+    """Show a bar on stderr where that is a terminal."""
     if not sys.stderr.isatty():
         yield unwatched
         return
+    with _on_stderr().bar(name, len(name)) as progress:
+        yield progress
+
+
+def _on_stderr() -> Terminal:
     from rich.console import Console
 
     from qrft.cli.console import Terminal
 
-    with Terminal(Console(stderr=True, highlight=False)).bar(name, len(name)) as progress:
-        yield progress
+    return Terminal(Console(stderr=True, highlight=False))
 
 
 @main.command()
@@ -364,5 +350,5 @@ def schema(pretrain: bool, as_markdown: bool) -> None:
 
 
 def _named(overrides: tuple[str, ...], name: str | None) -> tuple[str, ...]:
-    """`--name` among the overrides, in quotes: its value is a text whatever YAML would make of it."""
+    """Add `--name` to the overrides, in quotes: its value is a text, whatever YAML would make of it."""
     return overrides if name is None else (*overrides, f"name={json.dumps(name)}")

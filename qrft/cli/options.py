@@ -29,7 +29,7 @@ OUTPUT_DIR = click.option(
     type=FOLDER,
     default=Path("runs"),
     show_default=True,
-    help="The folder of the run folders and of the store.",
+    help="The folder that holds the run folders and the store.",
 )
 
 

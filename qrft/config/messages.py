@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -121,6 +122,8 @@ def _bounds(rule: Schema) -> str:
 def _hint(found: object, rule: Schema) -> str:
     if rule.get("type") == "string" and "enum" not in rule and isinstance(found, int | float):
         return ". Put it in quotes"
+    if isinstance(found, float) and not math.isfinite(found):
+        return ", and finite"
     if isinstance(found, float) and found.is_integer() and abs(found) < 1e15 and "integer" in str(rule):
         return f". Write {int(found)}"
     return ""

@@ -29,7 +29,7 @@ def from_options(kind: type[S], values: Mapping[str, Any]) -> S:
 
 
 def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
-    """The schema as options have it, which are left out instead of being null."""
+    """Return the schema as options have it, which are left out instead of being null."""
 
     def only(rule: dict[str, Any]) -> dict[str, Any]:
         choices = [choice for choice in rule.get("anyOf", []) if choice != {"type": "null"}]

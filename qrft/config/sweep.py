@@ -23,21 +23,21 @@ Values = dict[str, Any]
 
 
 def number(value: Any) -> Any:
-    """The number that a text like 1/8 stands for; any other value as it is."""
+    """Return the number that a text like 1/8 stands for, and any other value as it is."""
     if isinstance(value, str) and (found := re.fullmatch(r"(\d{1,9})/([1-9]\d{0,8})", value)):
         return int(found[1]) / int(found[2])
     return value
 
 
 def combinations(sweep: Mapping[str, Sequence[Any]]) -> Iterator[tuple[str, Values]]:
-    """Every run's folder name, such as `train_fraction=1-2,seed=0`, and its values by the sweep's own keys."""
+    """Yield every run's folder name, such as `train_fraction=1-2,seed=0`, and its values by the sweep's own keys."""
     for written in itertools.product(*sweep.values()):
         settings = dict(zip(sweep, written, strict=True))
         yield run_name(settings), {key: number(value) for key, value in settings.items()}
 
 
 def run_name(settings: Mapping[str, Any]) -> str:
-    """A folder's name for values as they were written; long ones end in a hash of themselves."""
+    """Return a folder's name for values as they were written; a long one ends in a hash of itself."""
     name = ",".join(f"{key}={_word(value)}" for key, value in settings.items())
     if len(name) <= MAX_NAME:
         return name
@@ -55,7 +55,7 @@ def _word(value: Any) -> str:
 
 
 def substituted(values: Values, settings: Values, sweep: Mapping[str, Sequence[Any]], keys: Sequence[str]) -> Values:
-    """A recipe's values with a run's own in them, and without the sweep.
+    """Return a recipe's values with those of one run, and without the sweep.
 
     Runs that differ in num_samples take the first samples of one sampling, the largest.
     """
@@ -71,14 +71,14 @@ def substituted(values: Values, settings: Values, sweep: Mapping[str, Sequence[A
 
 
 def _put(values: Any, path: str, value: Any) -> Values:
-    """A copy with the value at the dotted path; what is not on the way is shared."""
+    """Return a copy with the value at the dotted path; what is not on the way is shared."""
     first, _, rest = path.partition(".")
     values = values if isinstance(values, dict) else {}
     return {**values, first: _put(values.get(first), rest, value) if rest else value}
 
 
 def value_at(values: Values, path: str) -> Any:
-    """What stands at the dotted path; None where nothing does."""
+    """Return what stands at the dotted path; None where nothing does."""
     found: Any = values
     for part in path.split("."):
         found = found.get(part) if isinstance(found, Mapping) else None
@@ -86,7 +86,7 @@ def value_at(values: Values, path: str) -> Any:
 
 
 def matches(key: str, keys: Sequence[str]) -> list[str]:
-    """The key paths that a sweep's key may mean: itself, or the paths that it is the last part of."""
+    """Return the key paths that a sweep's key may mean: itself, or the paths that end in it."""
     if key in keys or key.startswith("models."):
         return [key]
     return [path for path in keys if path.endswith(f".{key}") and not path.startswith(("sft.", "rft."))]
@@ -99,9 +99,9 @@ Check = Callable[[Values], Faults]
 
 
 def faults(values: Values, keys: Sequence[str], check: Check) -> Iterator[tuple[KeyPath, str]]:
-    """What is wrong with the sweep among a recipe's values, which need not be valid otherwise.
+    """Yield what is wrong with the sweep among a recipe's values, valid otherwise or not.
 
-    check: all faults of a recipe's values without a sweep. Those that it has anyway are not told again.
+    check: gives all faults of a recipe's values without a sweep. Those that it has anyway are not told again.
     """
     given = values.get("sweep")
     lists = given.items() if isinstance(given, dict) else ()  # what is no list is the recipe's schema's to refuse
@@ -122,7 +122,7 @@ def faults(values: Values, keys: Sequence[str], check: Check) -> Iterator[tuple[
 def _run_faults(
     sweep: Mapping[str, Sequence[Any]], values: Values, keys: Sequence[str], check: Check
 ) -> Iterator[tuple[KeyPath, str]]:
-    """Of each value the first fault in a run with it, and the first run whose values can't be together."""
+    """Yield the first fault of each value in a run with it, and the first run whose values can't be together."""
     paths = {matches(key, keys)[0]: key for key in sweep}
     if SAMPLES in paths:
         paths[FIRST] = paths[SAMPLES]  # which is how a run gets it

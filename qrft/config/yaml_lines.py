@@ -1,4 +1,4 @@
-"""YAML to plain values that remember their lines, and back to text.
+"""Turn YAML into plain values that remember their lines, and values back into text.
 
 `read` and `set_value` make the values, and note in a `Reading` where each was written and what was wrong with it.
 Nothing here knows which keys a recipe has.
@@ -79,7 +79,7 @@ _Dumper.add_representer(str, _represent_text)
 
 
 def to_yaml(values: dict[str, Any]) -> str:
-    """The text that `read` makes equal values of."""
+    """Return a text of which `read` makes equal values."""
     return yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
 
 
@@ -101,7 +101,7 @@ class Reading:
         return line, f"{self.name}:{line}"
 
     def place(self, key: KeyPath) -> Place:
-        """The place of the key, or of the nearest section around it that is written down."""
+        """Return the place of the key, or of the nearest section around it that is written down."""
         while key and key not in self.places:
             key = key[:-1]
         return self.places.get(key, (0, self.name))
@@ -113,7 +113,7 @@ class Reading:
             self.faults.append((rank, line))
 
     def report(self) -> str:
-        """The faults, a line each, in the order of the file."""
+        """Return the faults, one per line, in the order of the file."""
         return "\n".join(text for _, text in sorted(self.faults, key=lambda fault: fault[0]))
 
 
@@ -129,7 +129,7 @@ def shorten(text: str) -> str:
 
 
 def read(text: str, reading: Reading, required: str) -> dict[str, Any]:
-    """The values of a YAML text. `required`, the keys it can't do without, is for the message when it has none.
+    """Return the values of a YAML text. `required` names the keys that it must have, for the message when it is empty.
 
     Raises RecipeError when it is not YAML, or no mapping; other faults are noted in the reading.
     """
@@ -139,14 +139,14 @@ def read(text: str, reading: Reading, required: str) -> dict[str, Any]:
     if not isinstance(root, yaml.MappingNode):
         found = "a list" if isinstance(root, yaml.SequenceNode) else "a single value"
         raise RecipeError(
-            f"{reading.where(root)[1]}: found {found}. A recipe is `key: value` lines, at least {required}"
+            f"{reading.where(root)[1]}: found {found}. A recipe consists of `key: value` lines, at least {required}"
         )
     reading.places[()] = reading.where(root)
     return _Values(reading, reading.where).mapping(root, (), ())
 
 
 def set_value(override: str, values: dict[str, Any], reading: Reading) -> None:
-    """Put `a.b=value` into the values, with the sections it lacks; an unknown key is found by the validation."""
+    """Put `a.b=value` into the values, with the sections that they lack. The validation finds unknown keys."""
     name, equals, text = override.partition("=")
     key: KeyPath = tuple(name.strip().split("."))
     if not equals:
@@ -170,7 +170,7 @@ def set_value(override: str, values: dict[str, Any], reading: Reading) -> None:
 
 
 def _compose(text: str, place: Callable[[int], str]) -> yaml.Node | None:
-    """The node tree of a YAML text. Raises RecipeError at the place of its first syntax error."""
+    """Return the node tree of a YAML text. Raises RecipeError at the place of its first syntax error."""
     try:
         node: yaml.Node | None = _Loader(text).get_single_node()
         return node
@@ -212,7 +212,7 @@ class _Values:
             try:
                 return _SCALARS[node.tag](node.value)
             except (KeyError, ValueError):
-                fault = f"{shorten(repr(node.value))} can't be read as {tag.removeprefix('!!')}"
+                fault = f"found {shorten(repr(node.value))}, which can't be read as {tag.removeprefix('!!')}"
         else:
             fault = f"found the tag {tag}. Allowed: plain values without a tag"
         self.reading.fault(key, fault, self.where(node))
@@ -220,7 +220,7 @@ class _Values:
         return None
 
     def mapping(self, node: yaml.MappingNode, key: KeyPath, above: tuple[int, ...]) -> dict[str, Any]:
-        """The section's own keys win over merged ones (<<), wherever those stand."""
+        """Return a section's values. Its own keys win over merged ones (<<), wherever those stand."""
         inside = (*above, id(node))
         values: dict[str, Any] = {}
         for name, value in node.value:
@@ -252,5 +252,7 @@ class _Values:
     def _refuse_endless(self, node: yaml.Node, above: tuple[int, ...]) -> None:
         self.reading.num_nodes += 1
         if id(node) in above or self.reading.num_nodes > MAX_NODES:
-            reason = "an alias (*) names what it is a part of" if id(node) in above else f"over {MAX_NODES} values"
+            reason = (
+                "an alias (*) names a section that it is a part of" if id(node) in above else f"over {MAX_NODES} values"
+            )
             raise RecipeError(f"{self.where(node)[1]}: {reason}, which no recipe needs. Write the values out")

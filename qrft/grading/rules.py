@@ -35,17 +35,20 @@ class Rules(Section):
 
     mode: Mode = Field(
         default="default",
-        description="paper decides as the paper's own script does; the other rules must then be left out.",
+        description="With paper, all is decided as the paper's own script does, and the other rules must be left out.",
     )
     answer_format: AnswerFormat | None = Field(
         default=None,
-        description="Where the answer stands in a solution. By default where the problem set has it; gsm8k for a file.",
+        description="Where the answer stands in a solution: after ####, in \\boxed{}, between <answer> and </answer>, "
+        "after 'the answer is', as the last number, or where the first of these finds one (auto). Without it, where the "
+        "problem set has it, and in a file after ####.",
     )
     marker: Marker | None = Field(
         default=None, description="The text after which the answer stands; it replaces the answer format."
     )
     equations: EquationSource = Field(
-        default="marked", description="Check only the equations between << and >>, or those in running text too."
+        default="marked",
+        description="Whether to check equations between << and >> (marked), or in running text too (anywhere).",
     )
     order: KeyOrder = Field(
         default="exact", description="Whether swapping the operands of + and * makes another path, or the same one."

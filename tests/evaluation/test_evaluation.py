@@ -333,8 +333,11 @@ def test_row_numbers_of_different_problems_are_not_paired(runs: None) -> None:
         (["a"], "1 run folders: expected two run folders, or samples alone."),
         (["a", "b", "a"], "3 run folders: expected two"),
         (["a", "s.jsonl"], "s.jsonl is no run folder: expected two run folders, or samples alone."),
-        (["a", "b", "--maj", "4"], "--maj: is for samples. Two run folders are compared as they were evaluated."),
-        (["s.jsonl"], "Missing option '--problems'. Only two run folders do without."),
+        (
+            ["a", "b", "--maj", "4"],
+            "--maj: is for samples. Two run folders are compared as they were evaluated: leave it out.",
+        ),
+        (["s.jsonl"], "Missing option '--problems'. Only a comparison of two run folders does without it."),
     ],
 )
 def test_what_can_not_be_compared(runs: None, words: list[str], said: str) -> None:
