@@ -31,7 +31,7 @@ def near_recipes(path: str | Path) -> str:
             near = difflib.get_close_matches(Path(path).name, names, 1)
             guess = f"Did you mean {folder / near[0]}? " if near else ""
             return f"{guess}Recipes: {', '.join(str(folder / name) for name in names[:20])}"
-    return "No recipes (*.yaml) are there"
+    return "No recipe (*.yaml) lies there"
 
 
 def path_faults(values: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:

@@ -112,4 +112,4 @@ def _cell(text: str) -> str:
     """Return a text that Markdown shows as it is, outside of code."""
     if text.startswith(("`", "[`")):
         return text
-    return re.sub(r"<(?=\w)", "&lt;", re.sub(r"[|*]", r"\\\g<0>", text))
+    return re.sub(r"<(?=[\w/])", "&lt;", re.sub(r"[|*]", r"\\\g<0>", text))

@@ -40,8 +40,8 @@ class Rules(Section):
     answer_format: AnswerFormat | None = Field(
         default=None,
         description="Where the answer stands in a solution: after ####, in \\boxed{}, between <answer> and </answer>, "
-        "after 'the answer is', as the last number, or where the first of these finds one (auto). Without it, where the "
-        "problem set has it, and in a file after ####.",
+        "after 'the answer is', as the last number, or where the first of these finds one (auto). Without it, where "
+        "the problem set has it, and in a file after ####.",
     )
     marker: Marker | None = Field(
         default=None, description="The text after which the answer stands; it replaces the answer format."

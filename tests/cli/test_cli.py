@@ -197,8 +197,8 @@ def test_a_recipe_that_is_not_there() -> None:
 def test_a_recipe_of_the_other_command() -> None:
     for command, recipe, other in (("run", "tiny-base", "pretrain"), ("pretrain", "tiny", "run")):
         words = (command, RECIPES / f"{recipe}.yaml", *(("-o", "out") if command == "pretrain" else ()))
-        said = f"{recipe}.yaml: is a recipe for `qrft {other}`, by its keys. Give it to that command"
-        assert said in fails_at_once(2, *words)
+        said = f"{RECIPES / recipe}.yaml: by its keys, this is a recipe for `qrft {other}`. Give it to that command"
+        assert fails_at_once(2, *words) == said
 
 
 @pytest.mark.parametrize("name", ["a/b", "", "-x", "a: b"])

@@ -30,6 +30,7 @@ OTHERS = {
     ("sample", "few_shot"): "one number; the recipe measures several",
     ("grade", "problems"): "a file or a name; the recipe has a section and a list",
     ("curate", "problems"): "a file or a name; the recipe has a section and a list",
+    ("curate", "pairs"): "a file to write; the recipe says how many per problem",
     ("evaluate", "problems"): "a file or a name; the recipe has a section and a list",
     ("import", "problems"): "a file or a name; the recipe has a section and a list",
 }
