@@ -140,7 +140,7 @@ def curate_options() -> Params:
     from qrft.grading.pairs import Pairing
     from qrft.grading.rules import Selection
 
-    return [*samples_options(), *options(Selection), *options(Pairing)]
+    return [*samples_options(), *options(Selection), *options(Pairing, prompt="Only with --pairs.")]
 
 
 def evaluate_options() -> Params:
