@@ -58,10 +58,9 @@ def _check(folder: Path) -> None:
     try:
         architecture = architecture_name(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, AttributeError, LookupError, TypeError) as error:
-        other_shape = 'expected an object with a list of names under "architectures"'
-        reason = (
-            error.strerror if isinstance(error, OSError) else error if isinstance(error, ValueError) else other_shape
-        )
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        if not isinstance(error, OSError | ValueError):  # JSON of another shape
+            reason = 'expected an object with a list of names under "architectures"'
         raise ModelError(
             f"{path}: can't be read ({reason}). Name a model's folder: config.json, *.safetensors, tokenizer.json."
         ) from error

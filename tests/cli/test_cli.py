@@ -323,6 +323,7 @@ def test_a_model_that_is_neither_here_nor_on_the_hub(folder: Path) -> None:
 
 OBJECT = 'Write one object per line: {"question": ..., "answer": ...}.'
 CORRECT = "Correct or remove the line."
+NO_PROBLEM = 'test.jsonl: no problem in it. Expected a problem per line: {"question": ..., "answer": ...}.'
 
 
 @pytest.mark.parametrize(
@@ -339,7 +340,8 @@ CORRECT = "Correct or remove the line."
         ),
         (
             PROBLEM.encode() + b'{"question": "\xff"}\n',
-            "test.jsonl:2: not JSON in UTF-8 ('utf-8' codec can't decode byte 0xff in position 14: invalid start byte); "
+            "test.jsonl:2: not JSON in UTF-8 ('utf-8' codec can't decode byte 0xff in position 14: "
+            "invalid start byte); "
             f'found \'{{"question": "\ufffd"}}\'. {OBJECT}',
         ),
         (
@@ -352,8 +354,7 @@ CORRECT = "Correct or remove the line."
         ),
         (
             "[" * 100_000,
-            "test.jsonl:1: not JSON in UTF-8 (maximum recursion depth exceeded while decoding a JSON array from a unicode "
-            f"string); found '{'[' * 60}'. {OBJECT}",
+            f"test.jsonl:1: not JSON in UTF-8 (maximum recursion depth exceeded); found '{'[' * 60}'. {OBJECT}",
         ),
         (
             "PAR1\0\1\2",
@@ -380,19 +381,18 @@ CORRECT = "Correct or remove the line."
         ),
         (
             '{"id": 7, "question": "x", "answer": 1}\n\n{"id": 7, "question": "y", "answer": 1}\n',
-            "test.jsonl:3: problem_id '7' was on line 1 already. Each problem needs an id of its own; without any, the row "
-            "number serves.",
+            "test.jsonl:3: problem_id '7' was on line 1 already. Each problem needs an id of its own; "
+            "without any, the row number serves.",
         ),
-        *(
-            (text, 'test.jsonl: no problem in it. Expected a problem per line: {"question": ..., "answer": ...}.')
-            for text in ("", " \n\n")
-        ),
+        ("", NO_PROBLEM),
+        (" \n\n", NO_PROBLEM),
     ],
 )
 def test_files_of_problems_are_read_before_anything_is_trained(folder: Path, rows: str | bytes, expected: str) -> None:
     (folder / "test.jsonl").write_bytes(rows if isinstance(rows, bytes) else rows.encode())
     message = fails(1, "run", "r.yaml", has_begun=True)
-    assert message == f"{folder}/{expected}"
+    where = " while decoding a JSON array from a unicode string"  # in some versions of Python
+    assert message.replace(where, "") == f"{folder}/{expected}"
     assert artifacts() == ["problems"]  # of train.jsonl, which is right
     assert half_written() == []
 
