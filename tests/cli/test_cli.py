@@ -418,7 +418,7 @@ def test_problems_without_a_worked_solution_are_refused_before_anything_is_train
     assert fails_at_once(1, "plan", "r.yaml").startswith(told)
     message = fails(1, "run", "r.yaml", has_begun=True)
     assert message.startswith(told) and message.endswith("and train on them with `qrft train`.")
-    assert artifacts() == ["export", "problems", "problems"]
+    assert artifacts() == ["problems", "problems"]
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read any file")
