@@ -32,7 +32,7 @@ ROUNDS = 7
 
 
 def seconds(work: Callable[[], object], rounds: int = ROUNDS) -> float:
-    """The median of several, after one that warms up."""
+    """Return the median of several, after one that warms up."""
     work()
     times = []
     for _ in range(rounds):
@@ -49,7 +49,7 @@ def once(work: Callable[[], object]) -> float:
 
 
 def memory_passes(column: pa.Array) -> dict[str, float]:
-    """GB/s of the passes in memory_pass.c over the column's bytes."""
+    """Return the GB/s of the passes in memory_pass.c over the column's bytes."""
     with tempfile.TemporaryDirectory() as folder:
         library = Path(folder) / "memory_pass.so"
         source = Path(__file__).with_name("memory_pass.c")
@@ -64,7 +64,7 @@ def memory_passes(column: pa.Array) -> dict[str, float]:
 
 
 def in_memory(samples: pa.Table, gold: list[str], script: Path | None) -> dict[str, Any]:
-    """Grading a column in memory: per text, against the passes, and against the script's functions."""
+    """Measure grading a column in memory: per text, against the passes, and against the script's functions."""
     texts = pa.chunked_array([samples["completion"].combine_chunks().cast(pa.large_string())])
     ids = samples["problem_id"].combine_chunks().cast(pa.int32())
     golds = pa.chunked_array([pa.DictionaryArray.from_arrays(ids, pa.array(gold))])
@@ -86,7 +86,7 @@ def in_memory(samples: pa.Table, gold: list[str], script: Path | None) -> dict[s
 
 
 def curate(samples: Path, problems: Path, out: Path, mode: str = "default") -> float:
-    """The whole process, on two threads."""
+    """Return the seconds of the whole process, on two threads."""
     qrft = [sys.executable, "-c", "from qrft.cli.main import main; main()", "curate"]
     command = [*qrft, str(samples), "--problems", str(problems), "-o", str(out), "--mode", mode, "--threads", "2"]
     return once(lambda: subprocess.run([*command, "--json"], check=True, capture_output=True))
@@ -95,7 +95,7 @@ def curate(samples: Path, problems: Path, out: Path, mode: str = "default") -> f
 def whole(
     samples: pa.Table, jsonl: Path, problems_file: Path, problems: list[Any], script: Path | None
 ) -> dict[str, Any]:
-    """From a file to training.jsonl, against the script from its own files to its own; and do both keep the same?"""
+    """Measure from a file to training.jsonl, and the script from its own files to its own; compare what both keep."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         parquet, out = folder / "samples.parquet", folder / "training.jsonl"
@@ -116,7 +116,7 @@ def whole(
 
 
 def agreement(theirs: list[tuple[str, str]], out: Path) -> dict[str, Any]:
-    """How many rows of the two training sets are the same, place by place."""
+    """Count the rows of the two training sets that are the same, place by place."""
     with out.open(encoding="utf-8") as file:
         ours = [(row["question"].strip(), row["completion"].strip()) for row in map(json.loads, file)]
     same = sum((q.strip(), text.strip()) == row for (q, text), row in zip(theirs, ours, strict=False))

@@ -19,14 +19,14 @@ from types import ModuleType
 def load(script: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location("paper_script", script)
     if spec is None or spec.loader is None or not script.is_file():
-        raise SystemExit(f"{script}: not there. Name the collect_rejection_sampling.py of OFA-Sys/gsm8k-ScRel.")
+        raise SystemExit(f"{script}: not found. Name the collect_rejection_sampling.py of OFA-Sys/gsm8k-ScRel.")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
 def write_inputs(folder: Path, problems: list[dict[str, str]], samples: Iterable[tuple[int, int, str]]) -> int:
-    """The samples (problem, index, completion) in the script's layout, a file an index; returns how many files."""
+    """Write the samples (problem, index, completion) for the script, a file per index; return how many files."""
     columns: dict[int, dict[int, str]] = {}
     for problem, index, completion in samples:
         columns.setdefault(index, {})[problem] = completion
@@ -42,14 +42,14 @@ def write_inputs(folder: Path, problems: list[dict[str, str]], samples: Iterable
 
 
 def collect(script: ModuleType, folder: Path, num_files: int) -> None:
-    """The script as it is: from the files of `write_inputs` to its training sets."""
+    """Run the script as it is: from the files of `write_inputs` to its training sets."""
     script.TRAIN_FILE = str(folder / "train_use.jsonl")
     with contextlib.redirect_stdout(io.StringIO()):
         script.collect(str(folder), num_files)
 
 
 def kept(folder: Path, num_files: int) -> Iterator[tuple[str, str]]:
-    """(question, text) of each row of its training set, in order; the gold rows are among them."""
+    """Yield (question, text) of each row of its training set, in order; the gold rows are among them."""
     path = folder / f"equation_different_pass_query_{num_files}_0.7_sft.jsonl.v2.farest"
     with path.open(encoding="utf-8") as file:
         for line in file:
@@ -58,7 +58,7 @@ def kept(folder: Path, num_files: int) -> Iterator[tuple[str, str]]:
 
 
 def grade(script: ModuleType, texts: Iterable[str]) -> int:
-    """Its answer extraction and equation checks on each text; returns how many texts pass the checks."""
+    """Run its answer extraction and equation checks on each text; return how many texts pass the checks."""
     num_sound = 0
     with open(os.devnull, "w") as nothing, contextlib.redirect_stderr(nothing):  # eval() warns of odd literals
         for text in texts:

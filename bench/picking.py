@@ -67,7 +67,7 @@ def make_rows(rows: int, vocabulary: int) -> dict[str, np.ndarray]:
 
 
 def llama_seconds(chain: Any, logits: np.ndarray) -> float:
-    """Of applying the chain to each row; the tokens are thrown away."""
+    """Return the seconds of applying the chain to each row; the tokens are thrown away."""
     seconds = 0.0
     candidates = np.zeros(logits.shape[1], CANDIDATE)
     data_type = type(llama.llama_token_data_array().data)
@@ -84,7 +84,7 @@ def llama_seconds(chain: Any, logits: np.ndarray) -> float:
 def measure(
     params: SamplingParams, parts: list[Callable[[], Any]], logits: np.ndarray, rounds: int
 ) -> dict[str, float]:
-    """Microseconds a row."""
+    """Return microseconds per row."""
     chain = llama.llama_sampler_chain_init(llama.llama_sampler_chain_default_params())
     for part in (*parts, lambda: llama.llama_sampler_init_dist(1)):
         llama.llama_sampler_chain_add(chain, part())
@@ -102,7 +102,7 @@ def measure(
 
 
 def tiny_call_microseconds() -> float:
-    """One call over 16 rows of the tiny base's vocabulary, with Python's part."""
+    """Return the microseconds of one call over 16 rows of the tiny base's vocabulary, with Python's part."""
     logits = np.random.default_rng(0).normal(0, 2, (16, 1024)).astype(np.float32)
     picker = Picker(SamplingParams(temperature=TEMPERATURE), 16, 1024)
     keys, positions = np.arange(16, dtype=np.uint64), np.zeros(16, np.int64)

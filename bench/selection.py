@@ -79,7 +79,7 @@ class Replay:
 
 
 def seconds_of(work: Callable[[], object], repeats: int) -> float:
-    """The median, after one run that warms up."""
+    """Return the median, after one run that warms up."""
     work()
     times = []
     for _ in range(repeats):

@@ -145,12 +145,12 @@ enum qrft_equation_status {
  */
 #define QRFT_MAX_DEPTH 64
 
-/* As qrft_answer_status_name. */
+/* The name of a status ("ok", "wrong" ...), or NULL for a number that is none. A static string. */
 const char *qrft_equation_status_name(int status);
 
 /* ---------------------------------------------------------------------------------------------------- grade ---- */
 
-/* One entry (for keys: 16 bytes) a text. num_equations stops counting at INT32_MAX. */
+/* One entry (for keys: 16 bytes) per text. num_equations stops counting at INT32_MAX. */
 typedef struct {
     int64_t *answer_starts;
     int64_t *answer_ends;
@@ -208,14 +208,14 @@ typedef struct {
 typedef struct {
     const int64_t *order;
     const int64_t *group_offsets;
-    const uint8_t *gold_keys; /* 16 bytes a group, or NULL: no key is taken beforehand */
+    const uint8_t *gold_keys; /* 16 bytes per group, or NULL: no key is taken beforehand */
     int64_t num_groups;
 } qrft_groups;
 
 /*
  * Chooses the kept rows of each group. eligible[i] != 0: row i may be kept (right answer, right equations). keys:
- * 16 bytes a row. verdicts[i] is written for eligible rows of a group, and left alone for the others. first_rows[i] is
- * written for chosen rows: the first row with i's key, or i itself when keys are not read. NULL: not wanted.
+ * 16 bytes per row. verdicts[i] is written for eligible rows of a group, and left alone for the others. first_rows[i]
+ * is written for chosen rows: the first row with i's key, or i itself when keys are not read. NULL: not wanted.
  *
  * A group costs time linear in its rows, and with QRFT_KEEP_FARTHEST and QRFT_KEEP_RANDOM in the bytes of its eligible
  * texts; with QRFT_KEEP_FARTHEST also its comparisons and the clearing of the memory for them that it is the first to
@@ -227,7 +227,7 @@ typedef struct {
  * texts are shorter than 200 code points, and up to 90 in a group of more than 2,896 keys or of texts that need more
  * than 64 MiB of masks.
  *
- * Memory, a thread: about 100 bytes a row of the largest group; with QRFT_KEEP_FARTHEST also 5 for each byte of its
+ * Memory per thread: about 100 bytes per row of the largest group; with QRFT_KEEP_FARTHEST also 5 for each byte of its
  * eligible texts, and at most 150 MiB for comparing.
  */
 int qrft_paths_curate(const qrft_texts *texts, const qrft_groups *groups, const uint8_t *eligible, const uint8_t *keys,

@@ -22,7 +22,7 @@ static inline int blank_length(const uint8_t *at, const uint8_t *end) {
     return wide_sign_length(at, end, 0xC2, 0xA0, 0); /* U+00A0, the no-break space */
 }
 
-/* Within a line only: an answer does not reach over a line break. */
+/* Stays within the line, for an answer does not reach over a line break. */
 static inline const uint8_t *skip_blanks(const uint8_t *at, const uint8_t *end) {
     for (int length; (length = blank_length(at, end));) at += length;
     return at;
@@ -32,7 +32,7 @@ static inline int sign_length(const uint8_t *at, const uint8_t *end) {
     return has_byte(at, end, '+') ? 1 : minus_length(at, end);
 }
 
-/* In an answer a dollar may be escaped, as LaTeX wants it. */
+/* The length of a currency in an answer, where a dollar may be escaped, as LaTeX wants it. */
 static inline int answer_currency_length(const uint8_t *at, const uint8_t *end) {
     return has_byte(at, end, '\\') && has_byte(at + 1, end, '$') ? 2 : currency_length(at, end);
 }

@@ -48,7 +48,7 @@ static const uint8_t *after_given(const solution *s, const uint8_t *at) {
     return NULL;
 }
 
-/* At \boxed{ itself, because the reading knows it, and behind \boxed when a literal follows without braces. */
+/* \boxed{ itself, because the reading knows it; when a literal follows without braces, what is behind \boxed. */
 static const uint8_t *at_box(const solution *s, const uint8_t *at) {
     while (at < s->end && (at = memchr(at, '\\', (size_t)(s->end - at)))) {
         int name = command_length(at, s->end, "boxed fbox");
@@ -142,13 +142,13 @@ static inline qrft_opening next_opening(const solution *s, marker_finder find, c
     return at ? opening_read(s->text, at, s->end, false) : (qrft_opening){0};
 }
 
-/* Over openings of no answer, from this one on; from == NULL when no other comes. */
+/* Skips openings of no answer, from this one on; from == NULL when no other comes. */
 static inline qrft_opening skip_unanswered(const solution *s, marker_finder find, qrft_opening opening) {
     while (opening.from && opening.kind == QRFT_NOTHING) opening = next_opening(s, find, opening.at);
     return opening;
 }
 
-/* Of so many digits a whole number fits in 63 bits. */
+/* A whole number of so many digits fits in 63 bits. */
 #define MAX_SHORT_DIGITS 18
 
 /* Digits alone on the rest of the line, which nearly every answer is: the short way to the same result. */
@@ -170,7 +170,7 @@ static inline qrft_answer first_answer(const solution *s, marker_finder find) {
     return opening.from ? opening_answer(&opening, s->end) : answer_missing(first, s->end);
 }
 
-/* Of the first solution: it ends at the first heading after the first answer. */
+/* The last answer of the first solution, which ends at the first heading after the first answer. */
 static qrft_answer last_answer(const solution *s, marker_finder find) {
     qrft_opening first = next_opening(s, find, s->text);
     if (!first.from) return NO_ANSWER;
@@ -202,7 +202,7 @@ static const uint8_t *find_closing_tag(const uint8_t *at, const uint8_t *end) {
     return NULL;
 }
 
-/* Behind the last <answer> between, or NULL. */
+/* What follows the last <answer> between the two, or NULL. */
 static const uint8_t *after_last_opening_tag(const uint8_t *at, const uint8_t *end) {
     const uint8_t *last = NULL;
     for (; at < end && (at = memchr(at, '<', (size_t)(end - at))); at++) {
@@ -234,7 +234,7 @@ static qrft_answer answer_in_tag(const solution *s, qrft_cursor tag) {
     return is_found(&boxed) ? boxed : read_whole(tag.at, tag.end, true);
 }
 
-/* Of the first solution, as last_answer: it ends at the first heading after the first tag that holds an answer. */
+/* The last tag of the first solution, which ends at the first heading after the first tag that holds an answer. */
 static qrft_answer last_tag(const solution *s) {
     qrft_answer found = NO_ANSWER, missing = NO_ANSWER;
     const uint8_t *end = s->end;
@@ -256,7 +256,7 @@ static bool is_alphanumeric(uint8_t byte) {
     return is_letter(byte) || is_digit(byte);
 }
 
-/* Over a sign and a currency, in either order, without blanks. */
+/* Skips a sign and a currency, in either order, without blanks. */
 static const uint8_t *skip_lead(const uint8_t *at, const uint8_t *end, bool *is_negative) {
     int currency = answer_currency_length(at, end);
     int sign = sign_length(at + currency, end);
@@ -306,7 +306,7 @@ static const uint8_t *last_line_with_digit(const uint8_t *text, const uint8_t *e
     return end;
 }
 
-/* From the last line on backwards: no number reaches over a line break. */
+/* Reads the lines from the last one on backwards, for no number reaches over a line break. */
 static qrft_answer last_number(const solution *s) {
     const uint8_t *digit = s->text;
     while (digit < s->end && !is_digit(*digit)) digit++;

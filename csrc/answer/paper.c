@@ -4,7 +4,7 @@
 #include "text/chars.h"
 #include "text/decimal.h"
 
-/* A double in place of a fraction: its bits, over a denominator that no exact value has. */
+/* A double instead of a fraction: its bits, over a denominator that no exact value has. */
 static qrft_rational value_of_double(double value) {
     uint64_t bits;
     value += 0.0; /* -0.0 equals 0.0, so it must have the same bytes */

@@ -89,7 +89,7 @@ static void open_box(qrft_opening *o, const uint8_t *content) {
     o->expression_start = o->number_start;
 }
 
-/* Over one thing that may stand before an answer; false when there is none. */
+/* Skips one thing that may stand before an answer; false when there is none. */
 static bool skip_prefix(qrft_opening *o, const uint8_t *text, const uint8_t *end, prefixes *seen) {
     const uint8_t *at = o->at, *content;
     int length;
@@ -144,7 +144,7 @@ static int bracket_length(const uint8_t *at, const uint8_t *end) {
 /* Looks through so many brackets: no answer has more, and a text full of brackets stays linear. */
 #define MAX_BRACKETS 8
 
-/* Outside math, where most of what is no number is words. */
+/* Whether an expression begins outside math, where most of what is no number is words. */
 static bool expression_starts(const uint8_t *at, const uint8_t *end) {
     int num_brackets = 0;
     for (int length; num_brackets < MAX_BRACKETS && (length = bracket_length(at, end)); num_brackets++) {

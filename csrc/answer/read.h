@@ -28,7 +28,7 @@ qrft_opening opening_read(const uint8_t *text, const uint8_t *at, const uint8_t 
 /* Reads the answer that an opening of a kind other than QRFT_NOTHING found. */
 qrft_answer opening_answer(const qrft_opening *opening, const uint8_t *end);
 
-/* What stands at `at` in place of an answer: the rest of its line, or the content of its box. */
+/* What stands at `at` instead of an answer: the rest of its line, or the content of its box. */
 qrft_answer answer_missing(const uint8_t *at, const uint8_t *end);
 
 #endif

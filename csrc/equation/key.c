@@ -42,7 +42,7 @@ static bool is_after(const sorter *s, span a, span b) {
     return order > 0 || (order == 0 && a_length > b_length);
 }
 
-/* By insertion: two or three operands are the rule, and CAPACITY bounds the rest. */
+/* Sorts by insertion: two or three operands are the rule, and CAPACITY bounds the rest. */
 static void sort(sorter *s, const span *places, int count) {
     for (int i = 0; i < count; i++) {
         int at = i;

@@ -180,7 +180,7 @@ static bool is_bullet(const uint8_t *at, const uint8_t *end) {
     return (*at == '-' || *at == '*' || *at == '+') && at + 1 < end && is_ascii_blank(at[1]);
 }
 
-/* Over what begins no operand; returns the bond to what follows. */
+/* Moves over what begins no operand; returns the bond to what follows. */
 static bond pass_over(qrft_cursor *text, bool is_first_of_line, bond before) {
     const uint8_t *at = text->at, *end = text->end;
     int length = operator_length(at, end);

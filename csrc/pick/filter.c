@@ -154,7 +154,7 @@ static float bound_of_top_p(const pick_rule *rule, int64_t count, float top, dou
     return clamped((double)top + log2(weight) / (double)rule->scale - fabs((double)top) * 1e-6);
 }
 
-/* Without the first `excess` of the logits below `end`. */
+/* Leaves out the first `excess` of the logits below `end`. */
 static pick_candidates drop_below(pick_candidates all, float end, int64_t excess, pick_scratch scratch) {
     int64_t used = 0;
     for (int64_t i = 0; i < all.count; i++) {
@@ -167,7 +167,7 @@ static pick_candidates drop_below(pick_candidates all, float end, int64_t excess
     return (pick_candidates){scratch.logits, scratch.tokens, used};
 }
 
-/* Of the equally likely tokens on the edge, only the last are kept: as many as it takes to reach the target. */
+/* Keeps only the last of the equally likely tokens on the edge: as many as it takes to reach the target. */
 static pick_candidates cut_edge(const pick_rule *rule, pick_candidates all, pick_edge edge, float top, double target,
                                 pick_scratch scratch) {
     float each, scaled = edge.logit / rule->temperature;

@@ -32,7 +32,7 @@ typedef struct {
     float *weights;
 } pick_scratch;
 
-#define PICK_SCRATCH_BYTES 16 /* a token */
+#define PICK_SCRATCH_BYTES 16 /* per token */
 
 /*
  * What the rule's filters keep of a row. top: its highest logit; total: its sum of weights at the rule's temperature,

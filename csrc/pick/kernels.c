@@ -79,7 +79,7 @@ static inline void copy_word(void *to, int64_t to_index, const void *from, int64
 typedef float four_floats __attribute__((vector_size(16)));
 typedef uint32_t four_words __attribute__((vector_size(16)));
 
-/* As x86's instruction: of a NaN and a number the second. */
+/* Gives the second of a NaN and a number, as x86's instruction does. */
 static inline four_floats max_portable(four_floats a, four_floats b) {
     four_words is_first = (four_words)(a > b);
     return (four_floats)(((four_words)a & is_first) | ((four_words)b & ~is_first));

@@ -37,7 +37,7 @@ typedef struct {
     double sums[MAX_BLOCKS]; /* by block; the weight of a token of the highest logit is 1 */
 } block_sums;
 
-/* As if all blocks had been weighed relative to the highest logit. Returns the total. */
+/* Scales the sums as if all blocks had been weighed relative to the highest logit. Returns the total. */
 static double scale_down(double *sums, const pick_kernels *kernels, const float *references, int64_t num_blocks,
                          float top, float scale) {
     float factors[MAX_BLOCKS];
@@ -97,7 +97,8 @@ static int64_t likeliest(const float *logits, const block_sums *sums) {
     return at;
 }
 
-/* The candidate in which `target` falls. A rounding at a block's end may miss all: then it is the last with a weight.
+/*
+ * The candidate in which `target` falls. A rounding at a block's end may miss all: then it is the last with a weight.
  */
 static int64_t choose(const pick_rule *rule, pick_candidates row, const block_sums *sums, double target) {
     double before = 0;
@@ -123,7 +124,7 @@ typedef struct {
     const qrft_logits *logits;
     const qrft_streams *streams;
     void *scratch;
-    int64_t grain; /* rows a thread */
+    int64_t grain; /* rows per thread */
     int32_t *tokens;
     double *logprobs;
 } pick_job;

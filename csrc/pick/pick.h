@@ -5,7 +5,7 @@
 #include "qrft.h"
 #include "text/cpu.h"
 
-/* As qrft_tokens_pick, with the vectors of a kind that cpu_has. */
+/* Does what qrft_tokens_pick does, with the vectors of a kind that cpu_has. */
 int tokens_pick(enum vector_kind kind, const qrft_logits *logits, const qrft_picking *picking,
                 const qrft_streams *streams, int num_threads, void *scratch, int32_t *tokens, double *logprobs);
 

@@ -12,11 +12,10 @@
 #include "text/column.h"
 #include "text/cpu.h"
 
-/* With more for the masks, or for the distances between kept paths, distances are computed as they are needed. */
+/* When the masks, or the distances between kept paths, need more, distances are computed as they are needed. */
 #define MAX_BYTES ((int64_t)1 << 26)
 
-/* Members of a block. Equal texts share a lane, so there may be more of them than lanes; every guess looks at them all.
- */
+/* Members of a block. Equal texts share a lane, so there may be more members than lanes; every guess looks at all. */
 #define MAX_BLOCK 64
 
 /* A group being played. */
@@ -61,8 +60,10 @@ static bool can_afford(const replay *r, const qrft_member *m, int64_t *spent) {
 
 /* --------------------------------------------------------------------------------------------------- by lanes ---- */
 
-/* A guess at how far the block's texts lie from what the entry keeps: about as far as the paths that they would
- * replace. A wrong guess costs time only. */
+/*
+ * A guess at how far the block's texts lie from what the entry keeps: about as far as the paths that they would
+ * replace. A wrong guess costs time only.
+ */
 static int64_t guess_bound(const replay *r, int64_t entry) {
     const qrft_group *group = r->group;
     int64_t guess = 0;

@@ -4,7 +4,7 @@
  *
  * Longer patterns are done one band of 64 rows after the other over the whole text. What a band passes to the next
  * is the difference between neighbouring columns along its last row, -1, 0 or +1 a column: that is `steps`. So the
- * masks need one word a symbol, however long the pattern is.
+ * masks need one word per symbol, however long the pattern is.
  */
 #include <string.h>
 
@@ -40,7 +40,7 @@ static void trim(qrft_path *a, qrft_path *b) {
 }
 
 /*
- * One band. plus and minus hold a bit a row: the vertical difference to the row above is +1 or -1. Returns by how
+ * One band. plus and minus hold a bit per row: the vertical difference to the row above is +1 or -1. Returns by how
  * much the matrix grows along the band's last row, and leaves that row's steps for the next band.
  */
 static int64_t run_band(const uint64_t *masks, int8_t *steps, qrft_path text, int num_rows) {

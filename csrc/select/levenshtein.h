@@ -10,7 +10,7 @@
 
 /* The working memory of distances. */
 typedef struct {
-    qrft_buffer masks; /* a 64-bit mask a symbol, all zero between calls */
+    qrft_buffer masks; /* a 64-bit mask per symbol, all zero between calls */
     size_t num_masks;
     qrft_buffer steps;
 } qrft_distancer;

@@ -36,7 +36,7 @@ static inline const uint8_t *skip_space(const uint8_t *at, const uint8_t *end) {
     return at;
 }
 
-/* Over what was found at the cursor, of a length that is 0 when there is nothing; returns whether there was. */
+/* Moves over what stands at the cursor, whose length is 0 when it is nothing. Returns whether it is something. */
 static inline bool take(qrft_cursor *cursor, int length) {
     cursor->at += length;
     return length > 0;
@@ -46,7 +46,7 @@ static inline bool take_byte(qrft_cursor *cursor, uint8_t byte) {
     return take(cursor, has_byte(cursor->at, cursor->end, byte));
 }
 
-/* Whether these bytes stand at `at`; third is 0 for a sign of two bytes. */
+/* The length of the sign of these bytes at `at`, or 0; third is 0 for a sign of two bytes. */
 static inline int wide_sign_length(const uint8_t *at, const uint8_t *end, uint8_t first, uint8_t second,
                                    uint8_t third) {
     int length = third ? 3 : 2;

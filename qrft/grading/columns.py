@@ -27,7 +27,7 @@ def names_of(name_of: Callable[[int], Any]) -> list[str]:
 
 
 def named(codes: npt.NDArray[np.uint8], names: Sequence[str]) -> pa.DictionaryArray:
-    """The names of the codes, each stored once."""
+    """Return the names of the codes, each stored once."""
     return pa.DictionaryArray.from_arrays(pa.array(codes.view(np.int8)), pa.array(names))
 
 
@@ -46,7 +46,7 @@ def as_chunked(texts: Texts) -> pa.ChunkedArray:
 
 
 def as_plain(texts: pa.Array) -> pa.Array:
-    """The same texts as one of the four types whose offsets C reads."""
+    """Return the same texts as one of the four types whose offsets C reads."""
     if pa.types.is_dictionary(texts.type):
         texts = texts.dictionary_decode()
     if pa.types.is_null(texts.type) or texts.type in (pa.string_view(), pa.binary_view()):

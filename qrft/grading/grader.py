@@ -51,7 +51,7 @@ class _Options:
 
 
 class Answers(NamedTuple):
-    """One entry a text. Spans are in bytes, -1 for none. Equal values are equal bytes; zero bytes stand for none."""
+    """One entry per text. Spans are in bytes, -1 for none. Equal values are equal bytes; zero bytes stand for none."""
 
     starts: npt.NDArray[np.int64]
     ends: npt.NDArray[np.int64]
@@ -90,12 +90,12 @@ def _read_answers(function: Any, texts: pa.ChunkedArray, rules: Rules, num_threa
 
 
 def extract_answers(completions: Texts, *, rules: Rules = DEFAULT_RULES, num_threads: int | None = None) -> Answers:
-    """The answer of each text."""
+    """Return the answer of each text."""
     return _read_answers(lib.qrft_answers_extract, as_chunked(completions), rules, num_threads).public()
 
 
 def parse_numbers(texts: Texts, *, rules: Rules = DEFAULT_RULES, num_threads: int | None = None) -> Answers:
-    """Each text as what would follow a ####, such as the gold answers "72" or "$1,000"."""
+    """Read each text as what would follow a marker, such as the gold answers "72" or "$1,000"."""
     return _read_answers(lib.qrft_numbers_parse, as_chunked(texts), rules, num_threads).public()
 
 
@@ -139,7 +139,7 @@ class _GradeArrays:
 
 
 def _gold_index(gold: pa.ChunkedArray) -> tuple[pa.ChunkedArray, npt.NDArray[np.int64] | None]:
-    """The distinct gold texts and each row's place among them; None: one text a row, in order."""
+    """Return the distinct gold texts and each row's place among them; None: one text per row, in order."""
     if not pa.types.is_dictionary(gold.type):
         return gold, None
     whole = gold.unify_dictionaries().combine_chunks()
@@ -173,9 +173,9 @@ def _grade(
 def grade(
     completions: Texts, gold_answers: Texts, *, rules: Rules = DEFAULT_RULES, num_threads: int | None = None
 ) -> pa.Table:
-    """Grades each completion against the gold answer of its row; the table follows schema.GRADED.
+    """Grade each completion against the gold answer of its row; the table follows schema.GRADED.
 
-    A gold answer is what stands after the gold solution's ####. A dictionary column of them is parsed once a value.
+    A gold answer is what stands after the gold solution's ####. A dictionary column of them is parsed once per value.
     """
     texts = as_chunked(completions)
     gold_texts = as_chunked(gold_answers)
@@ -188,7 +188,7 @@ def grade(
 def equation_keys(
     texts: Texts, *, rules: Rules = DEFAULT_RULES, num_threads: int | None = None
 ) -> npt.NDArray[np.uint8]:
-    """The keys of the texts' equation lists, shape (n, 16)."""
+    """Return the keys of the texts' equation lists, shape (n, 16)."""
     column = as_chunked(texts)
     nothing_gold = np.full(len(column), -1, np.int64)
     return _grade(column, _AnswerArrays(0), nothing_gold, rules, num_threads).keys

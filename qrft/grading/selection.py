@@ -39,7 +39,7 @@ MAX_CELLS = 1 << 40
 
 
 def _one_chunk(texts: pa.ChunkedArray) -> pa.Array:
-    """Rows of a problem lie anywhere in the column, so C needs it in one piece; several chunks are copied."""
+    """Return the column in one piece, for the rows of a problem lie anywhere in it; several chunks are copied."""
     if texts.num_chunks == 1:
         return texts.chunk(0)
     plain = [as_plain(chunk).cast(pa.large_binary()) for chunk in texts.chunks]
@@ -84,7 +84,7 @@ class _Groups:
 
 
 def _codes(ids: pa.ChunkedArray) -> npt.NDArray[np.int64]:
-    """A number a distinct id; rows without an id form a problem of their own, number 0."""
+    """Return a number per distinct id; rows without an id form a problem of their own, number 0."""
     encoded = ids if pa.types.is_dictionary(ids.type) else pc.dictionary_encode(ids)
     parts = [chunk.indices.cast(pa.int64()).fill_null(-1) for chunk in encoded.unify_dictionaries().chunks]
     whole = pa.concat_arrays(parts) if parts else pa.array([], pa.int64())
@@ -102,7 +102,7 @@ def _selection_struct(selection: Selection, rules: Rules) -> Any:
 
 
 class _Chosen(NamedTuple):
-    """A number of VERDICTS a row, and for chosen rows the first row with their key."""
+    """A number of VERDICTS per row, and for chosen rows the first row with their key."""
 
     codes: npt.NDArray[np.uint8]
     first_rows: npt.NDArray[np.int64]
@@ -130,8 +130,11 @@ class Options(TypedDict, total=False):
 
 
 class Selected(NamedTuple):
-    """A name of VERDICTS a row, and the kept rows: ascending, but in mode "paper" in the order in which their equation
-    lists came first, as the paper's script writes them."""
+    """A name of VERDICTS per row, and the kept rows.
+
+    They are in ascending order, but in mode "paper" in the order in which their equation lists came first, as the
+    paper's script writes them.
+    """
 
     verdicts: pa.StringArray
     kept: npt.NDArray[np.int64]
@@ -147,7 +150,7 @@ def select(
     rules: Rules = DEFAULT_RULES,
     num_threads: int | None = None,
 ) -> Selected:
-    """Why each row is kept or not, and which are: correct, every equation right, one a problem and equation list.
+    """Return why each row is kept or not, and which are: right, with every equation right, one per problem and path.
 
     All columns are row-aligned; `graded` comes from `grade` with the same `rules`. The rows of a problem may lie
     anywhere, and count in the order of the table. `gold_texts` holds the gold solution of the row's problem (the first
@@ -171,17 +174,17 @@ def select(
 
 
 def verdicts(completions: Texts, problem_ids: Any, graded: pa.Table, **options: Unpack[Options]) -> pa.StringArray:
-    """The verdicts of `select`."""
+    """Return the verdicts of `select`."""
     return select(completions, problem_ids, graded, **options).verdicts
 
 
 def curate(completions: Texts, problem_ids: Any, graded: pa.Table, **options: Unpack[Options]) -> npt.NDArray[np.int64]:
-    """The kept rows of `select`."""
+    """Return the kept rows of `select`."""
     return select(completions, problem_ids, graded, **options).kept
 
 
 def distance(a: str | bytes, b: str | bytes) -> int:
-    """The Levenshtein distance in code points, in time proportional to the product of the lengths."""
+    """Return the Levenshtein distance in code points, in time proportional to the product of the lengths."""
     left, right = as_bytes(a), as_bytes(b)
     result = int(lib.qrft_texts_distance(left, len(left), right, len(right)))
     check(lib.QRFT_NO_MEMORY if result < 0 else lib.QRFT_DONE)

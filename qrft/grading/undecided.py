@@ -39,7 +39,7 @@ def settle_answers(texts: pa.ChunkedArray, arrays: Any, read: Callable[[bytes], 
 
 
 def settle_grades(texts: pa.ChunkedArray, arrays: Any, gold: Any, index: npt.NDArray[np.int64] | None) -> None:
-    """`gold` and `index` as qrft_texts_grade reads them; every gold value must be settled."""
+    """Decide the marked rows; `gold` and `index` are as qrft_texts_grade reads them, every gold value settled."""
     undecided = arrays.answer_statuses == lib.QRFT_ANSWER_UNDECIDED
     undecided |= arrays.equation_statuses == lib.QRFT_EQUATION_UNDECIDED
     rows = np.flatnonzero(undecided)

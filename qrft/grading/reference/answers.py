@@ -34,7 +34,7 @@ FOUND = ("ok", "too_big", "expression")  # the statuses of a text that has an an
 
 
 def pattern(source: str) -> re.Pattern[bytes]:
-    """Over bytes, in any case; white space in the source does not count."""
+    """Return a pattern over bytes that ignores case; white space in the source does not count."""
     return re.compile(source.encode(), re.VERBOSE | re.DOTALL | re.IGNORECASE)
 
 
@@ -74,12 +74,12 @@ GAP = pattern(r"(?: [ \t\n\v\f\r] | \xc2\xa0 )*")
 
 
 def skip_gap(text: bytes, opening: Opening) -> int:
-    """A line break is a gap in math only."""
+    """Return where the gap at the opening ends; a line break is a part of it in math only."""
     return next(GAP.finditer(text, opening.at)).end() if opening.is_math else skip_blanks(text, opening.at)
 
 
 def read_prefix(text: bytes, opening: Opening) -> None:
-    """Over what may stand before an answer; opening.at is then the first byte of something else."""
+    """Move the opening over what may stand before an answer, up to the first byte of something else."""
     sign_seen = currency_seen = False
     while True:
         at = opening.at = skip_gap(text, opening)
@@ -136,7 +136,7 @@ def open_answer(text: bytes, at: int, is_math: bool = False) -> Opening:
 
 
 class Number(NamedTuple):
-    """The value is None when it is too big, or when the denominator is 0 and it is no number."""
+    """A number as it was read. Its value is None when it is too big, or when its denominator is 0: then it is none."""
 
     end: int
     value: Fraction | None
@@ -166,7 +166,7 @@ def read_whole(text: bytes, at: int) -> Literal | None:
 
 
 def read_argument(text: bytes, at: int, may_be_signed: bool) -> tuple[int, Fraction | None] | None:
-    """The {3} or 3 of a \\frac."""
+    """Read the {3} or 3 of a \\frac: where it ends, and its value."""
     if (found := ARGUMENT.match(text, at)) is None or (found["sign"] and not may_be_signed):
         return None
     if found["digit"]:
@@ -187,7 +187,7 @@ def read_frac(text: bytes, at: int) -> Fractional | None:
 
 
 def read_slash(text: bytes, at: int) -> Fractional | None:
-    """The 3/4 at `at`."""
+    """Read the 3/4 at `at`."""
     if (n := read_whole(text, at)) is None or not is_in(text, slash := skip_blanks(text, n.end), b"/"):
         return None
     d = read_whole(text, skip_blanks(text, slash + 1))
@@ -195,7 +195,7 @@ def read_slash(text: bytes, at: int) -> Fractional | None:
 
 
 def read_proper(text: bytes, at: int) -> Fractional | None:
-    """The 1/2 of "1 1/2" or 1\\frac{1}{2}, from the end of the whole number on."""
+    """Read the 1/2 of "1 1/2" or 1\\frac{1}{2}, from the end of the whole number on."""
     start = skip_blanks(text, at)
     fraction = read_frac(text, start) or (read_slash(text, start) if start > at else None)
     if fraction is None or fraction.numerator is None or fraction.denominator is None:
@@ -249,7 +249,7 @@ GOES_ON = pattern(
 
 
 def is_whole_in_math(text: bytes, end: int, num_open: int) -> bool:
-    """Whether only units follow, up to where all that the prefix opened is closed."""
+    """Return whether only units follow, up to where all that the prefix opened is closed."""
     while True:
         if (found := UNITS_HERE.match(text, end)) is not None:
             end = found.end()
@@ -264,7 +264,7 @@ def is_whole_in_math(text: bytes, end: int, num_open: int) -> bool:
 
 
 def what_follows(text: bytes, end: int, opening: Opening) -> str:
-    """The status of a number that ends at `end`."""
+    """Return the status of a number that ends at `end`."""
     if opening.is_math:
         return "ok" if is_whole_in_math(text, end, opening.num_open) else "expression"
     num_closed = 0
@@ -286,7 +286,7 @@ def end_of_line(text: bytes, at: int) -> int:
 
 
 def end_of_box(text: bytes, at: int) -> int:
-    """Its closing brace, or the end of the line when it is never closed."""
+    """Return where the box whose content begins at `at` is closed, or the end of the line when it never is."""
     depth = 0
     for found in re.compile(rb"\\.|[{}]", re.DOTALL).finditer(text, at):
         if found[0] == b"}" and depth == 0:
@@ -303,7 +303,7 @@ def trimmed(status: str, text: bytes, start: int, end: int, extra: bytes = b"") 
 
 
 def no_number(text: bytes, at: int) -> Answer:
-    """What stands after a marker or in a box instead of an answer."""
+    """Return the span of what stands after a marker or in a box instead of an answer."""
     box = BOX_HERE.match(text, at)
     start, end = (box.end(), end_of_box(text, box.end())) if box else (at, end_of_line(text, at))
     return trimmed("not_a_number", text, start, end)
@@ -319,7 +319,7 @@ def expression(text: bytes, opening: Opening) -> Answer:
 
 
 def read_answer(text: bytes, at: int, opening: Opening) -> Answer:
-    """What begins at the opening, which was read from `at` on."""
+    """Read the answer that begins at the opening, which was read from `at` on."""
     if opening.kind == "expression":
         return expression(text, opening)
     number = read_number(text, opening.at)
@@ -357,7 +357,7 @@ def heading(words: str) -> re.Pattern[bytes]:
 
 
 def cut(text: bytes, at: int, words: str) -> bytes:
-    """The text up to the first heading after `at`."""
+    """Return the text up to the first heading after `at`."""
     found = heading(words).search(text, at)
     return text[: found.start()] if found else text
 
@@ -366,7 +366,7 @@ Place = tuple[int, Opening]
 
 
 def places(text: bytes, marker: re.Pattern[bytes]) -> Iterator[Place]:
-    """What follows each marker; the search goes on where the reading stopped."""
+    """Yield what follows each marker; the search goes on where the reading stopped."""
     found = marker.search(text)
     while found is not None:
         opening = open_answer(text, found.end())
@@ -384,7 +384,7 @@ def first_answer(text: bytes, marker: re.Pattern[bytes]) -> Answer:
 
 
 def last_answer(text: bytes, marker: re.Pattern[bytes]) -> Answer:
-    """After the last marker of the first solution that an answer follows."""
+    """Return the answer after the last marker of the first solution that an answer follows."""
     seen = [at for at, _ in places(text, marker)]
     found = [at for at, opening in places(text, marker) if opening.kind != "nothing"]
     if not found:
@@ -425,7 +425,7 @@ TAG = re.compile(rb"<(/?)answer>", re.IGNORECASE)
 
 
 def tags(text: bytes) -> Iterator[tuple[int, int]]:
-    """Where the content of each tag begins and ends: from the last <answer> before a </answer>."""
+    """Yield where the content of each tag begins and ends: from the last <answer> before a </answer>."""
     start = None
     for found in TAG.finditer(text):
         if not found[1]:
@@ -444,7 +444,7 @@ def answer_in_tag(text: bytes, start: int, end: int) -> Answer:
 
 
 def last_tag(text: bytes) -> Answer:
-    """In the last tag of the first solution that holds an answer."""
+    """Return the answer in the last tag of the first solution that holds one."""
     answers = {end: answer_in_tag(text, start, end) for start, end in tags(text)}
     first = next((end for end, answer in answers.items() if answer.status in FOUND), None)
     if first is None:
@@ -478,7 +478,7 @@ def find_answer(text: str | bytes, answer_format: str = "gsm8k", marker: str | b
 
 
 def parse_number(text: str | bytes, answer_format: str = "gsm8k", marker: str | bytes | None = None) -> Answer:
-    """A gold answer."""
+    """Read a text as a gold answer."""
     text = as_bytes(text)
     at = skip(text, 0, SPACES)
     opening = open_answer(text, at, is_math=marker is None and answer_format in ("boxed", "answer-tag", "auto"))

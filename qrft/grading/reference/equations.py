@@ -153,7 +153,7 @@ class EquationReader:
         return self.literal.value or Fraction(0)
 
     def read_inside(self, read: Callable[[], Fraction]) -> Fraction:
-        """What is inside a bracket or an exponent."""
+        """Read what is inside a bracket or an exponent."""
         self.num_operations += 1
         if self.depth == MAX_DEPTH:
             raise SyntaxFault("too_deep")
@@ -173,7 +173,7 @@ class EquationReader:
         return self.read_sum()
 
     def is_rounded(self, exact: Fraction, shown: Fraction) -> bool:
-        """Whether the number just read is `exact`, rounded to the decimals that it shows."""
+        """Return whether the number just read is `exact`, rounded to the decimals that it shows."""
         places = self.literal.places + (2 if self.is_percent else 0)
         if self.num_operations or self.literal.places == 0 or places > MAX_PLACES:
             return False
@@ -198,7 +198,7 @@ class EquationReader:
 
 
 def check_equation(text: str | bytes) -> str:
-    """The status of the text between << and >>."""
+    """Return the status of the text between << and >>."""
     text = as_bytes(text)
     if not text.strip(SPACES):
         return "empty"
@@ -209,7 +209,7 @@ def check_equation(text: str | bytes) -> str:
 
 
 class Equation(NamedTuple):
-    """start and end: the text between << and >>, or up to the next << or the end when unclosed."""
+    """An equation: the span between << and >>, or up to the next << or the end when it is unclosed; its status."""
 
     start: int
     end: int
@@ -217,7 +217,7 @@ class Equation(NamedTuple):
 
 
 def find_equations(text: str | bytes, source: str = "marked") -> list[Equation]:
-    """In text order; with source "anywhere", those of running text too."""
+    """Return the equations in text order; with source "anywhere", those of running text too."""
     text = as_bytes(text)
     equations: list[Equation] = []
     at, opening = 0, text.find(b"<<")

@@ -38,7 +38,7 @@ def finish(h: int) -> int:
 
 
 def murmur3(data: bytes) -> bytes:
-    """MurmurHash3, x64, 128 bits, seed 0."""
+    """Return the 16 bytes of MurmurHash3 (x64, 128 bits, seed 0), after Austin Appleby's published algorithm."""
     h1 = h2 = 0
     padded = data + bytes(16 - len(data) % 16)  # the last block is a tail, perhaps of no bytes
     for at in range(0, len(padded), 16):
@@ -65,7 +65,7 @@ NOT_IN_GRAMMAR = ("malformed", "too_deep", "empty", "unclosed")
 
 
 def split(text: bytes, signs: Iterable[str]) -> list[bytes]:
-    """Operands and the binary operators between them, in turn; only `signs` outside of brackets divide."""
+    """Return the operands and the binary operators between them, in turn; only `signs` outside brackets divide."""
     pieces, start, at, depth, after_operand = [], 0, 0, 0, False
     while at < len(text):
         power = sign_at(text, at, POWER)
@@ -82,7 +82,7 @@ def split(text: bytes, signs: Iterable[str]) -> list[bytes]:
 
 
 def arrange(text: bytes, signs: Iterable[str], swapping: Iterable[str], inner: Callable[[bytes], bytes]) -> bytes:
-    """The operands after a sign of `swapping`, and the first, sorted among their places."""
+    """Return the text with the operands after a sign of `swapping`, and the first, sorted among their places."""
     pieces = split(text, signs)
     pieces[::2] = [inner(operand) for operand in pieces[::2]]
     places = [i for i in range(0, len(pieces), 2) if i == 0 or pieces[i - 1].decode() in swapping]
@@ -100,7 +100,7 @@ def sorted_product(text: bytes) -> bytes:
 
 
 def sorted_brackets(text: bytes) -> bytes:
-    """A factor, with what stands in its brackets sorted."""
+    """Return a factor with what stands in its brackets sorted."""
     opening = text.find(b"(")
     if opening < 0:
         return text

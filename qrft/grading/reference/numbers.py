@@ -37,7 +37,7 @@ def skip(text: bytes, at: int, characters: bytes) -> int:
 
 
 def sign_at(text: bytes, at: int, signs: Iterable[str]) -> int:
-    """The length in bytes of the one of `signs` that stands at `at`, or 0."""
+    """Return the length in bytes of the one of `signs` that stands at `at`, or 0."""
     for sign in signs:
         encoded = sign.encode()
         if text.startswith(encoded, at):
@@ -68,7 +68,7 @@ def literal_starts(text: bytes, at: int) -> bool:
 
 
 def separator_at(text: bytes, at: int) -> int:
-    """The length of the thousands separator at `at` with exactly three digits after it, or 0."""
+    """Return the length of the thousands separator at `at` with exactly three digits after it, or 0."""
     length = sign_at(text, at, SEPARATORS)
     return length if length and skip(text, at + length, DIGITS) == at + length + 3 else 0
 
@@ -102,7 +102,7 @@ def bounded(*numbers: int) -> bool:
 
 
 def add(a: Fraction, b: Fraction) -> Fraction | None:
-    """Both are brought to their least common denominator; each number on the way must stay below the limit."""
+    """Return the sum over the least common denominator; None when a number on the way reaches the limit."""
     common = a.denominator * b.denominator // gcd(a.denominator, b.denominator)
     left = a.numerator * (common // a.denominator)
     right = b.numerator * (common // b.denominator)

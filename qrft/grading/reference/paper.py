@@ -58,13 +58,13 @@ def find_answer(text: str | bytes) -> Answer:
 
 
 def parse_number(text: str | bytes) -> Answer:
-    """As if the text, from its first byte that is not white space, followed the marker."""
+    """Read the text, from its first byte that is not white space, as if it followed the marker."""
     text = as_bytes(text)
     return read_answer(GOLD.match(text, skip(text, 0, SPACES)), 0)
 
 
 def value_bytes(value: float | None) -> bytes:
-    """A qrft_value: the double's bits, and a denominator that no exact value has."""
+    """Return a qrft_value: the double's bits, and a denominator that no exact value has."""
     if value is None:
         return bytes(32)
     return struct.pack("<dQQQ", value + 0.0, 0, 0, 1 << 63)  # -0.0 + 0.0 is 0.0
@@ -74,7 +74,7 @@ def value_bytes(value: float | None) -> bytes:
 
 
 class NotArithmetic(Exception):
-    """The left side is no arithmetic on numbers, or has no value."""
+    """Says that the left side is no arithmetic on numbers, or has no value."""
 
 
 def bounded(value: Number) -> Number:
@@ -121,7 +121,7 @@ UNARY: dict[type[ast.unaryop], Callable[..., Number]] = {
 
 
 def postorder(root: ast.expr) -> list[ast.expr]:
-    """Operands before their operator, the left one first; without recursion, for sums are as deep as they are long."""
+    """Return operands before their operator, the left one first; not recursively, for sums are as deep as long."""
     stack, order = [root], []
     while stack:
         node = stack.pop()
@@ -168,7 +168,7 @@ def check_equation(text: str) -> bool:
 
 
 def find_equations(text: str | bytes) -> list[bytes]:
-    """What re.findall(b"<<([^>]*)>>", text) returns, which takes quadratic time on many << without >."""
+    """Return what re.findall(b"<<([^>]*)>>", text) does, which takes quadratic time on many << without >."""
     text = as_bytes(text)
     found, opening = [], text.find(b"<<")
     while opening >= 0 and (closing := text.find(b">", opening + 2)) >= 0:

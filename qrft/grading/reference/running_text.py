@@ -72,7 +72,7 @@ class Reader:
         return self.peek(1) if self.peek().kind == "blank" else self.peek()
 
     def take(self, *kinds: str) -> bool:
-        """Takes a token of these kinds, over blanks."""
+        """Take a token of these kinds, over blanks."""
         blank = self.peek().kind == "blank"
         if self.peek(blank).kind not in kinds:
             return False
@@ -136,7 +136,7 @@ class Reader:
             self.before, may_be_negative = "", True
 
     def close_operand(self, brackets: list[Bracket]) -> int:
-        """Over the signs after an operand and the brackets that close; returns where the operand ends."""
+        """Take the signs after an operand and the brackets that close; return where the operand ends."""
         while True:
             if self.peek().kind == "percent" or (self.peek().kind == "currency" and not self.operand_starts()):
                 self.at += 1
@@ -181,5 +181,5 @@ class Reader:
 
 
 def find_running(text: bytes, start: int, end: int) -> list[tuple[int, int]]:
-    """The spans of the equations in a stretch of running text that ends at a mark or with the text."""
+    """Return the spans of the equations in a stretch of running text that ends at a mark or with the text."""
     return Reader(text, start, end).read()

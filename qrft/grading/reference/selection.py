@@ -12,13 +12,13 @@ MAX_CELLS = 2**40
 
 
 def code_points(text: str | bytes) -> str:
-    """A byte that is no part of valid UTF-8 becomes a lone surrogate, so a code point of its own."""
+    """Return the text as code points; a byte that is no part of valid UTF-8 becomes a lone surrogate."""
     return as_bytes(text).decode("utf-8", "surrogateescape")
 
 
 @lru_cache(maxsize=10_000)  # what is kept meets every row of its problem
 def distance(a: str | bytes, b: str | bytes) -> int:
-    """The Levenshtein distance, by the textbook's table."""
+    """Return the Levenshtein distance in code points, by the textbook's table."""
     left, right = code_points(a), code_points(b)
     above = list(range(len(right) + 1))
     for row, x in enumerate(left, 1):
@@ -38,7 +38,7 @@ def curate(
     dedup: bool = True,
     max_cells: int | None = MAX_CELLS,
 ) -> list[str]:
-    """The verdicts on the eligible rows of one problem, in sample order. Mode paper: no gold key, no max_cells."""
+    """Return the verdicts on a problem's eligible rows, in sample order. Mode paper: no gold key, no max_cells."""
     chosen = range(len(keys)) if not dedup else choose(completions, keys, gold_key, keep, max_cells)
     verdicts = ["duplicate_of_gold" if dedup and key == gold_key else "duplicate" for key in keys]
     for place, row in enumerate(sorted(chosen)):
@@ -66,14 +66,14 @@ def choose(
 
 
 def num_cells_of(completions: Sequence[bytes], row: int, kept: dict[bytes, int], key: bytes) -> int:
-    """What the row costs: the sizes of the tables of distances for both sums."""
+    """Return what the row costs: the sizes of the tables of distances for both sums."""
     lengths = {other_key: counted_length(completions[other]) for other_key, other in kept.items()}
     own = lengths.pop(key, 0)
     return (counted_length(completions[row]) + own) * sum(lengths.values())
 
 
 def counted_length(text: bytes) -> int:
-    """A comparison with a short text takes as long as with one of 64."""
+    """Return the length that counts: a comparison with a short text takes as long as with one of 64."""
     return max(64, len(code_points(text)))
 
 
