@@ -26,12 +26,12 @@ def is_run(path: Path) -> bool:
 
 
 def runs_within(path: Path) -> list[Path]:
-    """The run folders of a sweep's folder, or of a recipe's with several models."""
+    """Return the run folders within a sweep's folder, or within that of a recipe with several models."""
     return sorted(found.parent.parent for depth in ("*", "*/*") for found in path.glob(f"{depth}/{TABLE}"))
 
 
 def run(paths: tuple[Path, ...]) -> dict[str, Any]:
-    """The facts: `comparisons`, a row a model, test set, number of examples and measure that both runs have.
+    """Return `comparisons`: a row per model, test set, number of examples and measure that both runs have.
 
     A row holds `first` and `second`, each a value with its 95% interval, and of the problems that both have their
     `difference`, its paired bootstrap interval and McNemar's `p_value` (stats.compare), and which problem_ids
@@ -60,10 +60,10 @@ def _read(path: Path) -> dict[Labels, Values]:
         table = pq.read_table(path)
     if table.schema.names != EVALUATION.names:
         raise DataError(f"{path}: of another version of qrft. Run its recipe again: only the evaluation is made anew.")
-    found: dict[Labels, Values] = {}
+    scores: dict[Labels, Values] = {}
     for problem_id, question, *labels, value in zip(*(column.to_pylist() for column in table.columns), strict=True):
-        found.setdefault(tuple(labels), {})[problem_id, question] = value
-    return found
+        scores.setdefault(tuple(labels), {})[problem_id, question] = value
+    return scores
 
 
 def _compare(labels: Labels, first: Values, second: Values) -> dict[str, Any]:

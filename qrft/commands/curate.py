@@ -149,7 +149,7 @@ class _Curator:
 
 
 def _with_names(rows: pa.Table, models: list[str]) -> pa.Table:
-    """The spooled rows with the names of their models instead of the numbers."""
+    """Return the spooled rows with the names of their models instead of the numbers."""
     names = pa.DictionaryArray.from_arrays(rows["model"].combine_chunks(), pa.array(models, pa.string()))
     return rows.set_column(rows.schema.get_field_index("model"), "model", names)
 

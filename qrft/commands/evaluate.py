@@ -17,7 +17,7 @@ from qrft.evaluation.votes import Ballots, Votes
 
 
 def run(task: Task, maj: Sequence[int] | None = None, passes: Sequence[int] | None = None) -> dict[str, Any]:
-    """The facts, with `maj1@1`, `maj@K` and `pass@K`, each a value with its 95% interval over all problems.
+    """Return the facts, with `maj1@1`, `maj@K` and `pass@K`, each a value with its 95% interval over all problems.
 
     maj, passes: the K's; None: powers of two, and the number of samples that every problem has. Raises DataError
     when a problem has some samples, but fewer than a K that was asked for.
@@ -42,9 +42,9 @@ def _default_ks(fewest: int) -> list[int]:
 def _check(votes: Votes, problems: Problems, k: int) -> None:
     short = np.flatnonzero((votes.num_samples > 0) & (votes.num_samples < k))
     if len(short):
-        name, found = problems.ids[int(short[0])].as_py(), votes.num_samples[short[0]]
+        name, count = problems.ids[int(short[0])].as_py(), votes.num_samples[short[0]]
         raise DataError(
-            f"K = {k}: problem_id {name!r} has {found} samples ({len(short):,} problems have too few). "
+            f"K = {k}: problem_id {name!r} has {count} samples ({len(short):,} problems have too few). "
             f"Ask for a K up to {votes.num_samples[votes.num_samples > 0].min()}, or give more samples."
         )
 

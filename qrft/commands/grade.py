@@ -1,4 +1,4 @@
-"""`qrft grade`: a verdict a sample."""
+"""`qrft grade`: a verdict per sample."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WRITTEN = pa.schema(
 
 
 def run(task: Task, output: Path) -> dict[str, Any]:
-    """Writes a row a sample, in the order of the files; a row that could not be read has none. Returns the facts."""
+    """Write a row per sample, in the order of the files; a row that could not be read has none. Returns the facts."""
     check_output(output, [".parquet"], [*task.samples, Path(task.problems)])
     problems = Problems(task)
     totals = Totals(len(problems))

@@ -1,4 +1,4 @@
-"""The stream that all three commands work on: graded batches, in the order of the files, and what they add up to."""
+"""The stream that grade, curate and evaluate work on: graded batches in the order of the files, and their totals."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def task(
     warn: Callable[[str], None],
     **rules: Any,
 ) -> Task:
-    """From the options of the command line. Raises UsageError for rules that exclude each other."""
+    """Make a task of the options of the command line. Raises UsageError for rules that exclude each other."""
     num_threads = core_threads(threads)
     paths = [path for given in samples for path in _files(given)]
     chosen = rules_for(problems, from_options(grading.Rules, rules))
@@ -58,7 +58,7 @@ def task(
 
 
 def _files(path: Path) -> list[Path]:
-    """The file itself; of a folder, as `qrft sample` writes it, its Parquet files. Raises DataError for one of none."""
+    """Return the file, or the Parquet files of a folder, as `qrft sample` writes it. Raises DataError for none."""
     if not path.is_dir():
         return [path]
     if files := sorted(path.glob("*.parquet")):
@@ -91,7 +91,7 @@ class Problems:
         return len(self.ids)
 
     def gold(self, problem: npt.NDArray[np.int32]) -> pa.DictionaryArray:
-        """Each row's gold answer."""
+        """Return each row's gold answer."""
         return gold_column(self.answers, problem)
 
 
@@ -127,7 +127,7 @@ class Totals:
             counter.update({row["values"]: row["counts"] for row in pc.value_counts(grades[name]).to_pylist()})
 
     def facts(self) -> dict[str, Any]:
-        """As `--json` prints them."""
+        """Return the figures as `--json` prints them."""
         return {
             "num_samples": self.num_samples,
             "num_answered": sum(self.answer_statuses[status] for status in COMPARED),
@@ -143,9 +143,9 @@ class Totals:
 def graded(
     task: Task, problems: Problems, totals: Totals, also: Callable[[Batch, pa.Table], Any] = lambda batch, grades: None
 ) -> Generator[Graded, None, None]:
-    """Every batch, graded in threads ahead of its use; mostly `also` runs there too. Raises DataError for bad files.
+    """Yield every batch, graded in threads ahead of its use; mostly `also` runs there too.
 
-    Close it, so that no process is left when its user fails.
+    Raises DataError for bad files. Close it, so that no process is left when its user fails.
     """
     numbering, size = Numbering(problems.ids), sum(_size(path) for path in task.samples)
     totals.models = numbering.models

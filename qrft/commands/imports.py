@@ -49,8 +49,8 @@ class File:
 
 
 @dataclass
-class Found:
-    """Rows of either table, with the row of their problem, and what was left out."""
+class Imported:
+    """The rows of either table, each with the row of its problem, and what was left out."""
 
     rows: list[tuple[int, dict[str, Any]]] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
@@ -58,33 +58,35 @@ class Found:
 
 
 def run(paths: Sequence[Path], problems: str, out: Path, model: str | None, progress: Progress) -> dict[str, Any]:
-    """Writes training.parquet and training.jsonl, or samples.parquet, and import.json into the new folder `out`.
+    """Write training.parquet and training.jsonl, or samples.parquet, and import.json into the new folder `out`.
 
     model: the name of who sampled; None takes a training set's file name, and the folder's name of samples. Returns
     the facts. Raises DataError, with the file and the line, for what can't be read or is of no known problem.
     """
     if out.exists():
-        raise UsageError(f"{out}: is there already. Name a folder that is not, with -o.")
+        raise UsageError(f"{out}: already exists. Name a new folder with -o.")
     kinds = {path: kind_of(path) for path in paths}
     if len(set(kinds.values())) > 1:
         listed = ", ".join(f"{path.name} ({kind})" for path, kind in kinds.items())
         raise UsageError(f"found training sets and samples together: {listed}. Import them apart.")
     table = load(problems)
     questions = Questions(table["question"].to_pylist(), problems)
-    kind, found, files = kinds[paths[0]], Found(), []
+    kind, imported, files = kinds[paths[0]], Imported(), []
     for number, path in enumerate(sorted(paths, key=_in_order), 1):
         file = _file(path, kind, model)
-        before = len(found.rows)
-        (_add_training if kind == "training" else _add_samples)(found, path, file, questions, table)
-        files.append(File(**{**asdict(file), "num_rows": len(found.rows) - before}))
-        progress(number, len(paths), f"{len(found.rows):,} rows")
-    facts = _facts(found, kind, table.num_rows)
-    _write(out, kind, _table(found, kind), {"problems": problems, "files": [asdict(file) for file in files], **facts})
+        before = len(imported.rows)
+        (_add_training if kind == "training" else _add_samples)(imported, path, file, questions, table)
+        files.append(File(**{**asdict(file), "num_rows": len(imported.rows) - before}))
+        progress(number, len(paths), f"{len(imported.rows):,} rows")
+    facts = _facts(imported, kind, table.num_rows)
+    _write(
+        out, kind, _table(imported, kind), {"problems": problems, "files": [asdict(file) for file in files], **facts}
+    )
     return facts
 
 
 def kind_of(path: Path) -> str:
-    """By the first line. Raises DataError for neither."""
+    """Return "training" or "samples", by the first line. Raises DataError for neither."""
     place, row = next(jsonl.values(path, EXPECTED), (str(path), None))
     if isinstance(row, dict) and {"query", "response"} <= row.keys():
         return "training"
@@ -95,7 +97,7 @@ def kind_of(path: Path) -> str:
 
 
 def _in_order(path: Path) -> tuple[str, int, str]:
-    """By folder and seed: 2 before 10."""
+    """Sort by folder and seed: 2 before 10."""
     return str(path.parent), _seed(path) or 0, path.name
 
 
@@ -124,7 +126,7 @@ class Questions:
         self._tails = {tail: row for tail, row in tails.items() if row is not None}
 
     def row(self, text: str, place: str) -> int:
-        """Raises DataError for a question that is none of the problems'."""
+        """Return the row of a question. Raises DataError for one that is none of the problems'."""
         question = text.rpartition("### Instruction:")[2].partition("### Response:")[0]
         letters = NO_LETTERS.sub("", question)
         row = self._rows.get(letters, self._tails.get(letters[-TAIL:]))
@@ -139,8 +141,8 @@ class Questions:
 # --------------------------------------------------------------------------------------------------- the two kinds ----
 
 
-def _add_training(found: Found, path: Path, file: File, questions: Questions, problems: pa.Table) -> None:
-    """The first row of a problem that is its gold solution counts as that, once for all files."""
+def _add_training(imported: Imported, path: Path, file: File, questions: Questions, problems: pa.Table) -> None:
+    """Add the rows of a training set. The first with its problem's gold solution is gold, once for all files."""
     solutions, ids = problems["solution"].to_pylist(), problems["problem_id"].to_pylist()
     has_gold: set[int] = set()
     count: Counter[int] = Counter()
@@ -151,19 +153,19 @@ def _add_training(found: Found, path: Path, file: File, questions: Questions, pr
         values = {"problem_id": ids[problem], "question": row["query"], "completion": row["response"]}
         if row["response"].strip() == solutions[problem] and problem not in has_gold:
             has_gold.add(problem)
-            if ("gold", problem) in found.places:
-                found.left_out["num_gold_twice"] += 1
+            if ("gold", problem) in imported.places:
+                imported.left_out["num_gold_twice"] += 1
                 continue
-            found.places["gold", problem] = path.name
-            found.rows.append((problem, {**values, "source": "gold", "sample_index": None}))
+            imported.places["gold", problem] = path.name
+            imported.rows.append((problem, {**values, "source": "gold", "sample_index": None}))
         else:
-            found.rows.append((problem, {**values, "source": file.model, "sample_index": count[problem]}))
+            imported.rows.append((problem, {**values, "source": file.model, "sample_index": count[problem]}))
             count[problem] += 1
 
 
-def _add_samples(found: Found, path: Path, file: File, questions: Questions, problems: pa.Table) -> None:
-    """The repository's sampler repeats the last hundred problems at a file's end; as its reader does, so is skipped
-    what comes a second time."""
+def _add_samples(imported: Imported, path: Path, file: File, questions: Questions, problems: pa.Table) -> None:
+    """Add samples. The repository's sampler repeats the last hundred problems at a file's end; what comes a second time
+    is skipped, as its own reader does."""
     ids = problems["problem_id"].to_pylist()
     seen: set[int] = set()
     for place, row in jsonl.values(path, EXPECTED):
@@ -171,42 +173,42 @@ def _add_samples(found: Found, path: Path, file: File, questions: Questions, pro
             raise DataError(f"{place}: found {str(row)[:60]}. Expected [[prompt, completion], ...].")
         problem = questions.row(row[0][0], place)
         if problem in seen:
-            found.left_out["num_repeated"] += len(row)
+            imported.left_out["num_repeated"] += len(row)
             continue
         seen.add(problem)
         for number, (_, completion) in enumerate(row):
             index = (file.seed or 0) * len(row) + number
-            other = found.places.setdefault((file.model, problem, index), str(path))
+            other = imported.places.setdefault((file.model, problem, index), str(path))
             if other != str(path):
                 raise DataError(
                     f"{place}: sample {index} of this problem by {file.model} is in {other} already. "
                     "Import the files of one model and temperature together, others apart with --model."
                 )
             values = {"problem_id": ids[problem], "model": file.model, "sample_index": index, "completion": completion}
-            found.rows.append((problem, values))
+            imported.rows.append((problem, values))
 
 
 def _is_pair(pair: Any) -> bool:
     return isinstance(pair, list) and len(pair) == 2 and all(isinstance(text, str) for text in pair)
 
 
-def _facts(found: Found, kind: str, num_problems: int) -> dict[str, Any]:
-    rows = [row for _, row in found.rows]
+def _facts(imported: Imported, kind: str, num_problems: int) -> dict[str, Any]:
+    rows = [row for _, row in imported.rows]
     facts: dict[str, Any] = {
         "kind": kind,
         "num_rows": len(rows),
         "num_problems": num_problems,
-        "num_problems_with_rows": len({problem for problem, _ in found.rows}),
+        "num_problems_with_rows": len({problem for problem, _ in imported.rows}),
     }
     if kind == "training":
         facts["num_gold"] = sum(row["source"] == "gold" for row in rows)
     names = Counter(row.get("source", row.get("model")) for row in rows)
-    return {**facts, "rows_by_source": dict(names.most_common()), **found.left_out}
+    return {**facts, "rows_by_source": dict(names.most_common()), **imported.left_out}
 
 
-def _table(found: Found, kind: str) -> pa.Table:
-    """In the order of the problems, their gold solutions first; else as in the files."""
-    order = sorted(found.rows, key=lambda row: (row[0], row[1].get("source") != "gold"))
+def _table(imported: Imported, kind: str) -> pa.Table:
+    """Return the rows in the order of the problems, their gold solutions first; else as in the files."""
+    order = sorted(imported.rows, key=lambda row: (row[0], row[1].get("source") != "gold"))
     return pa.Table.from_pylist([row for _, row in order], schema=TRAINING if kind == "training" else SAMPLES)
 
 

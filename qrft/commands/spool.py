@@ -53,7 +53,7 @@ class Spool:
             self._spill()
 
     def parts(self) -> Iterator[Part]:
-        """Once, after the last row: the problems in order."""
+        """Yield the parts, the problems in order: once, after the last row."""
         for writer in self._writers:
             writer.close()
         for part in range(NUM_PARTS):
@@ -71,8 +71,8 @@ class Spool:
         if (parts[1:] < parts[:-1]).any():
             order = np.argsort(parts, kind="stable")
             rows, parts = rows.take(pa.array(order)), parts[order]
-        found, starts, sizes = np.unique(parts, return_index=True, return_counts=True)
-        for part, start, size in zip(found.tolist(), starts.tolist(), sizes.tolist(), strict=True):
+        numbers, starts, sizes = np.unique(parts, return_index=True, return_counts=True)
+        for part, start, size in zip(numbers.tolist(), starts.tolist(), sizes.tolist(), strict=True):
             yield part, rows.slice(start, size)
 
     def _spill(self) -> None:

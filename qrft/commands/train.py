@@ -16,7 +16,7 @@ from qrft.config.training import Training
 from qrft.config.yaml_lines import shorten
 from qrft.data import disk
 from qrft.data.problems.registry import PUBLISHED, locate
-from qrft.data.training_rows import Row, read_rows
+from qrft.data.training_rows import Row, read_training_rows
 from qrft.errors import DataError, UsageError
 from qrft.models.find import find_model
 from qrft.models.weights import open_weights
@@ -68,7 +68,7 @@ def task(
         )
     if isinstance(data, str | Path):
         name = str(data)
-        rows = read_rows(locate(name) if name in PUBLISHED else Path(data))
+        rows = read_training_rows(locate(name) if name in PUBLISHED else Path(data))
     else:
         name, rows = "the rows", [_row(i, pair) for i, pair in enumerate(data)]
     model_dir = find_model(base)

@@ -25,7 +25,7 @@ def is_parquet(path: Path) -> bool:
 
 
 def line_blocks(path: Path) -> Iterator[tuple[bytes, int]]:
-    """Pieces of a file of lines, each of whole lines, with the bytes of the file read so far.
+    """Yield pieces of a file of lines, each of whole lines, with the bytes of the file read so far.
 
     Names ending in .gz and .zst are decompressed. Raises DataError for what can't be read.
     """
@@ -38,7 +38,7 @@ def line_blocks(path: Path) -> Iterator[tuple[bytes, int]]:
                 rest = []
             rest.append(data[end:])
             if sum(map(len, rest)) > LONGEST_LINE:
-                raise DataError(f"{path}: no line end in {LONGEST_LINE >> 20:,} MiB. Expected JSONL, a row a line.")
+                raise DataError(f"{path}: no line end in {LONGEST_LINE >> 20:,} MiB. Expected JSONL, one row per line.")
         if last := b"".join(rest):
             yield last, raw.tell()
 
@@ -50,7 +50,7 @@ def _decompressed(raw: Any, path: Path) -> Any:
 
 @contextlib.contextmanager
 def read_errors(path: Path) -> Iterator[None]:
-    """What goes wrong while a person's file is read, as a DataError."""
+    """Turn what goes wrong while a person's file is read into a DataError."""
     try:
         yield
     except (OSError, pa.ArrowException) as error:
@@ -58,13 +58,13 @@ def read_errors(path: Path) -> Iterator[None]:
 
 
 def reason(error: Exception) -> str:
-    """Why, in one line: Arrow packs the system's words into sentences of its own."""
+    """Return why, in one line: Arrow packs the system's words into sentences of its own."""
     code = error.errno if isinstance(error, OSError) else None
     return os.strerror(code) if code else (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def check_output(output: Path, suffixes: Sequence[str], inputs: Sequence[Path]) -> None:
-    """Raises UsageError for an output that can't be written, or is an input, before any work is done."""
+    """Raise UsageError for an output that can't be written, or is an input, before any work is done."""
     if output.suffix not in suffixes:
         raise UsageError(f"{output}: its name says no format. Expected one that ends in {' or '.join(suffixes)}.")
     if output.is_dir():
@@ -77,7 +77,7 @@ def check_output(output: Path, suffixes: Sequence[str], inputs: Sequence[Path]) 
 
 @contextlib.contextmanager
 def new_file(path: Path) -> Iterator[Path]:
-    """A name to write under; it becomes `path` at the end, and goes away when anything fails."""
+    """Give a name to write under; the file becomes `path` at the end, and goes away when anything fails."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     with disk_errors(path.parent):
         try:

@@ -1,15 +1,13 @@
-"""Training data of people's own: JSONL or Parquet, a question and its completion a row."""
+"""Training data of people's own: JSONL or Parquet, a question and its completion per row."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import pyarrow.parquet as pq
-
-from qrft.data import jsonl
-from qrft.data.files import is_parquet, read_errors
+from qrft.data import rows
+from qrft.data.jsonl import has_half_character
 from qrft.errors import DataError
 
 # The first that is there counts. What has both "solution" and "answer" has a bare answer under the latter.
@@ -25,29 +23,22 @@ class Row(NamedTuple):
     completion: str
 
 
-def read_rows(path: Path) -> list[Row]:
-    """Every row of a file; the first one decides which columns count. Raises DataError with the file and the line."""
-    rows: list[Row] = []
+def read_training_rows(path: Path) -> list[Row]:
+    """Return every row of a file; the first one decides which columns count.
+
+    Raises DataError, with the file and the line, for what can't be read or holds no question.
+    """
+    training: list[Row] = []
     question = completion = ""
-    for place, fields in _parquet(path) if is_parquet(path) else jsonl.objects(path, "question", "completion"):
-        if not rows:
+    for place, fields in rows.read_rows(path, ("question", "completion"), (*QUESTION, *COMPLETION)):
+        if not training:
             question, completion = _first(QUESTION, fields, place), _first(COMPLETION, fields, place)
-        rows.append(Row(place, _text(fields, question, place), _text(fields, completion, place)))
-        if not rows[-1].question.strip():
+        training.append(Row(place, _text(fields, question, place), _text(fields, completion, place)))
+        if not training[-1].question.strip():
             raise DataError(f"{place}: {question} is empty. Correct or remove the row.")
-    if not rows:
+    if not training:
         raise DataError(f'{path}: no row in it. Expected an example per line: {{"question": ..., "completion": ...}}.')
-    return rows
-
-
-def _parquet(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    with read_errors(path), pq.ParquetFile(path) as file:
-        names = [name for name in file.schema_arrow.names if name in (*QUESTION, *COMPLETION)]
-        number = 0
-        for batch in file.iter_batches(columns=names or None):
-            for fields in batch.to_pylist():
-                number += 1
-                yield f"{path}:{number}", fields
+    return training
 
 
 def _first(spellings: Iterable[str], fields: dict[str, Any], place: str) -> str:
@@ -63,6 +54,6 @@ def _text(fields: dict[str, Any], name: str, place: str) -> str:
     if not isinstance(value, str):
         found = repr(value)[:60] if name in fields else "nothing"
         raise DataError(f"{place}: found {found} under {name!r}, expected a text. Correct or remove the row.")
-    if jsonl.has_half_character(value):
+    if has_half_character(value):
         raise DataError(f"{place}: {name} holds half a character (\\ud800 to \\udfff). Correct the row.")
     return value

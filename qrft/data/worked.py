@@ -28,7 +28,7 @@ def gold_texts(problems: pa.Table) -> pa.ChunkedArray:
 
 
 def check_worked(problems: pa.Table, place: str) -> None:
-    """Raises DataError where no problem has a worked solution, so that there is nothing to fine-tune on."""
+    """Raise DataError where no problem has a worked solution, so that there is nothing to fine-tune on."""
     if is_worked(problems).any():
         return
     first = problems.slice(0, 1).to_pylist()[0]

@@ -15,7 +15,7 @@ Z95 = 1.959963984540054  # the normal quantile of 97.5%
 
 
 def wilson(successes: int, trials: int, z: float = Z95) -> tuple[float, float]:
-    """Wilson's score interval of a share (Wilson 1927); (0, 1) without trials."""
+    """Return Wilson's score interval of a share (Wilson 1927); (0, 1) without trials."""
     if trials == 0:
         return 0.0, 1.0
     p, square = successes / trials, z * z
@@ -25,7 +25,7 @@ def wilson(successes: int, trials: int, z: float = Z95) -> tuple[float, float]:
 
 
 def mcnemar(first: Sequence[bool], second: Sequence[bool]) -> float:
-    """Two-sided p-value of the exact McNemar test on paired outcomes; 1.0 where they never differ."""
+    """Return the two-sided p-value of the exact McNemar test on paired outcomes; 1.0 where they never differ."""
     only_first = sum(a and not b for a, b in zip(first, second, strict=True))
     only_second = sum(b and not a for a, b in zip(first, second, strict=True))
     differing = only_first + only_second
@@ -34,7 +34,7 @@ def mcnemar(first: Sequence[bool], second: Sequence[bool]) -> float:
 
 
 def expected_distinct(counts: Sequence[int], num_samples: int, k: int) -> float:
-    """How many different paths k samples drawn from num_samples hold on average, a path seen counts[i] times.
+    """Return how many different paths k of num_samples hold on average, a path seen counts[i] times.
 
     Each path is missed with the hypergeometric chance C(n - c, k) / C(n, k).
     """
@@ -60,7 +60,7 @@ NUM_VOTES = 250_000  # draws in all: with 0.5 a draw at most, their mean is off 
 
 
 def pass_at_k(num_correct: Ints, num_samples: Ints, k: int) -> Floats:
-    """Per problem the chance that one of k of its samples is right: 1 - C(n - c, k) / C(n, k) (Chen et al. 2021).
+    """Return the chance that one of k samples of a problem is right: 1 - C(n - c, k) / C(n, k) (Chen et al. 2021).
 
     Unbiased, and exact: whole numbers until the one division. num_samples: at least k each.
     """
@@ -72,7 +72,7 @@ def pass_at_k(num_correct: Ints, num_samples: Ints, k: int) -> Floats:
 def majority_at_k(
     num_correct: Ints, others: Ints, num_others: Ints, num_samples: Ints, k: int, seed: int = 0, most: int = MAX_EXACT
 ) -> Floats:
-    """Per problem the chance that the right answer wins the vote of k of its samples; a tie counts by its share.
+    """Return the chance that the right answer wins the vote of k samples of a problem; a tie counts by its share.
 
     num_correct: votes for the right answer. others: votes for each other answer, problem after problem; num_others: how
     many there are of each. What is left of num_samples (at least k each) does not vote.
@@ -93,12 +93,12 @@ def majority_at_k(
 
 
 def _work(num_correct: int, num_samples: int, others: tuple[int, ...], k: int) -> int:
-    """Of _expected_share, in steps of some 50 ns: 1,319 problems with 200 samples each are about 100 million."""
+    """Estimate the work of _expected_share, in steps of some 50 ns: 100 million for 1,319 problems with 200 samples."""
     return min(num_correct, k) * num_samples * (1 + len(set(others)))
 
 
 def _expected_share(num_correct: int, num_samples: int, others: tuple[int, ...], k: int) -> float:
-    """The sum over r, the votes for the right answer, of P(r) E[1 / (1 + ties); no other answer has more than r].
+    """Return the sum over r, the votes for the right answer, of P(r) E[1 / (1 + ties); no other answer has more].
 
     Choosing k of n is drawing each with chance k/n, given that k come: so the answers' counts are independent binomials
     with a fixed sum, and the coefficient of x^k in the product of their generating functions is what is asked for. It
@@ -134,13 +134,13 @@ def _expected_share(num_correct: int, num_samples: int, others: tuple[int, ...],
 
 @lru_cache
 def _unit_legendre(degree: int) -> tuple[Floats, Floats]:
-    """Nodes and weights that integrate a polynomial of that degree over [0, 1]."""
+    """Return nodes and weights that integrate a polynomial of that degree over [0, 1]."""
     nodes, weights = np.polynomial.legendre.leggauss(degree // 2 + 1)
     return (nodes + 1) / 2, weights / 2
 
 
 def _binomial(trials: int, chance: float) -> Floats:
-    """The chances of 0 .. trials successes; 0 < chance < 1."""
+    """Return the chances of 0 .. trials successes; 0 < chance < 1."""
     j = np.arange(1, trials + 1)
     log_ratios = np.log((trials - j + 1) / j) + math.log(chance) - math.log1p(-chance)
     chances: Floats = np.exp(trials * math.log1p(-chance) + np.cumsum([0.0, *log_ratios]))
@@ -170,7 +170,7 @@ class _Votes(NamedTuple):
 def _won(
     num_correct: Ints, votes: _Votes, num_samples: Ints, k: int, num_draws: int, rng: np.random.Generator
 ) -> Floats:
-    """Draws k samples without replacement, answer by answer: how many of each is hypergeometric given those before."""
+    """Draw k samples without replacement, answer by answer: how many of each is hypergeometric given those before."""
     left = num_samples - num_correct
     right = rng.hypergeometric(num_correct, left, k, (num_draws, len(left)))
     to_draw = k - right
@@ -188,20 +188,20 @@ def _won(
 
 
 def interval(values: Floats, seed: int = 0) -> tuple[float, float]:
-    """A 95% interval of the mean over problems: Wilson's where every value is 0 or 1, else the percentile bootstrap."""
+    """Return a 95% interval of the mean over problems: Wilson's where all values are 0 or 1, else the bootstrap's."""
     if np.isin(values, (0, 1)).all():
         return wilson(int(values.sum()), len(values))
     return bootstrap(values, seed)
 
 
 def summary(values: Floats) -> dict[str, float]:
-    """The mean over problems as `value`, with its 95% interval, `low` to `high`."""
+    """Return the mean over problems as `value`, with its 95% interval, `low` to `high`."""
     low, high = interval(values)
     return {"value": float(values.mean()), "low": low, "high": high}
 
 
 def bootstrap(values: Floats, seed: int = 0) -> tuple[float, float]:
-    """The 95% percentile interval of the mean over NUM_RESAMPLES resamplings of the problems (Efron 1979).
+    """Return the 95% percentile interval of the mean over NUM_RESAMPLES resamplings of the problems (Efron 1979).
 
     Of two models' difference give each problem's own difference: that is the paired bootstrap.
     """
@@ -240,7 +240,7 @@ class Line(NamedTuple):
 
 @lru_cache
 def student_t(df: int) -> float:
-    """The 97.5% quantile of Student's t, by bisection of the closed form of its distribution.
+    """Return the 97.5% quantile of Student's t, by bisection of the closed form of its distribution.
 
     Abramowitz and Stegun 1964, 26.7.3 and 26.7.4: sums of powers of the cosine of atan(t / sqrt(df)). df: from 1 on.
     """
@@ -252,7 +252,7 @@ def student_t(df: int) -> float:
 
 
 def _within(t: float, df: int) -> float:
-    """The chance that |T| < t."""
+    """Return the chance that |T| < t."""
     angle = math.atan(t / math.sqrt(df))
     is_odd, square = df % 2, math.cos(angle) ** 2
     term = math.cos(angle) if is_odd else 1.0
@@ -264,7 +264,7 @@ def _within(t: float, df: int) -> float:
 
 
 def mean_interval(values: Sequence[float]) -> tuple[float, float]:
-    """Student's 95% interval of the mean of independent values, such as one a seed; infinite of fewer than two."""
+    """Return Student's 95% interval of the mean of independent values, such as one per seed; infinite below two."""
     if len(values) < 2:
         return -math.inf, math.inf
     if min(values) == max(values):
@@ -283,7 +283,7 @@ class Estimate(NamedTuple):
 
 
 def height_at_zero(xs: Sequence[float], ys: Sequence[float]) -> Estimate | None:
-    """Where the least-squares line of y on x passes x = 0, with Student's 95% interval at n - 2 degrees of freedom.
+    """Return where the least-squares line of y on x passes x = 0, with Student's 95% interval (n - 2 degrees).
 
     The standard error is s sqrt(1/n + mean(x)² / sum((x - mean(x))²)), s² the sum of squared residuals over n - 2
     (Draper and Smith 1998, section 1.4). None below four points, whose residual says next to nothing, and where x is
@@ -300,7 +300,7 @@ def height_at_zero(xs: Sequence[float], ys: Sequence[float]) -> Estimate | None:
 
 
 def line_fit(xs: Sequence[float], ys: Sequence[float]) -> Line | None:
-    """Least squares of y on x with R² and Student's 95% interval of the slope; None where x has fewer than two values.
+    """Fit y on x by least squares, with R² and Student's 95% interval of the slope; None below two values of x.
 
     R² is 1 where y is constant: the line holds all there is to explain.
     """

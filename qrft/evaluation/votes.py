@@ -23,7 +23,7 @@ NO_VALUE = np.void(bytes(VALUE_BYTES))
 
 
 def values(completions: Any, grades: pa.Table, rules: grading.Rules, num_threads: int | None = 1) -> pa.DictionaryArray:
-    """What each sample votes for: the value of a number, else the text of an expression; null without a vote.
+    """Return what each sample votes for: the value of a number, else the text of an expression; null without a vote.
 
     grades: schema.GRADED, row-aligned with the completions.
     """
@@ -31,23 +31,23 @@ def values(completions: Any, grades: pa.Table, rules: grading.Rules, num_threads
     status = as_names(grades["status"])
     # Of expressions those that equal the gold one are right, however they are written. Only wrong ones need a text.
     texts = np.flatnonzero((status == "latex_different") & (answers.values == NO_VALUE))
-    found = latex.spans(as_chunked(completions), texts, answers.starts, answers.ends)
-    for row, text in zip(texts, found, strict=True):
+    expressions = latex.spans(as_chunked(completions), texts, answers.starts, answers.ends)
+    for row, text in zip(texts, expressions, strict=True):
         answers.values[row] = np.void(hashlib.blake2b(text.encode(), digest_size=VALUE_BYTES).digest())
     raw = pa.Array.from_buffers(pa.binary(VALUE_BYTES), len(status), [None, pa.py_buffer(answers.values)])
     return pc.if_else(pa.array(np.isin(status, COMPARED)), raw, None).dictionary_encode()
 
 
 def codes(voted: pa.DictionaryArray, known: dict[bytes, int]) -> npt.NDArray[np.int32]:
-    """A number for each value, the same for equal ones, or NO_VOTE. `known` goes from one batch to the next."""
+    """Return a number for each value, the same for equal ones, or NO_VOTE. `known` goes from batch to batch."""
     numbers = [known.setdefault(value, len(known)) for value in voted.dictionary.to_pylist()]
     codes_of = np.array([*numbers, NO_VOTE], np.int32)
-    found: npt.NDArray[np.int32] = codes_of[voted.indices.fill_null(len(numbers)).to_numpy()]
-    return found
+    votes: npt.NDArray[np.int32] = codes_of[voted.indices.fill_null(len(numbers)).to_numpy()]
+    return votes
 
 
 def correct_share(num_problems: int, problem: npt.NDArray[Any], grades: pa.Table) -> stats.Floats:
-    """The share of right samples of each problem, without samples 0: of a greedy answer 1 or 0."""
+    """Return the share of right samples of each problem, 0 without samples; for a greedy answer it is 1 or 0."""
     is_correct = grades["is_correct"].to_numpy()
     return Votes(num_problems, problem, is_correct, np.full(len(problem), NO_VOTE, np.int32)).share()
 
@@ -64,7 +64,7 @@ class Ballots:
         return values(completions, grades, self._rules, num_threads)
 
     def add(self, problem: npt.NDArray[Any], grades: pa.Table, voted: pa.DictionaryArray) -> None:
-        """problem: the row of each sample's problem. voted: what `read` made of the batch."""
+        """Count a batch. problem: the row of each sample's problem. voted: what `read` made of the batch."""
         self._columns.append((problem, grades["is_correct"].to_numpy(), codes(voted, self._known)))
 
     def votes(self) -> Votes:
@@ -93,12 +93,12 @@ class Votes:
         self._num_others = np.bincount(pairs >> 32, minlength=num_problems)
 
     def share(self) -> stats.Floats:
-        """maj1@1: the share of right samples. As below, a problem without samples counts as wrong."""
+        """Return maj1@1: the share of right samples. As below, a problem without samples counts as wrong."""
         rows = self._is_sampled
         return self._over_all(self._num_correct[rows] / self.num_samples[rows])
 
     def majority(self, k: int) -> stats.Floats:
-        """maj@k of each problem; k: at most the samples of each that has any, here and in `passes`."""
+        """Return maj@k of each problem; k: at most the samples of each that has any, here and in `passes`."""
         rows = self._is_sampled
         tallies = self._num_correct[rows], self._others, self._num_others[rows], self.num_samples[rows]
         return self._over_all(stats.majority_at_k(*tallies, k))
@@ -108,11 +108,11 @@ class Votes:
         return self._over_all(stats.pass_at_k(self._num_correct[rows], self.num_samples[rows], k))
 
     def measures(self, maj_at: Iterable[int], pass_at: Iterable[int]) -> dict[str, stats.Floats]:
-        """The value of each measure for each problem, by the measure's name: "maj@8", "pass@8"."""
-        found = {f"maj@{k}": self.majority(k) for k in maj_at}
-        return found | {f"pass@{k}": self.passes(k) for k in pass_at}
+        """Return the value of each measure for each problem, by the measure's name: "maj@8", "pass@8"."""
+        scores = {f"maj@{k}": self.majority(k) for k in maj_at}
+        return scores | {f"pass@{k}": self.passes(k) for k in pass_at}
 
     def _over_all(self, sampled: stats.Floats) -> stats.Floats:
-        found = np.zeros(len(self.num_samples))
-        found[self._is_sampled] = sampled
-        return found
+        scores = np.zeros(len(self.num_samples))
+        scores[self._is_sampled] = sampled
+        return scores

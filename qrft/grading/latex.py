@@ -51,12 +51,12 @@ def is_available() -> bool:
 
 
 def judges_expressions(rules: Rules) -> bool:
-    """Whether expressions are compared: Math-Verify is installed, and the rules know them."""
+    """Return whether expressions are compared: Math-Verify is installed, and the rules know them."""
     return rules.mode != "paper" and is_available()
 
 
 def _distinct_statuses(golds: pa.ChunkedArray, rules: Rules) -> pa.Array:
-    """The statuses of the different gold answers."""
+    """Return the statuses of the different gold answers."""
     return parse_numbers(golds.unique(), rules=rules).statuses
 
 
@@ -114,7 +114,7 @@ class _Worker:
         return outcome
 
     def stop(self) -> None:
-        """From any thread and for good: what is under way ends at once."""
+        """End what is under way at once and for good, from any thread."""
         self._is_stopped = True
         if process := self._process:
             process.kill()
@@ -127,7 +127,7 @@ class _Worker:
 
 
 def _read_line(process: subprocess.Popen[bytes], timeout_seconds: float) -> bytes | None:
-    """A line, what there is of one when the process has ended, or None when the time is over."""
+    """Return a line, what there is of one when the process has ended, or None when the time is over."""
     assert process.stdout is not None
     deadline, line = time.monotonic() + timeout_seconds, b""
     poll = select.poll()
@@ -161,7 +161,7 @@ class Judges:
         return self
 
     def __exit__(self, *error: object) -> None:
-        """At once, whatever is under way."""
+        """End at once, whatever is under way."""
         self._pool.shutdown(wait=False, cancel_futures=True)
         for worker in self._workers:
             worker.stop()
@@ -172,7 +172,7 @@ class Judges:
     def judge(
         self, pairs: Sequence[tuple[str, str]], progress: Callable[[int], None] = lambda num_judged: None
     ) -> list[Outcome]:
-        """Whether the two texts of each pair (gold, answer) are the same expression; equal pairs are judged once.
+        """Return whether the texts of each pair (gold, answer) are the same expression; equal pairs are judged once.
 
         Raises ImportError without Math-Verify. `progress` gets the number of pairs that have been sent to a worker.
         """
@@ -202,16 +202,16 @@ DELIMITERS = re.compile(r"(?<!\\)(?:\\[()\[\]]|\$+)")
 
 
 def plain(answer: bytes) -> str:
-    """An answer's text without what only says that it is math, and without Markdown around it."""
+    """Return an answer's text without what only says that it is math, and without Markdown around it."""
     return DELIMITERS.sub(" ", answer.decode("utf-8", "replace")).strip(" \t\n\v\f\r*_`.")
 
 
 def spans(
     texts: pa.ChunkedArray, rows: npt.NDArray[np.int64], starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]
 ) -> list[str]:
-    """The plain answers of some rows; starts and ends are those of all rows."""
-    found = texts.take(pa.array(rows)).to_pylist()
-    return [plain(as_bytes(text)[starts[row] : ends[row]]) for text, row in zip(found, rows, strict=True)]
+    """Return the plain answers of some rows; starts and ends are those of all rows."""
+    taken = texts.take(pa.array(rows)).to_pylist()
+    return [plain(as_bytes(text)[starts[row] : ends[row]]) for text, row in zip(taken, rows, strict=True)]
 
 
 def resolve(
@@ -223,7 +223,7 @@ def resolve(
     rules: Rules = DEFAULT_RULES,
     progress: Callable[[int], None] = lambda num_judged: None,
 ) -> pa.Table:
-    """The table of `grading.grade`, with its expressions judged; the very same one where there are none.
+    """Return the table of `grading.grade` with its expressions judged; the very same one where there are none.
 
     Every row that has an answer and a gold answer, one of them an expression, gets one of STATUSES, and is correct when
     that is "latex_equal". All other rows stay as they are. `rules` are those of the grading.

@@ -18,12 +18,12 @@ def limit(kind: int, amount: int) -> None:
 
 
 def compare(gold: str, answer: str) -> bool | str:
-    """Without Math-Verify's own time limits, which are signals: the parent process has a better one."""
+    """Compare without Math-Verify's own time limits, which are signals: the parent process has a better one."""
     from math_verify import parse, verify
 
     parsed = [parse(f"${text}$", parsing_timeout=None) for text in (gold, answer)]
     # Math-Verify gives the text alone when it can't parse it, and nothing when it finds none.
-    if not all(found and not isinstance(found[0], str) for found in parsed):
+    if not all(values and not isinstance(values[0], str) for values in parsed):
         return "error"
     return bool(verify(*parsed, timeout_seconds=None, raise_on_error=True))
 

@@ -1,4 +1,4 @@
-"""Which of the correct samples become training rows: one a problem and equation list."""
+"""Which of the correct samples become training rows: one per problem and equation list."""
 
 from __future__ import annotations
 

@@ -229,7 +229,7 @@ def test_a_long_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write(tmp_path / "s.jsonl", [{"problem_id": 1, "completion": text} for text in ("a", long, "b")])
     assert [sample[3] for sample in read(path)[0]] == ["a", long, "b"]
     monkeypatch.setattr(files, "LONGEST_LINE", 1 << 20)
-    assert "no line end in 1 MiB. Expected JSONL, a row a line." in message_of(path)
+    assert "no line end in 1 MiB. Expected JSONL, one row per line." in message_of(path)
 
 
 def test_parquet_rows_without_a_text(tmp_path: Path) -> None:
@@ -253,8 +253,8 @@ def test_parquet_rows_without_a_text(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([], ": empty. Expected samples, one a row, with problem_id and completion."),
-        (["", " "], ": no JSON object on any line. Expected one a line, with problem_id and completion."),
+        ([], ": empty. Expected samples, one per row, with problem_id and completion."),
+        (["", " "], ": no JSON object on any line. Expected one per line, with problem_id and completion."),
         (["a", "[]"], ": no JSON object on any line."),
         (
             ["", '{"id": 1, "text": "a"}'],

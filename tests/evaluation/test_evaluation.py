@@ -108,9 +108,9 @@ def test_sets_of_several_answer_formats_are_measured_in_one_run(
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        (["evaluate.maj_at=[0]"], "evaluate.maj_at: found [0]. Allowed: a list of a whole number >= 1"),
+        (["evaluate.maj_at=[0]"], "evaluate.maj_at: found [0]. Allowed: a list of whole numbers >= 1"),
         (["evaluate.pass_at=[2,2]"], "evaluate.pass_at: found [2, 2]. Allowed: each number once"),
-        (["evaluate.few_shot=[]"], "evaluate.few_shot: found []. Allowed: a list of a whole number >= 0, not empty"),
+        (["evaluate.few_shot=[]"], "evaluate.few_shot: found []. Allowed: a list of whole numbers >= 0, at least one"),
         (["evaluate.temperature=0"], "evaluate.temperature: found 0. Allowed: a number > 0"),
         (["evaluate.greedy=false"], "evaluate.pass_at: found nothing to measure. Allowed: evaluate.greedy true, or"),
         (["evaluate.problems=[svamp/tset]"], "evaluate.problems: found the text 'svamp/tset': no such file"),

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from qrft.data import jsonl
-from qrft.data.files import is_parquet, read_errors
 from qrft.data.problems.table import COLUMNS, make_table
+from qrft.data.rows import read_rows
 
 
 def read_file(path: Path, num_problems: int | None = None) -> pa.Table:
@@ -22,13 +18,4 @@ def read_file(path: Path, num_problems: int | None = None) -> pa.Table:
     `unique_id` names a problem; without any, its number among the rows, from 0. Raises DataError, with the file and
     the line, for what can't be read.
     """
-    rows = _parquet_rows(path) if is_parquet(path) else jsonl.objects(path, "question", "answer")
-    return make_table(rows, path, num_problems)
-
-
-def _parquet_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    with read_errors(path):
-        table = pq.read_table(path)
-    kept = table.select([name for name in COLUMNS if name in table.column_names])
-    for number, row in enumerate(kept.to_pylist(), 1):
-        yield f"{path}:{number}", row
+    return make_table(read_rows(path, ("question", "answer"), COLUMNS), path, num_problems)

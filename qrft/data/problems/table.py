@@ -58,7 +58,7 @@ def _problem(fields: Fields, default_id: str, place: str) -> dict[str, str]:
 
 
 def _gold(fields: Fields, place: str) -> tuple[str, str]:
-    """The worked solution, "" for none, and the answer. A solution beside a bare answer is taken as it is."""
+    """Return the worked solution, "" for none, and the answer. A solution beside a bare answer is taken as it is."""
     key = SOLUTION if fields.get(ANSWER) is None and fields.get(SOLUTION) is not None else ANSWER
     gold = read_gold(_text(fields, key, place))
     if not gold.answer:

@@ -22,7 +22,7 @@ NUM_HELD_OUT = 2000
 
 
 def _arithmetic(r: random.Random) -> tuple[str, int]:
-    """An expression and its value, over the range of numbers that the stories use."""
+    """Draw an expression and its value, over the range of numbers that the stories use."""
     sign = r.choice("+-*/")
     if sign == "+":
         a, b = r.randint(1, 120), r.randint(1, 80)
@@ -39,7 +39,7 @@ def _arithmetic(r: random.Random) -> tuple[str, int]:
 
 
 def _drill(r: random.Random, labels: list[str]) -> str:
-    """Sums without a story, all lines of a document in one of four styles."""
+    """Write sums without a story, all lines of a document in one of four styles."""
     style = r.randrange(4)
     lines = []
     for _ in range(LINES_PER_DOCUMENT):
@@ -56,14 +56,14 @@ def _drill(r: random.Random, labels: list[str]) -> str:
 
 
 def _retell(r: random.Random, story: tiny_math.Story) -> str:
-    """The question first and the facts after it, or the facts as a riddle; the way to the answer in one sentence."""
+    """Tell the question first and the facts after it, or the facts as a riddle; then the answer in one sentence."""
     work = ", then ".join(f"{found} is {left}={value}" for found, left, value in r.choice(story.paths))
     told = f"{story.ask} if {story.facts}? Well" if r.random() < 0.5 else f"{story.facts}. Riddle: {story.ask}?\nHere"
     return f"{told}, {work}. So the answer is {story.answer}."
 
 
 def held_out() -> list[str]:
-    """Documents of the same kind that no base is trained on, whatever its seed: to measure its loss.
+    """Return documents of the same kind that no base is trained on, whatever its seed: to measure its loss.
 
     They tell stories of the test split; drills of six random sums do not repeat.
     """
@@ -71,7 +71,7 @@ def held_out() -> list[str]:
 
 
 def documents(seed: int, split: str = "pretrain") -> Iterator[str]:
-    """Endless documents of the corpus."""
+    """Yield endless documents of the corpus."""
     name = f"tiny-corpus {TINY_CORPUS_VERSION} {seed}"
     r = random.Random(name if split == "pretrain" else f"{name} {split}")
     labels = sorted(

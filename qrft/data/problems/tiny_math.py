@@ -300,7 +300,7 @@ KINDS: dict[str, Kind] = {
 
 
 def _solve(path: str, numbers: Numbers) -> list[Step]:
-    """The steps of a path such as "all = a+c; now = all-b", with the numbers put in."""
+    """Return the steps of a path such as "all = a+c; now = all-b", with the numbers put in."""
     known = dict(numbers)
     steps = []
     for part in path.split("; "):
@@ -322,13 +322,13 @@ def _draw_story(r: random.Random) -> Story:
 
 
 def split_of(facts: str) -> str:
-    """The one split that a story belongs to, whatever is asked of it and however it is told."""
+    """Return the one split that a story belongs to, whatever is asked of it and however it is told."""
     bucket = hashlib.blake2b(facts.encode(), digest_size=1).digest()[0] % 8
     return next(split for split, buckets in SPLITS.items() if bucket in buckets)
 
 
 def stories(split: str, seed: int) -> Iterator[Story]:
-    """Endless different stories of a split."""
+    """Yield endless different stories of a split."""
     r = random.Random(f"tiny-math {TINY_MATH_VERSION} {split} {seed}")
     seen = set()
     while True:
@@ -339,13 +339,13 @@ def stories(split: str, seed: int) -> Iterator[Story]:
 
 
 def write_solution(path: list[Step]) -> str:
-    """A path in GSM8K's form: a line a step with its <<equation>>, then "#### answer"."""
+    """Return a path in GSM8K's form: a line per step with its <<equation>>, then "#### answer"."""
     lines = [f"{found.capitalize()}: {left}=<<{left}={value}>>{value}." for found, left, value in path]
     return "\n".join([*lines, f"#### {path[-1][2]}"])
 
 
 def problems(split: str, seed: int, num_problems: int) -> Iterator[dict[str, str]]:
-    """Rows of the PROBLEMS table (see qrft.data.schema); the gold solution is one of the story's paths, by chance."""
+    """Yield rows of schema.PROBLEMS; the gold solution is one of the story's paths, by chance."""
     choose = random.Random(f"tiny-math gold {TINY_MATH_VERSION} {split} {seed}")
     for index, story in zip(range(num_problems), stories(split, seed), strict=False):
         yield {

@@ -45,7 +45,7 @@ class Unit(NamedTuple):
 
 
 def units(paths: Sequence[Path], problem_ids: pa.Array) -> Iterator[Unit]:
-    """The pieces of all files in order. Raises DataError for a file that is missing, empty or of another kind."""
+    """Yield the pieces of all files in order. Raises DataError for a file that is missing, empty or of another kind."""
     names, before = default_models(paths), 0
     known = {problem_id: row for row, problem_id in enumerate(problem_ids.to_pylist())}
     for path in paths:
@@ -54,19 +54,19 @@ def units(paths: Sequence[Path], problem_ids: pa.Array) -> Iterator[Unit]:
             num_units += 1
             yield Unit(partial(_batch, rows, path, names[path], known), before + position)
         if num_units == 0:
-            raise DataError(f"{path}: empty. Expected samples, one a row, with problem_id and completion.")
+            raise DataError(f"{path}: empty. Expected samples, one per row, with problem_id and completion.")
         before += path.stat().st_size
 
 
 def default_models(paths: Sequence[Path]) -> dict[Path, str]:
-    """For samples without a model: their file's name, so that pooled files stay apart; the path where names meet."""
+    """Name samples without a model by their file, so that pooled files stay apart; by the path where names meet."""
     stems = {path: _SUFFIX.sub("", path.name) or path.name for path in paths}
     twice = {stem for stem in stems.values() if list(stems.values()).count(stem) > 1}
     return {path: str(path) if stem in twice else stem for path, stem in stems.items()}
 
 
 def ahead(tasks: Iterable[Callable[[], T]], num_threads: int) -> Iterator[T]:
-    """The results in order, while the next `num_threads` tasks are already worked on."""
+    """Yield the results in order, while the next `num_threads` tasks are already worked on."""
     waiting: deque[Future[T]] = deque()
     with ThreadPoolExecutor(num_threads) as pool:
         try:
@@ -100,7 +100,7 @@ def _batch(read: Callable[[], tuple[Rows, Faults]], path: Path, model: str, know
 
 
 def _whole(rows: Rows, path: Path, faults: Faults) -> Rows:
-    """The rows that are no faults."""
+    """Return the rows without faults, and tell the faults of the others."""
     indexes = rows.indexes.fill_null(0).to_numpy()
     is_whole = rows.ids.is_valid().to_numpy(False) & rows.completions.is_valid().to_numpy(False)
     is_whole &= (indexes >= INDEXES.start) & (indexes < INDEXES.stop)
@@ -108,8 +108,8 @@ def _whole(rows: Rows, path: Path, faults: Faults) -> Rows:
         return rows
     for row in np.flatnonzero(~is_whole).tolist():
         faults.add(f"{path}:{rows.numbers[row]}: {_fault(rows, row)}")
-    ids, completions, found, models = (column.filter(pa.array(is_whole)) for column in rows[:4])
-    return Rows(ids, completions, found, models, np.asarray(rows.numbers)[is_whole])
+    ids, completions, indexes, models = (column.filter(pa.array(is_whole)) for column in rows[:4])
+    return Rows(ids, completions, indexes, models, np.asarray(rows.numbers)[is_whole])
 
 
 def _fault(rows: Rows, row: int) -> str:
@@ -120,7 +120,7 @@ def _fault(rows: Rows, row: int) -> str:
 
 
 def _flat(rows: Rows) -> Rows:
-    """A row for each completion of a list. Their places in the list count, so a sample_index beside it does not."""
+    """Make a row of each completion of a list. Places in the list count, so a sample_index beside it does not."""
     if not pa.types.is_list(rows.completions.type):
         return rows
     row = pc.list_parent_indices(rows.completions)
@@ -130,7 +130,7 @@ def _flat(rows: Rows) -> Rows:
 
 
 def _problems(ids: pa.Array, known: dict[str, int], place: Callable[[int], str]) -> npt.NDArray[np.int32]:
-    """The ids' rows among the problems. A batch has few different ones, so it costs the same however many are known."""
+    """Return the ids' rows among the problems. A batch has few different ones, however many are known."""
     encoded = ids.dictionary_encode()
     codes, names = encoded.indices.to_numpy(), [str(name) for name in encoded.dictionary.to_pylist()]
     rows: npt.NDArray[np.int32] = np.array([known.get(name, -1) for name in names], np.int32)[codes]

@@ -22,7 +22,7 @@ _BOM = b"\xef\xbb\xbf"
 
 
 def read(path: Path) -> Iterator[tuple[Callable[[], tuple[Rows, Faults]], int]]:
-    """How to read each block, and the bytes of the file up to its end. The first object names the columns for all."""
+    """Yield how to read each block, and the bytes up to its end. The first object names the columns for all."""
     layout, first_line = None, 1
     for block, position in line_blocks(path):
         if first_line == 1:
@@ -32,7 +32,7 @@ def read(path: Path) -> Iterator[tuple[Callable[[], tuple[Rows, Faults]], int]]:
         yield partial(_parse, block, layout, path, first_line, num_lines), position
         first_line += num_lines
     if first_line > 1 and layout is None:
-        raise DataError(f"{path}: no JSON object on any line. Expected one a line, with problem_id and completion.")
+        raise DataError(f"{path}: no JSON object on any line. Expected one per line, with problem_id and completion.")
 
 
 class _Layout:
@@ -73,7 +73,7 @@ def _parse(block: bytes, layout: _Layout | None, path: Path, first_line: int, nu
 
 
 def _starts_objects(block: bytes) -> bool:
-    """Whether every line begins with {. Then as many rows as lines means one row a line; and Arrow's parser, which
+    """Return whether every line begins with {. Then as many rows as lines means one per line; and Arrow's parser, which
     crashes when the first value is null (apache/arrow issue 47409), meets an object first."""
     data = np.frombuffer(block, np.uint8)
     starts = np.flatnonzero(data[:-1] == ord("\n")) + 1
@@ -81,7 +81,7 @@ def _starts_objects(block: bytes) -> bool:
 
 
 def _parse_block(block: bytes, layout: _Layout) -> pa.Table | None:
-    """None where Arrow finds anything odd: JSON that is none, another type than the first row's, invalid UTF-8."""
+    """Return None where Arrow meets anything odd: no JSON, another type than the first row's, invalid UTF-8."""
     if not _starts_objects(block):
         return None
     options = pa.json.ParseOptions(explicit_schema=layout.schema, unexpected_field_behavior="ignore")
@@ -116,7 +116,7 @@ def _parse_lines(block: bytes, layout: _Layout | None, path: Path, first_line: i
 
 
 def _row(row: dict[str, Any], layout: _Layout) -> tuple[str | None, Any, int | None, str | None]:
-    """The row's four fields. Raises ValueError for a value that is missing or of a wrong type."""
+    """Return the row's four fields. Raises ValueError for a value that is missing or of a wrong type."""
     names, values = layout.names, [row.get(name) if name else None for name in layout.names]
     if values[0] is None or values[1] is None:
         raise ValueError(f"found no {names.problem_id if values[0] is None else names.completion}.")
@@ -143,7 +143,7 @@ def _index(value: Any) -> int | None:
 
 
 def _text(value: Any, name: str) -> str | None:
-    """JSON can spell halves of surrogate pairs, which are no characters: each becomes U+FFFD."""
+    """Replace halves of surrogate pairs, which JSON can spell and which are no characters, by U+FFFD."""
     if value is None:
         return None
     if not isinstance(value, str):

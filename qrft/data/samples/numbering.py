@@ -26,7 +26,7 @@ class Numbering:
         self._places: list[tuple[Callable[[int], str], npt.NDArray[np.int64]]] = []
 
     def add(self, batch: Batch) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
-        """The number of each row's model in `models`, and its sample_index: without one, its order of appearance."""
+        """Return the number of each row's model in `models`, and its sample_index: if none is given, its order."""
         models = self._model_codes(batch)
         pairs = models.astype(np.int64) * len(self._problem_ids) + batch.problem
         indexes = batch.sample_index.copy()
@@ -48,7 +48,7 @@ class Numbering:
         return numbers
 
     def _count(self, pairs: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """How many rows of the same pair came before each."""
+        """Count the rows of the same pair that came before each."""
         if lacking := len(self.models) * len(self._problem_ids) - len(self._counts):
             self._counts = np.concatenate([self._counts, np.zeros(lacking, np.int64)])
         order = np.argsort(pairs, kind="stable")
@@ -65,7 +65,7 @@ class Numbering:
         self._places.append((batch.place, np.zeros(0, np.int64) if is_given.all() else np.flatnonzero(is_given)))
 
     def check(self) -> None:
-        """Raises DataError when a sample of a problem and model is there twice."""
+        """Raise DataError when a sample of a problem and model occurs twice."""
         whole = np.sort(np.concatenate([*self._given, np.zeros(0, np.int64)]))
         twice = whole[1:][whole[1:] == whole[:-1]]
         if len(twice):
@@ -79,8 +79,8 @@ class Numbering:
             )
 
     def _where(self, code: int) -> list[str]:
-        """The places of the first two rows with this code."""
-        found: list[str] = []
+        """Return the places of the first two rows with this code."""
+        places: list[str] = []
         for given, (place, rows) in zip(self._given, self._places, strict=True):
-            found.extend(place(int(rows[i]) if len(rows) else int(i)) for i in np.flatnonzero(given == code))
-        return found[:2]
+            places.extend(place(int(rows[i]) if len(rows) else int(i)) for i in np.flatnonzero(given == code))
+        return places[:2]

@@ -20,7 +20,7 @@ BATCH_LISTS = 256  # of up to hundreds of texts
 
 
 def read(path: Path) -> Iterator[tuple[Callable[[], tuple[Rows, Faults]], int]]:
-    """How to read each batch, and about the bytes of the file up to its end. Raises DataError for a wrong column."""
+    """Yield how to read each batch, and about the bytes up to its end. Raises DataError for a wrong column."""
     with read_errors(path), pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20) as file:
         names = find_names(file.schema_arrow.names, str(path))
         _check(file.schema_arrow, names, path)
@@ -77,7 +77,7 @@ def _rows(batch: pa.RecordBatch, names: Names, first: int) -> tuple[Rows, Faults
 
 
 def _texts(column: pa.Array) -> pa.Array:
-    """As large_string in valid UTF-8: a byte that is no part of it becomes U+FFFD."""
+    """Return a column as large_string in valid UTF-8: a byte that is no part of it becomes U+FFFD."""
     column = column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
     texts = _cast(column, pa.large_string())
     if texts is None:
@@ -86,17 +86,17 @@ def _texts(column: pa.Array) -> pa.Array:
 
 
 def _lists(column: pa.Array) -> pa.Array:
-    """As `_texts`, in lists."""
+    """Do as `_texts`, in lists."""
     kind = pa.list_(pa.large_string())
     lists = _cast(column, kind)
     if lists is None:
-        found = column.cast(pa.list_(pa.large_binary())).to_pylist()
-        lists = pa.array([texts if texts is None else [_decoded(text) for text in texts] for texts in found], kind)
+        raw = column.cast(pa.list_(pa.large_binary())).to_pylist()
+        lists = pa.array([texts if texts is None else [_decoded(text) for text in texts] for texts in raw], kind)
     return lists
 
 
 def _cast(column: pa.Array, kind: Any) -> pa.Array | None:
-    """None for invalid UTF-8. Arrow trusts columns of strings, so they are checked too."""
+    """Return None for invalid UTF-8. Arrow trusts columns of strings, so they are checked too."""
     try:
         texts = column.cast(kind)
         texts.validate(full=True)

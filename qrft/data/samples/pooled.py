@@ -21,7 +21,7 @@ class Source(NamedTuple):
 
 
 def input_names(source: str) -> tuple[str, str]:
-    """Under which names a stage gets the samples and the grades of a source; "" stands for a single one."""
+    """Return the names under which a stage gets the samples and grades of a source; "" stands for a single one."""
     samples, graded = (f"{source}/{kind}" if source else kind for kind in Source._fields)
     return samples, graded
 
@@ -37,7 +37,7 @@ def read_inputs(
 def read(
     sources: Mapping[str, Source], first_samples: int | None, columns: Sequence[str] = tuple(SAMPLES.names)
 ) -> tuple[pa.Table, pa.Table]:
-    """Samples, of which only `columns`, and their grades, source after source.
+    """Return samples, of which only `columns`, and their grades, source after source.
 
     sources: by the name that takes the place of the samples' `model`; "" leaves that as it is.
     first_samples: of each problem and source only those; None: all.

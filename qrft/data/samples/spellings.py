@@ -23,7 +23,7 @@ class Names(NamedTuple):
 
 
 def find_names(there: Iterable[str], place: str) -> Names:
-    """Raises DataError when a file has no column of problems or none of completions."""
+    """Return what a file calls its columns. Raises DataError where those of problems or of completions are missing."""
     listed = list(there)
     return Names(
         _first(PROBLEM_ID, listed, place, "the problem"),

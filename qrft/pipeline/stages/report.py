@@ -13,7 +13,7 @@ from qrft.report.run.summary import summary
 
 __all__ = ["OUTPUTS", "VERSION", "Settings", "run"]
 
-VERSION = 4
+VERSION = 5
 OUTPUTS = ("report.html", "summary.json")
 
 

@@ -109,13 +109,13 @@ def answer_trouble(row: Row, gold_answer: str, rules: Rules) -> str:
     return f"answer {answer} is not {gold_answer}"
 
 
-def reason(rows: Sequence[Row], gold_answer: str, run: Run) -> str:
+def reason(rows: Sequence[Row], problem: Row, run: Run) -> str:
     """Return why the path of these samples was kept or dropped; the first sample represents all."""
     verdict = rows[0]["verdict"]
     if verdict == "kept":
         others = sum(row["verdict"] != "kept" for row in rows)
         rest = f"; {others} more with the same equations {'was' if others == 1 else 'were'} dropped" if others else ""
-        return f"kept: right answer, {why_kept(run)}{rest}"
+        return f"kept: right answer, {why_kept(problem, run)}{rest}"
     if verdict == "duplicate_of_gold":
         return "dropped: same equations as the gold solution"
     if verdict == "over_limit":
@@ -124,12 +124,13 @@ def reason(rows: Sequence[Row], gold_answer: str, run: Run) -> str:
         return "dropped: the same equations as a kept path"
     if verdict == "bad_equation":
         return f"dropped: {trouble(rows[0], run.rules)}"
-    troubles = [answer_trouble(rows[0], gold_answer, run.rules), trouble(rows[0], run.rules)]
+    troubles = [answer_trouble(rows[0], problem["answer"], run.rules), trouble(rows[0], run.rules)]
     return "dropped: " + "; ".join(filter(None, troubles))
 
 
-def why_kept(run: Run) -> str:
-    if run.rules.mode == "paper" or not run.settings.dedup:  # the gold solution's path does not count as taken
+def why_kept(problem: Row, run: Run) -> str:
+    has_gold_path = bool(problem["solution"]) and run.rules.mode != "paper"
+    if not has_gold_path or not run.settings.dedup:  # no path counts as taken beforehand
         return "and every equation is right"
     return "every equation is right, and the equations differ from the gold solution's"
 
@@ -154,13 +155,13 @@ def paths(rows: Iterable[Row]) -> list[list[Row]]:
     return sorted(found.values(), key=lambda members: (path_of(members[0])[0], -len(members)))
 
 
-def path_entry(rows: Sequence[Row], gold_answer: str, run: Run) -> dict[str, Any]:
+def path_entry(rows: Sequence[Row], problem: Row, run: Run) -> dict[str, Any]:
     shown = rows[0]["completion"]
     wordings = dict.fromkeys(row["completion"] for row in rows[1:] if row["completion"] != shown)
     return {
         "verdict": rows[0]["verdict"],
         "count": len(rows),
-        "why": reason(rows, gold_answer, run),
+        "why": reason(rows, problem, run),
         **marked(rows[0], run.rules),
         "wordings": [cut(wording) for wording in list(wordings)[:MAX_WORDINGS]],
         "num_wordings": len(wordings) + 1,
@@ -175,7 +176,7 @@ def problem_entry(problem: Row, rows: Sequence[Row], run: Run) -> dict[str, Any]
         "gold": cut(problem["solution"] or problem["answer"]),
         "num_samples": len(rows),
         "num_correct": sum(bool(row["is_correct"]) for row in rows),
-        "paths": [path_entry(group, problem["answer"], run) for group in groups[:MAX_PATHS]],
+        "paths": [path_entry(group, problem, run) for group in groups[:MAX_PATHS]],
         "num_paths": len(groups),
     }
 

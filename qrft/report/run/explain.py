@@ -64,7 +64,7 @@ def relation(difference: float) -> str:
 
 def sft_gain(facts: Mapping[str, Any]) -> str:
     before, after = facts["base"]["accuracy"], facts["sft"]["accuracy"]
-    num_gold, few_shot = plural(facts["num_train"], "gold solution"), facts["base"]["few_shot"]
+    num_gold, few_shot = plural(facts["num_gold"], "gold solution"), facts["base"]["few_shot"]
     if few_shot:
         shown = f"the base model with {plural(few_shot, 'example')}"
         return f"SFT on {num_gold} reached {percent(after)}, {shown} {percent(before)}."
@@ -85,9 +85,10 @@ def paths(facts: Mapping[str, Any]) -> Iterator[str]:
     elif facts["num_kept"] == 0:
         yield f"The right answer came {in_samples} for {solved}, but no correct sample contains a new path, {alone}."
     else:
+        gold = plural(facts["num_gold"], "gold solution")
         added = plural(facts["num_kept"], "distinct correct path" if facts["dedup"] else "correct sample")
         yield (
-            f"RFT added {added} to {plural(num_train, 'gold solution')}: {facts['paths_per_problem']:.1f} per problem; "
+            f"RFT added {added} to {gold}: {facts['paths_per_problem']:.1f} per problem; "
             f"{solved} {'was' if num_train == 1 else 'were'} solved {in_samples}."
         )
 

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from qrft import grading
+from qrft.data.worked import is_worked
 from qrft.pipeline import cost
 from qrft.report.run import profile
 from qrft.report.run.explain import sentences
@@ -31,6 +32,7 @@ def summary(inputs: Mapping[str, Path], settings: Settings) -> dict[str, Any]:
         **{model: accuracy(run, model) for model in run.models},
         "num_test": evaluation["num_test"],
         "num_train": run.problems.num_rows,
+        "num_gold": int(is_worked(run.problems).sum()),
         **(rft_facts(run) if run.has_rft else {}),
         **profile.own_paths(run),
         "trained_tokens": {
@@ -75,7 +77,7 @@ def sample_counts(run: Run) -> dict[str, Any]:
         "num_correct": count(run.graded["is_correct"]),
         "num_correct_with_equations": count(with_equations),
         "num_kept": num_kept,
-        "num_rows": num_train + num_kept,
+        "num_rows": int(is_worked(run.problems).sum()) + num_kept,
         "paths_per_problem": num_kept / max(num_train, 1),
         "sampled_tokens": run.num_tokens,
         "num_solved": int(np.count_nonzero(run.correct_per_problem)),
