@@ -1,12 +1,12 @@
 """Every error that qrft raises on purpose.
 
-QrftError                 something went wrong at run time; exit code 1
-├── UsageError            the command or the recipe asks for something that can't be; exit code 2
-│   └── RecipeError       one or many faults of a recipe, each with its line
-├── DataError             a file of problems or samples is not what it should be
-├── ModelError            a model folder, adapter or GGUF can't be used
+QrftError                 something went wrong while the command worked; exit code 1
+├── UsageError            the command or the recipe asks for something impossible; exit code 2
+│   └── RecipeError       one or more mistakes in a recipe, each with its line
+├── DataError             a file of problems or samples does not hold what it should
+├── ModelError            a model's folder, an adapter or a GGUF file can't be used
 ├── StoreError            the store or a run folder can't be read or written
-└── SamplerError          the sampling process failed
+└── SamplerError          the sampling process or the server failed
 
 A message names the file, line or key, says what was found and what was expected, and ends with what to do next.
 """

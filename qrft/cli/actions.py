@@ -1,4 +1,4 @@
-"""What the commands do, callable from Python: `run`, `show_plan`, `pretrain`."""
+"""What `qrft run`, `qrft plan` and `qrft pretrain` do, callable from Python."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from qrft.cli.plan_tables import show_forecast
+from qrft.cli.results import show_base, show_family, show_rows, show_run
 from qrft.config.load import load
 from qrft.config.pretrain import PretrainRecipe
 from qrft.config.recipe import Recipe
@@ -26,14 +28,16 @@ from qrft.pipeline.store import Store
 if TYPE_CHECKING:
     from qrft.cli.console import Terminal
     from qrft.pipeline.graph import Step
-    from qrft.planning.basis import Basis, Speed
+    from qrft.planning.basis import Speed
+    from qrft.planning.devices import Device
+    from qrft.planning.forecast import Forecast
 
 CARD = "pretraining.json"
 STORE = "store"  # beside the run folders, so runs share what is equal
 
 
 def run(path: str, overrides: Sequence[str], output_dir: Path, terminal: Terminal) -> dict[str, Any]:
-    """All of a recipe; returns the summary, and of several models or runs their `rows` of the table."""
+    """Run all of a recipe; return the summary, or for several models or runs their `rows` of the table."""
     quiet_libraries()
     recipe = _load(path, overrides)
     steps = plan(recipe, _models(recipe))
@@ -42,10 +46,10 @@ def run(path: str, overrides: Sequence[str], output_dir: Path, terminal: Termina
     if "sweep" in artifacts:
         lines = (artifacts["sweep"] / "sweep.jsonl").read_text(encoding="utf-8").splitlines()
         rows = [json.loads(line) for line in lines]
-        terminal.rows(rows, run_dir)
+        show_rows(terminal.console, rows, run_dir)
         return {"name": recipe.name, "rows": rows}
     summary: dict[str, Any] = json.loads((artifacts["report"] / "summary.json").read_text(encoding="utf-8"))
-    terminal.result(summary, run_dir)
+    show_run(terminal.console, summary, run_dir)
     return summary
 
 
@@ -61,15 +65,12 @@ def show_plan(
     calibrates: bool = False,
     as_json: bool = False,
 ) -> None:
-    """The steps of a recipe, which are there, and what each needs: tokens, memory, disk, time, energy and cost.
+    """Show the steps of a recipe, which are done, and what each needs: tokens, memory, disk, time, energy and cost.
 
-    gpu: a name or its memory, None for this machine; price: of a kWh, or with True of an hour; watts: drawn at work.
-    Raises UsageError for a GPU that is not known, and for a calibration that is to speak for another machine.
+    gpu: a name or its memory, None for this machine; price: per kWh, or with True per hour; watts: drawn at work.
+    Raises UsageError for an unknown GPU, and for a calibration that would have to speak for another machine.
     """
-    from qrft.planning import devices
-    from qrft.planning.amounts import Amounts
-    from qrft.planning.basis import Basis
-    from qrft.planning.forecast import forecast
+    from qrft.planning.devices import find
 
     quiet_libraries()
     recipe = _load(path, overrides)
@@ -77,26 +78,36 @@ def show_plan(
     steps = plan(recipe, _models(recipe, with_weights=calibrates))
     if calibrates and gpu is not None:
         raise UsageError(f"--calibrate measures this machine, --gpu asks about {gpu}. Give one of the two.")
-    device = devices.find(gpu)
+    device = find(gpu)
     device = device if watts is None else replace(device, watts=watts)
-    speed = _calibrated(steps, Basis(Amounts(store), device), recipe, terminal) if calibrates else None
-    amount, is_hourly = price or (None, False)
     has_many = steps[-1].stage == "sweep"
     distinct = list({step.digest: step for step in steps}.values()) if has_many else steps
-    needs = forecast(distinct, store, device, speed, price=amount, is_hourly=is_hourly)
+    speed = _calibrated(steps, store, device, recipe, terminal) if calibrates else None
+    needs = _needs(distinct, store, device, speed, price)
     if as_json:
         print(json.dumps(needs.as_json()))
         return
     if has_many:
         terminal.plan([(step, store.has(step.stage, step.digest)) for step in steps])
-    terminal.forecast(needs, shows_steps=not has_many)
+    show_forecast(terminal.console, needs, shows_steps=not has_many)
 
 
-def _calibrated(steps: Sequence[Step], basis: Basis, recipe: Recipe, terminal: Terminal) -> Speed:
+def _needs(
+    steps: Sequence[Step], store: Store, device: Device, speed: Speed | None, price: tuple[float, bool] | None
+) -> Forecast:
+    from qrft.planning.forecast import forecast
+
+    amount, is_hourly = price or (None, False)
+    return forecast(steps, store, device, speed, price=amount, is_hourly=is_hourly)
+
+
+def _calibrated(steps: Sequence[Step], store: Store, device: Device, recipe: Recipe, terminal: Terminal) -> Speed:
+    from qrft.planning.amounts import Amounts
+    from qrft.planning.basis import Basis
     from qrft.planning.calibrate import calibrate
 
     with terminal.bar("calibrate", len("calibrate")) as progress:
-        return calibrate(steps, basis, recipe.num_threads, progress)
+        return calibrate(steps, Basis(Amounts(store), device), recipe.num_threads, progress)
 
 
 def _load(path: str, overrides: Sequence[str]) -> Recipe:
@@ -107,9 +118,9 @@ def _load(path: str, overrides: Sequence[str]) -> Recipe:
 
 
 def _models(recipe: Recipe, with_weights: bool = True) -> dict[str, Path]:
-    """The folders of all base models, their weights' headers read: a file cut short is found before any work.
+    """Return the folders of all base models, once their weights' headers are read, so that a truncated file is found.
 
-    Without weights none are downloaded, nor missed.
+    Without weights, none are downloaded and none are required.
     """
     names = {own.base_model for variant in expand_sweep(recipe) for own in split_models(variant.recipe).values()}
     folders = {name: find_model(name, with_weights=with_weights) for name in sorted(filter(None, names))}
@@ -120,7 +131,7 @@ def _models(recipe: Recipe, with_weights: bool = True) -> dict[str, Path]:
 
 
 def quiet_libraries() -> None:
-    """The terminal is for this run's own progress: the libraries' bars and advice would tear it apart."""
+    """Keep the libraries' bars and advice off the terminal, which shows the progress of this run."""
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
@@ -128,21 +139,21 @@ def quiet_libraries() -> None:
 
 
 def pretrain(path: str, overrides: Sequence[str], out: Path, terminal: Terminal) -> dict[str, Any]:
-    """A base model from nothing into the new folder `out`, with `pretraining.json`: its recipe, losses and digest.
+    """Make a base model from nothing in the new folder `out`, with `pretraining.json`: its recipe, losses and digest.
 
-    Of a family each base gets a folder in `out`; those that are there are not made again.
+    Each base of a family gets a folder in `out`; those that already exist are not made again.
     """
     quiet_libraries()
     recipe = load(path, overrides, PretrainRecipe)
     if recipe.family:
         return _pretrain_family(recipe, out, terminal)
     if out.exists():
-        raise StoreError(f"{out}: is there already. Name a folder that is not, with --out.")
+        raise StoreError(f"{out}: already exists. Choose a new folder with --out.")
     return _pretrain_one(recipe, out, terminal)
 
 
 def _pretrain_family(recipe: PretrainRecipe, out: Path, terminal: Terminal) -> dict[str, Any]:
-    """Also writes held-out.jsonl, the text that the losses in the cards are of."""
+    """Make each base, and write held-out.jsonl, the text on which the losses in the cards are measured."""
     from qrft.data.problems import tiny_corpus
 
     cards = {}
@@ -152,25 +163,25 @@ def _pretrain_family(recipe: PretrainRecipe, out: Path, terminal: Terminal) -> d
         for name, member in recipe.members().items():
             is_there = (out / name).exists()
             cards[name] = _card(out / name, member) if is_there else _pretrain_one(member, out / name, terminal)
-    terminal.family(cards)
+    show_family(terminal.console, cards)
     return cards
 
 
 def _card(folder: Path, recipe: PretrainRecipe) -> dict[str, Any]:
-    """Of a base that is there. Raises StoreError when it is none of this recipe."""
+    """Return the card of a base that already exists. Raises StoreError if this recipe did not make it."""
     path = folder / CARD
     try:
         card: dict[str, Any] = json.loads(path.read_bytes())
         found = card["recipe"]
     except (OSError, ValueError, LookupError, TypeError):
         raise StoreError(
-            f"{path}: no card of a base, so qrft did not make {folder}. Move it away, or choose another --out."
+            f"{path}: is not the card of a base, so qrft did not make {folder}. Move it away, or choose another --out."
         ) from None
     for key, value in _settings(recipe).items():
         if found.get(key) != value:
             raise StoreError(
-                f"{path}: {key} is {found.get(key)!r}, the recipe says {value!r}. Remove {folder} to make it anew, or "
-                "choose another --out."
+                f"{path}: {key} is {found.get(key)!r}, but the recipe says {value!r}. Remove {folder} to make it "
+                "again, or choose another --out."
             )
     return card
 
@@ -190,9 +201,5 @@ def _pretrain_one(recipe: PretrainRecipe, out: Path, terminal: Terminal) -> dict
         card = {"recipe": _settings(recipe), **facts, "digest": fingerprint(partial)}
         write_atomic(partial / CARD, json.dumps(card, indent=1) + "\n")
         os.replace(partial, out)
-    held_out = facts["held_out"]
-    terminal.console.print(
-        f"{out}: loss {facts['final_loss']:.4f}, {held_out['nats_per_token']:.4f} held out "
-        f"({held_out['bits_per_byte']:.4f} bits a byte), {facts['num_tokens']:,} tokens, digest {card['digest']}"
-    )
+    show_base(terminal.console, card, out)
     return card

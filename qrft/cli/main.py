@@ -1,13 +1,14 @@
-"""The command line. Heavy modules are imported by the command that needs them, so `qrft --help` is instant."""
+"""The command line. Heavy modules are imported by the command that needs them, so that `qrft --help` is instant."""
 
 from __future__ import annotations
 
 import functools
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -30,11 +31,11 @@ from qrft.errors import QrftError
 from qrft.progress import Progress, unwatched
 
 if TYPE_CHECKING:
-    from qrft.cli.console import Terminal
+    from rich.console import Console
 
 
 def ends_with_a_message(stopped: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """End a command at a QrftError with its message and exit code, without traceback, and at Ctrl-C with `stopped`."""
+    """End a command on a QrftError with its message and exit code, without a traceback; on Ctrl-C with `stopped`."""
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(function)
@@ -53,7 +54,7 @@ def ends_with_a_message(stopped: str) -> Callable[[Callable[..., None]], Callabl
     return decorate
 
 
-command = ends_with_a_message("What is finished is kept: run the same command again.")
+command = ends_with_a_message("Finished work is kept: run the same command again to continue.")
 all_or_nothing = ends_with_a_message("Nothing was written.")
 
 
@@ -67,17 +68,17 @@ def main() -> None:
 @click.argument("recipe")
 @OVERRIDES
 @OUTPUT_DIR
-@click.option("--name", help="The name of the run folder, instead of the recipe's.")
+@click.option("--name", help="Name of the run folder instead of the recipe's.")
 @command
 def run(recipe: str, overrides: tuple[str, ...], output_dir: Path, name: str | None) -> None:
-    """Carry out RECIPE: SFT, sample, grade, keep what is right and new, fine-tune again, evaluate, report.
+    """Run all of RECIPE: SFT, sample, grade, keep the right and new, fine-tune again, evaluate, report.
 
-    Every finished step is kept and never done again, so the same command goes on after any stop.
+    Steps that are already done are not done again, so the same command continues after any stop.
     """
-    from qrft.cli import actions as runs
-    from qrft.cli import console
+    from qrft.cli import actions
+    from qrft.cli.console import Terminal
 
-    runs.run(recipe, _named(overrides, name), output_dir, console.Terminal())
+    actions.run(recipe, _named(overrides, name), output_dir, Terminal())
 
 
 @main.command(cls=Command, late=plan_options)
@@ -86,14 +87,15 @@ def run(recipe: str, overrides: tuple[str, ...], output_dir: Path, name: str | N
 @OUTPUT_DIR
 @command
 def plan(recipe: str, overrides: tuple[str, ...], output_dir: Path, as_json: bool, **settings: Any) -> None:
-    """Show the steps of RECIPE, which of them are finished, and what each needs: tokens, memory, disk, time, cost.
+    """Show the steps of RECIPE, which of them are done, and what each needs: tokens, memory, disk, time and cost.
 
-    No model is loaded and nothing is written, but --calibrate runs 20 steps of training and of sampling first.
+    No model is loaded and nothing is written. --calibrate first runs 20 steps of training and of sampling.
     """
     from qrft.cli.actions import show_plan
     from qrft.cli.console import Terminal
+    from qrft.cli.tables import plain_console
 
-    terminal = _on_stderr() if as_json else Terminal()
+    terminal = Terminal(plain_console(stderr=as_json))
     show_plan(recipe, overrides, output_dir, terminal, as_json=as_json, **settings)
 
 
@@ -107,25 +109,25 @@ def plan(recipe: str, overrides: tuple[str, ...], output_dir: Path, as_json: boo
     "out",
     type=click.Path(file_okay=False, path_type=Path),
     required=True,
-    help="The folder of the model, or of the family. A model that already exists is not made again.",
+    help="The folder of the model or the family; a model that already exists is not made again.",
 )
 @command
 def pretrain(recipe: str, overrides: tuple[str, ...], out: Path) -> None:
-    """Make a small base model from scratch, as RECIPE says."""
-    from qrft.cli import actions as runs
-    from qrft.cli import console
+    """Make a tiny base model from scratch, as RECIPE says."""
+    from qrft.cli import actions
+    from qrft.cli.console import Terminal
 
-    runs.pretrain(recipe, overrides, out, console.Terminal())
+    actions.pretrain(recipe, overrides, out, Terminal())
 
 
 @main.command(cls=Command, late=sample_options)
 @command
 def sample(base: str, problems: str, num_samples: int, output: Path, as_json: bool, **options: Any) -> None:
-    """Sample k solutions of each problem with BASE, into a folder of Parquet shards.
+    """Sample k solutions of each problem from BASE, into a folder of Parquet shards.
 
-    BASE is a built-in model (tiny-base), a model's folder, a hub name or a .gguf; with --sampler openai it is the
-    model's name at the server. The same command goes on after any stop, and -k can be raised later. The options from
-    --mode to --order say how solutions are judged for --until.
+    BASE is a built-in model (tiny-base), a model's folder, a hub name or a .gguf file; for openai it is the name
+    of the model on the server. The same command continues after any stop, and -k can be raised later. With --until, the
+    options from --mode to --order say how the samples are graded.
     """
     from qrft.cli.actions import quiet_libraries
     from qrft.commands import sample as work
@@ -138,18 +140,20 @@ def sample(base: str, problems: str, num_samples: int, output: Path, as_json: bo
     choice, spec = work.prepare(base, problems, num_samples, rules=rules, **options)
     with _bar("samples") as progress:
         facts = work.run(choice, spec, output, progress)
-    _tell(facts, as_json, lambda terminal: terminal.sampled(facts, output))
+    _print(facts, as_json, lambda results, console: results.show_samples(console, facts, output))
 
 
 @main.command(cls=Command, late=train_options)
 @command
 def train(base: str, data: Path, output: Path, overrides: tuple[str, ...], threads: int | None, as_json: bool) -> None:
-    """Fine-tune BASE on worked solutions: a QLoRA adapter, or with --set adapter=none every weight.
+    """Fine-tune BASE on worked solutions: a QLoRA adapter, or every weight with --set adapter=none.
 
-    BASE is a built-in model (tiny-base), a model's folder or a hub name. The same command goes on after any stop.
+    BASE is a built-in model (tiny-base), a model's folder or a hub name. The same command continues after any stop.
     On several GPUs: accelerate launch -m qrft train ...
     """
     from qrft.cli.actions import quiet_libraries
+    from qrft.cli.console import Terminal
+    from qrft.cli.tables import plain_console
     from qrft.commands import train as work
     from qrft.training.finetune import is_main
 
@@ -160,9 +164,9 @@ def train(base: str, data: Path, output: Path, overrides: tuple[str, ...], threa
         return
     facts = work.finished(task, output)
     if facts is None:
-        with _on_stderr().bar("train", len("train")) as progress:
+        with Terminal(plain_console(stderr=True)).bar("train", len("train")) as progress:
             facts = work.run(task, output, progress)
-    _tell(facts, as_json, lambda terminal: terminal.trained(facts, output))
+    _print(facts, as_json, lambda results, console: results.show_training(console, facts, output))
 
 
 def _given() -> dict[str, str]:
@@ -189,10 +193,10 @@ def _refuse(names: Iterable[str], why: str) -> None:
 @click.option("--output", "-o", type=FILE, required=True, help="The file to write: .parquet.")
 @all_or_nothing
 def grade(output: Path, as_json: bool, **settings: Any) -> None:
-    """Write a verdict for each of the SAMPLES: its answer, whether it is right, its equations."""
+    """Write a verdict for each of the SAMPLES: its answer, whether it is right, and its equations."""
     from qrft.commands import grade as work
 
-    _show(as_json, settings, lambda task: work.run(task, output))
+    _on_samples(as_json, settings, lambda task: work.run(task, output))
 
 
 @main.command(cls=Command, late=curate_options)
@@ -201,7 +205,7 @@ def grade(output: Path, as_json: bool, **settings: Any) -> None:
 @click.option("--pairs", type=FILE, help="Also write pairs of a right and a wrong path here, in TRL's columns.")
 @all_or_nothing
 def curate(output: Path, gold: bool, pairs: Path | None, as_json: bool, **settings: Any) -> None:
-    """Make a training set of SAMPLES: the gold solutions, and the right and distinct paths."""
+    """Make a training set from SAMPLES: the gold solutions, and the right and distinct paths."""
     from qrft.commands import curate as work
     from qrft.config.options import from_options
     from qrft.grading.pairs import Pairing
@@ -212,17 +216,19 @@ def curate(output: Path, gold: bool, pairs: Path | None, as_json: bool, **settin
     if pairs is None:
         _refuse(Pairing.model_fields, "only counts with --pairs. Leave it out, or add that.")
     written = work.Output(output, gold, pairs, pairing)
-    _show(as_json, settings, lambda task: work.run(task, written, selection))
+    _on_samples(as_json, settings, lambda task: work.run(task, written, selection))
 
 
 @main.command(cls=Command, late=evaluate_options)
-@click.option("--maj", callback=numbers, metavar="K,...", help="The K of the votes. [default: powers of 2, and all]")
-@click.option("--pass", "passes", callback=numbers, metavar="K,...", help="The K of pass@K. [default: as for --maj]")
+@click.option("--maj", callback=numbers, metavar="K,...", help="Votes of K samples. [default: powers of 2, and all]")
+@click.option(
+    "--pass", "passes", callback=numbers, metavar="K,...", help="Any of K samples right. [default: as for --maj]"
+)
 @all_or_nothing
 def evaluate(maj: list[int] | None, passes: list[int] | None, as_json: bool, **settings: Any) -> None:
-    """Measure how often SAMPLES are right: one alone (maj1@1), by a vote of K (maj@K), any of K (pass@K).
+    """Measure how often SAMPLES are right: a single one (maj1@1), the vote of K (maj@K), any of K (pass@K).
 
-    Two run folders instead of SAMPLES are compared, problem by problem.
+    If SAMPLES are two run folders, they are compared problem by problem.
     """
     from qrft.commands import compare
 
@@ -230,33 +236,36 @@ def evaluate(maj: list[int] | None, passes: list[int] | None, as_json: bool, **s
         _compare(settings["samples"], as_json)
         return
     if settings["problems"] is None:
-        raise click.UsageError("Missing option '--problems'. Only a comparison of two run folders does without it.")
+        raise click.UsageError("Missing option '--problems'. Only the comparison of two run folders works without it.")
     from qrft.commands import evaluate as work
 
-    _show(as_json, settings, lambda task: work.run(task, maj, passes))
+    _on_samples(as_json, settings, lambda task: work.run(task, maj, passes))
 
 
 def _compare(runs: tuple[Path, ...], as_json: bool) -> None:
     from qrft.commands import compare
 
     given = [name for name in _given() if name not in ("samples", "as_json")]
-    _refuse(given, "is for samples. Two run folders are compared as they were evaluated: leave it out.")
+    _refuse(given, "applies only to samples. Two run folders are compared as they were evaluated: leave it out.")
     facts = compare.run(runs)
-    _tell(facts, as_json, lambda terminal: terminal.compared(facts))
+    _print(facts, as_json, lambda results, console: results.show_comparison(console, facts))
 
 
 @main.command()
 @click.argument("base")
-@click.option("--text", type=FILE, required=True, help='JSONL with a "text" per row, or any other file as one text.')
-@click.option("--context", type=click.IntRange(1), default=1024, show_default=True, help="The tokens of a window.")
-@click.option("--stride", type=click.IntRange(1), help="The tokens from one window to the next. [default: half]")
+@click.option("--text", type=FILE, required=True, help='JSONL with "text", or any other file as one text.')
+@click.option("--context", type=click.IntRange(1), default=1024, show_default=True, help="Tokens per window.")
+@click.option(
+    "--stride", type=click.IntRange(1), help="Tokens from one window to the next. [default: half the context]"
+)
 @click.option("--limit", type=click.IntRange(1), help="Take only the first texts.")
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as one JSON object.")
 @all_or_nothing
 def loss(base: str, text: Path, context: int, stride: int | None, limit: int | None, as_json: bool) -> None:
-    """Measure how well BASE predicts a text: in nats per token, and in bits per byte, whatever the tokenizer.
+    """Measure how well BASE predicts a text, in nats per token and bits per byte.
 
-    BASE is a built-in model (tiny-base), a model's folder or a hub name.
+    Bits per byte compare models with different tokenizers. BASE is a built-in model (tiny-base), a folder or a
+    hub name.
     """
     from qrft.cli.actions import quiet_libraries
     from qrft.commands import loss as work
@@ -264,72 +273,73 @@ def loss(base: str, text: Path, context: int, stride: int | None, limit: int | N
     quiet_libraries()
     with _bar("texts") as progress:
         facts = work.run(base, text, context, stride, limit, progress)
-    _tell(facts, as_json, lambda terminal: terminal.loss(facts))
+    _print(facts, as_json, lambda results, console: results.show_loss(console, facts))
 
 
 @main.command("import")
 @click.argument("files", nargs=-1, required=True, type=FILE)
 @click.option(
-    "--problems", default="gsm8k/train", show_default=True, help="The problems of the files: a file or a name."
+    "--problems",
+    default="gsm8k/train",
+    show_default=True,
+    help="The problems that the files belong to: a file or a name.",
 )
-@click.option("--model", help="The model that sampled. [default: the name of the file, for samples of the folder]")
-@click.option("--output", "-o", type=FILE, required=True, help="The folder to write, which must not exist.")
+@click.option(
+    "--model", help="The model that sampled. [default: for a training set the file's name, for samples the folder's]"
+)
+@click.option("--output", "-o", type=FILE, required=True, help="The folder to write; it must not exist yet.")
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as one JSON object.")
 @all_or_nothing
 def import_(files: tuple[Path, ...], problems: str, model: str | None, output: Path, as_json: bool) -> None:
-    """Import FILES of the paper's repository: data/rft/*.jsonl as a training set, raw_generation_*.json as samples.
+    """Import FILES from the paper's repository: data/rft/*.jsonl as a training set, raw_generation_*.json as samples.
 
-    A training set is for `qrft train`, samples are for `qrft grade`, `curate` and `evaluate`.
+    A training set is for `qrft train`; samples are for `qrft grade`, `curate` and `evaluate`.
     """
     from qrft.commands import imports as work
 
     with _bar("files") as progress:
         facts = work.run(files, problems, output, model, progress)
-    _tell(facts, as_json, lambda terminal: terminal.imported(facts, output))
+    _print(facts, as_json, lambda results, console: results.show_import(console, facts, output))
 
 
-def _show(as_json: bool, settings: dict[str, Any], work: Callable[[Any], dict[str, Any]]) -> None:
-    """Do the work of a command on samples with a bar on stderr, and show its facts on stdout."""
+def _on_samples(as_json: bool, settings: dict[str, Any], work: Callable[[Any], dict[str, Any]]) -> None:
+    """Do the work of a command on samples, with a bar on stderr, and show what it found on stdout."""
     from qrft.commands.grading import task
 
     with _bytes_bar() as progress:
         facts = work(task(**settings, progress=progress, warn=lambda message: click.echo(message, err=True)))
-    _tell(facts, as_json, lambda terminal: terminal.facts(facts))
+    _print(facts, as_json, lambda results, console: results.show_facts(console, facts))
 
 
-def _tell(facts: dict[str, Any], as_json: bool, show: Callable[[Terminal], None]) -> None:
-    """Print the facts as JSON, or as a person reads them."""
+def _print(facts: Mapping[str, Any], as_json: bool, show: Callable[[ModuleType, Console], None]) -> None:
+    """Print what a command found as one JSON object, or by a function of qrft.cli.results."""
     if as_json:
         click.echo(json.dumps(facts))
         return
-    from qrft.cli.console import Terminal
+    from qrft.cli import results
+    from qrft.cli.tables import plain_console
 
-    show(Terminal())
+    show(results, plain_console())
 
 
 @contextmanager
 def _bytes_bar() -> Iterator[Progress]:
     with _bar("MB read") as progress:
-        # Rounded up, since what has a total of 0 counts as finished.
+        # Rounded up, because a total of 0 would count as done.
         yield lambda done, total, note: progress(-(-done // 10**6), -(-total // 10**6), note)
 
 
 @contextmanager
 def _bar(name: str) -> Iterator[Progress]:
-    """Show a bar on stderr where that is a terminal."""
+    """Show a bar on stderr, where that is a terminal."""
     if not sys.stderr.isatty():
         yield unwatched
         return
-    with _on_stderr().bar(name, len(name)) as progress:
-        yield progress
-
-
-def _on_stderr() -> Terminal:
-    from rich.console import Console
-
     from qrft.cli.console import Terminal
+    from qrft.cli.tables import plain_console
 
-    return Terminal(Console(stderr=True, highlight=False))
+    with Terminal(plain_console(stderr=True)).bar(name, len(name)) as progress:
+        yield progress
 
 
 @main.command()

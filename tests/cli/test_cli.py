@@ -126,7 +126,8 @@ def test_stopping_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr("qrft.cli.actions.run", stop)
     done = CliRunner().invoke(main, ["run", "r.yaml"])
-    assert (done.exit_code, done.stderr) == (130, "\nStopped. What is finished is kept: run the same command again.\n")
+    stopped = "\nStopped. Finished work is kept: run the same command again to continue.\n"
+    assert (done.exit_code, done.stderr) == (130, stopped)
 
 
 @pytest.mark.parametrize("words", [["grade", "-o", "g.parquet"], ["curate", "-o", "t.jsonl"], ["evaluate"]])
@@ -498,7 +499,7 @@ def test_a_folder_inside_a_file(words: tuple[str | Path, ...]) -> None:
 
 def test_a_pretrained_model_is_not_overwritten(model: Path) -> None:
     message = fails_at_once(1, "pretrain", RECIPES / "tiny-base.yaml", "--out", "model")
-    assert message == "model: is there already. Name a folder that is not, with --out."
+    assert message == "model: already exists. Choose a new folder with --out."
 
 
 def test_a_file_in_the_way_of_a_link_is_left_alone(folder: Path) -> None:

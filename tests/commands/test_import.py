@@ -145,7 +145,7 @@ def test_what_can_not_be(problems: Path, tmp_path: Path) -> None:
     assert "is in" in (message := fails(1, first, second, *of)) and "apart with --model" in message
     assert not out.exists() and not list(tmp_path.glob(".*"))
     out.mkdir()
-    assert "already exists" in fails(2, first, *of)
+    assert "already exists. Name a new folder with -o." in fails(2, first, *of)
 
 
 def test_every_question_of_gsm8k_is_found_by_itself_and_by_its_end(tmp_path: Path) -> None:

@@ -162,7 +162,7 @@ def test_a_text_file_is_one_text(folder: Path, tmp_path: Path) -> None:
         whole["nats_per_token_error"] / whole["nats_per_token"]
     )
     shown = run_qrft("loss", folder, "--text", tmp_path / "t.txt", "--context", 32).output
-    assert "bits a byte, standard error" in shown and "windows of 32 tokens, 16 apart" in shown
+    assert "bits per byte, standard error" in shown and "windows of 32 tokens, 16 apart" in shown
 
 
 def test_what_can_not_be(folder: Path, tmp_path: Path) -> None:

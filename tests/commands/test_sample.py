@@ -107,7 +107,7 @@ def test_the_same_command_again_does_nothing_and_a_lost_shard_is_made_again() ->
     run(*words)
     before = {path: path.stat().st_mtime_ns for path in Path("samples").iterdir() if path.suffix}
     done = run_qrft(*words)
-    assert "24 samples" in done.stdout and "all were there: nothing to do." in done.stdout
+    assert "24 samples" in done.stdout and "all of them already existed: nothing to do." in done.stdout
     assert before == {path: path.stat().st_mtime_ns for path in Path("samples").iterdir() if path.suffix}
     whole = contents()
     Path("samples/shard-000001.parquet").unlink()

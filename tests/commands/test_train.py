@@ -118,7 +118,7 @@ def test_the_same_command_again_does_nothing() -> None:
     assert not again["is_new"] and again["num_examples"] == 12
     assert before == {path: path.stat().st_mtime_ns for path in Path("ad").iterdir()}
     done = run_qrft(*words(*QUICK, data="moved.jsonl"))
-    assert "It was there: nothing to do." in done.stdout
+    assert "It already existed: nothing to do." in done.stdout
 
 
 def test_a_folder_of_other_settings_is_left_alone() -> None:
@@ -189,7 +189,7 @@ def test_two_processes_make_one_folder() -> None:
     pairs = zip(factors("one"), factors("ad"), strict=True)
     assert all(np.allclose(one, two, atol=1e-4) for one, two in pairs)
     again = run_process([*launcher, *words(*QUICK)], ACCELERATE_USE_CPU="true")
-    assert again.stdout.count("It was there: nothing to do.") == 1
+    assert again.stdout.count("It already existed: nothing to do.") == 1
 
 
 # ------------------------------------------------------------------------------------------------------------- data

@@ -134,7 +134,7 @@ def test_each_problems_gold_row_comes_first(whole: tuple[Path, str]) -> None:
 def test_a_second_run_does_nothing(whole: tuple[Path, str]) -> None:
     before = {path: path.stat().st_mtime_ns for path in (whole[0] / "store").rglob("*")}
     printed = run(TINY, whole[0]).stdout
-    assert "steps are there: nothing to do." in printed
+    assert "steps are done: nothing to do." in printed
     assert before == {path: path.stat().st_mtime_ns for path in (whole[0] / "store").rglob("*")}
 
 

@@ -313,7 +313,7 @@ def test_a_plan_says_what_does_not_fit(tmp_path: Path) -> None:
         r"sft/train, rft/train: .* needed, give or take .* GiB, 0\.40 GiB there\. Use a smaller train",
         " ".join(shown.split()),
     )
-    assert "no speed known" in shown
+    assert "Time: unknown, because no speed of this GPU is known." in " ".join(shown.split())
     fitted = " ".join(plan(tmp_path, "--gpu", "0.4GiB", "--set", "train.vram=8").split())
     assert "paged_adamw_8bit, activations computed again" in fitted
     alone = " ".join(plan(tmp_path, "--gpu", "0.4GiB", "--set", "sample.num_sequences=1").split())

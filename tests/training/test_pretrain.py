@@ -98,7 +98,7 @@ LEARNING_RATE_AT = pretrain.learning_rate_at
 def test_a_folder_of_something_else_stays(recipe: Path, tmp_path: Path) -> None:
     (tmp_path / "out" / "long").mkdir(parents=True)
     done = make(recipe, tmp_path / "out")
-    assert done.exit_code == 1 and "no card of a base, so qrft did not make" in done.stderr
+    assert done.exit_code == 1 and "is not the card of a base, so qrft did not make" in done.stderr
 
 
 @pytest.mark.parametrize(
