@@ -57,9 +57,9 @@ class Rules(Section):
     @field_validator("answer_format", "marker", "equations", "order")
     @classmethod
     def _paper_leaves_no_choice(cls, value: str | None, info: ValidationInfo) -> str | None:
-        if info.field_name == "answer_format" and value == DEFAULT_FORMAT:  # as the paper's script has it
-            return value
-        if info.data.get("mode") == "paper" and value != (default := cls.model_fields[str(info.field_name)].default):
+        unset = cls.model_fields[str(info.field_name)].default
+        default = DEFAULT_FORMAT if info.field_name == "answer_format" else unset  # as the paper's script has it
+        if info.data.get("mode") == "paper" and value not in (unset, default):
             allowed = f"Allowed: {default}, or leave it out" if default else "Leave it out"
             raise broken_rule(f"found {value!r} with mode paper, which decides everything as the paper does. {allowed}")
         return value
