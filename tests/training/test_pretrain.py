@@ -89,7 +89,7 @@ def test_a_family_is_gone_on_with_to_the_same_models(
 
     other = make(recipe, tmp_path / "whole", "--set", "family.wide.num_tokens=4096")
     assert other.exit_code == 1
-    assert "wide/pretraining.json: num_tokens is 2048, the recipe says 4096. Remove" in other.stderr
+    assert "wide/pretraining.json: num_tokens is 2048, but the recipe says 4096. Remove" in other.stderr
 
 
 LEARNING_RATE_AT = pretrain.learning_rate_at
