@@ -9,16 +9,20 @@ SETUP := $(VENV)/.installed
 demo: setup
 	$(BIN)/qrft run recipes/tiny.yaml
 
+# A worker for each core, with one thread each: models this small are slower with more. A file stays with one worker,
+# which shares what its tests share.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -q -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
+
 test: setup
-	$(BIN)/pytest -q
+	$(PYTEST)
 
 test-slow: setup
-	$(BIN)/pytest -q -m "slow or not slow"
+	$(PYTEST) -m "slow or not slow"
 
 # The numerical tests with torch, MKL and oneDNN held back to what any x86-64 processor has: other kernels add up in
 # another order, and a tolerance that fits one machine alone shows.
 test-any-processor: setup
-	ATEN_CPU_CAPABILITY=default MKL_CBWR=COMPATIBLE ONEDNN_MAX_CPU_ISA=SSE41 OMP_NUM_THREADS=1 $(BIN)/pytest -q \
+	ATEN_CPU_CAPABILITY=default MKL_CBWR=COMPATIBLE ONEDNN_MAX_CPU_ISA=SSE41 $(PYTEST) \
 	  tests/training/test_packing.py tests/commands/test_loss.py tests/sampling/test_picking.py
 
 check: setup

@@ -370,6 +370,9 @@ def test_ctrl_c_ends_it_at_once_with_all_its_processes(expressions: None, words:
         process.send_signal(signal.SIGINT)
         _, told = process.communicate()  # left alone, it would go on for minutes
     assert process.returncode == 130 and told == "\nStopped. Nothing was written.\n"
+    deadline = time.monotonic() + 5  # a process that was killed may take a moment to be gone
+    while members(process.pid) and time.monotonic() < deadline:
+        time.sleep(0.05)
     assert members(process.pid) == [] and sorted(Path().iterdir()) == before
 
 
