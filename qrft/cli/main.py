@@ -68,12 +68,14 @@ def main() -> None:
 @click.argument("recipe")
 @OVERRIDES
 @OUTPUT_DIR
-@click.option("--name", help="Name of the run folder instead of the recipe's.")
+@click.option("--name", help="The name of the run folder, instead of the recipe's name.")
 @command
 def run(recipe: str, overrides: tuple[str, ...], output_dir: Path, name: str | None) -> None:
-    """Run all of RECIPE: SFT, sample, grade, keep the right and new, fine-tune again, evaluate, report.
+    """Run RECIPE from start to finish, from SFT to the report.
 
-    Steps that are already done are not done again, so the same command continues after any stop.
+    The steps are: fine-tune (SFT), sample, grade, keep the correct and distinct solutions, fine-tune again (RFT),
+    evaluate, report. Finished steps are not repeated, so the same command continues after any stop. RECIPE is a YAML
+    file; docs/recipe.md lists its keys.
     """
     from qrft.cli import actions
     from qrft.cli.console import Terminal
@@ -87,9 +89,10 @@ def run(recipe: str, overrides: tuple[str, ...], output_dir: Path, name: str | N
 @OUTPUT_DIR
 @command
 def plan(recipe: str, overrides: tuple[str, ...], output_dir: Path, as_json: bool, **settings: Any) -> None:
-    """Show the steps of RECIPE, which of them are done, and what each needs: tokens, memory, disk, time and cost.
+    """Show what each step of RECIPE needs, and whether it is done.
 
-    No model is loaded and nothing is written. --calibrate first runs 20 steps of training and of sampling.
+    The needs are tokens, memory, disk space, time and cost. Nothing is written, and no model is loaded unless
+    --calibrate is given.
     """
     from qrft.cli.actions import show_plan
     from qrft.cli.console import Terminal
@@ -109,11 +112,14 @@ def plan(recipe: str, overrides: tuple[str, ...], output_dir: Path, as_json: boo
     "out",
     type=click.Path(file_okay=False, path_type=Path),
     required=True,
-    help="The folder of the model or the family; a model that already exists is not made again.",
+    help="The folder for the model or the family. A model that already exists is not made again.",
 )
 @command
 def pretrain(recipe: str, overrides: tuple[str, ...], out: Path) -> None:
-    """Make a tiny base model from scratch, as RECIPE says."""
+    """Train a tiny base model from scratch, as RECIPE says.
+
+    RECIPE is a YAML file; the end of docs/recipe.md lists its keys.
+    """
     from qrft.cli import actions
     from qrft.cli.console import Terminal
 
@@ -123,11 +129,11 @@ def pretrain(recipe: str, overrides: tuple[str, ...], out: Path) -> None:
 @main.command(cls=Command, late=sample_options)
 @command
 def sample(base: str, problems: str, num_samples: int, output: Path, as_json: bool, **options: Any) -> None:
-    """Sample k solutions of each problem from BASE, into a folder of Parquet shards.
+    """Sample k solutions per problem from BASE.
 
-    BASE is a built-in model (tiny-base), a model's folder, a hub name or a .gguf file; for openai it is the name
-    of the model on the server. The same command continues after any stop, and -k can be raised later. With --until, the
-    options from --mode to --order say how the samples are graded.
+    BASE is a built-in model (tiny-base), a model folder, a hub name or a .gguf file. With --sampler openai it is the
+    name of a model on the server. The samples are written as Parquet files into a folder. The same command continues
+    after any stop, and -k can be raised later. The options from --mode to --order say how --until judges the samples.
     """
     from qrft.cli.actions import quiet_libraries
     from qrft.commands import sample as work
@@ -146,10 +152,11 @@ def sample(base: str, problems: str, num_samples: int, output: Path, as_json: bo
 @main.command(cls=Command, late=train_options)
 @command
 def train(base: str, data: Path, output: Path, overrides: tuple[str, ...], threads: int | None, as_json: bool) -> None:
-    """Fine-tune BASE on worked solutions: a QLoRA adapter, or every weight with --set adapter=none.
+    """Fine-tune BASE on worked solutions.
 
-    BASE is a built-in model (tiny-base), a model's folder or a hub name. The same command continues after any stop.
-    On several GPUs: accelerate launch -m qrft train ...
+    What is trained is a QLoRA adapter, or every weight with --set adapter=none. BASE is a built-in model (tiny-base), a
+    model folder or a hub name. The same command continues after any stop. On several GPUs, start it as
+    accelerate launch -m qrft train ...
     """
     from qrft.cli.actions import quiet_libraries
     from qrft.cli.console import Terminal
@@ -190,22 +197,34 @@ def _refuse(names: Iterable[str], why: str) -> None:
 
 
 @main.command(cls=Command, late=samples_options)
-@click.option("--output", "-o", type=FILE, required=True, help="The file to write: .parquet.")
+@click.option("--output", "-o", type=FILE, required=True, help="The .parquet file to write.")
 @all_or_nothing
 def grade(output: Path, as_json: bool, **settings: Any) -> None:
-    """Write a verdict for each of the SAMPLES: its answer, whether it is right, and its equations."""
+    """Judge each of the SAMPLES.
+
+    The verdict says what the answer is, whether it is correct, and whether the equations are right. SAMPLES are JSONL
+    or Parquet files, or folders of Parquet files, with a problem_id and a completion per row.
+    """
     from qrft.commands import grade as work
 
     _on_samples(as_json, settings, lambda task: work.run(task, output))
 
 
 @main.command(cls=Command, late=curate_options)
-@click.option("--output", "-o", type=FILE, required=True, help="The file to write: .jsonl or .parquet.")
-@click.option("--gold/--no-gold", default=True, show_default=True, help="Write the gold solutions too.")
-@click.option("--pairs", type=FILE, help="Also write pairs of a right and a wrong path here, in TRL's columns.")
+@click.option("--output", "-o", type=FILE, required=True, help="The .jsonl or .parquet file to write.")
+@click.option("--gold/--no-gold", default=True, show_default=True, help="Include the gold solutions.")
+@click.option(
+    "--pairs",
+    type=FILE,
+    help="Also write preference pairs (a correct and a wrong path) to this file, in TRL's columns.",
+)
 @all_or_nothing
 def curate(output: Path, gold: bool, pairs: Path | None, as_json: bool, **settings: Any) -> None:
-    """Make a training set from SAMPLES: the gold solutions, and the right and distinct paths."""
+    """Make a training set from the correct and distinct SAMPLES.
+
+    The gold solutions come with it. SAMPLES are JSONL or Parquet files, or folders of Parquet files, with a
+    problem_id and a completion per row.
+    """
     from qrft.commands import curate as work
     from qrft.config.options import from_options
     from qrft.grading.pairs import Pairing
@@ -220,15 +239,22 @@ def curate(output: Path, gold: bool, pairs: Path | None, as_json: bool, **settin
 
 
 @main.command(cls=Command, late=evaluate_options)
-@click.option("--maj", callback=numbers, metavar="K,...", help="Votes of K samples. [default: powers of 2, and all]")
 @click.option(
-    "--pass", "passes", callback=numbers, metavar="K,...", help="Any of K samples right. [default: as for --maj]"
+    "--maj",
+    callback=numbers,
+    metavar="K,...",
+    help="The values of K for maj@K. [default: the powers of 2, and all samples]",
+)
+@click.option(
+    "--pass", "passes", callback=numbers, metavar="K,...", help="The values of K for pass@K. [default: as for --maj]"
 )
 @all_or_nothing
 def evaluate(maj: list[int] | None, passes: list[int] | None, as_json: bool, **settings: Any) -> None:
-    """Measure how often SAMPLES are right: a single one (maj1@1), the vote of K (maj@K), any of K (pass@K).
+    """Measure how often SAMPLES are correct.
 
-    If SAMPLES are two run folders, they are compared problem by problem.
+    It is measured for a single sample (maj1@1), for the most frequent answer of K samples (maj@K), and for at least one
+    of K samples (pass@K). SAMPLES are JSONL or Parquet files, or folders of Parquet files, with a problem_id and a
+    completion per row. If they are two run folders, the runs are compared problem by problem.
     """
     from qrft.commands import compare
 
@@ -253,19 +279,28 @@ def _compare(runs: tuple[Path, ...], as_json: bool) -> None:
 
 @main.command()
 @click.argument("base")
-@click.option("--text", type=FILE, required=True, help='JSONL with "text", or any other file as one text.')
-@click.option("--context", type=click.IntRange(1), default=1024, show_default=True, help="Tokens per window.")
 @click.option(
-    "--stride", type=click.IntRange(1), help="Tokens from one window to the next. [default: half the context]"
+    "--text",
+    type=FILE,
+    required=True,
+    help='A JSONL file with "text" in each row, or any other file, which is one text.',
 )
-@click.option("--limit", type=click.IntRange(1), help="Take only the first texts.")
-@click.option("--json", "as_json", is_flag=True, help="Print the figures as one JSON object.")
+@click.option(
+    "--context", type=click.IntRange(1), default=1024, show_default=True, help="How many tokens a window has."
+)
+@click.option(
+    "--stride",
+    type=click.IntRange(1),
+    help="How many tokens lie between the starts of successive windows. [default: half of --context]",
+)
+@click.option("--limit", type=click.IntRange(1), help="How many texts to use, counted from the first. [default: all]")
+@click.option("--json", "as_json", is_flag=True, help="Print the results as one JSON object.")
 @all_or_nothing
 def loss(base: str, text: Path, context: int, stride: int | None, limit: int | None, as_json: bool) -> None:
-    """Measure how well BASE predicts a text, in nats per token and bits per byte.
+    """Measure how well BASE predicts a text.
 
-    Bits per byte compare models with different tokenizers. BASE is a built-in model (tiny-base), a folder or a
-    hub name.
+    The loss is given in nats per token and in bits per byte. Only bits per byte can be compared between models with
+    different tokenizers. BASE is a built-in model (tiny-base), a model folder or a hub name.
     """
     from qrft.cli.actions import quiet_libraries
     from qrft.commands import loss as work
@@ -282,18 +317,20 @@ def loss(base: str, text: Path, context: int, stride: int | None, limit: int | N
     "--problems",
     default="gsm8k/train",
     show_default=True,
-    help="The problems that the files belong to: a file or a name.",
+    help="The problems that the files belong to: a JSONL or Parquet file, or a name.",
 )
 @click.option(
-    "--model", help="The model that sampled. [default: for a training set the file's name, for samples the folder's]"
+    "--model",
+    help="The model that sampled. [default: the name of the file for a training set, of the folder for samples]",
 )
-@click.option("--output", "-o", type=FILE, required=True, help="The folder to write; it must not exist yet.")
-@click.option("--json", "as_json", is_flag=True, help="Print the figures as one JSON object.")
+@click.option("--output", "-o", type=FILE, required=True, help="The folder to write, which must not exist yet.")
+@click.option("--json", "as_json", is_flag=True, help="Print the results as one JSON object.")
 @all_or_nothing
 def import_(files: tuple[Path, ...], problems: str, model: str | None, output: Path, as_json: bool) -> None:
-    """Import FILES from the paper's repository: data/rft/*.jsonl as a training set, raw_generation_*.json as samples.
+    """Import FILES from the paper's repository.
 
-    A training set is for `qrft train`; samples are for `qrft grade`, `curate` and `evaluate`.
+    data/rft/*.jsonl becomes a training set, for `qrft train`. raw_generation_*.json becomes samples, for `qrft grade`,
+    `curate` and `evaluate`.
     """
     from qrft.commands import imports as work
 
@@ -344,7 +381,7 @@ def _bar(name: str) -> Iterator[Progress]:
 
 @main.command()
 @click.option("--pretrain", is_flag=True, help="Print the schema of a pre-training recipe.")
-@click.option("--markdown", "as_markdown", is_flag=True, help="Print a page of all keys instead: docs/recipe.md.")
+@click.option("--markdown", "as_markdown", is_flag=True, help="Print docs/recipe.md, the page of all keys, instead.")
 def schema(pretrain: bool, as_markdown: bool) -> None:
     """Print the JSON schema of a recipe, for editors."""
     if as_markdown:

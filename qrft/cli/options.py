@@ -35,17 +35,17 @@ OUTPUT_DIR = click.option(
 
 def threads() -> click.Option:
     """Make `--threads`."""
-    return click.Option(["--threads"], type=click.IntRange(1), help="How many threads to use. [default: all cores]")
+    return click.Option(["--threads"], type=click.IntRange(1), help="How many threads to use. [default: one per core]")
 
 
 def as_json() -> click.Option:
     """Make `--json`."""
-    return click.Option(["--json", "as_json"], is_flag=True, help="Print the figures as one JSON object.")
+    return click.Option(["--json", "as_json"], is_flag=True, help="Print the results as one JSON object.")
 
 
 def problem_file(name: str) -> str:
     """Say what `--problems` takes."""
-    return f"A file (JSONL, Parquet), or a name such as {name}."
+    return f"The problems: a JSONL or Parquet file, or a name such as {name}."
 
 
 # ------------------------------------------------------------------------------------------------------------ values
@@ -94,8 +94,8 @@ def plan_options() -> Params:
     """Make the arguments of `qrft plan`, but for the recipe and where the runs lie."""
     gpu = 'Plan for this GPU, such as "RTX 3090" or 24GiB. [default: the one of this machine]'
     money = "The price per kWh, such as 0.30, or per hour, such as 1.10/h."
-    watts = "The power drawn at work. [default: that of the GPU's board]"
-    first = "Measure 20 steps of training and of sampling on this machine first."
+    watts = "The power drawn while working, in watts. [default: that of the GPU's board]"
+    first = "First measure 20 steps of training and 20 of sampling on this machine."
     return [
         click.Option(["--gpu"], metavar="NAME|GiB", help=gpu),
         click.Option(["--price"], callback=price, metavar="P|P/h", help=money),
@@ -107,13 +107,13 @@ def plan_options() -> Params:
 
 def train_options() -> Params:
     """Make the arguments of `qrft train`."""
-    data = "JSONL or Parquet with a question and its completion per row."
-    keys = "A key of the recipe's section train, or prompt or seed, such as lora_r=64. Can be repeated."
+    data = "The training set: a JSONL or Parquet file with a question and its completion per row."
+    keys = "Set a key of the recipe's section train, such as lora_r=64, or prompt or seed. Can be repeated."
     return [
         click.Argument(["base"]),
         click.Option(["--data"], type=FILE, required=True, help=data),
         click.Option(
-            ["--output", "-o"], type=FILE, default=Path("adapter"), show_default=True, help="The folder to make."
+            ["--output", "-o"], type=FILE, default=Path("adapter"), show_default=True, help="The folder to write."
         ),
         click.Option(["--set", "overrides"], multiple=True, metavar="KEY=VALUE", help=keys),
         threads(),
@@ -140,7 +140,8 @@ def curate_options() -> Params:
     from qrft.grading.pairs import Pairing
     from qrft.grading.rules import Selection
 
-    return [*samples_options(), *options(Selection), *options(Pairing, prompt="Only with --pairs.")]
+    note = "Only with --pairs."
+    return [*samples_options(), *options(Selection), *options(Pairing, pairs_per_problem=note, prompt=note)]
 
 
 def evaluate_options() -> Params:
@@ -153,7 +154,7 @@ def sample_options() -> Params:
     from qrft.grading.rules import Rules
     from qrft.sampling.api import SamplingParams
 
-    stop_note = "\\n is a line end. [default with --few-shot: what the next example begins with]"
+    stop_note = "\\n is a line break. [default with --few-shot: what the next example begins with]"
     return [
         *_sampled_model(),
         *_sampled_problems(),
@@ -169,14 +170,16 @@ def _sampled_model() -> Params:
 
     return [
         click.Argument(["base"]),
-        click.Option(["--adapter"], type=FILE, help="A LoRA adapter: a PEFT folder or a .gguf."),
-        click.Option(["--tokenizer"], type=FILE, help="For a .gguf: the folder of its Hugging Face tokenizer."),
+        click.Option(["--adapter"], type=FILE, help="The LoRA adapter to apply: a PEFT folder or a .gguf file."),
+        click.Option(
+            ["--tokenizer"], type=FILE, help="The folder of the Hugging Face tokenizer, when BASE is a .gguf file."
+        ),
         option(Gguf, "quant"),
         click.Option(
             ["--parity/--no-parity"],
             default=True,
             show_default=True,
-            help="Compare llama.cpp with transformers before the first sample.",
+            help="Compare llama.cpp's logits with transformers' before the first sample.",
         ),
     ]
 
@@ -184,14 +187,26 @@ def _sampled_model() -> Params:
 def _sampled_problems() -> Params:
     from qrft.config.training import Training
 
-    kind = "distinct=N or correct=N: sample a problem until it has N such paths, but at most -k times."
-    places = "Where the examples come from. [default: the set's own train split, else PROBLEMS]"
-    shots = "Worked examples in the prompt."
+    kind = (
+        "Stop sampling a problem once it has N correct samples (correct=N) or N distinct correct paths (distinct=N), "
+        "and at -k in any case."
+    )
+    places = (
+        "The problems that the worked examples are taken from. [default: the set's train split, or else --problems]"
+    )
+    shots = "How many worked examples to put into the prompt."
     return [
         click.Option(["--problems"], required=True, help=problem_file("gsm8k/train")),
-        click.Option(["--num-samples", "-k"], type=click.IntRange(1), required=True, help="Samples per problem: k."),
+        click.Option(
+            ["--num-samples", "-k"],
+            type=click.IntRange(1),
+            required=True,
+            help="How many samples to draw per problem (k).",
+        ),
         click.Option(["--until"], callback=until, metavar="KIND=N", help=kind),
-        click.Option(["--limit"], type=click.IntRange(1), help="Take only the first problems."),
+        click.Option(
+            ["--limit"], type=click.IntRange(1), help="How many problems to use, counted from the first. [default: all]"
+        ),
         option(Training, "prompt"),
         click.Option(["--few-shot"], type=click.IntRange(0), default=0, show_default=True, help=shots),
         click.Option(["--examples"], help=places),
@@ -202,17 +217,18 @@ def _sampler() -> Params:
     from qrft.sampling.backends import registry
 
     notes = {key: f"Only with --sampler {' or '.join(registry.readers(key))}." for key in registry.all_keys()}
+    notes["server_model"] = f"Needed only if the samples should bear another name, BASE. {notes['server_model']}"
     return options(registry.combined_settings(), **notes)
 
 
 def _written_samples() -> Params:
     from qrft.sampling import budget
 
-    shard = "Samples per file. A kill loses at most one file; smaller ones cost some speed."
+    shard = "How many samples to write per file. A killed command loses at most one file; small files cost some speed."
     folder, size = Path("samples"), budget.SAMPLES_PER_SHARD
     return [
         click.Option(["--samples-per-shard"], type=click.IntRange(1), default=size, show_default=True, help=shard),
-        click.Option(["--output", "-o"], type=FOLDER, default=folder, show_default=True, help="The folder to make."),
+        click.Option(["--output", "-o"], type=FOLDER, default=folder, show_default=True, help="The folder to write."),
         threads(),
         as_json(),
     ]

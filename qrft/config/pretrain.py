@@ -17,10 +17,10 @@ from qrft.config.sections import MODEL_NAME
 class Member(Section):
     """What a base of a family has of its own; null takes the family's."""
 
-    seed: Seed | None = Field(default=None, description="Decides the initialisation and the corpus.")
+    seed: Seed | None = Field(default=None, description="The seed for the initialisation and the corpus.")
     hidden_size: Count | None = Field(default=None, description="The width of the model.")
-    num_layers: Count | None = Field(default=None, description="How many transformer blocks.")
-    num_heads: Count | None = Field(default=None, description="How many attention heads.")
+    num_layers: Count | None = Field(default=None, description="How many transformer blocks there are.")
+    num_heads: Count | None = Field(default=None, description="How many attention heads there are.")
     intermediate_size: Count | None = Field(default=None, description="The width of the MLP.")
     num_tokens: Count | None = Field(default=None, description="How many tokens to train on.")
     learning_rate: Annotated[float, Field(gt=0)] | None = Field(default=None, description="The peak learning rate.")
@@ -30,21 +30,25 @@ class PretrainRecipe(Section):
     """A small base model trained from scratch, or a family of them: `qrft pretrain`."""
 
     name: Name = Field(description="The name of the model.")
-    seed: Seed = Field(default=0, description="Decides the initialisation and the corpus.")
-    hidden_size: Count = Field(default=128, description="The width of the model, an even multiple of num_heads.")
-    num_layers: Count = Field(default=4, description="How many transformer blocks.")
-    num_heads: Count = Field(default=4, validate_default=True, description="How many attention heads.")
+    seed: Seed = Field(default=0, description="The seed for the initialisation and the corpus.")
+    hidden_size: Count = Field(
+        default=128, description="The width of the model, which must be an even multiple of num_heads."
+    )
+    num_layers: Count = Field(default=4, description="How many transformer blocks there are.")
+    num_heads: Count = Field(default=4, validate_default=True, description="How many attention heads there are.")
     intermediate_size: Count = Field(default=384, description="The width of the MLP.")
     vocab_size: Count = Field(default=1024, description="The size of the vocabulary.")
     context_length: Count = Field(default=256, description="The length of a sequence, in tokens.")
     num_tokens: Count = Field(default=8_000_000, description="How many tokens to train on.")
-    batch_size: Count = Field(default=32, description="How many sequences per step.")
+    batch_size: Count = Field(default=32, description="How many sequences make up an optimizer step.")
     learning_rate: float = Field(default=1e-3, gt=0, description="The peak learning rate.")
-    warmup_ratio: float = Field(default=0.02, gt=0, lt=1, description="The share of the steps that warm up.")
+    warmup_ratio: float = Field(
+        default=0.02, gt=0, lt=1, description="The share of the optimizer steps over which the learning rate warms up."
+    )
     family: dict[str, Member] = Field(
         default_factory=dict,
-        description="Several bases by their names, each with the keys that differ; null takes the key above. "
-        "Empty makes one base.",
+        description="Several base models under names of your choice, each with the keys in which it differs from "
+        "those above. If empty, one model is made.",
     )
 
     @field_validator("num_heads")

@@ -33,9 +33,12 @@ Values = Annotated[tuple[Any, ...], Field(strict=False, min_length=1)]
 
 
 class Model(Section):
-    base_model: str = Field(description="The base model: a built-in model, a model folder, or a hub name org/model.")
+    base_model: str = Field(
+        description="The base model: a built-in model, a model folder, or a hub name such as org/model."
+    )
     gguf_file: str | None = Field(
-        default=None, description="A ready GGUF file of this model, used where it lies; null makes one."
+        default=None,
+        description="A ready-made GGUF file of this model, which is read where it lies. If not set, qrft makes one.",
     )
     train: TrainOverrides = Field(default_factory=dict, description="Keys of train that differ for this model.")
 
@@ -43,47 +46,55 @@ class Model(Section):
 class Recipe(Section):
     """A run of supervised and rejection-sampling fine-tuning: `qrft run`."""
 
-    name: Name = Field(description="The name of the run, and of its folder: runs/<name>.")
+    name: Name = Field(description="The name of the run and of its folder, runs/<name>.")
     models: dict[str, Model] = Field(
-        default_factory=dict, description="Several base models by names of your own, instead of base_model."
+        default_factory=dict, description="Several base models under names of your choice, instead of base_model."
     )
     base_model: str | None = Field(
         default=None,
         validate_default=True,
-        description="The base model: a built-in model, a model folder, or a hub name org/model.",
+        description="The base model: a built-in model, a model folder, or a hub name such as org/model.",
     )
-    seed: Seed = Field(default=0, description="Decides the order of training, the initialisation and the sampling.")
+    seed: Seed = Field(
+        default=0, description="The seed for the order of training, the initialisation and the sampling."
+    )
     prompt: Prompt = PROMPT
-    problems: Problems = Field(description="The problems to learn from and to be measured on.")
-    train: Train = Field(default_factory=Train, description="The settings of both trainings, SFT and RFT.")
+    problems: Problems = Field(description="The problems to train on and to test on.")
+    train: Train = Field(default_factory=Train, description="The settings of both fine-tunings, SFT and RFT.")
     sft: TrainOverrides = Field(default_factory=dict, description="Keys of train that differ for SFT.")
     rft: RftOverrides = Field(default_factory=dict, description="Keys of train that differ for RFT.")
     rounds: int = Field(
-        default=1, ge=0, description="How often to sample the newest model and fine-tune again; 0 stops after SFT."
+        default=1, ge=0, description="How many times to sample the newest model and fine-tune again; 0 stops after SFT."
     )
     rounds_from: Literal["base", "last"] = Field(
         default="base",
-        description="Whether a round trains a new adapter on the base (base), or the last adapter further (last).",
+        description="Whether each round trains a new adapter on the base model (base), or trains the previous adapter "
+        "further (last).",
     )
     rounds_pool: Literal["all", "last"] = Field(
         default="all",
-        description="Whether a round selects from the samples of all rounds so far (all), or of the last one (last).",
+        description="Whether each round selects from the samples of all rounds so far (all), or only of the latest "
+        "one (last).",
     )
     sample: Sample = Field(default_factory=Sample, description="How the fine-tuned model is sampled.")
-    gguf: Gguf = Field(default_factory=Gguf, validate_default=True, description="The base model's file for llama.cpp.")
+    gguf: Gguf = Field(default_factory=Gguf, validate_default=True, description="The model files for llama.cpp.")
     grade: Rules = Field(default_factory=Rules, description="How solutions are judged.")
-    curate: Curate = Field(default_factory=Curate, description="Which of the right samples are kept.")
+    curate: Curate = Field(default_factory=Curate, description="Which of the correct samples are kept.")
     evaluate: Evaluate = Field(default_factory=Evaluate, description="What is measured on the test problems.")
     num_threads: Count | None = Field(
-        default=None, description="How many processor threads to use; null takes all cores."
+        default=None, description="How many processor threads to use. If not set, one per core."
     )
-    paper: Paper = Field(default_factory=Paper, description="Published figures to compare with; accuracies in percent.")
+    paper: Paper = Field(
+        default_factory=Paper, description="Published figures to compare with. Accuracies are in percent."
+    )
     study: StudyName | None = Field(
-        default=None, description="The study whose published claims the sweep is held against, in study.md."
+        default=None,
+        description="The study whose published claims are compared with the results of the sweep, in study.md.",
     )
     # null removes it: --set sweep=null
     sweep: Annotated[dict[str, Values], BeforeValidator(lambda value: {} if value is None else value)] = Field(
-        default_factory=dict, description="Keys with lists of values: one run for every combination."
+        default_factory=dict,
+        description="Keys, each with a list of values. There is one run for every combination of the values.",
     )
 
     @field_validator("models")

@@ -22,9 +22,9 @@ INTRODUCTION = f"""\
 <!-- Written by `{COMMAND}` from the descriptions in the code. Change those, not this page. -->
 
 A recipe is a YAML file for [`qrft run`](commands.md). It needs a `name`, `problems`, and `base_model` or `models`;
-every other key has a default. `--set KEY=VALUE` overrides a key by its path, such as `--set sample.num_samples=100`.
-Unknown keys and wrong values are reported all at once, each with its line. `qrft schema` prints the same as a JSON
-schema, for editors.
+every other key has a default. Below, "not set" means left out, or null.
+`--set KEY=VALUE` overrides a key by its path, such as `--set sample.num_samples=100`. Unknown keys and wrong values are
+all reported at once, each with its line. `qrft schema` prints the keys as a JSON schema, for editors.
 """
 PRETRAIN = """\
 # The keys of a pre-training recipe

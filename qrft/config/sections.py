@@ -31,20 +31,24 @@ Percent = Annotated[float, Field(ge=0, le=100)]
 
 class Problems(Section):
     train: str = Field(
-        description="The problems to train and sample on: a set by its name, or a JSONL or Parquet file."
+        description="The problems to train on and to sample: the name of a set, or a JSONL or Parquet file."
     )
-    test: str = Field(description="The problems to evaluate on: a set by its name, or a JSONL or Parquet file.")
+    test: str = Field(description="The problems to evaluate on: the name of a set, or a JSONL or Parquet file.")
     num_train: Count | None = Field(
-        default=None, validate_default=True, description="How many of the training problems to take; null takes all."
+        default=None,
+        validate_default=True,
+        description="How many of the training problems to use. If not set, all of them.",
     )
     num_test: Count | None = Field(
-        default=None, validate_default=True, description="How many problems of each test set to take; null takes all."
+        default=None,
+        validate_default=True,
+        description="How many problems of each test set to use. If not set, all of them.",
     )
-    seed: Seed = Field(default=0, description="The seed that draws the problems of a generated set.")
+    seed: Seed = Field(default=0, description="The seed from which the problems of a generated set are drawn.")
     train_fraction: Share = Field(
         default=1.0,
-        description="The share of the training problems to use, such as 1/8. The recipe's seed draws it, and a smaller "
-        "share lies within every larger one.",
+        description="The share of the training problems to use, such as 1/8. They are drawn with the recipe's seed, "
+        "and a smaller share is always part of every larger one.",
     )
 
     @field_validator("num_train", "num_test")
@@ -65,10 +69,10 @@ else:
 
 
 class Sample(SamplerSettings, Picking):
-    num_samples: Count = Field(default=30, description="How many samples to draw per problem: k.")
+    num_samples: Count = Field(default=30, description="How many samples to draw per problem (k).")
     until: Until = Field(
         default_factory=Until,
-        description="Sample each problem until it has enough right paths, instead of equally often.",
+        description="Sample each problem until it has enough correct samples or paths, instead of equally often.",
     )
 
     @field_validator("until")
@@ -107,16 +111,18 @@ class Sample(SamplerSettings, Picking):
 class Curate(Selection):
     first_samples: Count | None = Field(
         default=None,
-        description="How many samples of a problem and a model to look at, the first ones; null looks at all.",
+        description="How many samples per problem and model to look at, counted from the first. If not set, all of "
+        "them.",
     )
     pool: Annotated[tuple[str, ...], Field(strict=False)] = Field(
         default=(),
-        description="The models whose samples are selected from together, for all models; empty: each has its own.",
+        description="The models whose samples are put together, so that all models are trained on one selection. If "
+        "empty, each model is trained on its own samples.",
     )
     pairs: Count | None = Field(
         default=None,
-        description="The most pairs of a right and a wrong path per problem to write for preference training, in TRL's "
-        "columns; null writes none.",
+        description="The most preference pairs (a correct and a wrong path) to write per problem, in TRL's columns. "
+        "If not set, none are written.",
     )
 
 
@@ -126,29 +132,34 @@ Counts = Annotated[tuple[Count, ...], Field(strict=False)]
 class Evaluate(Section):
     greedy: bool = Field(
         default=True,
-        description="Answer each problem once, greedily; without it, the accuracy is the mean over the samples.",
+        description="Answer each problem once, greedily. If false, the accuracy is the mean over the samples.",
     )
     maj_at: Counts = Field(
-        default=(), description="The K of maj@K: whether the most frequent answer of K samples is right."
+        default=(), description="The values of K for maj@K: whether the most frequent answer of K samples is correct."
     )
     pass_at: Counts = Field(
-        default=(), validate_default=True, description="The K of pass@K: whether any of K samples is right."
+        default=(),
+        validate_default=True,
+        description="The values of K for pass@K: whether at least one of K samples is correct.",
     )
     temperature: float = Field(
-        default=0.7, gt=0, description="The temperature of these samples; the largest K says how many there are."
+        default=0.7,
+        gt=0,
+        description="The temperature of the samples for maj@K and pass@K; the largest K is their number per problem.",
     )
     few_shot: Annotated[
         tuple[Annotated[int, Field(ge=0)], ...],
         Field(
             strict=False,
             min_length=1,
-            description="How many worked examples to show the base model; it is measured once per number.",
+            description="How many worked examples to show the base model. If there are several numbers, it is measured "
+            "with each.",
         ),
     ] = (0,)
     problems: Annotated[tuple[str, ...], Field(strict=False)] = Field(
-        default=(), description="Further test sets beside problems.test: by their names, or JSONL or Parquet files."
+        default=(), description="Further test sets besides problems.test: names of sets, or JSONL or Parquet files."
     )
-    max_new_tokens: Count = Field(default=512, description="The longest completion, in tokens.")
+    max_new_tokens: Count = Field(default=512, description="The maximum length of a completion, in tokens.")
 
     @field_validator("maj_at", "pass_at", "few_shot")
     @classmethod
@@ -175,13 +186,14 @@ class Figures(Section):
     sft_maj100: Percent | None = Field(default=None, description="maj@100 after SFT.")
     rft_maj100: Percent | None = Field(default=None, description="maj@100 after RFT.")
     distinct_paths: Annotated[float, Field(ge=1)] | None = Field(
-        default=None, description="Distinct right paths per problem, the gold one included."
+        default=None, description="The number of distinct correct paths per problem, the gold one included."
     )
 
 
 class Cell(Figures):
     at: dict[str, Any] = Field(
-        description="The runs that the figures are of: keys of the recipe with their values, and model."
+        description="The runs that the figures belong to: the name of the model, and keys of the recipe with their "
+        "values."
     )
 
 
@@ -189,8 +201,9 @@ class Paper(Figures):
     source: str | None = Field(default=None, description="Where the figures were published.")
     cells: Annotated[tuple[Cell, ...], Field(strict=False)] = Field(
         default=(),
-        description="Figures of single models and runs of a sweep. Each is a section with the keys above, and with at: "
-        "model, and keys of the recipe, with their values.",
+        description="Figures of single models, or of single runs of a sweep. Each is a section with the keys above, "
+        "and with a section at, which says which runs they belong to: the name of the model, and keys of "
+        "the recipe with their values.",
     )
 
     def at(self, value_of: Callable[[str], Any]) -> Paper:

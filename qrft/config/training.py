@@ -28,18 +28,23 @@ class Train(Section):
         return RUNTIME_KEYS
 
     quantization: Literal["nf4", "none"] = Field(
-        default="nf4", description="How the frozen base model is held in memory."
+        default="nf4",
+        description="How the frozen base model is held in memory: in 4 bits (nf4), or unquantised (none).",
     )
     adapter: Literal["lora", "none"] = Field(
         default="lora",
         validate_default=True,
         description="What is trained: a LoRA adapter (lora), or every weight (none).",
     )
-    lora_r: Count = Field(default=32, description="The rank of LoRA.")
-    lora_alpha: Count = Field(default=64, description="The scale of LoRA: alpha/r, or alpha/sqrt(r) with use_rslora.")
-    lora_dropout: float = Field(default=0.0, ge=0, lt=1, description="The dropout on the adapter's input.")
+    lora_r: Count = Field(default=32, description="The rank of the LoRA adapter.")
+    lora_alpha: Count = Field(
+        default=64,
+        description="Sets the scale of the LoRA adapter, which is alpha/r, or alpha/sqrt(r) with use_rslora.",
+    )
+    lora_dropout: float = Field(default=0.0, ge=0, lt=1, description="The dropout rate on the adapter's input.")
     target_modules: Literal["all-linear"] | Annotated[tuple[Linear, ...], Field(strict=False, min_length=1)] = Field(
-        default="all-linear", description="The layers that get an adapter: all-linear, or a list of their names."
+        default="all-linear",
+        description="The linear layers that get an adapter: all of them (all-linear), or a list of names.",
     )
     use_rslora: bool = Field(
         default=False,
@@ -47,53 +52,62 @@ class Train(Section):
     )
     lora_init: Literal["default", "pissa", "loftq"] = Field(
         default="default",
-        description="Where LoRA starts: at zero (default), at the largest singular values (pissa), or at the "
-        "quantisation error (loftq).",
+        description="Where the adapter starts: at zero (default), at the largest singular values of each weight "
+        "(pissa), or at the quantisation error (loftq).",
     )
     learning_rate: float = Field(default=2e-4, gt=0, description="The peak learning rate.")
     lr_scheduler: Literal["cosine", "linear", "constant", "polynomial", "inverse_sqrt"] = Field(
-        default="cosine", description="The schedule of the learning rate after the warm-up."
+        default="cosine", description="The shape of the learning rate's curve after the warm-up."
     )
-    warmup_ratio: float = Field(default=0.03, ge=0, le=1, description="The share of the steps that warm up.")
+    warmup_ratio: float = Field(
+        default=0.03, ge=0, le=1, description="The share of the optimizer steps over which the learning rate warms up."
+    )
     weight_decay: float = Field(default=0.0, ge=0, description="The weight decay of AdamW.")
     neftune_noise_alpha: Annotated[float, Field(gt=0)] | None = Field(
-        default=None, description="The scale of NEFTune's noise on the embeddings; null adds none."
+        default=None,
+        description="The scale of the noise that NEFTune adds to the embeddings. If not set, none is added.",
     )
     num_epochs: float = Field(
-        default=3.0, gt=0, description="How many passes over the training set; a fraction is allowed."
+        default=3.0, gt=0, description="How many times to pass over the training set; fractions are allowed."
     )
-    micro_batch_size: Count = Field(default=8, description="How many examples are in memory at once.")
-    gradient_accumulation_steps: Count = Field(default=1, description="How many micro-batches make an optimizer step.")
+    micro_batch_size: Count = Field(default=8, description="How many examples to process at once.")
+    gradient_accumulation_steps: Count = Field(
+        default=1, description="How many micro-batches make up an optimizer step."
+    )
     sequence_len: Count = Field(
-        default=512, description="The longest example, prompt and completion together, in tokens."
+        default=512, description="The maximum length of an example, prompt and completion together, in tokens."
     )
     too_long: Literal["drop", "cut"] = Field(
         default="drop",
-        description="Whether a longer example is left out (drop), or loses the end of its completion (cut).",
+        description="Whether an example that is too long is left out (drop) or loses the end of its completion (cut).",
     )
     packing: bool = Field(
         default=True,
-        description="Put the examples of a step into rows without padding; this changes the speed, not what is learnt.",
+        description="Pack the examples of a step into rows without padding. This changes the speed, not what is "
+        "learnt.",
     )
     attention: Literal["auto", "sdpa", "eager", "flash_attention_2", "flash_attention_3", "flex_attention"] = Field(
-        default="auto", description="The implementation of attention; auto takes the fastest that is installed."
+        default="auto", description="The implementation of attention; auto takes the fastest one that is installed."
     )
     gradient_checkpointing: bool | None = Field(
         default=None,
-        description="Compute activations again instead of keeping them; null does so where memory is short.",
+        description="Recompute activations instead of keeping them. If not set, this is done where memory is short.",
     )
     optimizer: Literal["auto", "adamw", "adamw_8bit", "paged_adamw_8bit"] = Field(
         default="auto",
-        description="How AdamW holds its states; auto: paged and in 8 bits on a GPU, in 32 bits on the processor.",
+        description="Which AdamW to use; auto takes paged_adamw_8bit on a GPU, and adamw, in 32 bits, on a processor.",
     )
     vram: Literal["auto", 8, 12, 16, 24] | None = Field(
         default=None,
-        description="The GPU memory, in GiB, to choose micro-batch, checkpointing and optimizer for; null keeps them.",
+        description="Choose micro_batch_size, gradient_checkpointing and optimizer so that training fits into this "
+        "much GPU memory, in GiB; auto takes what is free. If not set, what the recipe says is used.",
     )
     report_to: Annotated[tuple[Literal["tensorboard", "trackio", "wandb"], ...], Field(strict=False)] = Field(
-        default=(), description="Where the losses go besides loss.jsonl."
+        default=(), description="Where to send the losses besides loss.jsonl."
     )
-    checkpoint_minutes: float = Field(default=5.0, gt=0, description="Minutes between checkpoints.")
+    checkpoint_minutes: float = Field(
+        default=5.0, gt=0, description="How many minutes to train between two checkpoints."
+    )
 
     @property
     def batch_size(self) -> int:
@@ -133,7 +147,7 @@ class Train(Section):
 
 class RftTrain(Train):
     models: Annotated[tuple[str, ...], Field(strict=False, min_length=1)] = Field(
-        default=(), description="Which of the models are fine-tuned again; without this key, all of them."
+        default=(), description="The models that are fine-tuned again. If not set, all of them."
     )
 
 
@@ -170,4 +184,4 @@ class Training(Train):
     """What `qrft train` takes with --set: the keys of `train`, and the recipe's own keys prompt and seed."""
 
     prompt: Prompt = PROMPT
-    seed: Seed = Field(default=0, description="Decides the order of training and the initialisation.")
+    seed: Seed = Field(default=0, description="The seed for the order of the examples and for the initialisation.")

@@ -29,9 +29,7 @@ NAMES = ("prompt", "chosen", "rejected")  # https://huggingface.co/docs/trl/data
 class Pairing(Section):
     """How pairs are written."""
 
-    pairs_per_problem: Count = Field(
-        default=4, description="The most pairs of a right and a wrong path per problem, for --pairs."
-    )
+    pairs_per_problem: Count = Field(default=4, description="The most pairs to write per problem.")
     prompt: Prompt = PROMPT
 
 

@@ -35,23 +35,28 @@ class Rules(Section):
 
     mode: Mode = Field(
         default="default",
-        description="With paper, all is decided as the paper's own script does, and the other rules must be left out.",
+        description="Whether qrft's own rules decide (default) or those of the paper's script (paper). With paper, "
+        "the other rules must be left out.",
     )
     answer_format: AnswerFormat | None = Field(
         default=None,
-        description="Where the answer stands in a solution: after ####, in \\boxed{}, between <answer> and </answer>, "
-        "after 'the answer is', as the last number, or where the first of these finds one (auto). Without it, where "
-        "the problem set has it, and in a file after ####.",
+        description="Where the answer stands in a solution: between <answer> and </answer> (answer-tag), after #### "
+        "(gsm8k), in \\boxed{} (boxed), after 'the answer is' (answer-is), or in the last number "
+        "(last-number); auto takes the first of these, in this order, that finds an answer. If not set, "
+        "it is the format of the problem set, and gsm8k for a file.",
     )
     marker: Marker | None = Field(
-        default=None, description="The text after which the answer stands; it replaces the answer format."
+        default=None, description="A text of your choice after which the answer stands. It replaces the answer format."
     )
     equations: EquationSource = Field(
         default="marked",
-        description="Whether to check equations between << and >> (marked), or in running text too (anywhere).",
+        description="Which equations are checked: those between << and >> (marked), or those in running text as well "
+        "(anywhere).",
     )
     order: KeyOrder = Field(
-        default="exact", description="Whether swapping the operands of + and * makes another path, or the same one."
+        default="exact",
+        description="Whether paths that differ only in the order of the operands of + and * are different paths "
+        "(exact) or the same one (commutative).",
     )
 
     @field_validator("answer_format", "marker", "equations", "order")
@@ -70,14 +75,14 @@ class Selection(Section):
 
     keep: Keep = Field(
         default="farthest",
-        description="Which of the paths with the same equations is kept: the one least like the others, the first, a "
-        "random one, the shortest or the longest.",
+        description="Which of the paths with the same equations to keep: the one least like the other kept paths "
+        "(farthest), the first, a random one, the shortest or the longest.",
     )
     max_per_problem: Count | None = Field(
-        default=None, description="The most sampled paths to keep per problem; without it, all are kept."
+        default=None, description="The most sampled paths to keep per problem. If not set, all of them."
     )
     dedup: bool = Field(
-        default=True, description="Keep one path per list of equations; without it, every right path is kept."
+        default=True, description="Keep only one path per list of equations. Otherwise, every correct path is kept."
     )
 
 

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 Prompt = Literal["plain", "alpaca", "chat"]
 PROMPT: Any = Field(
     default="plain",
-    description="The wording of the prompt: the question and a line end (plain), the Alpaca template (alpaca), or the "
-    "tokenizer's own template (chat).",
+    description="The wording of the prompt: the question and a line break (plain), the Alpaca template (alpaca), "
+    "or the tokenizer's own chat template (chat).",
 )
 
 # "alpaca" is the paper's prompt (the Alpaca template without input); the answer follows it directly.

@@ -34,28 +34,31 @@ class Picking(Section):
     """How tokens are picked, in transformers' order: temperature, then top_k, then top_p, then min_p."""
 
     temperature: float = Field(
-        default=0.7, ge=0, description="How random the choice is; 0 always takes the likeliest token."
+        default=0.7, ge=0, description="How random the choice of a token is; 0 always takes the most likely one."
     )
     top_p: float = Field(
-        default=1.0, gt=0, le=1, description="Keep the likeliest tokens that make up this probability; 1 is off."
+        default=1.0,
+        gt=0,
+        le=1,
+        description="Keep only the most likely tokens whose probabilities together reach this; 1 turns it off.",
     )
-    top_k: int = Field(default=0, ge=0, description="Keep the k likeliest tokens; 0 is off.")
+    top_k: int = Field(default=0, ge=0, description="Keep only the k most likely tokens; 0 turns it off.")
     min_p: float = Field(
         default=0.0,
         ge=0,
         le=1,
-        description="Keep tokens with at least this share of the likeliest one's probability; 0 is off.",
+        description="Keep only tokens with at least this share of the most likely one's probability; 0 turns it off.",
     )
-    max_new_tokens: Count = Field(default=512, description="The longest completion, in tokens.")
+    max_new_tokens: Count = Field(default=512, description="The maximum length of a completion, in tokens.")
     stop: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(strict=False)] = Field(
-        default=(), description="Texts that end a completion where they begin."
+        default=(), description="Texts that end a completion and are left out of it."
     )
 
 
 class SamplingParams(Picking):
     """What a sampler takes. The same seed gives the same samples. Raises ValidationError for settings out of range."""
 
-    seed: Seed = Field(default=0, description="Decides every random choice of the sampler.")
+    seed: Seed = Field(default=0, description="The seed for every random choice of the sampler.")
 
 
 @dataclass(frozen=True)
@@ -147,7 +150,7 @@ class LocalSettings(Section):
     """The settings of a sampler that runs on this machine."""
 
     num_sequences: Count | None = Field(
-        default=None, description="How many sequences are decoded together; without it, the sampler chooses."
+        default=None, description="How many sequences to decode at once. If not set, the sampler chooses."
     )
 
 

@@ -20,18 +20,19 @@ class Until(Section):
     """
 
     correct: Count | None = Field(
-        default=None, description="How many correct samples of a problem are enough; without it, there is no such goal."
+        default=None,
+        description="Stop sampling a problem when it has this many correct samples. If not set, there is no such goal.",
     )
     distinct: Count | None = Field(
         default=None,
         validate_default=True,
-        description="How many distinct correct paths of a problem, beside the gold one, are enough; without it, "
-        "there is no such goal.",
+        description="Stop sampling a problem when it has this many distinct correct paths besides the gold one. If "
+        "not set, there is no such goal.",
     )
     max_samples: Count | None = Field(
         default=None,
         validate_default=True,
-        description="The most samples of a problem on the way to the goal; without it, num_samples.",
+        description="The most samples to draw per problem on the way to the goal. If not set, num_samples.",
     )
 
     @field_validator("distinct")

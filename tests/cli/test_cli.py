@@ -77,6 +77,7 @@ def test_help_lists_the_commands() -> None:
     for name, command in main.commands.items():
         assert re.search(rf"^  {name}  +\S", shown.output, re.MULTILINE)
         assert command.help and run_qrft(name, "-h").output
+    assert "..." not in shown.output.partition("Commands:")[2], "what a command does fits into its line"
     assert {"run", "plan", "schema", "pretrain"} <= set(main.commands)
 
 

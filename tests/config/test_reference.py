@@ -35,17 +35,17 @@ def test_a_row_says_what_is_allowed_the_default_and_the_meaning() -> None:
     lines = reference.markdown().splitlines()
     for line in (
         "| `name` | text of the form ^[A-Za-z0-9_][A-Za-z0-9._-]\\*$, at most 100 characters | required | "
-        "The name of the run, and of its folder: runs/&lt;name>. |",
-        "| [`problems`](#problems) | a section | required | The problems to learn from and to be measured on. |",
+        "The name of the run and of its folder, runs/&lt;name>. |",
+        "| [`problems`](#problems) | a section | required | The problems to train on and to test on. |",
         "| `rft` | the keys of [train](#train), and models |  | Keys of train that differ for RFT. |",
-        "| `sample.top_p` | a number > 0 and <= 1 | `1.0` | Keep the likeliest tokens that make up this probability; "
-        "1 is off. |",
-        "| `sample.until.correct` | a whole number >= 1, or null | `null` | How many correct samples of a problem are "
-        "enough; without it, there is no such goal. |",
+        "| `sample.top_p` | a number > 0 and <= 1 | `1.0` | Keep only the most likely tokens whose "
+        "probabilities together reach this; 1 turns it off. |",
+        "| `sample.until.correct` | a whole number >= 1, or null | `null` | Stop sampling a problem when it has "
+        "this many correct samples. If not set, there is no such goal. |",
         "| `evaluate.few_shot` | a list of whole numbers >= 0, at least one | `[0]` | How many worked examples to "
-        "show the base model; it is measured once per number. |",
-        "| `sample.chat` | true or false | `false` | Send the prompt as a chat message, to the server's chat template. "
-        "Only with sampler openai. |",
+        "show the base model. If there are several numbers, it is measured with each. |",
+        "| `sample.chat` | true or false | `false` | Send each prompt as a chat message, so that the server "
+        "applies its chat template. Only with sampler openai. |",
     ):
         assert line in lines
     assert all(field.description for field in Recipe.model_fields.values())

@@ -13,10 +13,14 @@ Quant = Literal["f32", "f16", "q8_0", "q4_k_m"]
 
 class Gguf(Section):
     quant: Quant = Field(
-        default="f16", description="How the GGUF files that qrft makes hold their matrices; a ready file keeps its own."
+        default="f16",
+        description="The number format of the matrices in the GGUF files that qrft makes. A ready-made file keeps its "
+        "own.",
     )
     file: str | None = Field(
-        default=None, description="A ready GGUF file of this very base model, used where it lies; null makes one."
+        default=None,
+        description="A ready-made GGUF file of exactly this base model, which is read where it lies. If not set, qrft "
+        "makes one.",
     )
     merge: bool = Field(
         default=False,

@@ -28,7 +28,8 @@ else:
 
 SAMPLER = Field(
     default=DEFAULT,
-    description="What samples the models: llama.cpp, transformers, or a server with OpenAI's interface.",
+    description="What generates the samples: llama.cpp, transformers, or a server that speaks OpenAI's protocol "
+    "(openai).",
 )
 
 # What a sampler reads of a model: a GGUF file, the Hugging Face folder, or nothing, since a server has it.

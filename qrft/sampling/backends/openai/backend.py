@@ -17,15 +17,18 @@ class Settings(Section):
     server: str | None = Field(default=None, description="The address of the server, such as http://localhost:8080/v1.")
     server_model: str | None = Field(
         default=None,
-        description="The name that the server has for the base model; without it, the base model's own name.",
+        description="The name that the server has for the base model. If not set, it is the base model's own name.",
     )
-    chat: bool = Field(default=False, description="Send the prompt as a chat message, to the server's chat template.")
+    chat: bool = Field(
+        default=False, description="Send each prompt as a chat message, so that the server applies its chat template."
+    )
     api_key_env: str | None = Field(
-        default=None, description="The environment variable that holds the server's key; without it, none is sent."
+        default=None,
+        description="The environment variable that holds the server's API key. If not set, no key is sent.",
     )
-    max_in_flight: Count = Field(default=16, description="How many requests wait for the server at once.")
+    max_in_flight: Count = Field(default=16, description="How many requests may wait for the server at the same time.")
     requests_per_minute: Annotated[float, Field(gt=0)] | None = Field(
-        default=None, description="The most requests per minute; without it, there is no limit."
+        default=None, description="The most requests to send per minute. If not set, there is no limit."
     )
 
 
