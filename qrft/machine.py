@@ -1,14 +1,37 @@
-"""What memory this machine has to give. Linux."""
+"""What memory this machine and its GPU have to give, and how torch says that there is no more. Linux."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
+# torch.OutOfMemoryError is the caching allocator's alone; cuBLAS, cuDNN and the driver allocate beside it, and say so
+# in a RuntimeError or torch.AcceleratorError. The last is what the processor's allocator says.
+_OUT_OF_MEMORY = ("out of memory", "STATUS_ALLOC_FAILED", "can't allocate memory")
+
 
 def free_memory() -> int:
     """Bytes that are free in this machine, or in the control group where that allows less."""
     return min(_machine_memory(), _group_memory())
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Tell whether an error of torch's says that a GPU, or this machine, has no memory left."""
+    import torch
+
+    if isinstance(error, torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _OUT_OF_MEMORY)
+
+
+def let_gpu_memory_grow() -> None:
+    """Have torch take GPU memory in segments that grow, unless the user has set its allocator.
+
+    Where rows differ in length, freed blocks seldom have the size that is asked for next; segments that grow leave no
+    such gaps. torch reads the variable when CUDA starts in this process.
+    """
+    if not any(f"PYTORCH_{kind}ALLOC_CONF" in os.environ for kind in ("", "CUDA_", "HIP_")):
+        os.environ["PYTORCH_ALLOC_CONF"] = "expandable_segments:True"
 
 
 def in_gib(size: float) -> str:

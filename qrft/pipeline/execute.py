@@ -13,6 +13,7 @@ from qrft.config.load import dump
 from qrft.config.recipe import Recipe
 from qrft.config.variants import expand_sweep
 from qrft.data import disk
+from qrft.machine import let_gpu_memory_grow
 from qrft.pipeline import cost
 from qrft.pipeline.graph import STAGES, Step
 from qrft.pipeline.stages import Job
@@ -30,6 +31,7 @@ class Watcher(Protocol):
 
 def execute(steps: Sequence[Step], store: Store, run_dir: Path, recipe: Recipe, watcher: Watcher) -> dict[str, Path]:
     """Run what the store lacks and link everything into the run folder; return each step's artifact by its path."""
+    let_gpu_memory_grow()  # here, since an earlier stage may start CUDA
     with disk.lock(run_dir):
         write_recipes(recipe, run_dir)
         store.tidy()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from qrft.config.training import Training
 from qrft.data.training_rows import Row
 from qrft.errors import DataError, ModelError
+from qrft.machine import let_gpu_memory_grow
 from qrft.models import prompts
 from qrft.models.prompts import Example
 from qrft.progress import Progress
@@ -61,6 +62,7 @@ def finetune(
     Raises DataError for an empty completion and when no example is left, ModelError for a model that can't be trained
     or a loss that is not a finite number.
     """
+    let_gpu_memory_grow()
     import torch
 
     from qrft.training import memory, model, trainer

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from qrft.config.training import Training
 from qrft.errors import ModelError
+from qrft.machine import is_out_of_memory
 from qrft.training import lora
 
 if TYPE_CHECKING:
@@ -82,9 +83,9 @@ def load_base(
             quantization_config=nf4 if quantization == "nf4" else None,
             device_map={"": torch.cuda.current_device()} if torch.cuda.is_available() else None,
         )
-    except torch.OutOfMemoryError:
-        raise
     except Exception as error:  # the library raises many kinds for an unreadable folder
+        if is_out_of_memory(error):
+            raise
         raise ModelError(
             f"{model_dir}: the model can't be loaded ({str(error).splitlines()[0]}). "
             "Expected config.json and whole *.safetensors files; download the model again or name another folder."

@@ -16,6 +16,7 @@ from transformers import Trainer, TrainerCallback
 
 from qrft.config.training import Training
 from qrft.errors import ModelError
+from qrft.machine import is_out_of_memory
 from qrft.models.prompts import Example
 from qrft.training import checkpoints, packing, schedule
 from qrft.training.loss import completion_loss
@@ -97,7 +98,9 @@ class StepTrainer(Trainer):
                 self.accelerator.backward(part)
                 loss += part.detach()
                 num_computed += self.pack["input_ids"].numel()
-        except torch.OutOfMemoryError:
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
             return None
         finally:
             self.pack = {}

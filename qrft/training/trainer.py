@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from qrft.config.training import Training
 from qrft.errors import DataError, ModelError, UsageError
+from qrft.machine import is_out_of_memory
 from qrft.models.prompts import Example
 from qrft.progress import Progress
 from qrft.training import attention, card, lora, loss, memory, model, schedule, watch
@@ -58,7 +59,10 @@ def train(
     watch.reset_peak_memory()
     try:
         facts = _train(model_dir, examples, tokenizer, settings, out, checkpoints, progress, start)
-    except torch.OutOfMemoryError as error:  # of the weights or the optimizer: steps care for themselves
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        # Of the weights or the optimizer: steps care for themselves.
         raise ModelError(
             f"{model_dir}: the model and its optimizer do not fit into memory ({str(error).splitlines()[0]}). Set "
             "train.quantization nf4 and train.optimizer paged_adamw_8bit, lower train.lora_r, or take a smaller base."

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qrft.errors import ModelError, SamplerError
+from qrft.machine import is_out_of_memory
 from qrft.models import prompts
 from qrft.sampling.api import Completion, FinishReason, Request, SamplingParams, Stats
 from qrft.sampling.backends.picking import Picker
@@ -100,7 +101,7 @@ class TransformersSampler:
                     self.stats.total_seconds = time.perf_counter() - started
                     yield completion
             except RuntimeError as error:
-                if not _is_out_of_memory(error):
+                if not is_out_of_memory(error):
                     raise
                 out_of_memory = str(error).splitlines()[0]
             if out_of_memory:  # here, since the error itself holds on to the batch's tensors
@@ -288,12 +289,6 @@ def _load(model_dir: Path, adapter_dir: Path | None, dtype: str | None, device: 
             f"{part}: transformers can't load it ({type(error).__name__}: {next(iter(str(error).splitlines()), '')}). "
             "Expected a causal language model's folder and, as adapter, one that PEFT saved for it."
         ) from error
-
-
-def _is_out_of_memory(error: RuntimeError) -> bool:
-    import torch
-
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def _free_unused() -> None:
