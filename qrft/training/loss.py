@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
     from qrft.training.packing import Pack
 
-CHUNK_ELEMENTS = 2**24  # logits at once: 64 MiB in float32. On one core, 2**22 to 2**25 took the same time, 2**20 twice
+# Logits at once, 64 or 256 MiB in float32. On one core 2**22 to 2**25 took the same time, 2**20 twice. A GPU reads the
+# whole head for each chunk, which takes it as long as some 300 rows' products: 2**26 are 440 of a vocabulary of 152k.
+CHUNK_ELEMENTS = {"cpu": 2**24, "cuda": 2**26}
 
 
 def install(model: Any) -> None:
@@ -58,31 +60,50 @@ def cross_entropy_sum(
     """Return the float32 sum over rows of the cross-entropy of `hidden @ weight.T` [rows, vocabulary] with `targets`.
 
     hidden [rows, d], weight [vocabulary, d], targets [rows]. Computed by Liger's kernel on CUDA where it is installed,
-    else by torch in chunks of `chunk_elements` logits (CHUNK_ELEMENTS if None). The matrix products are in the
-    weight's type, or autocast's; the softmax is in float32.
+    else by torch; in chunks of about `chunk_elements` logits (those of CHUNK_ELEMENTS if None). The matrix products are
+    in the weight's type, or autocast's; the softmax is in float32.
     """
     import torch
 
     kind = hidden.device.type
     dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else weight.dtype
     hidden, weight = hidden.to(dtype), weight.to(dtype)
-    if kind == "cuda" and _has_liger():
-        from liger_kernel.transformers.functional import liger_fused_linear_cross_entropy
-
-        loss: torch.Tensor = liger_fused_linear_cross_entropy(
-            hidden, weight, targets, reduction="sum", accum_dtype=torch.float32
-        )
-        return loss.float()
-    num_rows = max(1, (chunk_elements or CHUNK_ELEMENTS) // weight.shape[0])
+    chunk_elements = chunk_elements or CHUNK_ELEMENTS[kind]
+    if kind == "cuda" and _liger() and len(targets):
+        return liger_cross_entropy_sum(hidden, weight, targets, chunk_elements)
+    num_rows = max(1, chunk_elements // weight.shape[0])
     chunked: torch.Tensor = _chunked_cross_entropy().apply(hidden, weight, targets, num_rows)
     return chunked
 
 
-@cache
-def _has_liger() -> bool:
-    from importlib.util import find_spec
+def liger_cross_entropy_sum(
+    hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor, chunk_elements: int
+) -> torch.Tensor:
+    """Return the sum as Liger's kernel computes it; hidden and weight are of one type, and there is at least one row.
 
-    return find_spec("liger_kernel") is not None
+    Of its own accord Liger takes about as many logits at once as `hidden` has numbers, 64 rows of a vocabulary of
+    152,000; `chunk_mem_const` multiplies that.
+    """
+    import torch
+
+    larger = max(1, chunk_elements // hidden.numel())
+    loss: torch.Tensor = _liger()(
+        hidden, weight, targets, reduction="sum", accum_dtype=torch.float32, chunk_mem_const=larger
+    )
+    return loss.float()
+
+
+@cache
+def _liger() -> Any:
+    """Return Liger's function; None where it is not installed, or too old for larger chunks."""
+    from importlib.util import find_spec
+    from inspect import signature
+
+    if find_spec("liger_kernel") is None:
+        return None
+    from liger_kernel.transformers.functional import liger_fused_linear_cross_entropy as function
+
+    return function if "chunk_mem_const" in signature(function).parameters else None
 
 
 @cache
@@ -113,6 +134,7 @@ def _chunked_cross_entropy() -> Any:
                     weight_grad.addmm_(grad.T, hidden[rows])
                 elif weight_grad is not None:
                     weight_grad += grad.T @ hidden[rows]
+                del log_probs, grad  # before the next chunk's logits are made
             ctx.save_for_backward(hidden_grad, None if weight_grad is None else weight_grad.to(weight.dtype))
             return losses.sum()
 

@@ -59,7 +59,8 @@ def estimate(
     parts["adapter"] = trained if is_lora else 0
     parts["optimizer"] = optimizer(tensors, optimizer_name(settings, on_gpu), 0 if is_lora else shape.outer[0])
     parts["gradients"] = trained
-    parts["activations"], parts["logits"] = passing(shape, settings, tokens, number)
+    chunk = min(CHUNK_ELEMENTS["cuda" if on_gpu else "cpu"], tokens * shape.vocab_size)
+    parts["activations"], parts["logits"] = passing(shape, settings, tokens, number, chunk)
     moving = parts["activations"] + parts["logits"] + parts["gradients"]
     parts["overhead"] = CUDA_CONTEXT + CUBLAS_WORKSPACE + int(SLACK * moving) if on_gpu else LIBRARIES
     return parts
@@ -132,15 +133,18 @@ def optimizer(tensors: list[int], name: str, embeddings: int = 0) -> int:
     return sum(map(in_8_bit, tensors)) + 8 * embeddings - in_8_bit(embeddings) + 2 * 4 * 256
 
 
-def passing(shape: Shape, settings: Training, tokens: int, number: int) -> tuple[int, int]:
-    """Return activations and logits at their most: as the loss is taken, or in a block's backward pass after it."""
+def passing(shape: Shape, settings: Training, tokens: int, number: int, chunk: int) -> tuple[int, int]:
+    """Return activations and logits at their most: as the loss is taken, or in a block's backward pass after it.
+
+    chunk: how many logits there are at once.
+    """
     kept = _kept(shape, settings, tokens, number)
-    loss, after_loss = _logits(shape, tokens, number, trains_head=settings.adapter == "none")
+    loss, after_loss = _logits(shape, tokens, number, chunk, trains_head=settings.adapter == "none")
     block = _backward(shape, settings, tokens, number)
     return (kept, loss) if loss > block + after_loss else (kept + block, after_loss)
 
 
-def _logits(shape: Shape, tokens: int, number: int, trains_head: bool) -> tuple[int, int]:
+def _logits(shape: Shape, tokens: int, number: int, chunk: int, trains_head: bool) -> tuple[int, int]:
     """Return what qrft.training.loss takes while it works, and after.
 
     A chunk of logits in the type of the arithmetic, and their float32 probabilities; the hidden states as the last norm
@@ -150,7 +154,7 @@ def _logits(shape: Shape, tokens: int, number: int, trains_head: bool) -> tuple[
     rows = number * tokens * shape.hidden_size
     last_norm = 4 * tokens * shape.hidden_size
     head = (4 + number) * shape.vocab_size * shape.hidden_size if trains_head else 0
-    return (4 + number) * min(CHUNK_ELEMENTS, tokens * shape.vocab_size) + last_norm + 2 * rows + head, rows + head
+    return (4 + number) * chunk + last_norm + 2 * rows + head, rows + head
 
 
 def _kept(shape: Shape, settings: Training, tokens: int, number: int) -> int:
@@ -249,10 +253,13 @@ def _targets(settings: Training) -> tuple[str, ...]:
 
 
 def available() -> int:
-    """Return the bytes that are free: on the GPU, if there is one, else in this machine or control group."""
+    """Return the bytes there are for what `estimate` counts: on the GPU, if there is one, else in main memory.
+
+    The estimate counts CUDA's context, which this process has once it asks for the free memory: it is no longer free.
+    """
     import torch
 
-    return int(torch.cuda.mem_get_info()[0]) if torch.cuda.is_available() else free_memory()
+    return int(torch.cuda.mem_get_info()[0]) + CUDA_CONTEXT if torch.cuda.is_available() else free_memory()
 
 
 def fit_here(settings: Training, model_dir: Path) -> Training:

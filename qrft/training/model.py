@@ -24,6 +24,7 @@ def load(model_dir: Path, settings: Training, attention: str = "sdpa", start: Pa
     """
     import torch
 
+    base: Any
     if settings.adapter == "none":
         # In bfloat16 most updates are smaller than the last bit of a weight; so what learns is kept in float32.
         model = base = load_base(model_dir, "none", attention, dtype=torch.float32)
@@ -31,10 +32,11 @@ def load(model_dir: Path, settings: Training, attention: str = "sdpa", start: Pa
         base = load_base(model_dir, settings.quantization, attention)
         model = lora.add(base, model_dir, settings, start)
     if checkpoints_activations(settings):
-        # Without re-entry autograd finds the adapters inside a block by itself. The older way needs embeddings that
-        # require gradients, and computes a gradient of the whole first block for nothing.
         enable = getattr(base, "activation_checkpointing_enable", None) or base.gradient_checkpointing_enable
         enable({"use_reentrant": False})
+        # Without re-entry autograd finds the adapters inside a block by itself. transformers makes the embeddings'
+        # output require a gradient all the same, as re-entry needs: that of the whole first block, for nothing.
+        base.disable_input_require_grads()
     return model
 
 

@@ -39,7 +39,7 @@ from qrft.planning.amounts import Amounts, Lengths
 from qrft.planning.basis import Basis, Speed
 from qrft.planning.calibrate import calibrate
 from qrft.planning.forecast import ESTIMATES, forecast
-from qrft.training import memory
+from qrft.training import loss, memory
 
 ARCHITECTURES = ["llama-tied", "mistral", "qwen2-tied", "qwen3"]
 # Llama-2's sizes; LLaMA's 33B
@@ -191,7 +191,35 @@ def check_estimate(tmp_path: Path, kind: str, config: Training, mixed: bool) -> 
     assert estimated == pytest.approx(measured, rel=0.1)
 
 
+@pytest.mark.parametrize("on_gpu", [False, True])
+@pytest.mark.parametrize("chunk", [2**20, 2**22])
+def test_and_so_are_the_logits_of_a_chunk(chunk: int, on_gpu: bool, tmp_path: Path, monkeypatch: Any) -> None:
+    """Of 20,000 x 267 logits. A device has its own chunks; they are measured here as the processor's."""
+    folder = make_model(tmp_path, "llama-tied", vocab_size=20_000, hidden_size=128, num_hidden_layers=4)
+    config = settings(gradient_checkpointing=True, lora_r=8)
+    monkeypatch.setattr(loss, "CHUNK_ELEMENTS", {"cpu": chunk})
+    measured = measured_peak(folder, config, num_examples=4, length=100, mixed=False)
+    monkeypatch.setattr(memory, "CHUNK_ELEMENTS", {"cuda" if on_gpu else "cpu": chunk})
+    parts = memory.estimate(read_shape(folder), config, tokens=400, on_gpu=on_gpu, mixed=False)
+    assert parts["activations"] + parts["logits"] == pytest.approx(measured, rel=0.1)
+    assert parts["logits"] > 0.7 * measured
+
+
 # ---------------------------------------------------------------------------------------------------------- fit ----
+
+
+def test_fitting_here_counts_the_context_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that asks for the free memory has CUDA's context by then. The plan asks before there is one."""
+    shape, folder = LARGE["7B"], tmp_path
+    config = settings(vram="auto", lora_r=64)
+    chosen = memory.fit(config, shape, 8 * memory.GIB)
+    parts = memory.estimate(shape, chosen)
+    before = sum(parts.values()) + memory.error(parts)  # just enough
+    monkeypatch.setattr(memory, "read_shape", lambda _: shape)
+    monkeypatch.setattr(memory, "has_bfloat16", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (before - memory.CUDA_CONTEXT, 8 * memory.GIB))
+    assert memory.fit_here(config, folder) == memory.fit(config, shape, before) == chosen
 
 
 @pytest.mark.parametrize(("name", "gib", "rank"), [("7B", 8, 64), ("13B", 12, 64), ("33B", 24, 64), ("33B", 24, 16)])

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import random
+import subprocess
+import sys
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -339,12 +343,44 @@ def test_no_tensor_holds_a_mask_or_the_logits_of_a_row(
     attention.register()
     model = load("llama-tied", attention.PER_EXAMPLE)
     loss.install(model)
-    monkeypatch.setattr(loss, "CHUNK_ELEMENTS", 10 * models.VOCAB)
+    monkeypatch.setitem(loss.CHUNK_ELEMENTS, "cpu", 10 * models.VOCAB)
     row = collate(make_examples([(64, 8)] * 16))
     with LargestTensor() as largest:
         loss.completion_loss(model, row).backward()
     tokens = row["input_ids"].numel()
     assert largest.elements == tokens * 96  # the feed-forward layer; a mask has tokens * tokens, logits tokens * 300
+
+
+LIGER = """
+import torch
+from qrft.training import loss
+
+torch.manual_seed(0)
+for rows, width, vocabulary, chunk in ((57, 32, 211, 211 * 10), (300, 8, 1000, 20_000), (1, 8, 1000, 1)):
+    hidden = torch.randn(rows, width, requires_grad=True)
+    weight = torch.randn(vocabulary, width, requires_grad=True)
+    targets = torch.randint(0, vocabulary, (rows,))
+    for wanted in ([hidden], [hidden, weight]):
+        weight.requires_grad_(len(wanted) == 2)
+        ours = loss.cross_entropy_sum(hidden, weight, targets, chunk)
+        theirs = loss.liger_cross_entropy_sum(hidden, weight, targets, chunk)
+        torch.testing.assert_close(theirs, ours, rtol=1e-5, atol=0)
+        gradients = [torch.autograd.grad(total / 7, wanted) for total in (ours, theirs)]
+        torch.testing.assert_close(gradients[1], gradients[0], rtol=1e-4, atol=1e-6)
+print("equal")
+"""
+
+
+def test_ligers_kernel_computes_the_same_loss() -> None:
+    """Its Triton kernel runs on the processor by Triton's interpreter, which has to be chosen before the import."""
+    missing = [name for name in ("liger_kernel", "triton") if find_spec(name) is None]
+    if missing:
+        pytest.skip(f"not installed: {', '.join(missing)}")
+    if loss._liger() is None:
+        pytest.skip("this version of liger_kernel has no chunk_mem_const, so qrft does not use it")
+    environment = {**os.environ, "TRITON_INTERPRET": "1"}
+    done = subprocess.run([sys.executable, "-c", LIGER], capture_output=True, text=True, env=environment)
+    assert done.stdout == "equal\n", done.stderr
 
 
 def test_undo_gives_the_logits_back(load: Callable[[str, str], Any], tmp_path: Path) -> None:

@@ -238,6 +238,27 @@ def test_checkpointing_computes_every_block_again(
     assert calls == [True] * 2 * per_row  # of two blocks
 
 
+def test_checkpointing_takes_no_gradient_of_the_embeddings(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """transformers asks for one whenever it checkpoints, which would go through the whole first block for nothing."""
+    from torch.nn import Embedding
+
+    original, wants_gradient = Embedding.__call__, []
+
+    def watched(self: Any, ids: Any) -> Any:
+        embedded = original(self, ids)
+        wants_gradient.append(embedded.requires_grad)
+        return embedded
+
+    monkeypatch.setattr(Embedding, "__call__", watched)
+    facts = [train(small, tmp_path / str(asked), gradient_checkpointing=asked) for asked in (False, True)]
+    assert wants_gradient and not any(wants_gradient)
+    losses = [[row["loss"] for row in each["losses"]] for each in facts]
+    assert losses[0] == pytest.approx(losses[1], abs=1e-5)
+    assert largest_difference(tensors(tmp_path / "False"), tensors(tmp_path / "True")) < 2e-4
+
+
 def test_training_learns_and_a_seed_gives_the_same_adapter(tmp_path: Path, small: Path) -> None:
     tokenizer = prompts.load_tokenizer(TINY)
     rows = tiny_math.problems("train", seed=0, num_problems=12)
