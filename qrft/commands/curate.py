@@ -27,6 +27,7 @@ from qrft.grading.training_table import training_table
 
 Key = tuple[int, bytes]
 
+_OK = pa.scalar("ok")
 SPOOLED = pa.schema(
     [
         ("problem", pa.int32()),
@@ -156,7 +157,7 @@ def _with_names(rows: pa.Table, models: list[str]) -> pa.Table:
 
 def _as_graded(rows: pa.Table) -> pa.Table:
     """Return rows of schema.GRADED that say no more than whether each is right, and its key."""
-    nothing, ok = pa.nulls(len(rows)), pa.repeat("ok", len(rows))
+    nothing, ok = pa.nulls(len(rows)), pa.repeat(_OK, len(rows))
     known = {"status": ok, "is_correct": rows["is_right"], "equations_status": ok, "equation_key": rows["equation_key"]}
     return pa.table([known.get(field.name, nothing).cast(field.type) for field in GRADED], schema=GRADED)
 

@@ -9,6 +9,10 @@ import pyarrow.compute as pc
 
 from qrft.errors import DataError
 
+_EMPTY = pa.scalar(
+    "", pa.large_string()
+)  # pyarrow looks for dateutil, in vain, each time that it is given a Python value
+
 WAY_OUT = (
     'Give worked solutions: under "answer" with the answer at the end, after #### or in \\boxed{}, or under "solution" '
     "beside the answer. Or let a model that can solve some of the problems write them: sample it with `qrft sample`, "
@@ -18,7 +22,7 @@ WAY_OUT = (
 
 def is_worked(problems: pa.Table) -> npt.NDArray[np.bool_]:
     """Return whether each problem of a table (schema.PROBLEMS) has a worked solution."""
-    flags: npt.NDArray[np.bool_] = pc.not_equal(problems["solution"], "").to_numpy()
+    flags: npt.NDArray[np.bool_] = pc.not_equal(problems["solution"], _EMPTY).to_numpy()
     return flags
 
 

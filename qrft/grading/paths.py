@@ -16,12 +16,18 @@ from qrft.grading.rules import DEFAULT_RULES, Rules
 
 Flags = npt.NDArray[np.bool_]
 
+_OK, _YES, _NO_PATH, _NO_KEY = (
+    pa.scalar("ok"),
+    pa.scalar(True),
+    pa.scalar(None, pa.large_string()),
+    pa.scalar(None, pa.binary(KEY_BYTES)),
+)
 COMPARED = ("ok", "latex_equal", "latex_different")  # the statuses of answers that were compared with a gold one
 
 
 def is_right_path(graded: pa.Table) -> Flags:
     """Return whether each row of schema.GRADED has the right answer and every equation right: what is selected from."""
-    return as_flags(pc.and_(graded["is_correct"], pc.equal(graded["equations_status"], "ok")))
+    return as_flags(pc.and_(graded["is_correct"], pc.equal(graded["equations_status"], _OK)))
 
 
 def is_wrong(graded: pa.Table) -> Flags:
@@ -31,19 +37,19 @@ def is_wrong(graded: pa.Table) -> Flags:
 
 def gold_paths(problems: pa.Table) -> pa.ChunkedArray:
     """Return each problem's worked solution; null for one with a bare answer, which is no path."""
-    return pc.if_else(pa.array(is_worked(problems)), problems["solution"], None)
+    return pc.if_else(pa.array(is_worked(problems)), problems["solution"], _NO_PATH)
 
 
 def gold_keys(problems: pa.Table, rules: Rules = DEFAULT_RULES, num_threads: int | None = None) -> pa.Array:
     """Return the key of each problem's gold path as binary(16); null where the problem has none."""
     keys = equation_keys(problems["solution"], rules=rules, num_threads=num_threads)
     whole = pa.Array.from_buffers(pa.binary(KEY_BYTES), len(keys), [None, pa.py_buffer(keys)])
-    return pc.if_else(pa.array(is_worked(problems)), whole, None)
+    return pc.if_else(pa.array(is_worked(problems)), whole, _NO_KEY)
 
 
 def is_beside_gold(keys: pa.ChunkedArray, golds: pa.Array) -> Flags:
     """Return whether each key is another than the gold one of its row; a problem without a gold path has none."""
-    return as_flags(pc.not_equal(keys, golds).fill_null(True))
+    return as_flags(pc.not_equal(keys, golds).fill_null(_YES))
 
 
 def as_flags(column: pa.Array | pa.ChunkedArray) -> Flags:

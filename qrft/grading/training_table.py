@@ -19,6 +19,8 @@ from qrft.grading.selection import Selected, select
 
 GOLD = "gold"  # the source of a worked solution
 
+_SOURCE = pa.scalar(GOLD)
+
 Ints = npt.NDArray[np.int64]
 
 
@@ -72,7 +74,7 @@ def gold_table(problems: pa.Table) -> pa.Table:
 
 def _gold_rows(problems: pa.Table, gold: Ints) -> pa.Table:
     taken = problems.take(pa.array(gold))
-    source = pa.array([GOLD] * len(gold), pa.string())
+    source = pa.repeat(_SOURCE, len(gold))
     columns = [taken["problem_id"], taken["question"], taken["solution"], source, pa.nulls(len(gold), pa.int32())]
     return pa.table(columns, schema=TRAINING)
 
