@@ -1,5 +1,4 @@
-"""Rejection-sampling fine-tuning on one machine. From Python `qrft.train` fine-tunes a model, and
-`qrft.sample` gives samples of one."""
+"""Rejection-sampling fine-tuning on one machine. `qrft.train` and `qrft.sample` fine-tune and sample from Python."""
 
 from __future__ import annotations
 
@@ -14,7 +13,7 @@ __all__ = ["sample", "train"]
 
 
 def __getattr__(name: str) -> Any:
-    """Imported when first asked for: the command line starts without it."""
+    """Import the name when it is first asked for, so that the command line starts without it."""
     if name not in __all__:
         raise AttributeError(f"module 'qrft' has no attribute {name!r}")
     return getattr(import_module(f"qrft.commands.{name}"), name)

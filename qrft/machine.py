@@ -1,4 +1,4 @@
-"""What memory this machine and its GPU have to give, and how torch says that there is no more. Linux."""
+"""How much memory this machine and its GPU have free, and how torch says that there is no more (Linux)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _OUT_OF_MEMORY = ("out of memory", "STATUS_ALLOC_FAILED", "can't allocate memory
 
 
 def free_memory() -> int:
-    """Bytes that are free in this machine, or in the control group where that allows less."""
+    """Return how many bytes are free on this machine, or in its control group where that allows less."""
     return min(_machine_memory(), _group_memory())
 
 
@@ -46,7 +46,7 @@ def _machine_memory() -> int:
 
 
 def _group_memory() -> int:
-    """What the control group, version 2 or 1, still allows; files in memory count as free, as they can be dropped."""
+    """Return what the control group, version 2 or 1, still allows; cached files count as free: they can be dropped."""
     for folder, limit, used, files in (
         ("/sys/fs/cgroup", "memory.max", "memory.current", "file "),
         ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_cache "),

@@ -1,4 +1,4 @@
-"""How work tells how far it is: one type for stages, commands, training and sampling."""
+"""How work reports its progress: one type for stages, commands, training and sampling."""
 
 from __future__ import annotations
 
@@ -8,4 +8,4 @@ Progress = Callable[[int, int, str], None]  # what is done, what there is in all
 
 
 def unwatched(done: int, total: int, note: str) -> None:
-    """Tell no one."""
+    """Report to no one."""

@@ -68,8 +68,9 @@ def show_plan(
 ) -> None:
     """Show the steps of a recipe, which are done, and what each needs: tokens, memory, disk, time, energy and cost.
 
-    gpu: a name or its memory, None for this machine; price: per kWh, or with True per hour; watts: drawn at work.
-    Raises UsageError for an unknown GPU, and for a calibration that would have to speak for another machine.
+    gpu: a name or an amount of memory; None for the GPU of this machine. price: an amount, and whether it is per hour
+    instead of per kWh. watts: the power drawn at work. Raises UsageError for an unknown GPU, and for a calibration
+    together with `gpu`, since only this machine can be measured.
     """
     from qrft.planning.devices import find
 
@@ -78,7 +79,7 @@ def show_plan(
     store = Store(output_dir / STORE)
     steps = plan(recipe, _models(recipe, with_weights=calibrates))
     if calibrates and gpu is not None:
-        raise UsageError(f"--calibrate measures this machine, --gpu asks about {gpu}. Give one of the two.")
+        raise UsageError(f"--calibrate measures this machine, but --gpu asks about {gpu}. Give one of the two.")
     device = find(gpu)
     device = device if watts is None else replace(device, watts=watts)
     has_many = steps[-1].stage == "sweep"
@@ -135,7 +136,7 @@ def quiet_libraries() -> None:
     """Keep the libraries' bars and advice off the terminal, which shows the progress of this run."""
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    if transformers := sys.modules.get("transformers"):  # imported before: the environment comes too late for it
+    if transformers := sys.modules.get("transformers"):  # imported before it could read the environment
         transformers.utils.logging.set_verbosity_error()
         transformers.utils.logging.disable_progress_bar()
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)

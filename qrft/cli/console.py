@@ -50,8 +50,8 @@ class Terminal:
 
     @contextmanager
     def bar(self, name: str, width: int = 17) -> Iterator[Progress]:
-        """Show a progress bar, or without a terminal one line at its end. width: of the name, so that bars line up."""
-        is_wide = self.console.width >= 100  # else only one time fits: what is left, and at the end what it took
+        """Show a progress bar, or without a terminal one line at its end. width: of the longest name, to align bars."""
+        is_wide = self.console.width >= 100  # otherwise only one time fits: what is left, and at the end what it took
         width = width if is_wide else min(width, len("sft/train"))
         with (
             bars.Progress(*_columns(is_wide, width), console=self.console, refresh_per_second=4) as bar,

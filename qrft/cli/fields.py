@@ -28,12 +28,12 @@ class Command(click.Command):
 
 
 def options(kind: type[Section], **notes: str) -> list[click.Parameter]:
-    """Make an option of every field. `notes`: by field, what is true of the command alone."""
+    """Make an option for every field. notes: by field, what is said of this command only."""
     return [option(kind, name, notes.get(name, "")) for name in kind.model_fields]
 
 
 def option(kind: type[Section], name: str, note: str = "") -> click.Option:
-    """Make an option of one field: a choice, a number in its range, a text, a flag, or texts given several times."""
+    """Make an option for one field: a choice, a number in its range, a text, a flag, or texts given several times."""
     rule = kind.model_json_schema()["properties"][name]
     rule = {**rule, **_without_null(rule)}
     default = kind.model_fields[name].default
@@ -49,7 +49,7 @@ def option(kind: type[Section], name: str, note: str = "") -> click.Option:
 
 
 def _without_null(rule: Rule) -> Rule:
-    """Return the rule of a field without null, which an option is by being left out."""
+    """Return the rule of a field without null: an option is null when it is left out."""
     others = [choice for choice in rule.get("anyOf", []) if choice != {"type": "null"}]
     return others[0] if len(others) == 1 else {}
 

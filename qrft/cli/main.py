@@ -233,7 +233,7 @@ def curate(output: Path, gold: bool, pairs: Path | None, as_json: bool, **settin
     pairing = from_options(Pairing, {name: settings.pop(name) for name in Pairing.model_fields})
     selection = from_options(Selection, {name: settings.pop(name) for name in Selection.model_fields})
     if pairs is None:
-        _refuse(Pairing.model_fields, "only counts with --pairs. Leave it out, or add that.")
+        _refuse(Pairing.model_fields, "has no effect without --pairs. Leave it out, or add --pairs.")
     written = work.Output(output, gold, pairs, pairing)
     _on_samples(as_json, settings, lambda task: work.run(task, written, selection))
 

@@ -91,7 +91,7 @@ def until(context: click.Context, option: click.Parameter, value: str | None) ->
 
 
 def plan_options() -> Params:
-    """Make the arguments of `qrft plan`, but for the recipe and where the runs lie."""
+    """Make the arguments of `qrft plan`, except the recipe and the folder of the runs."""
     gpu = 'Plan for this GPU, such as "RTX 3090" or 24GiB. [default: the one of this machine]'
     money = "The price per kWh, such as 0.30, or per hour, such as 1.10/h."
     watts = "The power drawn while working, in watts. [default: that of the GPU's board]"
@@ -122,7 +122,7 @@ def train_options() -> Params:
 
 
 def samples_options(needs_problems: bool = True) -> Params:
-    """Make the arguments that the commands on anyone's samples share."""
+    """Make the arguments that grade, curate and evaluate share."""
     from qrft.grading.rules import Rules
 
     return [
@@ -136,7 +136,7 @@ def samples_options(needs_problems: bool = True) -> Params:
 
 
 def curate_options() -> Params:
-    """Make the arguments of `qrft curate`, but for what it writes."""
+    """Make the arguments of `qrft curate`, except the files that it writes."""
     from qrft.grading.pairs import Pairing
     from qrft.grading.rules import Selection
 

@@ -30,7 +30,7 @@ def show_steps(console: Console, rows: Sequence[tuple[Step, bool]]) -> None:
 
 
 def show_counts(console: Console, rows: Sequence[tuple[Step, bool]]) -> None:
-    """Show how many steps of each stage the runs of a sweep have, and how many are to do: equal ones are done once."""
+    """Show how many steps of each stage the runs of a sweep have, and how many are to do. Equal steps are done once."""
     table = plain_table("stage", "steps", "distinct", "to do")
     for column in table.columns[1:]:
         column.justify = "right"

@@ -176,7 +176,7 @@ def show_import(console: Console, facts: Mapping[str, Any], folder: Path) -> Non
 # ------------------------------------------------------------------------------------------ qrft evaluate, of two runs
 
 COMPARED = {"model": "model", "problems": "test set", "few_shot": "examples", "measure": "measure"}
-WHERE_EQUAL = ("problems", "few_shot", "num_problems")  # take no column where they are equal in all rows
+WHERE_EQUAL = ("problems", "few_shot", "num_problems")  # shown as columns only where rows differ in them
 
 
 def show_comparison(console: Console, facts: Mapping[str, Any]) -> None:

@@ -33,24 +33,29 @@ def runs_within(path: Path) -> list[Path]:
 def run(paths: tuple[Path, ...]) -> dict[str, Any]:
     """Return `comparisons`: a row per model, test set, number of examples and measure that both runs have.
 
-    A row holds `first` and `second`, each a value with its 95% interval, and of the problems that both have their
-    `difference`, its paired bootstrap interval and McNemar's `p_value` (stats.compare), and which problem_ids
-    `only_first` and `only_second` solved; the last three are null but for greedy answers.
+    A row holds `first` and `second`, each a value with its 95% interval. Over the problems that both runs have, it
+    holds their `difference`, its paired bootstrap interval and McNemar's `p_value` (stats.compare), and the
+    problem_ids that `only_first` and `only_second` solved. The last three are null except for greedy answers.
     Raises UsageError unless two runs are named, DataError when they have nothing in common.
     """
     if len(paths) != 2 or not all(map(is_run, paths)):
         others = [str(path) for path in dict.fromkeys(paths) if not is_run(path)]
-        found = f"{', '.join(others)} is no run folder" if others else f"{len(paths)} run folders"
+        found = (
+            f"{' and '.join(others)}: not a run folder"
+            if others
+            else f"found {len(paths)} run folder{'s' * (len(paths) > 1)}"
+        )
         within = [str(run) for path in dict.fromkeys(paths) if not is_run(path) for run in runs_within(path)]
-        hint = f" Found within: {', '.join(within[:4])}{' ...' if len(within) > 4 else ''}" if within else ""
-        raise UsageError(f"{found}: expected two run folders, or samples alone. A run folder holds {TABLE}.{hint}")
+        hint = f" Run folders inside it: {', '.join(within[:4])}{' ...' if len(within) > 4 else ''}" if within else ""
+        raise UsageError(f"{found}. Expected two run folders, or samples alone. A run folder holds {TABLE}.{hint}")
     first, second = (_read(path / TABLE) for path in paths)
     rows = [_compare(labels, first[labels], second[labels]) for labels in first if labels in second]
     rows = [row for row in rows if row["num_problems"]]
     if not rows:
         names = " and ".join(map(str, paths))
         raise DataError(
-            f"{names}: no model was measured in both on the same problems. Found {_told(first)}, and {_told(second)}."
+            f"{names}: no model was measured in both on the same problems. Found {_told(first)} in the first, and "
+            f"{_told(second)} in the second. Name two runs that share a model and a test set."
         )
     return {"first": str(paths[0]), "second": str(paths[1]), "comparisons": rows}
 
@@ -59,7 +64,9 @@ def _read(path: Path) -> dict[Labels, Values]:
     with read_errors(path):
         table = pq.read_table(path)
     if table.schema.names != EVALUATION.names:
-        raise DataError(f"{path}: of another version of qrft. Run its recipe again: only the evaluation is made anew.")
+        raise DataError(
+            f"{path}: was written by another version of qrft. Run its recipe again: only the evaluation is repeated."
+        )
     scores: dict[Labels, Values] = {}
     for problem_id, question, *labels, value in zip(*(column.to_pylist() for column in table.columns), strict=True):
         scores.setdefault(tuple(labels), {})[problem_id, question] = value

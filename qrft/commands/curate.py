@@ -33,7 +33,7 @@ SPOOLED = pa.schema(
         ("problem", pa.int32()),
         ("model", pa.int32()),
         ("sample_index", pa.int32()),
-        ("is_right", pa.bool_()),  # a right path; else its answer is wrong, which only pairs need
+        ("is_right", pa.bool_()),  # a right path; otherwise its answer is wrong, which only pairs need
         ("equation_key", pa.binary(16)),
         ("completion", pa.large_string()),
     ]
@@ -43,7 +43,7 @@ SPOOLED = pa.schema(
 class Output(NamedTuple):
     """Where the training set goes, and the pairs where they are wanted.
 
-    with_gold: write the worked solutions too, and keep no path with the equations of its problem's own.
+    with_gold: write the gold solutions too, and keep no path that has the same equations as its problem's.
     """
 
     training: Path
@@ -100,7 +100,7 @@ class _Curator:
 
     def __init__(self, task: Task, problems: Problems, selection: Selection, output: Output) -> None:
         self._task, self._problems, self._selection, self._output = task, problems, selection, output
-        self._counts: list[tuple[int, int, int]] = []  # a part: kept paths, distinct ones, with the gold ones
+        self._counts: list[tuple[int, int, int]] = []  # kept, distinct, distinct with the gold ones
         self._num_pairs: list[int] = []
 
     def tables(self, part: Part, models: list[str]) -> tuple[pa.Table, pa.Table | None]:
@@ -156,7 +156,7 @@ def _with_names(rows: pa.Table, models: list[str]) -> pa.Table:
 
 
 def _as_graded(rows: pa.Table) -> pa.Table:
-    """Return rows of schema.GRADED that say no more than whether each is right, and its key."""
+    """Return rows of schema.GRADED that hold only whether each sample is right, and the key of its equations."""
     nothing, ok = pa.nulls(len(rows)), pa.repeat(_OK, len(rows))
     known = {"status": ok, "is_correct": rows["is_right"], "equations_status": ok, "equation_key": rows["equation_key"]}
     return pa.table([known.get(field.name, nothing).cast(field.type) for field in GRADED], schema=GRADED)

@@ -63,7 +63,7 @@ def _files(path: Path) -> list[Path]:
         return [path]
     if files := sorted(path.glob("*.parquet")):
         return files
-    raise DataError(f"{path}: a folder without a Parquet file. Name a file of samples, or a folder of shards.")
+    raise DataError(f"{path}: has no Parquet file in it. Name a file of samples, or a folder of shards.")
 
 
 class Problems:
@@ -81,7 +81,8 @@ class Problems:
         unread = np.flatnonzero(~np.isin(statuses.to_numpy(zero_copy_only=False), comparable)).tolist()
         if unread:
             first = f"problem_id {self.ids[unread[0]].as_py()!r}: {self.answers[unread[0]].as_py()[:60]!r}"
-            task.warn(f"{len(unread):,} of {len(self):,} gold answers are no number, so nothing equals them ({first}).")
+            few = f"{len(unread):,} of {len(self):,} gold answers"
+            task.warn(f"{few} are not numbers, so no answer equals them ({first}).")
 
     def _column(self, name: str) -> pa.Array:
         column = self.table[name]
@@ -107,7 +108,7 @@ class Graded(NamedTuple):
 
 @dataclass
 class Totals:
-    """What the samples add up to. Whole when `graded` has come to its end."""
+    """What the samples add up to. It is complete once `graded` has ended."""
 
     num_problems: int
     models: list[str] = field(default_factory=list)
@@ -145,7 +146,7 @@ def graded(
 ) -> Generator[Graded, None, None]:
     """Yield every batch, graded in threads ahead of its use; mostly `also` runs there too.
 
-    Raises DataError for bad files. Close it, so that no process is left when its user fails.
+    Close the iterator, so that no process is left behind when its user fails. Raises DataError for bad files.
     """
     numbering, size = Numbering(problems.ids), sum(_size(path) for path in task.samples)
     totals.models = numbering.models
@@ -173,7 +174,7 @@ def graded(
     numbering.check()
     _warn(task, totals)
     if not totals.num_samples:
-        raise DataError(f"{', '.join(map(str, task.samples))}: no sample in it. {''.join(totals.faults.first[:1])}")
+        raise DataError(f"{', '.join(map(str, task.samples))}: found no samples. {''.join(totals.faults.first[:1])}")
 
 
 def _check(task: Task, faults: Faults) -> None:

@@ -68,7 +68,7 @@ def run(paths: Sequence[Path], problems: str, out: Path, model: str | None, prog
     kinds = {path: kind_of(path) for path in paths}
     if len(set(kinds.values())) > 1:
         listed = ", ".join(f"{path.name} ({kind})" for path, kind in kinds.items())
-        raise UsageError(f"found training sets and samples together: {listed}. Import them apart.")
+        raise UsageError(f"found training sets and samples together: {listed}. Import them separately.")
     table = load(problems)
     questions = Questions(table["question"].to_pylist(), problems)
     kind, imported, files = kinds[paths[0]], Imported(), []
@@ -126,14 +126,14 @@ class Questions:
         self._tails = {tail: row for tail, row in tails.items() if row is not None}
 
     def row(self, text: str, place: str) -> int:
-        """Return the row of a question. Raises DataError for one that is none of the problems'."""
+        """Return the row of a question. Raises DataError when no problem has it."""
         question = text.rpartition("### Instruction:")[2].partition("### Response:")[0]
         letters = NO_LETTERS.sub("", question)
         row = self._rows.get(letters, self._tails.get(letters[-TAIL:]))
         if row is None:
             raise DataError(
-                f"{place}: the question {question.strip()[:60]!r} is none of {self._name}. "
-                "Give the problems that the file is of, with --problems."
+                f"{place}: the question {question.strip()[:60]!r} is not in {self._name}. "
+                "Name the problems that the file belongs to with --problems."
             )
         return row
 
@@ -207,7 +207,7 @@ def _facts(imported: Imported, kind: str, num_problems: int) -> dict[str, Any]:
 
 
 def _table(imported: Imported, kind: str) -> pa.Table:
-    """Return the rows in the order of the problems, their gold solutions first; else as in the files."""
+    """Return the rows in the order of the problems, their gold solutions first, and then in the order of the files."""
     order = sorted(imported.rows, key=lambda row: (row[0], row[1].get("source") != "gold"))
     return pa.Table.from_pylist([row for _, row in order], schema=TRAINING if kind == "training" else SAMPLES)
 

@@ -33,7 +33,7 @@ def run(
     the model can't read.
     """
     texts = read_texts(path)
-    first = next(texts, None)  # a wrong file is told of before a model is loaded
+    first = next(texts, None)  # a wrong file is reported before a model is loaded
     if first is None:
         raise DataError(f'{path}: has no text in it. Name a text file, or JSONL with a text per line under "text".')
     folder = find_model(base, is_exported=False)

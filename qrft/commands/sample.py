@@ -94,7 +94,7 @@ def prepare(
     names = {item.name for item in fields(ModelChoice)}
     choice = ModelChoice(base, sampler, own, **{name: options.pop(name) for name in names & options.keys()})
     if until.goal and not isinstance(problems, str | Path):
-        raise UsageError("until: questions alone have no answers to count right ones by. Name a problem file.")
+        raise UsageError("until: questions alone have no gold answers, so no sample can be right. Name a problem file.")
     _check_is_read(choice, few_shot, examples, until, rules)
     if few_shot and not stop:
         stop = tuple(text for text in [prompts.next_example(prompt)] if text)
@@ -109,10 +109,10 @@ def prepare(
 
 
 def _own_settings(sampler: SamplerName, options: dict[str, Any]) -> Section:
-    """Take the sampler's own settings out of the options. Raises UsageError for one that another sampler reads."""
+    """Take the sampler's own settings out of the options. Raises UsageError for one that only another sampler reads."""
     for key in registry.unread_keys(sampler, options):
         readers = " or ".join(registry.readers(key))
-        raise UsageError(f"{_option(key)}: only counts with --sampler {readers}. Leave it out, or add that.")
+        raise UsageError(f"{_option(key)}: has no effect without --sampler {readers}. Leave it out, or add that.")
     given = {key: options.pop(key) for key in registry.all_keys() & options.keys()}
     settings = from_options(registry.backend(sampler).Settings, registry.own_values(sampler, given))
     for key, description in registry.missing_keys(sampler, settings):
@@ -121,16 +121,22 @@ def _own_settings(sampler: SamplerName, options: dict[str, Any]) -> Section:
 
 
 def _check_is_read(choice: ModelChoice, few_shot: int, examples: str | None, until: Until, rules: Rules) -> None:
-    """Refuse an option that only another one makes count: without that something else would be sampled."""
+    """Refuse an option that has no effect without another one: not what was asked for would be sampled."""
     rule = next((key for key, value in rules if value != getattr(DEFAULT_RULES, key)), "rules")
     unread = {
-        f"{_option(rule)}: only counts with --until": rules != DEFAULT_RULES and not until.goal,
-        "--examples: only counts with --few-shot": examples is not None and not few_shot,
-        "--tokenizer: only counts for a .gguf": choice.tokenizer is not None and not choice.is_ready_gguf,
+        f"{_option(rule)}: has no effect without --until. Leave it out, or add --until": (
+            rules != DEFAULT_RULES and not until.goal
+        ),
+        "--examples: has no effect without --few-shot. Leave it out, or add --few-shot": (
+            examples is not None and not few_shot
+        ),
+        "--tokenizer: has no effect unless BASE is a .gguf. Leave it out, or name a .gguf": (
+            choice.tokenizer is not None and not choice.is_ready_gguf
+        ),
     }
     for fault, is_there in unread.items():
         if is_there:
-            raise UsageError(f"{fault}. Leave it out, or add that.")
+            raise UsageError(f"{fault}.")
 
 
 def _option(key: str) -> str:
@@ -140,17 +146,17 @@ def _option(key: str) -> str:
 def _check(choice: ModelChoice, num_samples: int, params: SamplingParams, until: Until) -> None:
     base, reads = choice.base, choice.reads
     faults = {
-        f"-k {num_samples}: expected at least 1": num_samples < 1,
+        f"-k {num_samples}: expected at least 1. Give a larger one": num_samples < 1,
         f"-k {num_samples} at temperature 0: all samples of a problem would be equal. Give --temperature or -k 1": (
             num_samples > 1 and params.temperature == 0
         ),
-        f"--until {until.goal} paths of -k {num_samples} samples: raise -k, which is the most": (
+        f"--until asks for {until.goal} paths, but -k allows at most {num_samples} samples. Raise -k": (
             until.goal is not None and until.goal > num_samples
         ),
         f"{base}: a .gguf needs its Hugging Face tokenizer. Name its folder with --tokenizer": (
             reads == "gguf" and choice.is_ready_gguf and choice.tokenizer is None
         ),
-        f"{base}: --sampler {choice.sampler} reads no .gguf. Name the model's folder": (
+        f"{base}: --sampler {choice.sampler} does not read .gguf files. Name the model's folder": (
             reads == "folder" and choice.is_ready_gguf
         ),
         f"--adapter {choice.adapter}: a server has its own models. Name one of them as BASE": (
@@ -174,7 +180,7 @@ def _table(problems: str | Path | Sequence[str]) -> pa.Table:
 def _examples(
     problems: str | Path | Sequence[str], table: pa.Table, count: int, name: str | None, prompt: str
 ) -> list[prompts.Solved]:
-    """Take them from the problems named, else from a known set's training problems, else from PROBLEMS."""
+    """Take them from the set that is named, or else from the train split of PROBLEMS, or else from PROBLEMS."""
     name = name or train_split(str(problems))
     place = name or (str(problems) if isinstance(problems, str | Path) else "the questions")
     return choose_examples(load(name) if name and count else table, count, prompt, place)
@@ -198,7 +204,7 @@ def sample(
 
 
 def run(choice: ModelChoice, spec: SampleSpec, folder: Path, progress: Progress) -> dict[str, Any]:
-    """Make what the folder lacks, and return the facts. Raises UsageError for a folder of other settings."""
+    """Sample what the folder lacks, and return the facts. Raises UsageError for a folder made with other settings."""
     model_dir = _model_dir(choice)
     settings = _settings(choice, spec, model_dir)
     with disk.lock(folder, f"{folder} is being written", " or name another folder with -o"):
@@ -212,7 +218,7 @@ def run(choice: ModelChoice, spec: SampleSpec, folder: Path, progress: Progress)
 
 
 def _settings(choice: ModelChoice, spec: SampleSpec, model_dir: Path | None) -> dict[str, Any]:
-    """Return everything that decides the samples, but for their number."""
+    """Return everything that decides the samples, except their number."""
     runtime = registry.backend(choice.sampler).RUNTIME_KEYS
     settings: dict[str, Any] = {
         "version": 1,

@@ -15,9 +15,9 @@ SETTINGS = "settings.json"
 
 
 def agree(folder: Path, settings: Mapping[str, Any], num_samples: int, model: str) -> tuple[list[int], str]:
-    """Return the k's asked for so far with this one, and the samples' model. Raises UsageError for other settings."""
+    """Return each k asked for so far, this one last, and the samples' model. Raises UsageError for other settings."""
     path, asked = folder / SETTINGS, list[int]()
-    if any(folder.glob("*.parquet")):  # settings without samples bind no one
+    if any(folder.glob("*.parquet")):  # without samples, any settings may replace these
         kept = _read_settings(path)
         asked, model = kept["num_samples"], kept["model"]
         _compare(folder, kept["settings"], settings, asked[-1], num_samples)
@@ -32,11 +32,12 @@ def agree(folder: Path, settings: Mapping[str, Any], num_samples: int, model: st
 def _compare(folder: Path, kept: Mapping[str, Any], now: Mapping[str, Any], before: int, num_samples: int) -> None:
     if changes := list(differences(kept, now)):
         raise UsageError(
-            f"{folder}: was made with other settings: {'; '.join(changes)}. Give those, or name another folder with -o."
+            f"{folder}: was made with other settings: {'; '.join(changes)}. Give the former settings, or name another "
+            "folder with -o."
         )
     if num_samples < before:
         raise UsageError(
-            f"{folder}: was made with -k {before}, now {num_samples}. It can only be raised: "
+            f"{folder}: was made with -k {before}, and -k is now {num_samples}. It can only be raised: "
             f"give -k {before} or more, or name another folder with -o."
         )
 

@@ -1,4 +1,4 @@
-"""What decides the contents of an output folder, kept beside them: the same command goes on, another one is refused."""
+"""What decides the contents of an output folder, kept beside them: only the same command continues."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ def differences(kept: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str
     for name in {**kept, **now}:
         before, after = kept.get(name), now.get(name)
         if _contents(before) != _contents(after):
-            yield f"{name} was {_shown(before)}, now {_shown(after)}"
+            yield f"{name} was {_shown(before)} and is now {_shown(after)}"
 
 
 def _contents(setting: Any) -> Any:
-    """Return what counts: a file or a folder is the same under any name."""
+    """Return what is compared: a file or a folder is the same under any name."""
     return setting["digest"] if isinstance(setting, dict) and "digest" in setting else setting
 
 

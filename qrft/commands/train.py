@@ -64,7 +64,7 @@ def task(
     checked = load_training(settings, overrides)
     if base.endswith(".gguf"):
         raise UsageError(
-            f"{base}: a .gguf can't be trained. Name the folder or the hub name of the model it was made of."
+            f"{base}: a .gguf can't be trained. Give the folder or the hub name of the model that it was made from."
         )
     if isinstance(data, str | Path):
         name = str(data)
@@ -72,7 +72,7 @@ def task(
     else:
         name, rows = "the rows", [_row(i, pair) for i, pair in enumerate(data)]
     model_dir = find_model(base)
-    open_weights(model_dir)  # a file cut short is found before any work
+    open_weights(model_dir)  # finds a truncated file before any work
     return Task(base, model_dir, name, rows, checked, threads)
 
 
@@ -136,7 +136,7 @@ def finished(work: Task, output: Path) -> dict[str, Any] | None:
             f"{output}: already exists, and was not made by this command. Name another folder with -o."
         ) from None
     _agree(output, settings, work.decides(), "was made", "or name another folder with -o")
-    shutil.rmtree(_partial(output), ignore_errors=True)  # left where a kill came right after the rename
+    shutil.rmtree(_partial(output), ignore_errors=True)  # left over when a kill came right after the rename
     return {**facts, "is_new": False}
 
 
@@ -146,13 +146,13 @@ def _partial(output: Path) -> Path:
 
 @contextlib.contextmanager
 def _alone(partial: Path, decides: Mapping[str, Any]) -> Iterator[None]:
-    """Hold the work folder, begun with these settings. Of several processes of one training only the first does."""
+    """Lock the work folder, begun with these settings. If a training has several processes, only the first one does."""
     if not is_main():
         yield
         return
     with disk.lock(partial, f"{partial} is being written", " or name another folder with -o"):
         path = partial / SETTINGS
-        if _has_checkpoint(partial):  # settings without one bind no one
+        if _has_checkpoint(partial):  # without a checkpoint, any settings may replace these
             kept = json.loads(path.read_bytes())
             _agree(partial, kept, decides, "was begun", f"remove {partial}, or name another folder with -o")
         disk.write_atomic(path, json.dumps(decides, indent=1))
@@ -170,4 +170,5 @@ def _has_checkpoint(partial: Path) -> bool:
 
 def _agree(folder: Path, kept: Mapping[str, Any], now: Mapping[str, Any], what: str, way_out: str) -> None:
     if changed := list(differences(kept, now)):
-        raise UsageError(f"{folder}: {what} with other settings: {'; '.join(changed)}. Give those, {way_out}.")
+        changes = "; ".join(changed)
+        raise UsageError(f"{folder}: {what} with other settings: {changes}. Give the former settings, {way_out}.")

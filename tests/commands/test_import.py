@@ -134,7 +134,7 @@ def test_what_can_not_be(problems: Path, tmp_path: Path) -> None:
     assert "x.jsonl: found nothing. Expected" in fails(1, tmp_path / "x.jsonl", *of)
     with training.open("a") as file:
         file.write('{"query": "Who?", "response": "Me"}\n')
-    assert "t.jsonl:41: the question 'Who?' is none of" in fails(1, training, *of)
+    assert "t.jsonl:41: the question 'Who?' is not in" in fails(1, training, *of)
     with raw.open("a") as file:
         file.write('[["Who?"]]\n')
     assert "raw_generation_0.7_1.json:24: found [['Who?']]. Expected [[prompt" in fails(1, raw, *of)

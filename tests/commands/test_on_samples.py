@@ -344,7 +344,7 @@ def test_without_math_verify_expressions_are_counted_and_one_line_says_how_to_ju
     facts = json.loads(done.stdout)
     assert facts["answer_statuses"]["expression"] == 6 and (facts["num_answered"], facts["num_correct"]) == (2, 1)
     assert done.stderr.splitlines() == [
-        "1 of 2 gold answers are no number, so nothing equals them (problem_id '0': '\\\\frac{\\\\sqrt{2}}{2}').",
+        "1 of 2 gold answers are not numbers, so no answer equals them (problem_id '0': '\\\\frac{\\\\sqrt{2}}{2}').",
         "6 answers are expressions, which were not judged. "
         "Comparing expressions needs Math-Verify: run `pip install 'qrft[latex]'`.",
     ]
@@ -412,7 +412,7 @@ def test_malformed_rows_are_named_counted_and_skipped() -> None:
 def test_gold_answers_that_are_no_numbers_are_told() -> None:
     write("q.jsonl", [*PROBLEMS, {"question": "Who?", "answer": "Mrs. Hilt"}])
     done = run_qrft("evaluate", "s.jsonl", "--problems", "q.jsonl", "--json")
-    assert "1 of 5 gold answers are no number, so nothing equals them (problem_id '4': 'Mrs. Hilt')." in done.stderr
+    assert "1 of 5 gold answers are not numbers, so no answer equals them (problem_id '4': 'Mrs. Hilt')." in done.stderr
 
 
 # ------------------------------------------------------------------------------------------------------- bad input ----

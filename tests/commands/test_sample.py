@@ -134,7 +134,10 @@ def test_a_folder_of_other_settings_is_left_alone() -> None:
     run(*SAMPLE, "-k", "2")
     before = contents()
     message = fails(2, *SAMPLE, "-k", "2", "--temperature", "0.5", "--stop", "x")
-    assert 'temperature was 0.7, now 0.5; stop was [], now ["x"]. Give those, or name another folder' in message
+    assert (
+        'temperature was 0.7 and is now 0.5; stop was [] and is now ["x"]. Give the former settings, or name another'
+        in message
+    )
     write("p.jsonl", problems(7))
     assert "problems was" in fails(2, *SAMPLE, "-k", "2")
     Path("mine").mkdir()
@@ -164,7 +167,7 @@ def test_other_commands_take_the_folder() -> None:
     assert whole["num_samples"] == 24 and whole["num_correct"] > 0
     assert whole == run(*grade, *map(str, sorted(Path("samples").glob("*.parquet"))))
     Path("empty").mkdir()
-    assert "a folder without a Parquet file" in fails(1, *grade, "empty")
+    assert "has no Parquet file in it" in fails(1, *grade, "empty")
 
 
 # ------------------------------------------------------------------------------------------------------------ kills
@@ -401,7 +404,7 @@ def test_an_adapter_is_taken_as_peft_saves_it_and_as_gguf() -> None:
     texts = {name: table(name)["completion"].to_pylist() for name in ("samples", "ready", "plain")}
     assert texts["samples"] == texts["ready"] != texts["plain"]
     assert set(table()["model"].to_pylist()) == {"tiny-base+lora"}
-    assert "adapter was null, now lora" in fails(2, *SAMPLE, "-k", "2", "--adapter", "lora", "-o", "plain")
+    assert "adapter was null and is now lora" in fails(2, *SAMPLE, "-k", "2", "--adapter", "lora", "-o", "plain")
 
 
 # --------------------------------------------------------------------------------------------------- other samplers
@@ -458,7 +461,7 @@ def test_a_server_gets_the_prompts_as_texts() -> None:
     ("words", "message"),
     [
         (["-k", "2", "--temperature", "0"], "at temperature 0: all samples of a problem would be equal"),
-        (["-k", "2", "--until", "correct=3"], "--until 3 paths of -k 2 samples: raise -k"),
+        (["-k", "2", "--until", "correct=3"], "--until asks for 3 paths, but -k allows at most 2 samples. Raise -k"),
         (["-k", "2", "--stop", ""], "--stop: found ['']. Allowed: a list of texts that are not empty."),
         (
             ["-k", "2", "--sampler", "openai"],
@@ -472,11 +475,11 @@ def test_a_server_gets_the_prompts_as_texts() -> None:
         ),
         (
             ["-k", "2", "--server", "http://x"],
-            "--server: only counts with --sampler openai. Leave it out",
+            "--server: has no effect without --sampler openai. Leave it out",
         ),
-        (["-k", "2", "--answer-format", "boxed"], "--answer-format: only counts with --until"),
-        (["-k", "2", "--examples", "p.jsonl"], "--examples: only counts with --few-shot"),
-        (["-k", "2", "--tokenizer", "t"], "--tokenizer: only counts for a .gguf"),
+        (["-k", "2", "--answer-format", "boxed"], "--answer-format: has no effect without --until"),
+        (["-k", "2", "--examples", "p.jsonl"], "--examples: has no effect without --few-shot"),
+        (["-k", "2", "--tokenizer", "t"], "--tokenizer: has no effect unless BASE is a .gguf"),
         (["-k", "2", "-o", "p.jsonl"], "'p.jsonl' is a file"),
     ],
 )
@@ -493,7 +496,7 @@ def test_a_folder_of_something_else_is_left_alone() -> None:
 
 
 def test_questions_alone_have_no_goal() -> None:
-    with pytest.raises(UsageError, match="have no answers to count right ones by"):
+    with pytest.raises(UsageError, match="have no gold answers"):
         qrft.sample("tiny-base", ["How many are 3 and 4?"], 8, until=Until(correct=3))
     with pytest.raises(UsageError, match="problems: found 3 among them"):
         qrft.sample("tiny-base", [3], 8)  # type: ignore[list-item]
@@ -508,7 +511,7 @@ def test_what_is_not_there_is_named() -> None:
     sampled = ("sample", "--problems", "p.jsonl", "-k", "2")
     Path("m.gguf").write_bytes(b"GGUF")
     assert "m.gguf: a .gguf needs its Hugging Face tokenizer" in fails(2, *sampled, "m.gguf")
-    assert "--sampler transformers reads no .gguf" in fails(2, *sampled, "m.gguf", "--sampler", "transformers")
+    assert "--sampler transformers does not read .gguf" in fails(2, *sampled, "m.gguf", "--sampler", "transformers")
     assert fails(1, *sampled, "m.gguf", "--tokenizer", str(BUILTIN["tiny-base"])).startswith("m.gguf: ")
     assert "no-such-adapter" in fails(1, *sampled, "tiny-base", "--adapter", "no-such-adapter")
     assert "none.jsonl: is neither a file" in fails(1, "sample", "tiny-base", "--problems", "none.jsonl", "-k", "2")

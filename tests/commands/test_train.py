@@ -125,7 +125,9 @@ def test_a_folder_of_other_settings_is_left_alone() -> None:
     run(*QUICK)
     before = weights()
     message = fails(2, *QUICK, "lora_r=8", "seed=1", out="ad")
-    assert message.startswith("ad: was made with other settings: lora_r was 4, now 8; seed was 0, now 1. Give those, ")
+    assert message.startswith(
+        "ad: was made with other settings: lora_r was 4 and is now 8; seed was 0 and is now 1. Give the former "
+    )
     write("d.jsonl", ROWS[:5])
     assert "data was d.jsonl (" in fails(2, *QUICK, out="ad")
     Path("mine").mkdir()
@@ -170,7 +172,9 @@ def test_killed_the_same_command_goes_on_to_the_same_adapter() -> None:
     kill_after_a_checkpoint(*settings)
     assert not Path("ad").exists()
     message = fails(2, *settings, "lora_r=8")
-    assert message.startswith("ad.partial: was begun with other settings: lora_r was 4, now 8. Give those, remove ad.p")
+    assert message.startswith(
+        "ad.partial: was begun with other settings: lora_r was 4 and is now 8. Give the former settings, remove ad.p"
+    )
     run(*settings)
     assert weights() == weights("whole") and not Path("ad.partial").exists()
     texts = [Path(out, "loss.jsonl").read_text() for out in ("ad", "whole")]

@@ -325,15 +325,15 @@ def test_row_numbers_of_different_problems_are_not_paired(runs: None) -> None:
     keep("c", table_of([1.0] * 10, question="another "))
     message = fails(1, "evaluate", "a", "c")
     assert "no model was measured in both on the same problems" in message
-    assert "Found rft on mine, sft on mine, and rft on mine." in message
+    assert "Found rft on mine, sft on mine in the first, and rft on mine in the second." in message
 
 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["a"], "1 run folders: expected two run folders, or samples alone."),
-        (["a", "b", "a"], "3 run folders: expected two"),
-        (["a", "s.jsonl"], "s.jsonl is no run folder: expected two run folders, or samples alone."),
+        (["a"], "found 1 run folder. Expected two run folders, or samples alone."),
+        (["a", "b", "a"], "found 3 run folders. Expected two"),
+        (["a", "s.jsonl"], "s.jsonl: not a run folder. Expected two run folders, or samples alone."),
         (
             ["a", "b", "--maj", "4"],
             "--maj: applies only to samples. Two run folders are compared as they were evaluated: leave it out.",
@@ -349,8 +349,8 @@ def test_the_folder_of_a_sweep_is_no_run_and_says_which_runs_it_holds(runs: None
     keep("swept/seed=0", table_of([1.0]))
     keep("swept/seed=1/small", table_of([1.0]))
     message = fails(2, "evaluate", "swept", "swept")
-    assert message.startswith("swept is no run folder")
-    assert "Found within: swept/seed=0, swept/seed=1/small" in message
+    assert message.startswith("swept: not a run folder")
+    assert "Run folders inside it: swept/seed=0, swept/seed=1/small" in message
 
 
 def test_a_run_of_another_version_says_what_to_do(runs: None) -> None:

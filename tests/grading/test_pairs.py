@@ -106,7 +106,7 @@ def test_the_command_writes_them_beside_the_training_set(files: None, name: str)
     [
         (["--pairs", "t.jsonl"], "--pairs t.jsonl: is the training set's file. Name another one."),
         (["--pairs", "x.csv"], "x.csv: its name says no format. Expected one that ends in .jsonl or .parquet."),
-        (["--prompt", "alpaca"], "--prompt: only counts with --pairs. Leave it out, or add that."),
+        (["--prompt", "alpaca"], "--prompt: has no effect without --pairs. Leave it out, or add --pairs."),
     ],
 )
 def test_what_can_not_be_is_one_clear_error_and_writes_nothing(files: None, words: list[str], message: str) -> None:
