@@ -1,6 +1,6 @@
-"""Recipes from files, and settings from `--set`, with all faults told at once.
+"""Recipes from files, and settings from `--set`, with all faults reported at once.
 
-`qrft.config.yaml_lines` makes values of a text, `qrft.config.messages` and `paths` word what is wrong with them.
+`qrft.config.yaml_lines` makes values from a text, `qrft.config.messages` and `paths` word what is wrong with them.
 """
 
 from __future__ import annotations
@@ -56,12 +56,12 @@ def load(path: str | Path, overrides: Sequence[str] = (), kind: type[Section] = 
 
 
 def _check_kind(path: str, values: Mapping[str, Any], kind: type[Section]) -> None:
-    """Refuse a recipe of the other command with one RecipeError: all its keys would be faults."""
+    """Refuse a recipe of the other command by one RecipeError, instead of one per key."""
     commands: dict[str, type[Section]] = {"qrft run": Recipe, "qrft pretrain": PretrainRecipe}
     fits = {command: len(values.keys() & other.model_fields.keys()) for command, other in commands.items()}
     command = max(fits, key=fits.__getitem__)
     if kind in commands.values() and kind is not commands[command] and fits[command] > len(values) / 2:
-        raise RecipeError(f"{path}: by its keys, this is a recipe for `{command}`. Give it to that command")
+        raise RecipeError(f"{path}: its keys are those of a recipe for `{command}`. Give it to that command")
 
 
 def load_training(values: Mapping[str, Any], overrides: Sequence[str] = ()) -> Training:
@@ -90,7 +90,8 @@ def _read_text(path: str | Path) -> str:
     except (OSError, ValueError) as error:
         raise RecipeError(f"{path}: can't be read at {full}: {getattr(error, 'strerror', error)}") from None
     if len(data) > MAX_BYTES:
-        raise RecipeError(f"{path}: larger than {MAX_BYTES // 1024} KiB, which no recipe is. Name the recipe's file")
+        most = MAX_BYTES // 1024
+        raise RecipeError(f"{path}: is larger than {most} KiB, so it is not a recipe. Name the recipe's file")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -110,7 +111,7 @@ def _validate(values: dict[str, Any], reading: yaml_lines.Reading, kind: type[S]
 
 
 def _cell_faults(values: Mapping[str, Any]) -> Iterator[tuple[yaml_lines.KeyPath, str]]:
-    """Yield what is wrong with the keys of published figures: those of a key that no run has would be shown nowhere."""
+    """Yield what is wrong with the keys of published figures: one that no run has would hide its figures."""
     paper = values.get("paper")
     cells = paper.get("cells") if isinstance(paper, dict) else None
     for place, cell in enumerate(cells if isinstance(cells, list) else ()):
@@ -122,7 +123,7 @@ def _cell_faults(values: Mapping[str, Any]) -> Iterator[tuple[yaml_lines.KeyPath
                 guess = did_you_mean(str(key), [*KEYS, *(path.rpartition(".")[2] for path in KEYS)])
                 yield where, f"unknown key. {guess}Allowed: model, and keys of a recipe"
             elif len(paths) > 1:
-                yield where, f"could be {', '.join(paths)}. Allowed: one of them, written out"
+                yield where, f"could mean {' or '.join(paths)}. Allowed: one of them, written out"
 
 
 def _faults_of(values: dict[str, Any]) -> list[tuple[yaml_lines.KeyPath, str]]:

@@ -16,7 +16,7 @@ S = TypeVar("S", bound=Section)
 
 
 def from_options(kind: type[S], values: Mapping[str, Any]) -> S:
-    """Make settings of a command's options, or of a Python function's arguments, which have the same names.
+    """Make settings from a command's options, or from a Python function's arguments, which have the same names.
 
     Raises UsageError with a line per fault, such as `--top-p: found 2. Allowed: a number > 0 and <= 1.`
     """

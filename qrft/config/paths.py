@@ -1,4 +1,4 @@
-"""The files, folders and sets that a recipe names: where they lie, and what is wrong where nothing lies there."""
+"""The files, folders and sets that a recipe names: where they are, and what is wrong when they are not there."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _HUB_NAME = re.compile(r"[A-Za-z0-9_][\w.-]*/[\w.-]+", re.ASCII)
 
 
 def local_path(text: str) -> Path:
-    """Return where a path of a recipe lies: absolute, `~` expanded, relative to the current directory."""
+    """Return a recipe's path as an absolute one, with `~` expanded; it is relative to the current directory."""
     return Path(os.path.abspath(os.path.expanduser(text)))
 
 
@@ -31,11 +31,11 @@ def near_recipes(path: str | Path) -> str:
             near = difflib.get_close_matches(Path(path).name, names, 1)
             guess = f"Did you mean {folder / near[0]}? " if near else ""
             return f"{guess}Recipes: {', '.join(str(folder / name) for name in names[:20])}"
-    return "No recipe (*.yaml) lies there"
+    return "There is no recipe (*.yaml) in that folder"
 
 
 def path_faults(values: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
-    """Yield the key and the text of each fault of the paths among a recipe's values, valid otherwise or not."""
+    """Yield the key and the text of each fault of a recipe's paths; its other values may be invalid."""
     for pattern, fault in _CHECKS.items():
         for key, text in _texts(values, pattern):
             if found := fault(text):

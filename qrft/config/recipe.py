@@ -109,7 +109,7 @@ class Recipe(Section):
     @classmethod
     def _one_or_several(cls, base_model: str | None, info: ValidationInfo) -> str | None:
         if base_model is not None and info.data.get("models"):
-            raise broken_rule(f"found {base_model!r} beside models. Allowed: one of the two, not both")
+            raise broken_rule(f"found {base_model!r} together with models. Allowed: one of the two, not both")
         if base_model is None and info.data.get("models") == {}:
             raise broken_rule("missing. Allowed: text, or the section models instead")
         return base_model
@@ -126,7 +126,7 @@ class Recipe(Section):
         shape = [key for key in info.data.get("rft", {}) if key.startswith("lora_") or key in ADAPTER_SHAPE]
         if rounds_from == "last" and shape:
             raise broken_rule(
-                f"found last with rft.{shape[0]}, but an adapter keeps its shape. Allowed: base, or no such key"
+                f"found last with rft.{shape[0]}, but an adapter keeps its shape. Allowed: base, or leave that key out"
             )
         return rounds_from
 
@@ -135,7 +135,7 @@ class Recipe(Section):
     def _a_file_is_one_models(cls, gguf: Gguf, info: ValidationInfo) -> Gguf:
         if gguf.file is not None and info.data.get("models"):
             raise broken_rule(
-                "found a file beside models. Allowed: null, with a gguf_file for each model that has one", "file"
+                "found a file together with models. Allowed: null, with a gguf_file for each model that has one", "file"
             )
         return gguf
 
@@ -144,7 +144,7 @@ class Recipe(Section):
     def _a_name_at_the_server_is_one_models(cls, sample: Sample, info: ValidationInfo) -> Sample:
         if dict(sample).get("server_model") and info.data.get("models"):
             raise broken_rule(
-                "found a name with models. Allowed: leave it out; the server then knows each by its base_model",
+                "found a name together with models. Allowed: null; the server then knows each model by its base_model",
                 "server_model",
             )
         return sample
@@ -156,8 +156,8 @@ class Recipe(Section):
         files = [model.gguf_file for model in info.data.get("models", {}).values()]
         if sample and (gguf != Gguf() or any(files)) and registry.backend(sample.sampler).READS != "gguf":
             raise broken_rule(
-                f"found settings of a GGUF file with sample.sampler {sample.sampler}, which reads none. "
-                "Allowed: none of them (--set gguf={} takes them away), or sample.sampler llama.cpp"
+                f"found settings of a GGUF file with sample.sampler {sample.sampler}, which does not read one. "
+                "Allowed: no such settings (--set gguf={} removes them), or sample.sampler llama.cpp"
             )
         return gguf
 
@@ -178,11 +178,13 @@ class Recipe(Section):
     def _problems_are_there(cls, evaluate: Evaluate, info: ValidationInfo) -> Evaluate:
         problems, shots = info.data.get("problems"), max(evaluate.few_shot)
         if problems and problems.num_test is None and (endless := {*evaluate.problems} & {*GENERATED}):
-            raise broken_rule(f"found {min(endless)}, which has no end. Allowed: with problems.num_test")
+            raise broken_rule(
+                f"found {min(endless)}, which has no end. Allowed: such a set, once problems.num_test is set"
+            )
         if problems and shots and problems.num_train is not None and problems.num_train <= shots:
             raise broken_rule(
                 f"found few_shot {shots} with problems.num_train {problems.num_train}. "
-                "Allowed: fewer, so that one is to spare for a problem that is an example itself"
+                "Allowed: fewer examples than problems, since a problem is not shown as its own example"
             )
         return evaluate
 
@@ -195,7 +197,7 @@ class Recipe(Section):
     def sampler_of(self, phase: str) -> dict[str, Any]:
         """Return what samples the model of a phase: the sampler with its own settings.
 
-        A server has the base model (phase "base") by a name of a person's choice; what is tuned gets its name later.
+        A server knows the base model (phase "base") by a name that a person chooses; a tuned model gets its name later.
         """
         own = registry.own_values(self.sample.sampler, dict(self.sample))
         if "server_model" in own:
@@ -211,7 +213,7 @@ class Recipe(Section):
 
 
 def _check_names(names: Sequence[str], info: ValidationInfo, key: str) -> None:
-    """Refuse a name in `key` that is none of the models, or stands there twice; not where those are wrong already."""
+    """Refuse a name in `key` that is not one of the models, or occurs twice, unless the models are wrong themselves."""
     if "models" not in info.data:
         return
     known = info.data["models"]

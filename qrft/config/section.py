@@ -27,5 +27,5 @@ Count = Annotated[int, Field(ge=1)]
 
 
 def broken_rule(text: str, *at: str) -> PydanticCustomError:
-    """at: the key inside the validated section that is wrong."""
+    """Return the error of a rule that a section breaks. at: the key inside the validated section that is wrong."""
     return PydanticCustomError("broken_rule", "{text}", {"text": text, "at": at})

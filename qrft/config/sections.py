@@ -56,7 +56,7 @@ class Problems(Section):
     def _generated_sets_end(cls, num_problems: int | None, info: ValidationInfo) -> int | None:
         name = info.data.get(str(info.field_name).removeprefix("num_"))
         if num_problems is None and name in GENERATED:
-            raise broken_rule(f"found null with {name}, which has no end. Allowed: how many problems to draw")
+            raise broken_rule(f"found null with {name}, which has no end. Allowed: a number of problems to draw")
         return num_problems
 
 
@@ -81,7 +81,8 @@ class Sample(SamplerSettings, Picking):
         goal, num_samples = until.goal or 0, info.data.get("num_samples", 1)
         if until.max_samples is None and goal > num_samples:
             raise broken_rule(
-                f"found {goal} paths with sample.num_samples {num_samples}. Allowed: fewer, or with until.max_samples"
+                f"found {goal} paths with sample.num_samples {num_samples}. "
+                "Allowed: at most that, or set until.max_samples"
             )
         return until
 
@@ -100,7 +101,7 @@ class Sample(SamplerSettings, Picking):
         for key in registry.unread_keys(self.sampler, dict(self)):
             raise broken_rule(
                 f"found {getattr(self, key)} with sample.sampler {self.sampler}, which does not read it. "
-                f"Allowed: with {' or '.join(registry.readers(key))}, or leave it out",
+                f"Allowed: leave it out, or choose sample.sampler {' or '.join(registry.readers(key))}",
                 key,
             )
         for key, description in registry.missing_keys(self.sampler, self):
@@ -207,7 +208,7 @@ class Paper(Figures):
     )
 
     def at(self, value_of: Callable[[str], Any]) -> Paper:
-        """Return the figures of one run: those for all, then of every cell whose values the run has; the last wins.
+        """Return the figures of one run: those of all runs, then of each cell that fits; the last wins.
 
         value_of: gives the run's value of a key of a cell.
         """
@@ -219,7 +220,7 @@ class Paper(Figures):
 
 
 def _plain(value: Any) -> Any:
-    """Return a form in which equal settings are equal: 1/2 and 0.5, {} and a section of nulls."""
+    """Return a form in which settings of one meaning are equal: 1/2 and 0.5, {} and a section of nulls."""
     if isinstance(value, Mapping):
         return {key: _plain(inner) for key, inner in value.items() if inner is not None}
     if isinstance(value, list | tuple):

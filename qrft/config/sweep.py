@@ -37,7 +37,7 @@ def combinations(sweep: Mapping[str, Sequence[Any]]) -> Iterator[tuple[str, Valu
 
 
 def run_name(settings: Mapping[str, Any]) -> str:
-    """Return a folder's name for values as they were written; a long one ends in a hash of itself."""
+    """Return the name of a run's folder, from the values as they were written; a long name ends in a hash of itself."""
     name = ",".join(f"{key}={_word(value)}" for key, value in settings.items())
     if len(name) <= MAX_NAME:
         return name
@@ -71,7 +71,7 @@ def substituted(values: Values, settings: Values, sweep: Mapping[str, Sequence[A
 
 
 def _put(values: Any, path: str, value: Any) -> Values:
-    """Return a copy with the value at the dotted path; what is not on the way is shared."""
+    """Return a copy with the value at the dotted path; whatever is not on that path is shared."""
     first, _, rest = path.partition(".")
     values = values if isinstance(values, dict) else {}
     return {**values, first: _put(values.get(first), rest, value) if rest else value}
@@ -99,12 +99,12 @@ Check = Callable[[Values], Faults]
 
 
 def faults(values: Values, keys: Sequence[str], check: Check) -> Iterator[tuple[KeyPath, str]]:
-    """Yield what is wrong with the sweep among a recipe's values, valid otherwise or not.
+    """Yield what is wrong with the sweep among a recipe's values, whose other keys may be invalid.
 
-    check: gives all faults of a recipe's values without a sweep. Those that it has anyway are not told again.
+    check: gives all faults of a recipe's values without a sweep. Those of the recipe itself are not reported again.
     """
     given = values.get("sweep")
-    lists = given.items() if isinstance(given, dict) else ()  # what is no list is the recipe's schema's to refuse
+    lists = given.items() if isinstance(given, dict) else ()  # the recipe's schema refuses anything but a list
     sweep = {key: listed for key, listed in lists if isinstance(listed, list) and listed}
     good = {}
     for key, listed in sweep.items():
@@ -114,7 +114,7 @@ def faults(values: Values, keys: Sequence[str], check: Check) -> Iterator[tuple[
             good[key] = listed
     num_runs = math.prod(map(len, good.values()))
     if num_runs > MAX_RUNS:
-        yield ("sweep",), f"makes {num_runs:,} runs. Allowed: at most {MAX_RUNS:,}"
+        yield ("sweep",), f"found {num_runs:,} runs. Allowed: at most {MAX_RUNS:,}"
     elif good:
         yield from _run_faults(good, values, keys, check)
 
@@ -122,7 +122,7 @@ def faults(values: Values, keys: Sequence[str], check: Check) -> Iterator[tuple[
 def _run_faults(
     sweep: Mapping[str, Sequence[Any]], values: Values, keys: Sequence[str], check: Check
 ) -> Iterator[tuple[KeyPath, str]]:
-    """Yield the first fault of each value in a run with it, and the first run whose values can't be together."""
+    """Yield the first fault of each value in a run that has it, and the first run whose values exclude each other."""
     paths = {matches(key, keys)[0]: key for key in sweep}
     if SAMPLES in paths:
         paths[FIRST] = paths[SAMPLES]  # which is how a run gets it
@@ -145,13 +145,13 @@ def _key_faults(key: str, sweep: Mapping[str, Any], keys: Sequence[str]) -> Iter
         guess = did_you_mean(key, keys) or did_you_mean(key, names)
         yield f"unknown key. {guess}Allowed: any key of a recipe, such as seed, num_samples, train.num_epochs"
     elif len(paths) > 1:
-        yield f"could be {', '.join(paths)}. Allowed: one of them, written out"
+        yield f"could mean {' or '.join(paths)}. Allowed: one of them, written out"
     elif paths[0] in FIXED:
         yield f"no result depends on it. Allowed: keys other than {', '.join(FIXED)}"
     elif (same := next(other for other in sweep if paths[0] in matches(other, keys))) != key:
         yield f"is the same key as {same}. Keep one of them"
     elif paths[0] == FIRST and any(matches(other, keys) == [SAMPLES] for other in sweep):
-        yield "found beside num_samples, which sets it. Allowed: one of the two"
+        yield "found together with num_samples, which sets it. Allowed: one of the two"
 
 
 def _list_faults(listed: Sequence[Any]) -> Iterator[str]:

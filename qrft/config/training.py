@@ -136,7 +136,7 @@ class Train(Section):
     @field_validator("lora_init")
     @classmethod
     def _there_is_an_error_to_start_from(cls, lora_init: str, info: ValidationInfo) -> str:
-        """LoftQ starts at the quantisation error; docs/training.md says how that is taken off again at the end."""
+        """LoftQ starts at the quantisation error; docs/training.md says how that is subtracted again at the end."""
         if lora_init == "loftq" and info.data.get("quantization") == "none":
             raise broken_rule(
                 "found loftq with train.quantization none, which leaves no quantisation error to start from. "

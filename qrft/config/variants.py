@@ -19,7 +19,7 @@ class Variant(NamedTuple):
 
 
 def expand_sweep(recipe: Recipe) -> list[Variant]:
-    """Return the runs of a sweep, each a recipe without one; a recipe without a sweep is its own only run."""
+    """Return the runs of a sweep, each a recipe without a sweep; such a recipe is itself the only run."""
     if not recipe.sweep:
         return [Variant("", {}, recipe)]
     values = recipe.model_dump(mode="json", exclude={"sweep", "study"})  # a study tells of all runs together
@@ -31,7 +31,7 @@ def expand_sweep(recipe: Recipe) -> list[Variant]:
 
 
 def split_models(recipe: Recipe) -> dict[str, Recipe]:
-    """Return a recipe of one base_model for each of the models, by name; the name of an only one is ""."""
+    """Return a recipe of one base_model for each of the models, by name; without models, the name is ""."""
     own = {name: _of_model(recipe, model) for name, model in recipe.models.items()} or {"": recipe}
     return {name: each.model_copy(update={"paper": _figures(recipe, name, each)}) for name, each in own.items()}
 
@@ -43,7 +43,7 @@ def _of_model(recipe: Recipe, model: Model) -> Recipe:
 
 
 def _figures(recipe: Recipe, model: str, own: Recipe) -> Paper:
-    """Return what was published of this run and model: cells are held against every value that the run has."""
+    """Return the figures published for this run and model: cells are compared with every value that the run has."""
     if not recipe.paper.cells:
         return recipe.paper
     values = own.model_dump(mode="json") | {"models": recipe.model_dump(mode="json", include={"models"})["models"]}

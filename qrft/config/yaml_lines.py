@@ -19,7 +19,7 @@ from qrft.errors import RecipeError
 MAX_NODES = 10_000  # aliases expanded: nested aliases can blow a few lines up to billions of nodes
 
 KeyPath = tuple[str | int, ...]
-Place = tuple[int, str]  # the rank among the faults (the line), and the place in words
+Place = tuple[int, str]  # the place's rank among the faults (its line), and the place in words
 _SET: Place = (sys.maxsize, "--set")  # ranks after every line
 
 # ------------------------------------------------------------------------------------------------------- YAML's rules
@@ -79,7 +79,7 @@ _Dumper.add_representer(str, _represent_text)
 
 
 def to_yaml(values: dict[str, Any]) -> str:
-    """Return a text of which `read` makes equal values."""
+    """Return a text from which `read` makes equal values."""
     return yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
 
 
@@ -93,7 +93,7 @@ class Reading:
     name: str  # the file's
     places: dict[KeyPath, Place] = field(default_factory=dict)
     faults: list[tuple[int, str]] = field(default_factory=list)  # rank, text
-    unreadable: set[KeyPath] = field(default_factory=set)  # stand as None in the values, to be validated no further
+    unreadable: set[KeyPath] = field(default_factory=set)  # they are None among the values, and not validated further
     num_nodes: int = 0
 
     def where(self, node: yaml.Node) -> Place:
@@ -253,6 +253,6 @@ class _Values:
         self.reading.num_nodes += 1
         if id(node) in above or self.reading.num_nodes > MAX_NODES:
             reason = (
-                "an alias (*) names a section that it is a part of" if id(node) in above else f"over {MAX_NODES} values"
+                "an alias (*) names a section that contains it" if id(node) in above else f"over {MAX_NODES} values"
             )
             raise RecipeError(f"{self.where(node)[1]}: {reason}, which no recipe needs. Write the values out")

@@ -1,4 +1,4 @@
-"""When a problem has enough samples, and how many of them lie in one file."""
+"""When a problem has enough samples, and how many samples one file holds."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Until(Section):
     @classmethod
     def _one_goal(cls, distinct: int | None, info: ValidationInfo) -> int | None:
         if distinct is not None and info.data.get("correct") is not None:
-            raise broken_rule(f"found {distinct} beside until.correct. Allowed: one of the two")
+            raise broken_rule(f"found {distinct} together with until.correct. Allowed: one of the two")
         return distinct
 
     @field_validator("max_samples")
@@ -47,19 +47,23 @@ class Until(Section):
     def _goal_is_in_reach(cls, max_samples: int | None, info: ValidationInfo) -> int | None:
         goal = info.data.get("correct") or info.data.get("distinct")
         if max_samples is not None and goal is None and {"correct", "distinct"} <= set(info.data):
-            raise broken_rule(f"found {max_samples} without a goal. Allowed: with until.correct or until.distinct")
+            raise broken_rule(
+                f"found {max_samples} without a goal. Allowed: null, or set until.correct or until.distinct"
+            )
         if max_samples is not None and goal is not None and max_samples < goal:
-            raise broken_rule(f"found {max_samples}, which can't hold {goal} paths. Allowed: a whole number >= {goal}")
+            raise broken_rule(
+                f"found {max_samples}, which is less than the goal of {goal} paths. Allowed: a whole number >= {goal}"
+            )
         return max_samples
 
     @property
     def goal(self) -> int | None:
-        """How many correct samples or distinct paths are enough; None without a goal."""
+        """Return how many correct samples or distinct paths are enough; None without a goal."""
         return self.correct or self.distinct
 
     @property
     def counts(self) -> Literal["correct", "distinct"]:
-        """What is counted towards the goal."""
+        """Return what is counted towards the goal."""
         return "correct" if self.correct else "distinct"
 
 

@@ -213,7 +213,7 @@ def test_a_recipe_that_is_not_there(folder: Path) -> None:
 def test_a_recipe_of_the_other_command() -> None:
     for command, recipe, other in (("run", "tiny-base", "pretrain"), ("pretrain", "tiny", "run")):
         words = (command, RECIPES / f"{recipe}.yaml", *(("-o", "out") if command == "pretrain" else ()))
-        said = f"{RECIPES / recipe}.yaml: by its keys, this is a recipe for `qrft {other}`. Give it to that command"
+        said = f"{RECIPES / recipe}.yaml: its keys are those of a recipe for `qrft {other}`. Give it to that command"
         assert fails_at_once(2, *words) == said
 
 

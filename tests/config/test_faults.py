@@ -138,19 +138,19 @@ def test_unknown_value_of_an_enumeration() -> None:
         ("sample: {stop: x}", "sample.stop: found the text 'x'. Allowed: a list of texts that are not empty"),
         (
             "sample: {until: {correct: 3, distinct: 2}}",
-            "sample.until.distinct: found 2 beside until.correct. Allowed: one of the two",
+            "sample.until.distinct: found 2 together with until.correct. Allowed: one of the two",
         ),
         (
             "sample: {until: {max_samples: 9}}",
-            "sample.until.max_samples: found 9 without a goal. Allowed: with until.correct or until.distinct",
+            "sample.until.max_samples: found 9 without a goal. Allowed: null, or set until.correct or until.distinct",
         ),
         (
             "sample: {until: {distinct: 9, max_samples: 8}}",
-            "sample.until.max_samples: found 8, which can't hold 9 paths. Allowed: a whole number >= 9",
+            "sample.until.max_samples: found 8, which is less than the goal of 9 paths. Allowed: a whole number >= 9",
         ),
         (
             "sample: {until: {correct: 31}}",
-            "sample.until: found 31 paths with sample.num_samples 30. Allowed: fewer, or with until.max_samples",
+            "sample.until: found 31 paths with sample.num_samples 30. Allowed: at most that, or set until.max_samples",
         ),
         ("sample: {until: {correct: 0}}", "sample.until.correct: found 0. Allowed: a whole number >= 1, or null"),
         ("gguf: {quant: f61}", "gguf.quant: found the text 'f61'. Did you mean f16? Allowed: f32, f16, q8_0, q4_k_m"),
@@ -158,7 +158,7 @@ def test_unknown_value_of_an_enumeration() -> None:
         ("gguf: {type: f16}", "gguf.type: unknown key. Allowed: quant, file, merge"),
         (
             "gguf: {file: r.yaml, merge: true}",
-            "gguf.merge: found true with gguf.file, into which nothing can be merged. Allowed: false, or no file",
+            "gguf.merge: found true with gguf.file, which nothing can be merged into. Allowed: false, or file null",
         ),
         (
             "gguf: {file: r.yamm}",
@@ -210,7 +210,7 @@ def test_temperature_zero_is_right_for_one_sample() -> None:
 
 
 def test_a_built_in_set_needs_a_number_of_problems() -> None:
-    text = "problems.num_test: found null with tiny-math/test, which has no end. Allowed: how many problems to draw"
+    text = "problems.num_test: found null with tiny-math/test, which has no end. Allowed: a number of problems to draw"
     assert fault("", base=BASE.replace("  num_test: 2\n", "")) == f"r.yaml:3: {text}"
     assert fault("", base=BASE.replace("num_test: 2", "num_test: null")) == f"r.yaml:7: {text}"
     assert fault("", "problems.num_test=null") == f"--set: {text}"

@@ -65,10 +65,10 @@ def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (b"name: x\nseed: \x00\n", "r.yaml:2: character 0x0 is not allowed in YAML. Remove it"),
         (b"a: " + b"[" * 5000, "r.yaml:1: not readable as YAML: nested too deeply"),
         (b'a: "\\UFFFFFFFF"', "r.yaml:1: not readable as YAML: Python int too large to convert to C int"),
-        (b"#" * 300_000, "r.yaml: larger than 256 KiB, which no recipe is. Name the recipe's file"),
+        (b"#" * 300_000, "r.yaml: is larger than 256 KiB, so it is not a recipe. Name the recipe's file"),
         (
             b"train: &t {sft: *t}\n",
-            "r.yaml:1: an alias (*) names a section that it is a part of, which no recipe needs. Write the values out",
+            "r.yaml:1: an alias (*) names a section that contains it, which no recipe needs. Write the values out",
         ),
     ],
 )
@@ -92,7 +92,7 @@ def test_alias_bomb() -> None:
 
 
 def test_missing_recipe_names_the_near_ones(in_folder: Path) -> None:
-    nothing = f"tiny.yaml: no such recipe; looked at {in_folder}/tiny.yaml. No recipe (*.yaml) lies there"
+    nothing = f"tiny.yaml: no such recipe; looked at {in_folder}/tiny.yaml. There is no recipe (*.yaml) in that folder"
     with pytest.raises(RecipeError, match=f"^{re.escape(nothing)}$"):
         recipes.load("tiny.yaml")
     (in_folder / "recipes").mkdir()

@@ -126,7 +126,9 @@ def test_faults_of_the_section(changes: list[str], said: str) -> None:
 def test_a_set_without_end_needs_a_number(tmp_path: Path) -> None:
     (tmp_path / "t.jsonl").write_text("")
     test = [f"problems.test={tmp_path}/t.jsonl", "problems.num_test=null"]
-    with pytest.raises(RecipeError, match=r"found tiny-math/test, which has no end\. Allowed: with problems\.num_test"):
+    with pytest.raises(
+        RecipeError, match=r"found tiny-math/test, which has no end\. Allowed: such a set, once problems\.num_test"
+    ):
         load(TINY, [*test, "evaluate.problems=[tiny-math/test]"])
 
 

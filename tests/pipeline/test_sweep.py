@@ -283,7 +283,7 @@ def test_a_cell_is_held_against_the_settings_of_each_model() -> None:
         ),
         (
             TWO + "base_model: tiny-base",
-            "r.yaml:8: base_model: found 'tiny-base' beside models. Allowed: one of the two, not both",
+            "r.yaml:8: base_model: found 'tiny-base' together with models. Allowed: one of the two, not both",
         ),
         (
             TWO.replace("base_model: tiny-base}", "base_model: x}"),
@@ -300,7 +300,7 @@ def test_a_cell_is_held_against_the_settings_of_each_model() -> None:
         ),
         (
             TWO + "gguf: {file: r.yaml}",
-            "r.yaml:8: gguf.file: found a file beside models. "
+            "r.yaml:8: gguf.file: found a file together with models. "
             "Allowed: null, with a gguf_file for each model that has one",
         ),
         (
@@ -310,14 +310,14 @@ def test_a_cell_is_held_against_the_settings_of_each_model() -> None:
         ),
         (
             ONE + "paper: {cells: [{at: {max_new_tokens: 3}, rft: 39.0}]}",
-            "r.yaml:8: paper.cells.0.at.max_new_tokens: could be sample.max_new_tokens, "
+            "r.yaml:8: paper.cells.0.at.max_new_tokens: could mean sample.max_new_tokens or "
             "evaluate.max_new_tokens. Allowed: one of them, written out",
         ),
         (ONE + "rounds: -1", "r.yaml:8: rounds: found -1. Allowed: a whole number >= 0"),
         (
             ONE + "rft: {lora_r: 4}\nrounds_from: last",
             "r.yaml:9: rounds_from: found last with rft.lora_r, but an adapter keeps its shape. Allowed: base, "
-            "or no such key",
+            "or leave that key out",
         ),
         (
             ONE + "curate: {first_samples: 9}",
@@ -338,7 +338,7 @@ def test_a_cell_is_held_against_the_settings_of_each_model() -> None:
         ),
         (
             ONE + "sweep: {max_new_tokens: [1]}",
-            "r.yaml:8: sweep.max_new_tokens: could be sample.max_new_tokens, evaluate.max_new_tokens. Allowed: "
+            "r.yaml:8: sweep.max_new_tokens: could mean sample.max_new_tokens or evaluate.max_new_tokens. Allowed: "
             "one of them, written out",
         ),
         (
@@ -352,7 +352,7 @@ def test_a_cell_is_held_against_the_settings_of_each_model() -> None:
         ),
         (
             ONE + "sweep: {num_samples: [1, 2], first_samples: [1]}",
-            "r.yaml:8: sweep.first_samples: found beside num_samples, which sets it. Allowed: one of the two",
+            "r.yaml:8: sweep.first_samples: found together with num_samples, which sets it. Allowed: one of the two",
         ),
         (ONE + "sweep: {seed: [1, 2, 1]}", "r.yaml:8: sweep.seed: found 1 twice. Allowed: each value once"),
         (
@@ -391,16 +391,16 @@ def test_a_cell_is_held_against_the_settings_of_each_model() -> None:
         ),
         (
             ONE + "sweep: {until.correct: [4], until.distinct: [4]}",
-            "r.yaml:8: sweep.until.distinct: found 4 beside until.correct. Allowed: one of the two",
+            "r.yaml:8: sweep.until.distinct: found 4 together with until.correct. Allowed: one of the two",
         ),
         (
             ONE + f"sweep: {{seed: {list(range(100))}, num_samples: {list(range(1, 101))}}}",
-            "r.yaml:8: sweep: makes 10,000 runs. Allowed: at most 5,000",
+            "r.yaml:8: sweep: found 10,000 runs. Allowed: at most 5,000",
         ),
         (
             ONE + "sweep: {seed: [1, 2], until.correct: [4, 12]}",
             "r.yaml:8: sweep: seed=1,until.correct=12: sample.until: found 12 paths with sample.num_samples 8. "
-            "Allowed: fewer, or with until.max_samples",
+            "Allowed: at most that, or set until.max_samples",
         ),
         (ONE + "paper: {sft: 135}", "r.yaml:8: paper.sft: found 135. Allowed: a number >= 0 and <= 100, or null"),
     ],

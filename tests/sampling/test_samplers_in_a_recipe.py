@@ -42,23 +42,23 @@ def steps(*settings: str) -> dict[str, Step]:
         ),
         (
             ("sample.server=http://x",),
-            "sample.server: found http://x with sample.sampler llama.cpp, which does not read it. Allowed: with "
-            "openai, or leave it out",
+            "sample.server: found http://x with sample.sampler llama.cpp, which does not read it. Allowed: leave "
+            "it out, or choose sample.sampler openai",
         ),
         (
             (*SERVER, "sample.num_sequences=4"),
-            "sample.num_sequences: found 4 with sample.sampler openai, which does not read it. Allowed: with "
-            "llama.cpp or transformers, or leave it out",
+            "sample.num_sequences: found 4 with sample.sampler openai, which does not read it. Allowed: leave "
+            "it out, or choose sample.sampler llama.cpp or transformers",
         ),
         (
             ("sample.sampler=transformers",),
-            "gguf: found settings of a GGUF file with sample.sampler transformers, which reads none. Allowed: none of "
-            "them (--set gguf={} takes them away), or sample.sampler llama.cpp",
+            "gguf: found settings of a GGUF file with sample.sampler transformers, which does not read one. Allowed: "
+            "no such settings (--set gguf={} removes them), or sample.sampler llama.cpp",
         ),
         (
             (*SERVER, "base_model=null", "models={a: {base_model: tiny-base}}", "sample.server_model=b"),
-            "sample.server_model: found a name with models. Allowed: leave it out; the server then knows each by its "
-            "base_model",
+            "sample.server_model: found a name together with models. Allowed: null; the server then knows each "
+            "model by its base_model",
         ),
         (("sample.sampler=vllm",), "sample.sampler: found the text 'vllm'. Allowed: llama.cpp, transformers, openai"),
     ],

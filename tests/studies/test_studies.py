@@ -308,22 +308,22 @@ def recipe_fault(name: str, *overrides: str) -> str:
     ],
 )  # fmt: skip
 def test_a_study_without_what_its_claims_compare_is_a_fault(name: str, sweep: str, lacking: str, needed: str) -> None:
-    allowed = f"Allowed: with {needed} in sweep, or no study"
-    assert recipe_fault(name, f"sweep={sweep}") == f"found {name}, but no sweep of {lacking}. {allowed}"
+    allowed = f"Allowed: a sweep with {needed}, or study null"
+    assert recipe_fault(name, f"sweep={sweep}") == f"found {name} without a sweep of {lacking}. {allowed}"
 
 
 def test_a_study_of_several_models_with_too_few_is_a_fault() -> None:
     two = "models={a: {base_model: tiny-base}, b: {base_model: tiny-base}}"
-    text = "found pretraining-loss with 2 models. Allowed: with 3 or more, or no study"
+    text = "found pretraining-loss with 2 models. Allowed: 3 models or more, or study null"
     assert recipe_fault("pretraining-loss", two) == text
-    one = "found gain with 1 model that gets RFT. Allowed: with 2 or more, or no study"
+    one = "found gain with 1 model that gets RFT. Allowed: 2 models or more, or study null"
     assert recipe_fault("gain", two, "rft.models=[b]") == one
     assert recipe_fault("gain", "models={}", "base_model=tiny-base").endswith(one)
     assert recipes.load(of_study("gain"), [two]).study == "gain"
 
 
 def test_a_study_of_rft_without_rft_is_a_fault() -> None:
-    text = "found budget with rounds 0, which leaves RFT out. Allowed: with rounds from 1 on, or no study"
+    text = "found budget with rounds 0, which leaves RFT out. Allowed: rounds 1 or more, or study null"
     assert recipe_fault("budget", "rounds=0") == text
 
 

@@ -31,5 +31,7 @@ class Gguf(Section):
     @classmethod
     def _a_ready_file_stays_as_it_is(cls, merge: bool, info: ValidationInfo) -> bool:
         if merge and info.data.get("file") is not None:
-            raise broken_rule("found true with gguf.file, into which nothing can be merged. Allowed: false, or no file")
+            raise broken_rule(
+                "found true with gguf.file, which nothing can be merged into. Allowed: false, or file null"
+            )
         return merge
