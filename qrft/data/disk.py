@@ -24,9 +24,9 @@ _BROKEN = {errno.EIO, errno.EEXIST, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELO
 
 @contextlib.contextmanager
 def lock(folder: Path, what: str = "", way_out: str = " or choose another --name") -> Iterator[None]:
-    """Hold a run folder or another one, which is made if need be. Raises StoreError when another process holds it.
+    """Lock a run folder or another one, which is made if need be. Raises StoreError when another process holds it.
 
-    what, way_out: the words of that error.
+    what, way_out: the beginning and the end of that error.
     """
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -35,7 +35,7 @@ def lock(folder: Path, what: str = "", way_out: str = " or choose another --name
         try:
             yield
         finally:
-            fcntl.flock(held, fcntl.LOCK_UN)  # closing alone would leave it to a forked child that inherited the file
+            fcntl.flock(held, fcntl.LOCK_UN)  # a forked child inherits the file, and would keep it locked
 
 
 def link(target: Path, link: Path) -> None:
@@ -46,14 +46,14 @@ def link(target: Path, link: Path) -> None:
     with disk_errors(link.parent):
         link.parent.mkdir(parents=True, exist_ok=True)
         if link.exists() and not link.is_symlink():
-            raise StoreError(f"{link}: not a link, so qrft did not make it. Move it away and run again")
+            raise StoreError(f"{link}: is not a link, so qrft did not make it. Move it away and run again")
         temporary = _temporary(link)
         temporary.symlink_to(os.path.relpath(os.path.realpath(target), os.path.realpath(link.parent)))
         os.replace(temporary, link)
 
 
 def publish(work: Path, folder: Path) -> None:
-    """Make a finished work folder visible as `folder` by one rename, all of it on the disk before.
+    """Make a finished work folder visible as `folder` by one rename, once all of it is on the disk.
 
     Raises StoreError when the disk is full or the folder is not writable.
     """
@@ -66,12 +66,12 @@ def publish(work: Path, folder: Path) -> None:
 
 
 def cache_folder() -> Path:
-    """$XDG_CACHE_HOME/qrft, by default ~/.cache/qrft: what can be made anew. It need not exist."""
+    """Return $XDG_CACHE_HOME/qrft, by default ~/.cache/qrft, for what can be made again. It need not exist."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "qrft"
 
 
 def write_atomic(path: Path, data: bytes | str) -> None:
-    """Write a file that is there whole or not at all, on the disk when this returns. Text is written in UTF-8.
+    """Write a file whole or not at all; it is on the disk when this returns. Text is written in UTF-8.
 
     Raises StoreError when the disk is full or the folder is not writable.
     """
@@ -109,12 +109,12 @@ def disk_errors(path: Path) -> Iterator[None]:
                 f"{place}: {os.strerror(code)}. Make it writable for this user, or work elsewhere"
             ) from error
         if code in _BROKEN:
-            raise StoreError(f"{place}: {os.strerror(code)}. Work in another folder, or mend the disk") from error
+            raise StoreError(f"{place}: {os.strerror(code)}. Work in another folder, or repair the disk") from error
         raise
 
 
 def _says_full(error: Exception) -> bool:
-    """safetensors (Rust), torch (C++) and numpy's tofile report a full disk in words, not by an errno."""
+    """Return whether the words of an error mean a full disk: safetensors, torch and numpy's tofile give no errno."""
     words = r"No space left on device|PytorchStreamWriter failed writing|^\d+ requested and \d+ written$"
     return re.search(words, str(error)) is not None
 
@@ -133,7 +133,7 @@ def _full_message(path: Path, code: int | None) -> str:
 
 
 def lock_file(path: Path, what: str, way_out: str) -> IO[str]:
-    """A locked file that tells who holds it; closing it, or dying, lets go. Raises StoreError when it is held."""
+    """Return a locked file that names its holder; closing it, or dying, frees it. Raises StoreError when it is held."""
     while True:
         file = open(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+")  # noqa: SIM115 - stays open with the lock
         try:
@@ -163,7 +163,7 @@ def _is_at(file: IO[str], path: Path) -> bool:
 
 
 def list_files(work: Path) -> list[str]:
-    """The files of an artifact, relative to it, in order. Raises StoreError for links and devices."""
+    """Return the files of an artifact, relative to it, in order. Raises StoreError for links and devices."""
     names = []
     for folder, folders, files in os.walk(work):
         if Path(folder) == work:
@@ -171,7 +171,7 @@ def list_files(work: Path) -> list[str]:
         for name in files + [name for name in folders if os.path.islink(os.path.join(folder, name))]:
             path = Path(folder, name)
             if path.is_symlink() or not path.is_file():
-                raise StoreError(f"{path}: not a plain file; an artifact holds nothing else. Write a copy in its place")
+                raise StoreError(f"{path}: is not a plain file, as an artifact's must be. Replace it with a copy")
             names.append(path.relative_to(work).as_posix())
     return sorted(names)
 

@@ -1,6 +1,6 @@
 """Hashes of files that are read again and again, such as a model's weights: no file is hashed twice.
 
-Within a process what was hashed once is known. For large files it is known to later processes too, by a small file in
+A process remembers what it hashed. For large files later processes know it too, by a small file in
 the user's cache. A file counts as the same while its size, inode and times of change are the same; one that changed a
 moment ago is not remembered, since a second change could leave its times alike. The cache may be deleted at any time.
 """
@@ -17,8 +17,8 @@ from qrft.data.disk import cache_folder, write_atomic
 from qrft.errors import StoreError
 
 DIGEST_BYTES = 10
-LARGE = 16 * 2**20  # bytes, of which hashing takes longer than looking into the cache
-SETTLED_SECONDS = 2.0  # the coarsest times of file systems in use
+LARGE = 16 * 2**20  # bytes; from here on hashing takes longer than looking into the cache
+SETTLED_SECONDS = 2.0  # the coarsest resolution of times among file systems in use
 MAX_REMEMBERED = 500
 
 State = tuple[int, ...]  # device, inode, size, times of the last change of contents and of anything
@@ -71,6 +71,6 @@ def _remembered() -> dict[str, str]:
 def _remember(state: State, digest: str) -> None:
     entries = {**_remembered(), _key(state): digest}
     newest = dict(list(entries.items())[-MAX_REMEMBERED:])
-    with contextlib.suppress(OSError, StoreError):  # a cache that can't be written costs time alone
+    with contextlib.suppress(OSError, StoreError):  # a cache that can't be written costs only time
         cache_file().parent.mkdir(parents=True, exist_ok=True)
         write_atomic(cache_file(), json.dumps(newest, indent=0))

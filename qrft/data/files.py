@@ -15,7 +15,7 @@ from qrft.data.disk import disk_errors
 from qrft.errors import DataError, UsageError
 
 BLOCK_BYTES = 4 << 20  # parsing is fastest while a block and its columns fit the second-level cache or little more
-LONGEST_LINE = 1 << 30  # what has no line end in a GiB is no file of lines
+LONGEST_LINE = 1 << 30  # a file without a line end in a GiB does not consist of lines
 
 _COMPRESSION = {".gz": "gzip", ".zst": "zstd"}
 
@@ -50,15 +50,15 @@ def _decompressed(raw: Any, path: Path) -> Any:
 
 @contextlib.contextmanager
 def read_errors(path: Path) -> Iterator[None]:
-    """Turn what goes wrong while a person's file is read into a DataError."""
+    """Turn errors in reading a person's file into a DataError."""
     try:
         yield
     except (OSError, pa.ArrowException) as error:
-        raise DataError(f"{path}: can't be read ({reason(error)}). Name a file that can be.") from error
+        raise DataError(f"{path}: can't be read ({reason(error)}). Name a readable file.") from error
 
 
 def reason(error: Exception) -> str:
-    """Return why, in one line: Arrow packs the system's words into sentences of its own."""
+    """Return the reason in one line: Arrow wraps the system's words in sentences of its own."""
     code = error.errno if isinstance(error, OSError) else None
     return os.strerror(code) if code else (str(error).splitlines() or [type(error).__name__])[0]
 
@@ -66,18 +66,18 @@ def reason(error: Exception) -> str:
 def check_output(output: Path, suffixes: Sequence[str], inputs: Sequence[Path]) -> None:
     """Raise UsageError for an output that can't be written, or is an input, before any work is done."""
     if output.suffix not in suffixes:
-        raise UsageError(f"{output}: its name says no format. Expected one that ends in {' or '.join(suffixes)}.")
+        raise UsageError(f"{output}: the name gives no format. Expected one that ends in {' or '.join(suffixes)}.")
     if output.is_dir():
         raise UsageError(f"{output}: is a folder. Name the file to write.")
     if not output.parent.is_dir():
-        raise UsageError(f"{output}: there is no folder {output.parent}. Make it, or name another place.")
+        raise UsageError(f"{output}: there is no folder {output.parent}. Make it, or name another folder.")
     if output.exists() and any(path.exists() and path.samefile(output) for path in inputs):
-        raise UsageError(f"{output}: is read as well, and would be replaced. Name another output.")
+        raise UsageError(f"{output}: is also an input, and would be overwritten. Name another output.")
 
 
 @contextlib.contextmanager
 def new_file(path: Path) -> Iterator[Path]:
-    """Give a name to write under; the file becomes `path` at the end, and goes away when anything fails."""
+    """Give a temporary name to write to; the file becomes `path` at the end, and is removed when anything fails."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     with disk_errors(path.parent):
         try:

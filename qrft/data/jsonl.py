@@ -1,4 +1,4 @@
-"""The one reader of JSONL: lines with their places, what stands on them, and what is wrong with one in words."""
+"""The one reader of JSONL: lines with their places and values, and what is wrong with one in words."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ def count_lines(block: bytes) -> int:
 
 
 def parse(line: bytes) -> Any:
-    """Return the value on a line; a byte order mark before it is passed over, as joined files hold them anywhere.
+    """Return the value on a line. A byte order mark before it is skipped, as joined files hold them anywhere.
 
-    Raises ValueError, worded for people, for what is no JSON in UTF-8.
+    Raises ValueError, worded for people, for anything but JSON in UTF-8.
     """
     try:
         return json.loads(line.decode("utf-8-sig"))
@@ -66,9 +66,9 @@ def values(path: Path, expected: str) -> Iterator[tuple[str, Any]]:
 
 
 def objects(path: Path, *keys: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the object of every line with its place. keys: what each should have; only the messages name them.
+    """Yield the object of every line with its place. keys: what each should have, which only the messages use.
 
-    Raises DataError, with the file and the line, for what is no object.
+    Raises DataError, with the file and the line, for anything but an object.
     """
     form = " with " + " and ".join(keys)
     example = "{" + ", ".join(f'"{key}": ...' for key in keys) + "}"
@@ -80,7 +80,7 @@ def objects(path: Path, *keys: str) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def has_half_character(text: str) -> bool:
-    r"""Return whether a text holds half a surrogate pair, "\ud83d": JSON can spell it, no file in UTF-8 can hold it."""
+    r"""Return whether a text holds half a surrogate pair, "\ud83d", which JSON can spell but UTF-8 can't hold."""
     try:
         text.encode()
     except UnicodeEncodeError:

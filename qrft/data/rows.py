@@ -1,4 +1,4 @@
-"""Rows of people's own files, JSONL or Parquet alike: each a dict with its place."""
+"""Rows of people's own files, JSONL or Parquet, each a dict with its place."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from qrft.data.files import is_parquet, read_errors
 def read_rows(path: Path, keys: Sequence[str], columns: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield each row with its place, "file:line" or in Parquet "file:row", from 1.
 
-    keys: what each row should have; only the messages name them. columns: those of a Parquet file that are read, where
+    keys: what each row should have, which only the messages use. columns: those of a Parquet file that are read, where
     it has any of them. Raises DataError, with the file and the line, for what can't be read.
     """
     return _parquet(path, columns) if is_parquet(path) else jsonl.objects(path, *keys)

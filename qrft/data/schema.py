@@ -1,4 +1,4 @@
-"""The tables that flow between the stages. Parquet at rest; a row carries its provenance all the way."""
+"""The tables that flow between the stages. They are kept as Parquet, and a row carries its provenance all the way."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ GRADED = pa.schema(
         ("status", STATUS),  # the answer's status, by name: docs/semantics.md lists them
         ("is_correct", pa.bool_()),  # the answer equals the problem's
         ("num_equations", pa.int32()),
-        ("equations_status", STATUS),  # "ok", or the first equation's trouble by name
+        ("equations_status", STATUS),  # "ok", or the name of what is wrong with the first bad equation
         ("equation_key", pa.binary(16)),  # 128-bit hash of the equation list
     ]
 )
@@ -58,6 +58,6 @@ EVALUATION = pa.schema(
         ("problems", pa.string()),  # the test set
         ("few_shot", pa.int32()),  # worked examples in the prompt
         ("measure", pa.string()),  # "greedy", "maj@K" or "pass@K"
-        ("value", pa.float64()),  # greedy: 1 right, 0 wrong; else the share or the chance
+        ("value", pa.float64()),  # greedy: 1 right, 0 wrong; otherwise the share or the chance
     ]
 )

@@ -10,7 +10,7 @@ from qrft.data import rows
 from qrft.data.jsonl import has_half_character
 from qrft.errors import DataError
 
-# The first that is there counts. What has both "solution" and "answer" has a bare answer under the latter.
+# The first that a file has counts. A file with both "solution" and "answer" has a bare answer under the latter.
 QUESTION = ("question", "problem", "prompt", "query")
 COMPLETION = ("completion", "response", "solution", "answer", "output")
 
@@ -37,7 +37,7 @@ def read_training_rows(path: Path) -> list[Row]:
         if not training[-1].question.strip():
             raise DataError(f"{place}: {question} is empty. Correct or remove the row.")
     if not training:
-        raise DataError(f'{path}: no row in it. Expected an example per line: {{"question": ..., "completion": ...}}.')
+        raise DataError(f'{path}: found no rows. Expected an example per line: {{"question": ..., "completion": ...}}.')
     return training
 
 
@@ -55,5 +55,5 @@ def _text(fields: dict[str, Any], name: str, place: str) -> str:
         found = repr(value)[:60] if name in fields else "nothing"
         raise DataError(f"{place}: found {found} under {name!r}, expected a text. Correct or remove the row.")
     if has_half_character(value):
-        raise DataError(f"{place}: {name} holds half a character (\\ud800 to \\udfff). Correct the row.")
+        raise DataError(f"{place}: {name} holds half a character (\\ud800 to \\udfff). Correct or remove the row.")
     return value

@@ -1,4 +1,4 @@
-"""Problems that have a worked solution, and those that have a bare answer alone: who may be learnt from."""
+"""Problems that have a worked solution, which can be learnt from, and those that have only a bare answer."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def is_worked(problems: pa.Table) -> npt.NDArray[np.bool_]:
 
 
 def gold_texts(problems: pa.Table) -> pa.ChunkedArray:
-    """Return each problem's worked solution, else its bare answer: a text like those that a model writes."""
+    """Return each problem's worked solution, or else its bare answer: a text like those that a model writes."""
     return pc.if_else(pa.array(is_worked(problems)), problems["solution"], problems["answer"])
 
 

@@ -34,7 +34,7 @@ def mcnemar(first: Sequence[bool], second: Sequence[bool]) -> float:
 
 
 def expected_distinct(counts: Sequence[int], num_samples: int, k: int) -> float:
-    """Return how many different paths k of num_samples hold on average, a path seen counts[i] times.
+    """Return how many distinct paths k of num_samples samples hold on average; path i was sampled counts[i] times.
 
     Each path is missed with the hypergeometric chance C(n - c, k) / C(n, k).
     """
@@ -43,7 +43,7 @@ def expected_distinct(counts: Sequence[int], num_samples: int, k: int) -> float:
 
 
 def mean(values: Iterable[float]) -> float:
-    """The mean; 0.0 of nothing."""
+    """Return the mean; 0.0 without values."""
     listed = list(values)
     return sum(listed) / len(listed) if listed else 0.0
 
@@ -203,7 +203,7 @@ def summary(values: Floats) -> dict[str, float]:
 def bootstrap(values: Floats, seed: int = 0) -> tuple[float, float]:
     """Return the 95% percentile interval of the mean over NUM_RESAMPLES resamplings of the problems (Efron 1979).
 
-    Of two models' difference give each problem's own difference: that is the paired bootstrap.
+    For the paired bootstrap of two models, give each problem's own difference.
     """
     rng = np.random.default_rng(seed)
     means = [values[rng.integers(len(values), size=len(values))].mean() for _ in range(NUM_RESAMPLES)]
@@ -212,8 +212,11 @@ def bootstrap(values: Floats, seed: int = 0) -> tuple[float, float]:
 
 
 def compare(first: Floats, second: Floats, seed: int = 0) -> dict[str, float | None]:
-    """Of the same problems: the mean `difference` (second less first), its paired bootstrap interval `low` to `high`,
-    and `p_value`, exact McNemar's; None unless every value is 0 or 1."""
+    """Compare two models on the same problems, row-aligned.
+
+    Returns the mean `difference` (second minus first), its paired bootstrap interval `low` to `high`, and the exact
+    McNemar test's `p_value`, which is None unless every value is 0 or 1.
+    """
     low, high = bootstrap(second - first, seed)
     p_value = None
     if np.isin([first, second], (0, 1)).all():
@@ -264,7 +267,7 @@ def _within(t: float, df: int) -> float:
 
 
 def mean_interval(values: Sequence[float]) -> tuple[float, float]:
-    """Return Student's 95% interval of the mean of independent values, such as one per seed; infinite below two."""
+    """Return Student's 95% interval of the mean of independent values, such as seeds; infinite for fewer than two."""
     if len(values) < 2:
         return -math.inf, math.inf
     if min(values) == max(values):
@@ -286,8 +289,8 @@ def height_at_zero(xs: Sequence[float], ys: Sequence[float]) -> Estimate | None:
     """Return where the least-squares line of y on x passes x = 0, with Student's 95% interval (n - 2 degrees).
 
     The standard error is s sqrt(1/n + mean(x)² / sum((x - mean(x))²)), s² the sum of squared residuals over n - 2
-    (Draper and Smith 1998, section 1.4). None below four points, whose residual says next to nothing, and where x is
-    constant.
+    (Draper and Smith 1998, section 1.4). Returns None for a constant x, and for fewer than four points, whose residual
+    says next to nothing.
     """
     fit = line_fit(xs, ys) if len(xs) > 3 else None
     if fit is None:
@@ -300,7 +303,7 @@ def height_at_zero(xs: Sequence[float], ys: Sequence[float]) -> Estimate | None:
 
 
 def line_fit(xs: Sequence[float], ys: Sequence[float]) -> Line | None:
-    """Fit y on x by least squares, with R² and Student's 95% interval of the slope; None below two values of x.
+    """Fit y on x by least squares, with R² and Student's 95% interval of the slope; None for a constant x.
 
     R² is 1 where y is constant: the line holds all there is to explain.
     """

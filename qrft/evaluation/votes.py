@@ -1,4 +1,4 @@
-"""Votes of samples: what each answered by value, and from that maj@K and pass@K of each problem."""
+"""Votes of samples: the value that each answers, and from these maj@K and pass@K of each problem."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def values(completions: Any, grades: pa.Table, rules: grading.Rules, num_threads
     """
     answers = grading.extract_answers(completions, rules=rules, num_threads=num_threads)
     status = as_names(grades["status"])
-    # Of expressions those that equal the gold one are right, however they are written. Only wrong ones need a text.
+    # An expression that equals the gold one is right, however it is written, so only wrong ones need their text.
     texts = np.flatnonzero((status == "latex_different") & (answers.values == NO_VALUE))
     expressions = latex.spans(as_chunked(completions), texts, answers.starts, answers.ends)
     for row, text in zip(texts, expressions, strict=True):
@@ -73,9 +73,9 @@ class Ballots:
 
 
 class Votes:
-    """Per problem: its samples, the right ones, and how many gave each other answer.
+    """The votes of each problem: how many samples it has, how many are right, and how many gave each other answer.
 
-    problem, is_correct, answers: of each sample its problem's number, whether it is right, its code.
+    problem, is_correct, answers: for each sample, its problem's row, whether it is right, and its answer's code.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class Votes:
         return self._over_all(self._num_correct[rows] / self.num_samples[rows])
 
     def majority(self, k: int) -> stats.Floats:
-        """Return maj@k of each problem; k: at most the samples of each that has any, here and in `passes`."""
+        """Return maj@k of each problem. Here and in `passes`, every problem with samples must have at least k."""
         rows = self._is_sampled
         tallies = self._num_correct[rows], self._others, self._num_others[rows], self.num_samples[rows]
         return self._over_all(stats.majority_at_k(*tallies, k))

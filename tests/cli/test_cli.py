@@ -325,7 +325,7 @@ def test_a_model_that_is_neither_here_nor_on_the_hub(folder: Path) -> None:
 
 OBJECT = 'Write one object per line: {"question": ..., "answer": ...}.'
 CORRECT = "Correct or remove the line."
-NO_PROBLEM = 'test.jsonl: no problem in it. Expected a problem per line: {"question": ..., "answer": ...}.'
+NO_PROBLEM = 'test.jsonl: found no problems. Expected a problem per line: {"question": ..., "answer": ...}.'
 
 
 @pytest.mark.parametrize(
@@ -383,7 +383,7 @@ NO_PROBLEM = 'test.jsonl: no problem in it. Expected a problem per line: {"quest
         ),
         (
             '{"id": 7, "question": "x", "answer": 1}\n\n{"id": 7, "question": "y", "answer": 1}\n',
-            "test.jsonl:3: problem_id '7' was on line 1 already. Each problem needs an id of its own; "
+            "test.jsonl:3: problem_id '7' is already on line 1. Each problem needs an id of its own; "
             "without any, the row number serves.",
         ),
         ("", NO_PROBLEM),
@@ -506,7 +506,7 @@ def test_a_pretrained_model_is_not_overwritten(model: Path) -> None:
 def test_a_file_in_the_way_of_a_link_is_left_alone(folder: Path) -> None:
     (folder / "runs" / "mine" / "problems" / "train").mkdir(parents=True)
     message = fails(1, "run", "r.yaml", has_begun=True)
-    assert message == "runs/mine/problems/train: not a link, so qrft did not make it. Move it away and run again"
+    assert message == "runs/mine/problems/train: is not a link, so qrft did not make it. Move it away and run again"
 
 
 # --------------------------------------------------------------------------------------------------------- all errors

@@ -422,15 +422,23 @@ def test_gold_answers_that_are_no_numbers_are_told() -> None:
     ("code", "words", "message"),
     [
         (1, "none.jsonl --problems p.jsonl -o t.jsonl", "none.jsonl: can't be read (No such file or directory). "),
-        (1, "s.jsonl --problems pp.jsonl -o t.jsonl", "known. Did you mean p.jsonl? Name a JSONL or Parquet file, "),
-        (1, "s.jsonl --problems gsm8k/tset -o t.jsonl", "known. Did you mean gsm8k/test? Name a JSONL or Parquet "),
+        (
+            1,
+            "s.jsonl --problems pp.jsonl -o t.jsonl",
+            "known set. Did you mean p.jsonl? Name a JSONL or Parquet file, ",
+        ),
+        (1, "s.jsonl --problems gsm8k/tset -o t.jsonl", "known set. Did you mean gsm8k/test? Name a JSONL or Parquet "),
         (1, "s.jsonl --problems . -o t.jsonl", ".: is a folder. Name a JSONL or Parquet file, or one of gsm8k/train, "),
-        (1, "s.jsonl --problems svamp/test -o t.jsonl", "svamp/test: not here (QRFT_DATA is not set). Set QRFT_DATA "),
+        (
+            1,
+            "s.jsonl --problems svamp/test -o t.jsonl",
+            "svamp/test: not on this machine (QRFT_DATA is not set). Set QRFT_DATA ",
+        ),
         (1, "p.jsonl --problems p.jsonl -o t.jsonl", "p.jsonl:1: no column for the problem; found question, answer. "),
-        (2, "s.jsonl --problems p.jsonl -o t.json", "t.json: its name says no format. Expected one that ends in "),
+        (2, "s.jsonl --problems p.jsonl -o t.json", "t.json: the name gives no format. Expected one that ends in "),
         (2, "s.jsonl --problems p.jsonl -o no/t.jsonl", "no/t.jsonl: there is no folder no. Make it, or name another "),
-        (2, "s.jsonl --problems p.jsonl -o ./s.jsonl", "s.jsonl: is read as well, and would be replaced. Name "),
-        (2, "s.jsonl --problems p.jsonl -o p.jsonl", "p.jsonl: is read as well, and would be replaced. Name "),
+        (2, "s.jsonl --problems p.jsonl -o ./s.jsonl", "s.jsonl: is also an input, and would be overwritten. Name "),
+        (2, "s.jsonl --problems p.jsonl -o p.jsonl", "p.jsonl: is also an input, and would be overwritten. Name "),
         (
             2,
             "s.jsonl --problems p.jsonl -o t.jsonl --mode paper --order commutative",
@@ -452,7 +460,7 @@ def test_a_sample_that_is_there_twice() -> None:
     write("s.jsonl", [{"id": 1, "sample_index": 0, "output": ""}] * 2)
     for command in ("grade", "curate"):
         message = fails(1, command, "s.jsonl", "--problems", "p.jsonl", "-o", "t.parquet")
-        assert message.startswith("s.jsonl:2: problem_id '1', sample_index 0, model 's' was at s.jsonl:1 already")
+        assert message.startswith("s.jsonl:2: problem_id '1', sample_index 0, model 's' is already at s.jsonl:1")
 
 
 @pytest.mark.parametrize("budget", [0, 1 << 30])
@@ -547,6 +555,6 @@ def test_a_set_that_the_hub_does_not_give(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("HF_HOME", str(Path.cwd() / "cache"))
     done = run_process(python("from qrft.data.problems.registry import load; load('gsm8k/test')"), 1)
-    where = "not here (QRFT_DATA is not set), and the Hugging Face hub did not give main/test-00000-of-00001.parquet"
-    assert f"DataError: gsm8k/test: {where} of openai/gsm8k (" in done.stderr
+    where = "not on this machine (QRFT_DATA is not set), and main/test-00000-of-00001.parquet"
+    assert f"DataError: gsm8k/test: {where} of openai/gsm8k could not be downloaded" in done.stderr
     assert "Set QRFT_DATA to a folder that holds gsm8k/test.jsonl, or give the file" in done.stderr

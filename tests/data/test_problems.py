@@ -271,7 +271,7 @@ def test_published_forms(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: 
             "svamp/test",
             "svamp/SVAMP.json",
             json.dumps([SVAMP])[:70],
-            ": not JSON in UTF-8 (Unterminated string starting ",
+            ": is not JSON in UTF-8 (Unterminated string starting ",
         ),
         (
             "svamp/test",
@@ -289,7 +289,7 @@ def test_published_forms(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: 
             "asdiv/test",
             "asdiv/ASDiv.xml",
             ASDIV[:90],
-            ": not XML (unclosed token: line 1, column 88). Put ASDiv.xml ",
+            ": is not XML (unclosed token: line 1, column 88). Put ASDiv.xml ",
         ),
         (
             "asdiv/test",

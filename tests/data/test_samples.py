@@ -122,7 +122,7 @@ def test_a_sample_that_is_there_twice(tmp_path: Path) -> None:
     first = rows.index({"problem_id": 3, "sample_index": 2, "completion": "x", "model": "m"})
     again = write(tmp_path / "t.jsonl", [rows[first]])
     assert message_of(path, again).startswith(
-        f"{again}:1: problem_id '3', sample_index 2, model 'm' was at {path}:{first + 1} already (1 such rows)."
+        f"{again}:1: problem_id '3', sample_index 2, model 'm' is already at {path}:{first + 1} (1 such rows)."
     )
 
 
@@ -253,9 +253,9 @@ def test_parquet_rows_without_a_text(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([], ": empty. Expected samples, one per row, with problem_id and completion."),
-        (["", " "], ": no JSON object on any line. Expected one per line, with problem_id and completion."),
-        (["a", "[]"], ": no JSON object on any line."),
+        ([], ": is empty. Expected samples, one per row, with problem_id and completion."),
+        (["", " "], ": no line holds a JSON object. Expected one per line, with problem_id and completion."),
+        (["a", "[]"], ": no line holds a JSON object."),
         (
             ["", '{"id": 1, "text": "a"}'],
             ":2: no column for the completion; found id, text. Expected one of completion, ",
@@ -267,7 +267,7 @@ def test_parquet_rows_without_a_text(tmp_path: Path) -> None:
         ),
         (
             ['{"id": 5, "output": "a"}'],
-            "with the ids 0 to 4. Give the PROBLEMS that these samples are of; did you count ",
+            "with the ids 0 to 4. Name the problems that these samples belong to; did you count ",
         ),
         (['{"id": 0, "output": "a"}', "{", "", '{"id": "x", "output": "a"}'], ":4: problem_id 'x' is unknown"),
     ],
@@ -292,5 +292,5 @@ def test_bad_parquet(tmp_path: Path) -> None:
     pq.write_table(pa.table({"id": [1], "output": [1.5]}), path)
     assert message_of(path) == f"{path}: column output is double, expected texts or lists of texts."
     pq.write_table(pa.table({"id": pa.array([], pa.int64()), "output": pa.array([], pa.string())}), path)
-    assert message_of(path).startswith(f"{path}: empty.")
+    assert message_of(path).startswith(f"{path}: is empty.")
     assert message_of(tmp_path / "none.parquet").startswith(f"{tmp_path}/none.parquet: can't be read (")

@@ -357,4 +357,4 @@ def test_the_folder_of_a_sweep_is_no_run_and_says_which_runs_it_holds(runs: None
 
 def test_a_run_of_another_version_says_what_to_do(runs: None) -> None:
     keep("old", pa.table({"problem_id": ["0"], "model": ["rft"], "is_correct": [True]}))
-    assert "Run its recipe again: only the evaluation is made anew." in fails(1, "evaluate", "a", "old")
+    assert "Run its recipe again: only the evaluation is repeated." in fails(1, "evaluate", "a", "old")

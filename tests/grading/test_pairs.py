@@ -105,7 +105,7 @@ def test_the_command_writes_them_beside_the_training_set(files: None, name: str)
     ("words", "message"),
     [
         (["--pairs", "t.jsonl"], "--pairs t.jsonl: is the training set's file. Name another one."),
-        (["--pairs", "x.csv"], "x.csv: its name says no format. Expected one that ends in .jsonl or .parquet."),
+        (["--pairs", "x.csv"], "x.csv: the name gives no format. Expected one that ends in .jsonl or .parquet."),
         (["--prompt", "alpaca"], "--prompt: has no effect without --pairs. Leave it out, or add --pairs."),
     ],
 )

@@ -189,7 +189,7 @@ def test_links_are_no_part_of_an_artifact(tmp_path: Path, target: str) -> None:
     store = Store(tmp_path)
     work = store.begin("sample", DIGEST)
     (work / "link").symlink_to(target)
-    with pytest.raises(StoreError, match=r"link: not a plain file"):
+    with pytest.raises(StoreError, match=r"link: is not a plain file"):
         store.commit(work, GIVEN)
     assert not store.has("sample", DIGEST)
 
@@ -339,7 +339,7 @@ def test_a_dangling_link_is_replaced_and_a_file_is_not(tmp_path: Path) -> None:
     (tmp_path / "gone").symlink_to("nowhere")
     link(tmp_path, tmp_path / "gone")
     (tmp_path / "mine").write_text("precious")
-    with pytest.raises(StoreError, match=r"mine: not a link, so qrft did not make it. Move it away"):
+    with pytest.raises(StoreError, match=r"mine: is not a link, so qrft did not make it. Move it away"):
         link(tmp_path, tmp_path / "mine")
     assert (tmp_path / "mine").read_text() == "precious"
 

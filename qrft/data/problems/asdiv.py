@@ -27,7 +27,7 @@ def read(path: Path) -> pa.Table:
         with read_errors(path):
             problems = list(ElementTree.parse(path).getroot().iter("Problem"))
     except ElementTree.ParseError as error:
-        raise DataError(f"{path}: not XML ({error}). {WAY_OUT}") from None
+        raise DataError(f"{path}: is not XML ({error}). {WAY_OUT}") from None
     if not problems:
         raise DataError(f"{path}: found no <Problem> in it. {WAY_OUT}")
     return make_table(((f"{path}:{number}", _fields(row)) for number, row in enumerate(problems, 1)), path)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from qrft.grading.reference.answers import BOX_HERE, end_of_box
 
 MARKER = "####"  # GSM8K's: what follows it is the answer
-MATH_SIGNS = " \t\r\n$.()[]\\"  # what may stand around a box without making a solution of it
+MATH_SIGNS = " \t\r\n$.()[]\\"  # what may surround a box without making it a solution
 
 
 class Gold(NamedTuple):
@@ -18,7 +18,7 @@ class Gold(NamedTuple):
 def read_gold(text: str) -> Gold:
     r"""Return the worked solution and its answer, or the bare answer.
 
-    The answer stands after the last "####", else in the last \boxed{...}; in a box after the last "####" it is what the
+    The answer stands after the last "####", or in the last \boxed{...}; in a box after the last "####" it is what the
     box holds. A text with neither is a bare answer, as is one that holds nothing else ("#### 72", "$\boxed{5}$").
     docs/semantics.md, "Gold answers". The answer is "" where nothing follows a "####" or stands in a box.
     """

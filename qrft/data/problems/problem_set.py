@@ -14,7 +14,7 @@ from qrft.grading.rules import AnswerFormat
 
 
 class Hub(NamedTuple):
-    """Where a set lies on the Hugging Face hub: a data set, one revision of it, and the file of a {split}."""
+    """Where a set is on the Hugging Face hub: a data set, one revision of it, and the file of a {split}."""
 
     name: str
     revision: str
@@ -25,10 +25,10 @@ class Hub(NamedTuple):
 class ProblemSet:
     """A published set has a `file`, a generated one `draw`.
 
-    file: as it was published, beneath the folder that QRFT_DATA names; "{split}" stands for the split.
+    file: as it was published, inside the folder that QRFT_DATA names; "{split}" stands for the split.
     read: makes schema.PROBLEMS of it; raises DataError for what can't be read.
     answer_format: where solutions of these problems give the answer, unless other rules are asked for.
-    draw: endless problems of a split by a seed, as rows of schema.PROBLEMS: the first so many.
+    draw: the first so many problems of an endless split, from a seed, as rows of schema.PROBLEMS.
     """
 
     splits: tuple[str, ...]

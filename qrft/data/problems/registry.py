@@ -57,9 +57,9 @@ def read(path: Path, name: str) -> pa.Table:
 
 
 def rules_for(name: str, rules: Rules) -> Rules:
-    """Return the rules for the problems of a name: where they leave the answer format open, it is that of the set.
+    """Return the rules for the problems of a name. If they leave the answer format open, the set's own is filled in.
 
-    That of a file is gsm8k. A marker and mode "paper" leave nothing open.
+    The format of a file is gsm8k. A marker and mode "paper" leave nothing open.
     """
     if rules.mode == "paper" or rules.marker is not None or rules.answer_format is not None:
         return rules
@@ -75,10 +75,10 @@ def train_split(name: str) -> str | None:
 
 
 def locate(name: str) -> Path:
-    """Return the file of a name: the file itself, or where a published set lies.
+    """Return the file of a name: the file itself, or that of a published set.
 
-    That is the folder that QRFT_DATA names, as published; a set that the Hugging Face hub has is else downloaded once.
-    Raises DataError.
+    A published set is looked for in the folder that QRFT_DATA names, and otherwise downloaded once from the Hugging
+    Face hub, if the hub has it. Raises DataError for a name that is neither, and for a set that can't be found.
     """
     path = Path(name)
     if path.is_file():
@@ -88,10 +88,10 @@ def locate(name: str) -> Path:
     file, folder = _file(name), os.environ.get(FOLDER)
     if folder and (Path(folder) / file).is_file():
         return Path(folder) / file
-    where = f"{FOLDER} is not set" if not folder else f"{FOLDER} is {folder}, without {file}"
+    where = f"{FOLDER} is not set" if not folder else f"{FOLDER} is {folder}, which has no {file}"
     if BY_NAME[name].hub:
         return _download(name, where)
-    raise DataError(f"{name}: not here ({where}). Set {FOLDER} to a folder that holds {file} as it was published.")
+    raise DataError(f"{name}: not on this machine ({where}). Set {FOLDER} to a folder that holds {file} as published.")
 
 
 def _split(name: str) -> str:
@@ -107,8 +107,8 @@ def _unknown(path: Path, name: str) -> DataError:
     meant = f" Did you mean {close[0]}?" if close else ""
     if name in GENERATED:
         own = f"problems/{_split(name)}/problems.parquet"
-        return DataError(f"{name}: is made anew by each run. Name the run's own: {own}.")
-    found = "is a folder" if path.is_dir() else "is neither a file nor a set that is known"
+        return DataError(f"{name}: is drawn anew by each run. Name the file of the run instead: {own}.")
+    found = "is a folder" if path.is_dir() else "is neither a file nor a known set"
     return DataError(f"{name}: {found}.{meant} Name a JSONL or Parquet file, or one of {', '.join(PUBLISHED)}.")
 
 
@@ -125,9 +125,9 @@ def _download(name: str, where: str) -> Path:
     file = hub.file.format(split=_split(name))
     try:
         return Path(hf_hub_download(hub.name, file, repo_type="dataset", revision=hub.revision, etag_timeout=10))
-    except Exception as error:  # no network, no permission: each of the library's layers has its own
+    except Exception as error:  # no network, no permission: each layer of the library raises its own
         raise DataError(
-            f"{name}: not here ({where}), and the Hugging Face hub did not give {file} of {hub.name} "
-            f"({reason(error).rstrip('.')}). "
+            f"{name}: not on this machine ({where}), and {file} of {hub.name} could not be downloaded from the "
+            f"Hugging Face hub ({reason(error).rstrip('.')}). "
             f"Set {FOLDER} to a folder that holds {_file(name)}, or give the file instead of the name."
         ) from error

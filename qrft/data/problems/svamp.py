@@ -26,7 +26,7 @@ WAY_OUT = "Put SVAMP.json there as it was published."
 
 
 def read(path: Path) -> pa.Table:
-    """Return the problems of SVAMP.json; one object per line, as some projects ship it, serves too."""
+    """Return the problems of SVAMP.json, which may also have one object per line, as some projects ship it."""
     return make_table(((place, _fields(row, place)) for place, row in _rows(path)), path)
 
 
@@ -39,7 +39,7 @@ def _rows(path: Path) -> Iterator[tuple[str, Any]]:
     try:
         rows = json.loads(text.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{path}: not JSON in UTF-8 ({error}), expected a list of problems. {WAY_OUT}") from None
+        raise DataError(f"{path}: is not JSON in UTF-8 ({error}), expected a list of problems. {WAY_OUT}") from None
     for number, row in enumerate(rows, 1):
         yield f"{path}:{number}", row
 

@@ -1,4 +1,4 @@
-"""From rows of any form to the table of problems (schema.PROBLEMS), each row with its place for people."""
+"""Make the table of problems (schema.PROBLEMS) from rows of any form; errors name the place of a row."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from qrft.errors import DataError
 
 Fields = Mapping[str, Any]
 
-# The first that is there counts.
+# The first that a row has counts.
 PROBLEM_ID = ("problem_id", "id", "unique_id")
 QUESTION = ("question", "problem")
 # A worked solution may stand under either; a bare answer beside it under "answer".
@@ -28,7 +28,7 @@ COLUMNS = (*PROBLEM_ID, *QUESTION, ANSWER, SOLUTION)
 def make_table(rows: Iterable[tuple[str, Fields]], path: Path, num_problems: int | None = None) -> pa.Table:
     """Return the first problems of rows that each come with their place, such as "problems.jsonl:3".
 
-    Raises DataError, with the place, for a row without question or answer, an id that was there before, and no rows.
+    Raises DataError, with the place, for a row without question or answer, an id that occurs twice, and no rows.
     """
     problems: list[dict[str, str]] = []
     places: dict[str, str] = {}
@@ -37,13 +37,13 @@ def make_table(rows: Iterable[tuple[str, Fields]], path: Path, num_problems: int
         name = problem["problem_id"]
         if name in places:
             raise DataError(
-                f"{place}: problem_id {name[:60]!r} was on line {places[name]} already. "
+                f"{place}: problem_id {name[:60]!r} is already on line {places[name]}. "
                 "Each problem needs an id of its own; without any, the row number serves."
             )
         places[name] = place.rpartition(":")[2]
         problems.append(problem)
     if not problems:
-        raise DataError(f'{path}: no problem in it. Expected a problem per line: {{"question": ..., "answer": ...}}.')
+        raise DataError(f'{path}: found no problems. Expected a problem per line: {{"question": ..., "answer": ...}}.')
     return pa.Table.from_pylist(problems, schema=PROBLEMS)
 
 

@@ -39,7 +39,7 @@ OPERATIONS: dict[str, Callable[[int, int], int]] = {
     "*": operator.mul,
     "/": operator.floordiv,
 }
-# Of the hash's 8 buckets: which belong to which split. The corpus needs the most.
+# Which of the hash's 8 buckets belong to which split. The corpus needs the most.
 SPLITS = {"train": (0, 1), "test": (2, 3), "pretrain": (4, 5, 6, 7)}
 
 Numbers = dict[str, int]

@@ -54,19 +54,19 @@ def units(paths: Sequence[Path], problem_ids: pa.Array) -> Iterator[Unit]:
             num_units += 1
             yield Unit(partial(_batch, rows, path, names[path], known), before + position)
         if num_units == 0:
-            raise DataError(f"{path}: empty. Expected samples, one per row, with problem_id and completion.")
+            raise DataError(f"{path}: is empty. Expected samples, one per row, with problem_id and completion.")
         before += path.stat().st_size
 
 
 def default_models(paths: Sequence[Path]) -> dict[Path, str]:
-    """Name samples without a model by their file, so that pooled files stay apart; by the path where names meet."""
+    """Name samples without a model by their file, so that pooled files stay apart; by its path if two share a name."""
     stems = {path: _SUFFIX.sub("", path.name) or path.name for path in paths}
     twice = {stem for stem in stems.values() if list(stems.values()).count(stem) > 1}
     return {path: str(path) if stem in twice else stem for path, stem in stems.items()}
 
 
 def ahead(tasks: Iterable[Callable[[], T]], num_threads: int) -> Iterator[T]:
-    """Yield the results in order, while the next `num_threads` tasks are already worked on."""
+    """Yield the results in order, while the next `num_threads` tasks are already under way."""
     waiting: deque[Future[T]] = deque()
     with ThreadPoolExecutor(num_threads) as pool:
         try:
@@ -100,7 +100,7 @@ def _batch(read: Callable[[], tuple[Rows, Faults]], path: Path, model: str, know
 
 
 def _whole(rows: Rows, path: Path, faults: Faults) -> Rows:
-    """Return the rows without faults, and tell the faults of the others."""
+    """Return the rows without faults, and note the faults of the others."""
     indexes = rows.indexes.fill_null(0).to_numpy()
     is_whole = rows.ids.is_valid().to_numpy(False) & rows.completions.is_valid().to_numpy(False)
     is_whole &= (indexes >= INDEXES.start) & (indexes < INDEXES.stop)
@@ -120,7 +120,7 @@ def _fault(rows: Rows, row: int) -> str:
 
 
 def _flat(rows: Rows) -> Rows:
-    """Make a row of each completion of a list. Places in the list count, so a sample_index beside it does not."""
+    """Make a row of each completion of a list. Its place in the list is its sample_index, not the row's."""
     if not pa.types.is_list(rows.completions.type):
         return rows
     row = pc.list_parent_indices(rows.completions)
@@ -130,7 +130,7 @@ def _flat(rows: Rows) -> Rows:
 
 
 def _problems(ids: pa.Array, known: dict[str, int], place: Callable[[int], str]) -> npt.NDArray[np.int32]:
-    """Return the ids' rows among the problems. A batch has few different ones, however many are known."""
+    """Return the rows of the ids among the problems. A batch has few different ids, however many are known."""
     encoded = ids.dictionary_encode()
     codes, names = encoded.indices.to_numpy(), [str(name) for name in encoded.dictionary.to_pylist()]
     rows: npt.NDArray[np.int32] = np.array([known.get(name, -1) for name in names], np.int32)[codes]
@@ -142,9 +142,9 @@ def _problems(ids: pa.Array, known: dict[str, int], place: Callable[[int], str])
 
 def _unknown(problem_id: str, place: str, known: Sequence[str]) -> str:
     have = f"{len(known):,} problems with the ids {known[0]} to {known[-1]}"
-    way_out = "Give the PROBLEMS that these samples are of"
+    way_out = "Name the problems that these samples belong to"
     if problem_id == str(len(known)):
         way_out += "; did you count from 1? Row numbers count from 0"
     elif problem_id.isdecimal() and len(problem_id) < 18 and int(problem_id) < len(known):
-        way_out += "; did you mean the row number? It counts only where PROBLEMS has no ids"
+        way_out += "; did you mean the row number? That works only for problems without ids"
     return f"{place}: problem_id {problem_id[:60]!r} is unknown: there are {have}. {way_out}."

@@ -32,7 +32,7 @@ def read(path: Path) -> Iterator[tuple[Callable[[], tuple[Rows, Faults]], int]]:
         yield partial(_parse, block, layout, path, first_line, num_lines), position
         first_line += num_lines
     if first_line > 1 and layout is None:
-        raise DataError(f"{path}: no JSON object on any line. Expected one per line, with problem_id and completion.")
+        raise DataError(f"{path}: no line holds a JSON object. Expected one per line, with problem_id and completion.")
 
 
 class _Layout:
@@ -81,7 +81,7 @@ def _starts_objects(block: bytes) -> bool:
 
 
 def _parse_block(block: bytes, layout: _Layout) -> pa.Table | None:
-    """Return None where Arrow meets anything odd: no JSON, another type than the first row's, invalid UTF-8."""
+    """Return None where Arrow meets anything but JSON in UTF-8 of the first row's types."""
     if not _starts_objects(block):
         return None
     options = pa.json.ParseOptions(explicit_schema=layout.schema, unexpected_field_behavior="ignore")
@@ -104,7 +104,7 @@ def _parse_lines(block: bytes, layout: _Layout | None, path: Path, first_line: i
     for number, line in numbered(block, first_line):
         try:
             row = parse_object(line)
-            if layout:  # else no line of the block holds an object
+            if layout:  # otherwise no line of the block holds an object
                 rows.append(_row(row, layout))
                 numbers.append(number)
         except ValueError as error:
@@ -122,7 +122,7 @@ def _row(row: dict[str, Any], layout: _Layout) -> tuple[str | None, Any, int | N
         raise ValueError(f"found no {names.problem_id if values[0] is None else names.completion}.")
     texts = values[1] if isinstance(values[1], list) else [values[1]]
     if isinstance(values[1], list) != pa.types.is_list(layout.types.completion):
-        raise ValueError(f"{names.completion} is {_shown(values[1])}, but of another type in the file's first row.")
+        raise ValueError(f"{names.completion} is {_shown(values[1])}, but has another type in the file's first row.")
     texts = [_text(text, names.completion) for text in texts]
     completion = texts if isinstance(values[1], list) else texts[0]
     return _id(values[0], names.problem_id), completion, _index(values[2]), _text(values[3], "model")
@@ -143,7 +143,7 @@ def _index(value: Any) -> int | None:
 
 
 def _text(value: Any, name: str) -> str | None:
-    """Replace halves of surrogate pairs, which JSON can spell and which are no characters, by U+FFFD."""
+    """Replace halves of surrogate pairs, which JSON can spell but which are not characters, by U+FFFD."""
     if value is None:
         return None
     if not isinstance(value, str):

@@ -15,7 +15,7 @@ _INDEX_BITS = 31
 
 
 class Numbering:
-    """Sees every batch in order. Keeps 8 bytes a sample whose index was given, to find what is there twice."""
+    """Sees every batch in order. Keeps 8 bytes per sample whose index was given, to find duplicates."""
 
     def __init__(self, problem_ids: pa.Array) -> None:
         self.models: list[str] = []
@@ -26,7 +26,7 @@ class Numbering:
         self._places: list[tuple[Callable[[int], str], npt.NDArray[np.int64]]] = []
 
     def add(self, batch: Batch) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
-        """Return the number of each row's model in `models`, and its sample_index: if none is given, its order."""
+        """Return the number of each row's model in `models`, and its sample_index: if none is given, it is counted."""
         models = self._model_codes(batch)
         pairs = models.astype(np.int64) * len(self._problem_ids) + batch.problem
         indexes = batch.sample_index.copy()
@@ -42,7 +42,8 @@ class Numbering:
                 self._codes[name] = len(self.models)
                 self.models.append(name)
         if len(self.models) * len(self._problem_ids) >= 1 << (63 - _INDEX_BITS):
-            raise DataError(f"{batch.place(0)}: {len(self.models):,} different models; is `model` the name of a model?")
+            many = f"{len(self.models):,} different models"
+            raise DataError(f"{batch.place(0)}: found {many}. Expected the name of a model under `model`.")
         codes = np.array([self._codes[name] for name in batch.model.dictionary.to_pylist()], np.int32)
         numbers: npt.NDArray[np.int32] = codes[batch.model.indices.to_numpy()]
         return numbers
@@ -74,8 +75,8 @@ class Numbering:
             first, second = self._where(int(twice[0]))
             raise DataError(
                 f"{second}: problem_id {self._problem_ids[problem].as_py()!r}, sample_index {index}, model "
-                f"{self.models[model]!r} was at {first} already ({len(twice):,} such rows). Give each file once; for "
-                "several runs, set `model` in each row."
+                f"{self.models[model]!r} is already at {first} ({len(twice):,} such rows). Name each file once; if the "
+                "files come from several runs, give their rows different values of `model`."
             )
 
     def _where(self, code: int) -> list[str]:

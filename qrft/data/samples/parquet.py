@@ -77,7 +77,7 @@ def _rows(batch: pa.RecordBatch, names: Names, first: int) -> tuple[Rows, Faults
 
 
 def _texts(column: pa.Array) -> pa.Array:
-    """Return a column as large_string in valid UTF-8: a byte that is no part of it becomes U+FFFD."""
+    """Return a column as large_string in valid UTF-8: an invalid byte becomes U+FFFD."""
     column = column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
     texts = _cast(column, pa.large_string())
     if texts is None:
@@ -86,7 +86,7 @@ def _texts(column: pa.Array) -> pa.Array:
 
 
 def _lists(column: pa.Array) -> pa.Array:
-    """Do as `_texts`, in lists."""
+    """Do the same as `_texts` inside lists."""
     kind = pa.list_(pa.large_string())
     lists = _cast(column, kind)
     if lists is None:

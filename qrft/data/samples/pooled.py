@@ -14,7 +14,7 @@ from qrft.data.schema import SAMPLES
 
 
 class Source(NamedTuple):
-    """Where samples lie: the folders of samples.parquet and of graded.parquet."""
+    """Where samples are: the folders of samples.parquet and of graded.parquet."""
 
     samples: Path
     graded: Path
@@ -29,7 +29,7 @@ def input_names(source: str) -> tuple[str, str]:
 def read_inputs(
     inputs: Mapping[str, Path], sources: Sequence[str], first_samples: int | None
 ) -> tuple[pa.Table, pa.Table]:
-    """Return the samples and the grades of a stage's inputs, which have the names that `input_names` tells."""
+    """Return the samples and the grades of a stage's inputs, which have the names that `input_names` gives."""
     folders = {name: Source(*(inputs[key] for key in input_names(name))) for name in sources}
     return read(folders, first_samples)
 
@@ -37,10 +37,10 @@ def read_inputs(
 def read(
     sources: Mapping[str, Source], first_samples: int | None, columns: Sequence[str] = tuple(SAMPLES.names)
 ) -> tuple[pa.Table, pa.Table]:
-    """Return samples, of which only `columns`, and their grades, source after source.
+    """Return the `columns` of the samples, and their grades, source after source.
 
-    sources: by the name that takes the place of the samples' `model`; "" leaves that as it is.
-    first_samples: of each problem and source only those; None: all.
+    sources: by the name that replaces the samples' `model`; "" leaves that as it is. first_samples: how many of each
+    problem and source are read; None reads all.
     """
     pairs = [_read(name, source, first_samples, columns) for name, source in sources.items()]
     samples, graded = zip(*pairs, strict=True)

@@ -1,4 +1,4 @@
-"""What a reader hands on: rows as they stand in the file, and those that could not be read."""
+"""What a reader passes on: rows as they are in the file, and those that could not be read."""
 
 from __future__ import annotations
 

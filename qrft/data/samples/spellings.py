@@ -1,4 +1,4 @@
-"""Under which names the columns of samples are found."""
+"""The names under which the columns of samples are found."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from qrft.errors import DataError
 
-# The first that is there counts. "output" is the last: instruction data calls the gold answer so.
+# The first that a file has counts. "output" is last: instruction data uses that name for the gold answer.
 PROBLEM_ID = ("problem_id", "question_id", "id", "idx")
 _TEXT = ("completion", "response", "generation", "prediction", "sample", "output")
 COMPLETION = tuple(name for text in _TEXT for name in (text, f"{text}s"))
