@@ -1,7 +1,7 @@
 """Grading and curating whole columns of texts; docs/semantics.md says what is decided.
 
 `rules` holds the settings, `grader` and `selection` call the C core, and `reference` is its slow, readable twin, which
-defines every result. What is named here is imported when first used: the settings alone load neither Arrow nor C.
+defines every result. Names are imported when first used, so that the settings alone load neither Arrow nor C.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from qrft.grading.rules import DEFAULT_RULES, Rules
 class BatchGrader:
     """Grades batches by one set of rules, for as long as it is open. Use as a context manager.
 
-    judges: whether Math-Verify compares expressions; None: where it is installed and the rules know expressions.
+    judges: whether Math-Verify compares expressions; None: if it is installed and the rules know expressions.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class BatchGrader:
         gold_answers: Texts,
         progress: Callable[[int], None] = lambda num_judged: None,
     ) -> pa.Table:
-        """Return the grades (schema.GRADED) of completions against the gold answer of each one's row."""
+        """Return the grades (schema.GRADED) of completions, each compared with the gold answer of its problem."""
         graded = self.read(completions, gold_answers, self._num_threads)
         return self.judge(completions, gold_answers, graded, progress)
 
@@ -54,7 +54,7 @@ class BatchGrader:
         graded: pa.Table,
         progress: Callable[[int], None] = lambda num_judged: None,
     ) -> pa.Table:
-        """Return the grades with their expressions judged; the very same table where there is nothing to judge."""
+        """Return the grades with their expressions judged; the same object when there is nothing to judge."""
         if self._judges is None:
             return graded
         return resolve(completions, gold_answers, graded, self._judges, rules=self.rules, progress=progress)

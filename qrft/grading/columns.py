@@ -1,7 +1,7 @@
 """Arrow columns as C sees them: the part of the core's Python that knows cffi's memory.
 
 A column of texts may be a `pa.Array` or `pa.ChunkedArray` of any string, binary or dictionary type, sliced or not, or
-a list of str, bytes and None. Arrow memory is read where it lies. A null counts as an empty text.
+a list of str, bytes and None. Arrow memory is read in place. A null counts as an empty text.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def as_chunked(texts: Texts) -> pa.ChunkedArray:
     if isinstance(texts, pa.Array):
         return pa.chunked_array([texts])
     if isinstance(texts, str | bytes):
-        raise TypeError("expected a column of texts, found a single one; put it into a list")
+        raise TypeError("expected a column of texts, found a single text. Put it into a list")
     return pa.chunked_array([pa.array([as_bytes(text) for text in texts], pa.large_binary())])
 
 
@@ -97,7 +97,7 @@ def threads(num_threads: int | None) -> int:
 
 def check(result: int) -> None:
     if result == lib.QRFT_NO_MEMORY:
-        raise MemoryError("the C core could not get the memory that it needs; pass fewer rows at once")
+        raise MemoryError("the C core could not get the memory that it needs. Pass fewer rows at once")
 
 
 def same_length(num_rows: int, **columns: Any) -> None:

@@ -24,7 +24,7 @@ VALUE_BYTES = 32
 ANSWER_STATUSES = tuple(names_of(lib.qrft_answer_status_name))
 EQUATION_STATUSES = tuple(names_of(lib.qrft_equation_status_name))
 
-# Of the C functions that read answers, what settles their undecided rows.
+# For each C function that reads answers: what settles the rows that it leaves undecided.
 _READERS = {
     lib.qrft_answers_extract: paper.find_answer,
     lib.qrft_numbers_parse: paper.parse_number,
@@ -95,7 +95,7 @@ def extract_answers(completions: Texts, *, rules: Rules = DEFAULT_RULES, num_thr
 
 
 def parse_numbers(texts: Texts, *, rules: Rules = DEFAULT_RULES, num_threads: int | None = None) -> Answers:
-    """Read each text as what would follow a marker, such as the gold answers "72" or "$1,000"."""
+    """Read each text as if it followed a marker, such as the gold answers "72" or "$1,000"."""
     return _read_answers(lib.qrft_numbers_parse, as_chunked(texts), rules, num_threads).public()
 
 

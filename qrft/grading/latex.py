@@ -42,8 +42,8 @@ STATUSES: dict[Outcome, str] = {
     "error": "latex_error",
 }
 HOW_TO_INSTALL = "Comparing expressions needs Math-Verify: run `pip install 'qrft[latex]'`."
-WAKE_SECONDS = 0.5  # Ctrl-C may not end a wait for another thread; it is seen after it
-START_SECONDS = 60.0  # importing sympy takes a second, on a busy machine with a slow disk ten
+WAKE_SECONDS = 0.5  # Ctrl-C may not end a wait for another thread; it takes effect after this time
+START_SECONDS = 60.0  # importing sympy takes a second, and ten on a busy machine with a slow disk
 
 
 def is_available() -> bool:
@@ -68,7 +68,7 @@ def _has_expressions(statuses: pa.Array | pa.ChunkedArray) -> bool:
 
 
 class _Worker:
-    """One process of latex_worker.py. It is started when it is first asked, and again after it has been killed."""
+    """One process of latex_worker.py, started when it is first asked, and again after it was killed."""
 
     def __init__(self, timeout_seconds: float) -> None:
         self._timeout = timeout_seconds
@@ -90,7 +90,7 @@ class _Worker:
         return verdict
 
     def _start(self) -> subprocess.Popen[bytes]:
-        # -P: the folder of the file is no place to import from.
+        # -P: nothing is imported from the file's folder.
         command = [
             sys.executable,
             "-P",
@@ -114,7 +114,7 @@ class _Worker:
         return outcome
 
     def stop(self) -> None:
-        """End what is under way at once and for good, from any thread."""
+        """End the worker at once and for good, from any thread."""
         self._is_stopped = True
         if process := self._process:
             process.kill()
@@ -127,7 +127,7 @@ class _Worker:
 
 
 def _read_line(process: subprocess.Popen[bytes], timeout_seconds: float) -> bytes | None:
-    """Return a line, what there is of one when the process has ended, or None when the time is over."""
+    """Return a line, or as much of it as came before the process ended, or None when the time is over."""
     assert process.stdout is not None
     deadline, line = time.monotonic() + timeout_seconds, b""
     poll = select.poll()
@@ -151,11 +151,11 @@ class Judges:
     def __init__(self, num_workers: int | None = None, timeout_seconds: float = 5.0) -> None:
         workers = [_Worker(timeout_seconds) for _ in range(threads(num_workers))]
         self._workers = workers
-        self._idle: LifoQueue[_Worker] = LifoQueue()  # the last one that worked first: it is started already
+        self._idle: LifoQueue[_Worker] = LifoQueue()  # the last one that worked comes first: it is already started
         for worker in workers:
             self._idle.put(worker)
         self._pool = ThreadPoolExecutor(len(workers))
-        self._known: dict[tuple[str, str], Outcome] = {}  # a pair takes longer to judge than to keep
+        self._known: dict[tuple[str, str], Outcome] = {}  # keeping a verdict is cheaper than judging again
 
     def __enter__(self) -> Judges:
         return self
@@ -165,7 +165,7 @@ class Judges:
         self._pool.shutdown(wait=False, cancel_futures=True)
         for worker in self._workers:
             worker.stop()
-        self._pool.shutdown()  # a thread uses its worker to the end
+        self._pool.shutdown()  # a thread keeps its worker until the pair is judged
         for worker in self._workers:
             worker.close()
 
@@ -176,7 +176,7 @@ class Judges:
 
         Raises ImportError without Math-Verify. `progress` gets the number of pairs that have been sent to a worker.
         """
-        self._known.update((pair, True) for pair in pairs if pair[0] == pair[1])  # a text is itself
+        self._known.update((pair, True) for pair in pairs if pair[0] == pair[1])  # a text equals itself
         rest = list(dict.fromkeys(pair for pair in pairs if pair not in self._known))
         if rest and not is_available():
             raise ImportError(HOW_TO_INSTALL)
@@ -202,7 +202,7 @@ DELIMITERS = re.compile(r"(?<!\\)(?:\\[()\[\]]|\$+)")
 
 
 def plain(answer: bytes) -> str:
-    """Return an answer's text without what only says that it is math, and without Markdown around it."""
+    """Return an answer's text without the marks of math, such as $, and without Markdown around it."""
     return DELIMITERS.sub(" ", answer.decode("utf-8", "replace")).strip(" \t\n\v\f\r*_`.")
 
 
@@ -223,7 +223,7 @@ def resolve(
     rules: Rules = DEFAULT_RULES,
     progress: Callable[[int], None] = lambda num_judged: None,
 ) -> pa.Table:
-    """Return the table of `grading.grade` with its expressions judged; the very same one where there are none.
+    """Return the table of `grading.grade` with its expressions judged; the same object when there are none.
 
     Every row that has an answer and a gold answer, one of them an expression, gets one of STATUSES, and is correct when
     that is "latex_equal". All other rows stay as they are. `rules` are those of the grading.

@@ -1,4 +1,4 @@
-"""The process that compares expressions with Math-Verify: a pair of texts a line in, a verdict a line out, as JSON.
+"""The process that compares expressions with Math-Verify: a pair of texts per line in, a verdict per line out, as JSON.
 
 It is run as a file by qrft.grading.latex, which kills it when a pair takes too long. It imports nothing of qrft, so it
 starts as fast as Math-Verify does.
@@ -9,7 +9,7 @@ import os
 import resource
 import sys
 
-MEMORY_BYTES = 4 << 30  # ten times what Math-Verify takes; 9^9^9^9 shall not take the machine's
+MEMORY_BYTES = 4 << 30  # ten times what Math-Verify needs, so that 9^9^9^9 does not take all of the machine's
 
 
 def limit(kind: int, amount: int) -> None:
@@ -18,11 +18,11 @@ def limit(kind: int, amount: int) -> None:
 
 
 def compare(gold: str, answer: str) -> bool | str:
-    """Compare without Math-Verify's own time limits, which are signals: the parent process has a better one."""
+    """Compare without Math-Verify's own time limits, which use signals; the parent process kills this one instead."""
     from math_verify import parse, verify
 
     parsed = [parse(f"${text}$", parsing_timeout=None) for text in (gold, answer)]
-    # Math-Verify gives the text alone when it can't parse it, and nothing when it finds none.
+    # Math-Verify returns only the text when it can't parse it, and nothing when it finds no expression.
     if not all(values and not isinstance(values[0], str) for values in parsed):
         return "error"
     return bool(verify(*parsed, timeout_seconds=None, raise_on_error=True))
@@ -36,7 +36,7 @@ def serve(seconds_a_pair: int) -> None:
 
     print("ready", file=replies, flush=True)
     for line in sys.stdin:
-        # Should the parent die, this process must not compute on for ever.
+        # If the parent dies, this process must not compute on for ever.
         used = resource.getrusage(resource.RUSAGE_SELF)
         limit(resource.RLIMIT_CPU, int(used.ru_utime + used.ru_stime) + seconds_a_pair + 5)
         try:

@@ -1,4 +1,4 @@
-"""The compiled module, or a clear word on how to get it."""
+"""The compiled module, or an error that says how to build it."""
 
 from __future__ import annotations
 

@@ -54,9 +54,9 @@ def preference_pairs(
 ) -> pa.Table:
     """Return pairs (pairs_schema), problem by problem: chosen is a right path, rejected a wrong one.
 
-    The right ones are those that `selection` keeps, the gold path's equations not taken beforehand; the wrong ones are
+    The right ones are those that `selection` keeps, which may have the gold path's equations; the wrong ones are
     the different texts with an answer that does not equal the gold one. A sample without a readable answer is neither.
-    Both are run through side by side in the order of the samples, the shorter list starting over, so no pair comes
+    Both lists are walked side by side in the order of the samples, the shorter list starting over, so no pair comes
     twice; at most pairing.pairs_per_problem. Columns are as in `training_table`.
     """
     kept = select(
@@ -79,7 +79,7 @@ def preference_pairs(
 
 
 def by_problem(rows: Ints, problem: Ints) -> dict[int, list[int]]:
-    """Return the rows of each problem that has any, in their order."""
+    """Return the rows of each problem that has rows, in their order."""
     groups: dict[int, list[int]] = {}
     for row in rows.tolist():
         groups.setdefault(int(problem[row]), []).append(row)
@@ -92,7 +92,7 @@ def side_by_side(right: Sequence[int], wrong: Sequence[str], most: int) -> Itera
 
 
 def pair(question: str, chosen: str, rejected: str, prompt: Prompt) -> dict[str, Any]:
-    """Return a row. The texts are those that the model was trained on and wrote, so their prompt ends as it did."""
+    """Return a row. Its texts are those that the model was trained on and wrote, so the prompt ends as in training."""
     if prompt == CHAT:
         texts = (("user", question), ("assistant", chosen), ("assistant", rejected))
         return {name: [{"role": role, "content": text}] for name, (role, text) in zip(NAMES, texts, strict=True)}

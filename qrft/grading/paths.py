@@ -1,4 +1,4 @@
-"""What a right path is, and which path a problem has before anything is sampled. Whoever counts paths counts by these.
+"""What a right path is, and which path a problem has before anything is sampled. All counts of paths use these.
 
 A path is the equation list of a solution, known by its key (docs/semantics.md, "The key of an equation list").
 """
@@ -36,7 +36,7 @@ def is_wrong(graded: pa.Table) -> Flags:
 
 
 def gold_paths(problems: pa.Table) -> pa.ChunkedArray:
-    """Return each problem's worked solution; null for one with a bare answer, which is no path."""
+    """Return each problem's worked solution; null for one with a bare answer, which is not a path."""
     return pc.if_else(pa.array(is_worked(problems)), problems["solution"], _NO_PATH)
 
 
@@ -48,7 +48,7 @@ def gold_keys(problems: pa.Table, rules: Rules = DEFAULT_RULES, num_threads: int
 
 
 def is_beside_gold(keys: pa.ChunkedArray, golds: pa.Array) -> Flags:
-    """Return whether each key is another than the gold one of its row; a problem without a gold path has none."""
+    """Return whether each key differs from the gold one of its row; true where the problem has no gold path."""
     return as_flags(pc.not_equal(keys, golds).fill_null(_YES))
 
 

@@ -14,13 +14,13 @@ from qrft.config.section import Count, Section, broken_rule
 Mode = Literal["default", "paper"]
 AnswerFormat = Literal["gsm8k", "boxed", "answer-is", "answer-tag", "last-number", "auto"]
 EquationSource = Literal["marked", "anywhere"]
-DEFAULT_FORMAT: AnswerFormat = "gsm8k"  # where no rules and no problem set say another
+DEFAULT_FORMAT: AnswerFormat = "gsm8k"  # when neither the rules nor the problem set name another
 KeyOrder = Literal["exact", "commutative"]
 Keep = Literal["farthest", "first", "random", "shortest", "longest"]
 
 
 def _any_bytes(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
-    """Let through what pydantic takes for no text: a command line's bytes that are not UTF-8, surrogates in Python."""
+    """Accept texts that pydantic refuses: bytes of a command line that are not UTF-8 are surrogates in Python."""
     return value if isinstance(value, str) and value else check(value)
 
 

@@ -26,7 +26,7 @@ from qrft.grading.native import enumerator, ffi, lib
 from qrft.grading.paths import as_flags, is_right_path
 from qrft.grading.rules import DEFAULT_RULES, DEFAULT_SELECTION, Rules, Selection
 
-# By number: C's own, and after them those of the rows that C does not look at.
+# By number: those of C, and then those of the rows that C does not look at.
 _FROM_C = ("kept", "duplicate", "duplicate_of_gold", "over_limit")
 VERDICTS = (*sorted(_FROM_C, key=lambda name: enumerator("VERDICT", name)), "incorrect", "bad_equation")
 _INCORRECT, _BAD_EQUATION = VERDICTS.index("incorrect"), VERDICTS.index("bad_equation")
@@ -39,7 +39,7 @@ MAX_CELLS = 1 << 40
 
 
 def _one_chunk(texts: pa.ChunkedArray) -> pa.Array:
-    """Return the column in one piece, for the rows of a problem lie anywhere in it; several chunks are copied."""
+    """Return the column in one piece, since the rows of a problem may be anywhere in it; several chunks are copied."""
     if texts.num_chunks == 1:
         return texts.chunk(0)
     plain = [as_plain(chunk).cast(pa.large_binary()) for chunk in texts.chunks]
@@ -130,10 +130,9 @@ class Options(TypedDict, total=False):
 
 
 class Selected(NamedTuple):
-    """A name of VERDICTS per row, and the kept rows.
+    """A name of VERDICTS per row, and the kept rows in ascending order.
 
-    They are in ascending order, but in mode "paper" in the order in which their equation lists came first, as the
-    paper's script writes them.
+    In mode "paper" they are in the order in which their equation lists came first, as the paper's script writes them.
     """
 
     verdicts: pa.StringArray
@@ -150,7 +149,7 @@ def select(
     rules: Rules = DEFAULT_RULES,
     num_threads: int | None = None,
 ) -> Selected:
-    """Return why each row is kept or not, and which are: right, with every equation right, one per problem and path.
+    """Return why each row is kept or not, and the kept rows: right, with right equations, one per problem and path.
 
     All columns are row-aligned; `graded` comes from `grade` with the same `rules`. The rows of a problem may lie
     anywhere, and count in the order of the table. `gold_texts` holds the gold solution of the row's problem (the first

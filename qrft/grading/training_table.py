@@ -43,12 +43,12 @@ def training_table(
     rules: Rules = DEFAULT_RULES,
     num_threads: int | None = None,
 ) -> Training:
-    """Return the training rows of some problems: of each the worked solution first, then the kept paths.
+    """Return the training rows of some problems: for each, first the worked solution, then the kept paths.
 
     problems: schema.PROBLEMS. problem: the row of each sample's problem there. samples: the columns `completion`,
     `model` and `sample_index` of schema.SAMPLES, and graded their grades (schema.GRADED), all row-aligned.
-    with_gold: write the worked solutions, and keep no path with the equations of its problem's one. A bare answer is
-    neither written nor a path.
+    with_gold: write the worked solutions, and keep no path that has the same equations as its problem's. A bare answer
+    is neither written nor a path.
     """
     golds = pa.DictionaryArray.from_arrays(pa.array(problem, pa.int32()), one_chunk(gold_paths(problems)))
     chosen: Selected = select(

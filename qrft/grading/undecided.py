@@ -1,4 +1,4 @@
-"""Mode "paper": the few rows whose equations or numbers need Python itself, decided by the reference.
+"""Mode "paper": the reference decides the few rows whose equations or numbers need Python itself.
 
 C marks them as undecided. `arrays` are the outputs that C has filled; these functions overwrite the marked rows.
 """

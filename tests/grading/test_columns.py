@@ -156,7 +156,7 @@ def test_threads_give_the_same() -> None:
 def test_caller_mistakes() -> None:
     with pytest.raises(ValueError, match="gold_answers has 1 rows, but completions has 6"):
         grading.grade(SAMPLES, ["2"])
-    with pytest.raises(TypeError, match="found a single one"):
+    with pytest.raises(TypeError, match="found a single text"):
         grading.grade("#### 2", ["2"])
     with pytest.raises(TypeError, match="expected a column of strings, found int64"):
         grading.grade(pa.array([1]), ["1"])

@@ -1,7 +1,7 @@
-"""The reference: what the C core must decide, in slow and plain Python. It is docs/semantics.md, executable.
+"""The reference: what the C core must decide, in slow and plain Python. It is docs/semantics.md as a program.
 
-The tests compare C with it. Whole columns are always graded by C; what production asks here is about single texts: what
-C leaves to Python in mode "paper", which equation of a shown sample is wrong, where the box of a gold solution ends.
+The tests compare C with it. Whole columns are always graded by C; production uses this for single texts only: what C
+leaves to Python in mode "paper", which equation of a shown sample is wrong, where the box of a gold solution ends.
 Texts are bytes (str is encoded); all spans are in bytes.
 """
 

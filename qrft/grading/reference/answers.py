@@ -1,4 +1,4 @@
-"""The reference's answers: where a text's answer stands, and what it is worth."""
+"""The reference's answers: where a text's answer stands, and its value."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def open_answer(text: bytes, at: int, is_math: bool = False) -> Opening:
 
 
 class Number(NamedTuple):
-    """A number as it was read. Its value is None when it is too big, or when its denominator is 0: then it is none."""
+    """A number as it was read. Its value is None when it is too big, or when its denominator is 0."""
 
     end: int
     value: Fraction | None

@@ -45,7 +45,7 @@ class EquationReader:
         self.text = text
         self.at = 0
         self.depth = 0
-        self.trouble = ""  # the first trouble in arithmetic; from then on nothing is computed
+        self.trouble = ""  # the first fault in arithmetic; after it nothing is computed
         self.num_operations = 0
         self.literal = Literal(0, None, 0, 0)
         self.is_percent = False

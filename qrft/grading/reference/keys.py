@@ -1,6 +1,6 @@
-"""The reference's keys: the MurmurHash3 of an equation list, its texts without white space.
+"""The reference's keys: the MurmurHash3 of an equation list, whose texts are stripped of white space.
 
-By rule, the operands of + and * are put in order first.
+If the rules say so, the operands of + and * are sorted first.
 """
 
 from __future__ import annotations
@@ -75,14 +75,14 @@ def split(text: bytes, signs: Iterable[str]) -> list[bytes]:
             start = at + length
         depth += (text[at] == ord("(")) - (text[at] == ord(")"))
         length = length or power or sign_at(text, at, CURRENCIES) or 1
-        if not sign_at(text, at, CURRENCIES):  # a currency before a number or behind it changes nothing
+        if not sign_at(text, at, CURRENCIES):  # a currency before or after a number changes nothing
             after_operand = text[at] in DIGITS + b".,)%"
         at += length
     return [*pieces, text[start:]]
 
 
 def arrange(text: bytes, signs: Iterable[str], swapping: Iterable[str], inner: Callable[[bytes], bytes]) -> bytes:
-    """Return the text with the operands after a sign of `swapping`, and the first, sorted among their places."""
+    """Return the text with its first operand and those after a sign of `swapping` sorted among their places."""
     pieces = split(text, signs)
     pieces[::2] = [inner(operand) for operand in pieces[::2]]
     places = [i for i in range(0, len(pieces), 2) if i == 0 or pieces[i - 1].decode() in swapping]

@@ -1,4 +1,4 @@
-"""The reference's ground: signs, decimal literals, and arithmetic in fractions of bounded size."""
+"""The reference's basis: signs, decimal literals, and arithmetic in fractions of bounded size."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def bounded(*numbers: int) -> bool:
 
 
 def add(a: Fraction, b: Fraction) -> Fraction | None:
-    """Return the sum over the least common denominator; None when a number on the way reaches the limit."""
+    """Return the sum over the least common denominator; None when an intermediate number reaches the limit."""
     common = a.denominator * b.denominator // gcd(a.denominator, b.denominator)
     left = a.numerator * (common // a.denominator)
     right = b.numerator * (common // b.denominator)

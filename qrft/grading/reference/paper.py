@@ -29,7 +29,7 @@ TOLERANCE = 1e-3
 
 # A power of any size would take any time. Python refuses an integer literal of more than 4,300 digits; this is more.
 MAX_BITS = 16384
-# Python gives up at about 3,000 operators in a row, which are 6,000 characters.
+# Python fails at about 3,000 operators in a row, which are 6,000 characters.
 MAX_LENGTH = 16384
 # Whatever else Python allows needs another character, comments aside.
 ARITHMETIC = re.compile(r"(?:[0-9A-FXOJa-fxoj_.+*/%^&|~<()\s\\-]|#[^\r\n]*)*", re.ASCII)
@@ -74,7 +74,7 @@ def value_bytes(value: float | None) -> bytes:
 
 
 class NotArithmetic(Exception):
-    """Says that the left side is no arithmetic on numbers, or has no value."""
+    """Says that the left side is not arithmetic on numbers, or has no value."""
 
 
 def bounded(value: Number) -> Number:
@@ -121,7 +121,7 @@ UNARY: dict[type[ast.unaryop], Callable[..., Number]] = {
 
 
 def postorder(root: ast.expr) -> list[ast.expr]:
-    """Return operands before their operator, the left one first; not recursively, for sums are as deep as long."""
+    """Return operands before their operator, the left one first; without recursion, since sums are as deep as long."""
     stack, order = [root], []
     while stack:
         node = stack.pop()

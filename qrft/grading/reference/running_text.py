@@ -43,7 +43,7 @@ END = Token("end", -1, -1)
 
 
 def tokens_of(text: bytes, start: int, end: int) -> list[Token]:
-    # Cut out first: what lies behind the stretch must not decide how its last number is read.
+    # Cut out first: what follows the stretch must not decide how its last number is read.
     found = PATTERN.finditer(text[start:end])
     return [Token(KINDS[(match.lastindex or 1) - 1], start + match.start(), start + match.end()) for match in found]
 

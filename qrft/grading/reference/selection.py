@@ -12,7 +12,7 @@ MAX_CELLS = 2**40
 
 
 def code_points(text: str | bytes) -> str:
-    """Return the text as code points; a byte that is no part of valid UTF-8 becomes a lone surrogate."""
+    """Return the text as code points; an invalid byte of UTF-8 becomes a lone surrogate."""
     return as_bytes(text).decode("utf-8", "surrogateescape")
 
 
@@ -66,7 +66,7 @@ def choose(
 
 
 def num_cells_of(completions: Sequence[bytes], row: int, kept: dict[bytes, int], key: bytes) -> int:
-    """Return what the row costs: the sizes of the tables of distances for both sums."""
+    """Return the cost of a row: the sizes of the tables of distances for both sums."""
     lengths = {other_key: counted_length(completions[other]) for other_key, other in kept.items()}
     own = lengths.pop(key, 0)
     return (counted_length(completions[row]) + own) * sum(lengths.values())
