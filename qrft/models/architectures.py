@@ -17,15 +17,17 @@ ATTENTION, MLP = LINEAR[:4], LINEAR[4:]
 
 @dataclass(frozen=True)
 class Architecture:
-    """What sets a decoder of the Llama family apart. Values hold where its config.json lacks the key, as they do in
-    transformers' configuration of the same name."""
+    """What distinguishes a decoder of the Llama family.
+
+    Its values apply when config.json lacks the key, as in transformers' configuration of the same name.
+    """
 
     model_type: str  # in config.json
     llama_cpp: str  # llama.cpp's name
     head_dim: int | None = None  # None: hidden_size / num_attention_heads
     num_key_value_heads: int | None = None  # None: num_attention_heads
-    biases: tuple[Linear, ...] = ()  # the layers that always have one
-    bias_keys: Mapping[str, tuple[Linear, ...]] = field(default_factory=dict)  # those that have one if a key says so
+    biases: tuple[Linear, ...] = ()  # the layers that always have a bias
+    bias_keys: Mapping[str, tuple[Linear, ...]] = field(default_factory=dict)  # layers with a bias if a key says so
     has_qk_norm: bool = False
 
 

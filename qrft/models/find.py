@@ -1,4 +1,4 @@
-"""Find where a base model lies, and tell what it is by a fingerprint, which enters the digests."""
+"""Find the folder of a base model, and identify it by a fingerprint, which enters the digests."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ def _download(name: str, files: list[str]) -> Path:
 
     try:
         return Path(snapshot_download(name, allow_patterns=files))
-    except Exception as error:  # no network, no such model, no permission: each library layer has its own
+    except Exception as error:  # no network, no such model, no permission: each layer of the library raises its own
         raise ModelError(
-            f"base_model: {name!r} is not a folder here ({Path(name).absolute()}), and could not be downloaded from "
+            f"base_model: {name!r} is not a local folder ({Path(name).absolute()}), and could not be downloaded from "
             f"the hub ({str(error).splitlines()[0]}). Name a folder with the model, or a hub name that you may read."
         ) from error
 
@@ -70,7 +70,7 @@ def _check(folder: Path) -> None:
             "Choose a model of one of these."
         )
     if not any((folder / name).is_file() for name in TOKENIZERS):
-        raise ModelError(f"{folder}: has no tokenizer ({', '.join(TOKENIZERS)}). Copy the model's own there.")
+        raise ModelError(f"{folder}: has no tokenizer ({', '.join(TOKENIZERS)}). Copy the model's tokenizer there.")
 
 
 def fingerprint(path: Path) -> str:

@@ -33,7 +33,7 @@ class LightTokenizer:
         self.bos_token_id = self._tokenizer.token_to_id(self.bos_token) if self.bos_token else None
         self.eos_token_id = self._tokenizer.token_to_id(eos_token) if eos_token else None
         if self.eos_token_id is None:
-            raise ValueError(f"{folder}: no end-of-text token")
+            raise ValueError(f"{folder}: has no end-of-text token")
 
     def __call__(self, text: str, add_special_tokens: bool = True) -> dict[str, list[int]]:
         return {"input_ids": self._tokenizer.encode(text, add_special_tokens=add_special_tokens).ids}
@@ -54,6 +54,6 @@ def load_light_tokenizer(folder: Path, template: str) -> PreTrainedTokenizerBase
 
 
 def _text(token: Any) -> str | None:
-    """A special token, which tokenizer_config.json holds as a text or as a description of one."""
+    """Return the text of a special token, which tokenizer_config.json holds as a text or as an object with it."""
     text = token.get("content") if isinstance(token, dict) else token
     return None if text is None else str(text)

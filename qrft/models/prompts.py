@@ -1,4 +1,4 @@
-"""Turn a question into a prompt and its token ids, in this place only: training, sampling and evaluation share it."""
+"""Turn a question into a prompt and its token ids. Only this file does, for training, sampling and evaluation alike."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ TEMPLATES = {
 CHAT = "chat"  # the tokenizer's own template: the question is the user's turn, the completion the assistant's
 
 
-# Between a solved example and what follows it, in a prompt with examples.
+# Stands between a solved example and what follows it, in a prompt with examples.
 BETWEEN_EXAMPLES = "\n\n"
 
 Solved = tuple[str, str]  # a question and its worked solution
@@ -83,7 +83,7 @@ def prompt_text(
 
 
 def text_for_server(text: str, tokenizer: PreTrainedTokenizerBase) -> str:
-    """Return a prompt's text without the token that begins a text, which a server puts before it as the tokenizer does.
+    """Return a prompt's text without the beginning-of-text token, which a server adds as the tokenizer does.
 
     Only a chat template spells it.
     """
@@ -103,7 +103,7 @@ def _turn(role: str, content: str) -> dict[str, str]:
 
 
 def _chat(tokenizer: PreTrainedTokenizerBase | None, turns: list[dict[str, str]], *, is_open: bool) -> str:
-    """Write the turns with the tokenizer's own template. is_open: add what an answer of the assistant begins with."""
+    """Write the turns with the tokenizer's own template. is_open: end with the beginning of an assistant's turn."""
     if tokenizer is None:
         raise UsageError("prompt chat: a server has its own chat template. Give --chat instead of --prompt chat.")
     place = f"{tokenizer.name_or_path}: prompt chat"
@@ -114,7 +114,7 @@ def _chat(tokenizer: PreTrainedTokenizerBase | None, turns: list[dict[str, str]]
         )
     try:
         text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=is_open)
-    except Exception as error:  # a template is a program: it can raise what it likes
+    except Exception as error:  # a template is a program, which can raise anything
         raise ModelError(f"{place}: its chat template fails ({error}). Repair it, or choose prompt plain.") from error
     return str(text)
 
@@ -135,13 +135,13 @@ def prompt_ids(
     if bos is None:
         return ids
     puts_bos = _puts_bos(tokenizer)
-    if puts_bos and (template != CHAT or ids[:1] != [bos]):  # a chat template may put it too
+    if puts_bos and (template != CHAT or ids[:1] != [bos]):  # a chat template may add it too
         ids = [bos, *ids]
     _check_bos(tokenizer, ids, template, int(puts_bos))
     return ids
 
 
-@lru_cache(maxsize=8)  # asked for with every prompt
+@lru_cache(maxsize=8)  # needed for every prompt
 def _puts_bos(tokenizer: PreTrainedTokenizerBase) -> bool:
     return bool(tokenizer("a")["input_ids"][0] == tokenizer.bos_token_id)
 
@@ -150,15 +150,15 @@ def _check_bos(tokenizer: PreTrainedTokenizerBase, ids: list[int], template: str
     """Count the beginnings. In a chat each turn may begin with one, so there only a doubled one is a fault."""
     bos, name = tokenizer.bos_token_id, tokenizer.bos_token
     if template == CHAT and ids[:2] == [bos, bos]:
-        raise ModelError(f"{tokenizer.name_or_path}: its chat template begins with two {name}. Take one out of it.")
+        raise ModelError(f"{tokenizer.name_or_path}: its chat template begins with two {name}. Remove one of them.")
     if template != CHAT and ids.count(bos) != expected:
         raise DataError(
             f"a question spells the token that begins a text, {name}: {tokenizer.decode(ids)[:200]!r}. "
-            "Take it out of the question."
+            "Remove it from the question."
         )
 
 
-@lru_cache(maxsize=8)  # asked for with every example
+@lru_cache(maxsize=8)  # needed for every example
 def end_id(tokenizer: PreTrainedTokenizerBase, template: str) -> int:
     """Return the token after a completion: end-of-text; in a chat, what ends the assistant's turn."""
     if template != CHAT:

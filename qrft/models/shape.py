@@ -1,6 +1,6 @@
 """The one count of a model's parameters, from its config.json alone.
 
-Memory, time and floating-point operations of training and sampling are all reckoned from it.
+Memory, time and floating-point operations of training and sampling are all computed from it.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def read_shape(folder: Path) -> Shape:
 
 
 def shape_of(config: Mapping[str, Any]) -> Shape:
-    """Return the sizes that the content of a config.json means; what it lacks is as in transformers.
+    """Return the sizes that the content of a config.json gives; missing ones are transformers' defaults.
 
     Raises KeyError for a size that has no default, and for the model_type of an unsupported architecture.
     """

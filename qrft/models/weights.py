@@ -1,6 +1,6 @@
 """Read safetensors folders, one tensor at a time.
 
-A reader of its own: safetensors' numpy front has no bfloat16 and its torch front costs seconds of import, and this
+It has its own reader: safetensors' numpy front has no bfloat16 and its torch front takes seconds to import, and this
 one can say which file is cut short and by how much.
 """
 
@@ -23,7 +23,7 @@ _DTYPES: dict[str, type[np.generic]] = {"F64": np.float64, "F32": np.float32, "F
 
 @dataclass(frozen=True)
 class TensorRef:
-    """Where a tensor lies: its file, its type by safetensors' name, its shape, its first byte."""
+    """Where a tensor is stored: its file, its type by safetensors' name, its shape, its first byte."""
 
     path: Path
     dtype: str
@@ -62,7 +62,7 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_bytes())
     except ValueError as error:
-        raise ModelError(f"{path}: not JSON ({error}). Copy or download the folder again.") from error
+        raise ModelError(f"{path}: is not JSON ({error}). Copy or download the folder again.") from error
     if not isinstance(content, dict):
         raise ModelError(f"{path}: holds a {type(content).__name__}, expected an object. Download the folder again.")
     return content
@@ -74,7 +74,7 @@ def _weight_files(folder: Path, stem: str) -> list[Path]:
         shards = read_json(index).get("weight_map")
         if not isinstance(shards, dict) or not shards:
             raise ModelError(
-                f"{index}: no weight_map in it, expected tensor names and files. Download the folder again."
+                f"{index}: has no weight_map. Expected one, of tensor names and files. Download the folder again."
             )
         files = [folder / name for name in sorted(set(shards.values()))]
     else:
@@ -89,7 +89,7 @@ def _weight_files(folder: Path, stem: str) -> list[Path]:
 
 
 def _read_header(path: Path) -> dict[str, TensorRef]:
-    """Read where the tensors of a file lie.
+    """Read where the tensors of a file are stored.
 
     Layout: 8 bytes of header length, little-endian; the header, JSON; the data, at offsets relative to its start.
     """
@@ -97,7 +97,7 @@ def _read_header(path: Path) -> dict[str, TensorRef]:
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         if size < 8 or length > size - 8:
-            raise ModelError(f"{path}: {size} bytes, too short for its header. Copy or download the file again.")
+            raise ModelError(f"{path}: found {size} bytes, too few for its header. Copy or download the file again.")
         try:
             header: dict[str, Any] = json.loads(file.read(length))
             refs = {
@@ -110,6 +110,6 @@ def _read_header(path: Path) -> dict[str, TensorRef]:
             raise ModelError(f"{path}: not a safetensors file ({error!r}). Copy or download it again.") from error
     if size < 8 + length + end:
         raise ModelError(
-            f"{path}: cut short, {size} bytes found, {8 + length + end} expected. Copy or download the file again."
+            f"{path}: cut short: found {size} bytes, expected {8 + length + end}. Copy or download the file again."
         )
     return refs

@@ -273,19 +273,19 @@ ONLY = (
         ),
         (
             remove("tokenizer.json"),
-            "model: has no tokenizer (tokenizer.json, tokenizer.model, vocab.json). Copy the model's own there.",
+            "model: has no tokenizer (tokenizer.json, tokenizer.model, vocab.json). Copy the model's tokenizer there.",
         ),
         (
             rewrite("model.safetensors", lambda data: data[:-1000]),
-            f"model/model.safetensors: cut short, 1938680 bytes found, 1939680 expected. {AGAIN}",
+            f"model/model.safetensors: cut short: found 1938680 bytes, expected 1939680. {AGAIN}",
         ),
         (
             rewrite("model.safetensors", lambda data: data[:5]),
-            f"model/model.safetensors: 5 bytes, too short for its header. {AGAIN}",
+            f"model/model.safetensors: found 5 bytes, too few for its header. {AGAIN}",
         ),
         (
             rewrite("model.safetensors", lambda data: data[100:]),
-            f"model/model.safetensors: 1939580 bytes, too short for its header. {AGAIN}",
+            f"model/model.safetensors: found 1939580 bytes, too few for its header. {AGAIN}",
         ),
     ],
 )
@@ -315,7 +315,7 @@ def test_a_model_that_is_neither_here_nor_on_the_hub(folder: Path) -> None:
     command = command_line("run", "r.yaml", "--set", "base_model=org/model")
     done = run_process(command, 1, HF_HUB_OFFLINE="1", HF_HOME=str(folder / "cache"))
     assert len(done.stderr.splitlines()) == 1
-    named = f"base_model: 'org/model' is not a folder here ({folder}/org/model)"
+    named = f"base_model: 'org/model' is not a local folder ({folder}/org/model)"
     assert f"{named}, and could not be downloaded from the hub (" in done.stderr
     assert "Name a folder with the model, or a hub name that you may read." in done.stderr
     assert not (folder / "runs").exists()

@@ -190,10 +190,10 @@ def test_a_ready_file_is_held_against_the_folder(tmp_path: Path) -> None:
     export_base(model, ready)
     assert check_base(ready, model).precision == "f32"
     others = {
-        "architecture qwen2, .*config.json says llama": make_model(tmp_path / "llama"),
-        "number of layers 2, .* says 3": make_model(tmp_path / "deep", "qwen2-tied", num_hidden_layers=3),
-        "width 64, .* says 32": make_model(tmp_path / "narrow", "qwen2-tied", hidden_size=32),
-        "vocabulary 300, .* says 310": make_model(tmp_path / "words", "qwen2-tied", vocab_size=310),
+        "found architecture qwen2, .*config.json says llama": make_model(tmp_path / "llama"),
+        "found number of layers 2, but .* says 3": make_model(tmp_path / "deep", "qwen2-tied", num_hidden_layers=3),
+        "found width 64, but .* says 32": make_model(tmp_path / "narrow", "qwen2-tied", hidden_size=32),
+        "found vocabulary 300, but .* says 310": make_model(tmp_path / "words", "qwen2-tied", vocab_size=310),
     }
     for message, other in others.items():
         with pytest.raises(ModelError, match=rf"ready.gguf: {message}.*Name the GGUF file of this very model"):
@@ -202,7 +202,7 @@ def test_a_ready_file_is_held_against_the_folder(tmp_path: Path) -> None:
     words = vocabulary["model"]["vocab"]
     vocabulary["model"]["vocab"] = dict(zip(words, reversed(words.values()), strict=True))
     (model / "tokenizer.json").write_text(json.dumps(vocabulary))
-    with pytest.raises(ModelError, match=r"has other texts than .*tokenizer.json for \d+ of \d+ tokens"):
+    with pytest.raises(ModelError, match=r"differs from .*tokenizer.json in \d+ of \d+ tokens"):
         check_base(ready, model)
 
 
@@ -216,7 +216,7 @@ def test_files_that_are_no_ready_model(model_dir: Path, tmp_path: Path) -> None:
         (b"\x00" * 100, r"not a GGUF file: it begins with b'\\x00"),
         (data[:10], "not a whole GGUF file"),
         (data[:3000], "not a whole GGUF file"),
-        (data[:-10], rf"cut short, {len(data) - 10} bytes found, {len(data)} expected"),
+        (data[:-10], rf"cut short: found {len(data) - 10} bytes, expected {len(data)}"),
         (b"GGUF" + b"\xff" * 100, "not a whole GGUF file"),
         (data[:4] + b"\x01" + data[5:], r"not a whole GGUF file \(version 1, expected 2 or 3\)"),
     ]:
@@ -296,7 +296,7 @@ def test_ready_files_are_used_where_they_lie(model_dir: Path, tmp_path: Path) ->
         prepare_adapter(adapter, str(base), only_tokenizer)
     with pytest.raises(ModelError, match=r"base.gguf: holds 'model', expected a LoRA adapter"):
         prepare_adapter(base, str(model_dir))
-    with pytest.raises(ModelError, match=r"lora.gguf: an adapter of llama models, .* is qwen3"):
+    with pytest.raises(ModelError, match=r"lora.gguf: is an adapter of llama models, but .* is qwen3"):
         prepare_adapter(lora, str(make_model(tmp_path / "qwen3", "qwen3")))
     with pytest.raises(ModelError, match=r"adapter_config.json: not found"):
         prepare_adapter(tmp_path, str(model_dir))
@@ -443,7 +443,7 @@ def test_an_adapter_is_checked_against_its_base(model_dir: Path, tmp_path: Path)
         ({"architectures": ["GPT2LMHeadModel"]}, "GPT2LMHeadModel is not supported, only LlamaForCausalLM, Mistral"),
         ({"rope_parameters": {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4}}, "rope_type = 'dynamic'"),
         ({"hidden_act": "gelu"}, "hidden_act = 'gelu'"),
-        ({"vocab_size": 999}, r"embed_tokens.weight is \(300, 64\), config.json asks for \(999, 64\)"),
+        ({"vocab_size": 999}, r"embed_tokens.weight is \(300, 64\), but config.json asks for \(999, 64\)"),
         ({"num_hidden_layers": 1}, "unknown in llama models of 1 layers"),
     ],
 )
@@ -464,7 +464,7 @@ def test_broken_folders(model_dir: Path, tmp_path: Path) -> None:
     whole = weights.read_bytes()
     for broken, message in [
         (whole[:-1000], "cut short"),
-        (whole[:5], "too short for its header"),
+        (whole[:5], "too few for its header"),
         (b"\x08" + bytes(7) + b"no json!", "not a safetensors file"),
     ]:
         weights.write_bytes(broken)
@@ -474,7 +474,7 @@ def test_broken_folders(model_dir: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"model.safetensors: not found.*save_pretrained"):
         export_base(folder, out)
     (folder / "config.json").write_text("{")
-    with pytest.raises(ModelError, match=r"config.json: not JSON"):
+    with pytest.raises(ModelError, match=r"config.json: is not JSON"):
         export_base(folder, out)
     assert not list(tmp_path.glob("*.gguf*"))
 

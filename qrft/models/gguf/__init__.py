@@ -8,7 +8,7 @@ base           export_base
 quant          how many bits per weight
 quantize       llama.cpp's own quantiser, in a process of its own
 adapter        export_adapter
-header         what a ready file says of itself, held against the model's folder
+header         what a ready file says of itself, compared with the model's folder
 parity         check_parity
 prepare        prepare_base, prepare_adapter: files made once, in a cache folder
 """

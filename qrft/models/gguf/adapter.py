@@ -36,7 +36,7 @@ def export_adapter(adapter_dir: Path, model_dir: Path, out: Path) -> None:
 
 
 def _alpha(lora: Lora) -> float:
-    """Return the alpha from which llama.cpp's scale, alpha / r, is the adapter's own: rsLoRA's is alpha / sqrt(r).
+    """Return the alpha for which llama.cpp's scale, alpha / r, is the adapter's own; rsLoRA's is alpha / sqrt(r).
 
     With rsLoRA there is one rank: check_exportable refuses several.
     """

@@ -1,4 +1,4 @@
-"""peft's adapter_config.json: what decides whether a GGUF adapter can hold an adapter exactly."""
+"""peft's adapter_config.json: the settings that decide whether a GGUF adapter can hold an adapter exactly."""
 
 from __future__ import annotations
 
@@ -78,10 +78,7 @@ def read_adapter_config(folder: Path) -> AdapterConfig:
 
 
 def check_exportable(config: AdapterConfig) -> None:
-    """Check that a GGUF adapter can hold an adapter of these settings exactly.
-
-    Raises ModelError that names the key whose value it can't hold.
-    """
+    """Check that a GGUF adapter can hold an adapter of these settings exactly. Raises ModelError that names the key."""
     if config.peft_type != "LORA":
         raise _refusal("peft_type", config.peft_type, "only LoRA can be exported")
     for key, reason in _REFUSED.items():

@@ -56,8 +56,10 @@ def open_model(folder: Path) -> Model:
 
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
-    except Exception as error:  # whatever a broken file makes transformers raise
-        raise ModelError(f"{folder / 'config.json'}: transformers can't read it ({error}). Check the file.") from error
+    except Exception as error:  # transformers raises anything for a broken file
+        raise ModelError(
+            f"{folder / 'config.json'}: transformers can't read it ({error}). Repair it, or download the model again."
+        ) from error
     shape = shape_of(config.to_dict())
     model = Model(folder, ARCHITECTURES[name].llama_cpp, config, shape, open_weights(folder))
     _check_settings(model)
@@ -90,7 +92,7 @@ def add_metadata(writer: gguf.GGUFWriter, model: Model) -> None:
 def context_length(model: Model) -> int:
     """Return the number of tokens up to which the export equals the model.
 
-    llama.cpp's graph of these architectures has no sliding window. Inside the first window attention is full in both,
+    llama.cpp's graph of these architectures has no sliding window. Within the first window attention is full in both,
     so the window's length is the context that can be promised.
     """
     config = model.config
@@ -134,7 +136,7 @@ def to_ggml_layout(model: Model, name: str, rows: NDArray[np.float32]) -> NDArra
     return np.ascontiguousarray(halves.swapaxes(1, 2).reshape(rows.shape))
 
 
-@lru_cache(maxsize=1)  # a map of a 7B model takes milliseconds, and it is asked for with every tensor
+@lru_cache(maxsize=1)  # the map of a 7B model takes milliseconds, and every tensor needs it
 def _names(arch_name: str, num_layers: int) -> gguf.TensorNameMap:
     import gguf
 
@@ -170,6 +172,6 @@ def _check_embeddings(model: Model) -> None:
         shape = model.weights[name].shape if name in model.weights else "no such tensor"
         if shape != expected:
             raise ModelError(
-                f"{model.folder}: {name} is {shape}, config.json asks for {expected}. "
+                f"{model.folder}: {name} is {shape}, but config.json asks for {expected}. "
                 "Save the model again with save_pretrained."
             )

@@ -36,7 +36,7 @@ def export_base(
     """Write the model in `model_dir` to the GGUF file `out`.
 
     Architectures: Llama, Mistral, Qwen2, Qwen3. With `adapter_dir`, a peft LoRA folder, the adapter is merged into the
-    weights in float32. Matrices are stored as `quant`, vectors always as f32; q8_0 and q4_k_m by way of an f16 file
+    weights in float32. Matrices are stored as `quant`, vectors always as f32; q8_0 and q4_k_m are made from an f16 file
     beside `out`, on `n_threads` (None: all cores). Memory: one tensor at a time. `out` appears when whole. Raises
     ModelError for a folder, an architecture or an adapter that can't be exported.
     """
@@ -92,14 +92,14 @@ def gguf_file(out: Path, arch: str) -> Iterator[gguf.GGUFWriter]:
 
 
 def write_header(writer: gguf.GGUFWriter) -> None:
-    """Write all before the tensors' data; then call write_tensor_data per tensor, in the order of add_tensor_info."""
+    """Write everything that precedes the tensors' data; then call write_tensor_data in the order of add_tensor_info."""
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_ti_data_to_file()
 
 
 def _tensor_names(model: Model) -> dict[str, str]:
-    """Return HF name -> GGUF name, for every tensor to be written."""
+    """Return the GGUF name of every tensor to be written, by its HF name."""
     names: dict[str, str] = {}
     for name in model.weights:
         if name.endswith(".rotary_emb.inv_freq") or (name == "lm_head.weight" and model.is_tied):
@@ -125,5 +125,5 @@ def _tensor(model: Model, lora: Lora | None, name: str, dtype: Dtype) -> NDArray
     tensor = to_ggml_layout(model, name, tensor)
     stored = _stored_dtype(tensor.shape, dtype)
     if stored == np.float16 and np.abs(tensor).max(initial=0.0) > np.finfo(np.float16).max:
-        raise ModelError(f"{model.folder}: {name} holds values too large for f16. Export as f32.")
+        raise ModelError(f"{model.folder}: {name} holds values too large for f16. Set gguf.quant f32.")
     return tensor.astype(stored, copy=False)

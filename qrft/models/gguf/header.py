@@ -1,6 +1,7 @@
-"""What a GGUF file from elsewhere says of itself, held against the Hugging Face folder before llama.cpp loads it.
+"""What a GGUF file from elsewhere says of itself, compared with the Hugging Face folder before llama.cpp loads it.
 
-A reader of its own: the gguf package makes numpy arrays of every token and merge, seconds for a vocabulary of 150,000.
+It has its own reader: the gguf package makes numpy arrays of every token and merge, seconds for a vocabulary of
+150,000.
 """
 
 from __future__ import annotations
@@ -22,14 +23,14 @@ Precision = Literal["f32", "f16", "q8_0", "coarser"]
 _SCALARS = dict(zip((0, 1, 2, 3, 4, 5, 6, 7, 10, 11, 12), "BbHhIif?Qqd", strict=True))
 _STRING, _ARRAY = 8, 9
 _TOKENS = "tokenizer.ggml.tokens"
-_MIN_SAME_TOKENS = 0.9  # converters respell special tokens; another model's vocabulary agrees on far less
+_MIN_SAME_TOKENS = 0.9  # of the tokens: converters respell special ones; another model's vocabulary agrees on far fewer
 
 
 @dataclass(frozen=True)
 class Header:
     """What stands before the tensors' data.
 
-    `metadata`: scalars and texts by their keys, of arrays the length. `tokens`: the vocabulary's texts, as bytes.
+    `metadata`: scalars and texts by their keys; for an array, its length. `tokens`: the vocabulary's texts, as bytes.
     `tensors`: name -> (shape as HF has it, rows first; the type's name, such as Q8_0).
     """
 
@@ -44,7 +45,7 @@ class Header:
 
     @property
     def precision(self) -> Precision:
-        """Return how its coarsest matrix is held."""
+        """Return the type in which its coarsest matrix is stored."""
         types = {kind for shape, kind in self.tensors.values() if len(shape) > 1}
         if types <= {"F32"}:
             return "f32"
@@ -56,7 +57,7 @@ class Header:
 def read_header(path: Path) -> Header:
     """Read all but the tensors' data.
 
-    Raises ModelError for a file that is no GGUF, is cut short, or is one of several parts.
+    Raises ModelError for a file that is not a GGUF, is cut short, or is one of several parts.
     """
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
@@ -71,7 +72,7 @@ def read_header(path: Path) -> Header:
     except (struct.error, ValueError, KeyError, ArithmeticError) as error:  # mmap says ValueError for an empty file
         raise ModelError(f"{path}: not a whole GGUF file ({error}). Copy or download it again.") from error
     if size < end:
-        raise ModelError(f"{path}: cut short, {size} bytes found, {end} expected. Copy or download the file again.")
+        raise ModelError(f"{path}: cut short: found {size} bytes, expected {end}. Copy or download the file again.")
     parts = header.metadata.get("split.count", 0)
     if parts not in (0, 1):
         raise ModelError(f"{path}: is one of {parts} parts. Join them with llama.cpp's `llama-gguf-split --merge`.")
@@ -81,7 +82,7 @@ def read_header(path: Path) -> Header:
 def check_base(path: Path, model_dir: Path) -> Header:
     """Check that a GGUF file can be the model of a Hugging Face folder: architecture, layers, sizes, vocabulary.
 
-    Raises ModelError that names the first difference. Whether it computes the same is for check_parity to say.
+    Raises ModelError that names the first difference. check_parity says whether it computes the same.
     """
     header, config = read_header(path), read_json(model_dir / "config.json")
     if header.metadata.get("general.type", "model") != "model":
@@ -98,7 +99,7 @@ def check_base(path: Path, model_dir: Path) -> Header:
     for name, stated, expected in facts:
         if expected is not None and stated != expected:
             raise ModelError(
-                f"{path}: {name} {stated}, {model_dir / 'config.json'} says {expected} ({architecture}). "
+                f"{path}: found {name} {stated}, but {model_dir / 'config.json'} says {expected} ({architecture}). "
                 "Name the GGUF file of this very model, or leave it out to have one made."
             )
     _check_tokens(header, model_dir)
@@ -126,7 +127,7 @@ def check_adapter(path: Path, model_dir: Path | None) -> None:
     known = ARCHITECTURES.get(architecture)
     if known and header.arch != known.llama_cpp:
         raise ModelError(
-            f"{path}: an adapter of {header.arch} models, {model_dir} is {known.llama_cpp} ({architecture}). "
+            f"{path}: is an adapter of {header.arch} models, but {model_dir} is {known.llama_cpp} ({architecture}). "
             "Name the base model that the adapter was trained on."
         )
 
@@ -136,13 +137,13 @@ def _check_tokens(header: Header, folder: Path) -> None:
     if not (folder / "tokenizer.json").is_file() or not header.tokens:
         return
     vocabulary = read_json(folder / "tokenizer.json").get("model", {}).get("vocab", {})
-    if not isinstance(vocabulary, dict) or not vocabulary:  # Unigram lists pairs; the size is checked all the same
+    if not isinstance(vocabulary, dict) or not vocabulary:  # Unigram lists pairs; only the size is checked
         return
     size = len(header.tokens)
     wrong = [i for text, i in vocabulary.items() if i >= size or header.tokens[i] != text.encode("utf-8", "replace")]
     if len(wrong) > (1 - _MIN_SAME_TOKENS) * len(vocabulary):
         raise ModelError(
-            f"{header.path}: its vocabulary of {size} tokens has other texts than {folder / 'tokenizer.json'} for "
+            f"{header.path}: its vocabulary of {size} tokens differs from {folder / 'tokenizer.json'} in "
             f"{len(wrong)} of {len(vocabulary)} tokens, the first {min(wrong)}. Name the tokenizer of this very model."
         )
 

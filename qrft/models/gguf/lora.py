@@ -1,4 +1,4 @@
-"""The matrices of a peft LoRA folder, held against the base that they were trained on."""
+"""The matrices of a peft LoRA folder, checked against the base that they were trained on."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Lora:
     factors: dict[str, tuple[TensorRef, TensorRef]]
 
     def scale(self, rank: int) -> float:
-        """Return what the product of factors of this rank is multiplied by."""
+        """Return the factor by which the product of A and B of this rank is multiplied."""
         return self.config.lora_alpha / (math.sqrt(rank) if self.config.use_rslora else rank)
 
 
@@ -58,7 +58,7 @@ def read_factors(lora: Lora, name: str) -> tuple[NDArray[np.float32], NDArray[np
 
 
 def add_delta(lora: Lora, name: str, weight: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return `weight` (out, in) with the adapter merged in, in float32; as it is when the adapter leaves it alone."""
+    """Return `weight` (out, in) with the adapter merged in, in float32; unchanged when the adapter does not have it."""
     if name not in lora.factors:
         return weight
     a, b = read_factors(lora, name)
@@ -66,7 +66,7 @@ def add_delta(lora: Lora, name: str, weight: NDArray[np.float32]) -> NDArray[np.
 
 
 def _is_copy_of_base(name: str, tensor: TensorRef, model: Model) -> bool:
-    """Tell whether a tensor is the base's own: peft adds lm_head or the embeddings when it adapts lm_head."""
+    """Return whether a tensor is a copy of the base's: peft saves lm_head or the embeddings when it adapts lm_head."""
     base_name = name.removeprefix(_PREFIX).replace(".base_layer.", ".")
     base = model.weights.get(base_name)
     if base is None or base.shape != tensor.shape:
@@ -87,6 +87,6 @@ def _check_fit(lora: Lora, model: Model) -> None:
         adapted = (b.shape[0], a.shape[1])
         if expected != adapted or a.shape[0] != b.shape[-1]:
             raise ModelError(
-                f"{lora.folder}: factors of {name} are made for {adapted}, {model.folder} has {expected}. "
-                "Give the base model that the adapter was trained on."
+                f"{lora.folder}: factors of {name} are made for {adapted}, but {model.folder} has {expected}. "
+                "Name the base model that the adapter was trained on."
             )

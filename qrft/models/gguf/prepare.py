@@ -19,7 +19,7 @@ from qrft.models.gguf.header import check_adapter, check_base, check_vocabulary
 from qrft.models.gguf.parity import Parity, check_parity
 from qrft.models.gguf.quant import Quant
 
-VERSION = 2  # of the files: raised when the same model and settings would give others
+VERSION = 2  # of the files: raise it when the same model and settings would give other files
 
 
 def prepare_base(
@@ -35,9 +35,10 @@ def prepare_base(
     a .gguf is used as it is.
 
     `tokenizer`: for a .gguf, the Hugging Face folder whose tokenizer makes its token ids; with a config.json in it the
-    whole model is compared. `adapter`: a peft folder to be merged in before quantising, for a base that is no .gguf.
+    whole model is compared. `adapter`: a peft folder to be merged in before quantising, for a base that is not a .gguf.
     `cache_dir`: None for the user's own. `n_threads`: of the quantiser, None for all cores.
-    Raises ModelError for what can't be exported, and for a file that is not the tokenizer's; StoreError for a disk.
+    Raises ModelError for what can't be exported, and for a file that does not fit the tokenizer; StoreError for a full
+    or read-only disk.
     """
     if is_gguf(base):
         return _ready(Path(base).expanduser(), tokenizer, adapter)
@@ -83,7 +84,7 @@ def check_once(
     cache_dir: Path | None = None,
     n_threads: int | None = None,
 ) -> Parity:
-    """Run check_parity and keep its result: these files are not compared again, whatever the prompts.
+    """Run check_parity and keep its result, so that these files are not compared again, whatever the prompts.
 
     Raises ModelError when llama.cpp and transformers disagree.
     """
@@ -107,7 +108,7 @@ def base_file(base: Path) -> Path:
 
 
 def is_gguf(name: str) -> bool:
-    """Tell whether the name of a base or an adapter is that of a GGUF file."""
+    """Return whether the name of a base or an adapter is that of a GGUF file."""
     return name.endswith(".gguf")
 
 
@@ -118,7 +119,9 @@ def default_cache_dir() -> Path:
 
 def _ready(path: Path, tokenizer: Path | None, adapter: Path | None) -> Path:
     if tokenizer is None:
-        raise ModelError(f"{path}: a .gguf needs the Hugging Face tokenizer that made its token ids: name its folder.")
+        raise ModelError(
+            f"{path}: a .gguf needs the Hugging Face tokenizer that makes its token ids. Name the tokenizer's folder."
+        )
     if adapter is not None:
         raise ModelError(f"{path}: an adapter can't be merged into a .gguf. Name the base model's Hugging Face folder.")
     if (tokenizer / "config.json").is_file():
@@ -153,7 +156,7 @@ def _adapter_fingerprint(folder: Path) -> str:
 
 @contextmanager
 def _lock(folder: Path) -> Iterator[None]:
-    """Hold the folder while a file is made: a second process waits, then finds it. A process that dies lets go."""
+    """Lock the folder while a file is made: a second process waits, then finds it. A dead process frees it."""
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         handle = os.open(folder, os.O_RDONLY)

@@ -54,13 +54,13 @@ def _failure(source: Path, quant: Quant, code: int, log: bytes) -> str:
     lines = "\n".join(log.decode("utf-8", "replace").splitlines()[-_LOG_LINES:])
     return (
         f"{source}: llama.cpp's quantiser to {quant} {how}. If memory or disk ran out, make room and run the same "
-        f"command again; else choose gguf.quant f16.\nIts last log lines:\n{lines}"
+        f"command again; otherwise choose gguf.quant f16.\nIts last log lines:\n{lines}"
     )
 
 
 def main() -> None:
     """Run as the process: exit with 0 when the file is whole."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle; it ends us
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C, and ends this process
     threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
     source, out, quant, n_threads = sys.argv[1:]
 
@@ -73,11 +73,11 @@ def main() -> None:
     params.ftype, params.nthread = FTYPES[quant], int(n_threads)
     status = lib.llama_model_quantize(os.fsencode(source), os.fsencode(out), ctypes.byref(params))
     sys.stderr.flush()
-    os._exit(int(status != 0))  # llama.cpp's destructors may call a log callback that is gone
+    os._exit(int(status != 0))  # llama.cpp's destructors may call a log callback that no longer exists
 
 
 def _end_with_parent(parent: int) -> None:
-    """End this process once its parent is gone: a killed parent can't, and would leave minutes of useless work."""
+    """End this process once its parent is gone: a killed parent can't end it, and minutes of work would be useless."""
     while os.getppid() == parent:
         time.sleep(1.0)
     os._exit(1)

@@ -78,7 +78,7 @@ def _scores(tokenizer: dict[str, Any], tokens: list[str]) -> list[float]:
 
 
 def _pre_tokenizer(tokenizer: dict[str, Any]) -> str:
-    """Return llama.cpp's name for the rule that splits a text into words, told by what sets the common ones apart."""
+    """Return llama.cpp's name for the rule that splits a text into words, recognised by where common ones differ."""
     rule = json.dumps(tokenizer.get("pre_tokenizer"))
     if r"\\p{N}{1,3}" in rule:
         return "llama-bpe"
