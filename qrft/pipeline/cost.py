@@ -1,5 +1,5 @@
-"""What a stage cost: floating-point operations by the paper's formulas, processor and GPU time, tokens, and energy
-where the machine has meters that may be read. What is not known is absent, never guessed."""
+"""What a stage cost: floating-point operations by the paper's formulas, processor and GPU time, tokens,
+and energy where the machine has meters that may be read. An unknown cost is left out, never guessed."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def of_stage(stage: str, settings: Section, inputs: Mapping[str, Path], report: 
     num_tokens = report["num_tokens"]
     try:
         shape = read_shape(inputs["model"])
-    except ModelError:  # an architecture whose parameters are not counted
+    except ModelError:  # an architecture whose parameters qrft can't count
         return {"num_tokens": num_tokens}
     if isinstance(settings, Training):
         adapter = None if settings.adapter == "none" else report["num_trained"]
@@ -46,7 +46,7 @@ def of_stage(stage: str, settings: Section, inputs: Mapping[str, Path], report: 
 
 
 def of_first(facts: Facts, report: Mapping[str, Any], num_tokens: float) -> Facts:
-    """Return what a sampling would have cost for those of its samples that a run looked at, with num_tokens in all.
+    """Return what a sampling would have cost for only the samples that a run looked at, with num_tokens in all.
 
     The prompts were decoded once and count whole. FLOPs, time and energy are shared out by the tokens decoded, which
     assumes samples of about the same length.
@@ -107,7 +107,7 @@ class Meter:
 
 
 class _Counted:
-    """Add up what a counter rises by. `span`: where it begins again at 0."""
+    """Add up the increase of a counter. `span`: the value at which it begins again at 0."""
 
     def __init__(self, name: str, counter: Callable[[], float | None], span: float | None) -> None:
         self.name, self._counter, self._span = name, counter, span
@@ -117,7 +117,7 @@ class _Counted:
     def read(self) -> None:
         now = self._counter()
         if now is None or self._last is None or self.joules is None or (now < self._last and self._span is None):
-            self.joules = None  # a meter that fails in between has no sum
+            self.joules = None  # a meter that failed in between gives no sum
             return
         self.joules += now - self._last + (self._span or 0.0 if now < self._last else 0.0)
         self._last = now

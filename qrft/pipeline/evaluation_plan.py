@@ -1,4 +1,4 @@
-"""Which answers to the test problems an evaluation takes, as steps."""
+"""The steps that an evaluation takes: which answers to which test problems."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class TestSet(NamedTuple):
 class Asked(NamedTuple):
     """One model's answers to one test set, to be made with some worked examples in the prompt.
 
-    phase: base, sft or rft. part: what tells them from the other answers of that phase, in the run folder.
+    phase: base, sft or rft. part: what distinguishes them from the other answers of that phase, in the run folder.
     """
 
     phase: str
@@ -39,7 +39,7 @@ class Asked(NamedTuple):
 
 
 def add_evaluation(model: ModelPlan) -> Step:
-    """Answer each test set by the base and by what it was tuned to, grade the answers, and add them up."""
+    """Answer each test set with the base model and with its tuned models, grade the answers, and add them up."""
     chosen = model.recipe.evaluate
     sets = add_test_sets(model)
     inputs: dict[str, Step | Source] = {one.problems.name: one.problems for one in sets}
@@ -70,7 +70,7 @@ def add_evaluation(model: ModelPlan) -> Step:
 
 
 def add_test_sets(model: ModelPlan) -> list[TestSet]:
-    """Add the test sets beside problems.test; of files with one name the later are told by their part."""
+    """Add the test sets beside problems.test; files of one name are distinguished by their part."""
     recipe = model.recipe
     rules = rules_for(recipe.problems.test, recipe.grade)
     sets = [TestSet("test", set_name(recipe.problems.test), model.test_set, rules)]

@@ -22,7 +22,7 @@ from qrft.progress import Progress
 
 
 class Watcher(Protocol):
-    """What is told how a run goes; qrft.cli.console has one."""
+    """Receives reports of how a run goes; qrft.cli.console has one."""
 
     def plan(self, rows: list[tuple[Step, bool]]) -> None: ...
 
@@ -42,7 +42,7 @@ def execute(steps: Sequence[Step], store: Store, run_dir: Path, recipe: Recipe, 
         for step in steps:
             if not store.has(step.stage, step.digest):
                 number += 1
-                # The name of a sweep's run would fill the line.
+                # Without the name of the sweep's run, which would fill the line.
                 label = f"{number}/{num_missing} {replace(step, variant='').path}" if recipe.sweep else step.path
                 run_step(step, label, store, done, recipe.num_threads, watcher)
             done[step.digest] = store.path(step.stage, step.digest)
@@ -63,7 +63,7 @@ def link(step: Step, artifact: Path, run_dir: Path) -> None:
     place = run_dir / step.path
     disk.link(artifact, place)
     for name in getattr(STAGES[step.stage], "OUTPUTS", ()):
-        if (artifact / name).exists():  # study.md is a study's alone
+        if (artifact / name).exists():  # only a study has study.md
             disk.link(artifact / name, place.parent / name)
 
 

@@ -4,7 +4,7 @@
               └──────────────────────────────────────────────────────────────────────────────────▲
 
 `plan` runs nothing: it says which steps a recipe needs, of one run (`plan_run`, the flow) or of all runs of a sweep.
-What a single model does on its way is in `qrft.pipeline.model_plan`; `qrft.pipeline.execute` runs what the store lacks.
+The part of a single model is in `qrft.pipeline.model_plan`; `qrft.pipeline.execute` runs what the store lacks.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def plan_run(variant: Variant, folders: Path | Mapping[str, Path]) -> list[Step]
     for number in range(1, recipe.rounds + 1):
         phase = f"round-{number}"
         for model in models.values():
-            if model in tuned or (model in pool and number == 1):  # one that is not tuned has nothing new to sample
+            if model in tuned or (model in pool and number == 1):  # a model that is not tuned has nothing new to sample
                 model.add_samples(phase, number)
         together = add_choice(plan, recipe, phase, pool) if pool else None
         for model in tuned:

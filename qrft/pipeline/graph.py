@@ -43,7 +43,7 @@ class Source:
 class Step:
     """One stage with its settings and what it reads; its digest names its artifact in the store.
 
-    What it is for, which decides nothing of the artifact: `kind` is what it makes, such as training, gguf or samples;
+    Its purpose, which does not affect the artifact: `kind` is what it makes, such as training, gguf or samples;
     `phase` where in RFT (base, sft, round-1, rft; "" where there is none); `part` which problems, or which answers to
     the test problems; `model` whose it is ("" where the run has one, or all share it); `variant` the run of a sweep.
     """
@@ -59,19 +59,19 @@ class Step:
 
     @property
     def name(self) -> str:
-        """What it is called in a run of one model, such as problems/test or sft/test-samples."""
+        """Return its name in a run of one model, such as problems/test or sft/test-samples."""
         if self.kind == "problems":
             return f"problems/{self.part}"
         return joined(self.phase, "-".join(filter(None, [self.part, self.kind])))
 
     @property
     def path(self) -> str:
-        """Its place in the run folder."""
+        """Return its place in the run folder."""
         return joined(self.variant, self.model, self.name)
 
     @cached_property
     def identity(self) -> dict[str, Any]:
-        """The settings that decide what comes out, JSON-ready."""
+        """Return the settings that decide the artifact, JSON-ready."""
         return self.settings.identity()
 
     @cached_property

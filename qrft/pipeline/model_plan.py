@@ -51,22 +51,22 @@ class ModelPlan:
 
     @property
     def grading(self) -> grade.Settings:
-        """How the samples of the training problems are graded."""
+        """Return the settings by which the samples of the training problems are graded."""
         return grading_by(train_rules(self.recipe))
 
     @property
     def evaluated(self) -> dict[str, Inputs]:
-        """The models that answer the test problems, by phase: what they are sampled from."""
+        """Return what the models that answer the test problems are sampled from, by phase."""
         final = {phase: inputs for phase, inputs in self.tuned.items() if phase in ("sft", "rft")}
         return {"base": self.base_file, **final}
 
     @property
     def reads(self) -> registry.Reads:
-        """What the sampler reads of a model: a GGUF file alone has to be made."""
+        """Return what the sampler reads of a model; only a GGUF file has to be made."""
         return registry.backend(self.recipe.sample.sampler).READS
 
     def add_base(self) -> None:
-        """Make the base model's file, where one is sampled; a ready one is used where it lies, and only checked."""
+        """Make the base model's file, if it is sampled; a ready file is used in place, and only checked."""
         inputs: dict[str, Step | Source] = {"model": self.base, "problems": self.test_set}
         if self.reads != "gguf":
             return
@@ -82,7 +82,7 @@ class ModelPlan:
         return self.add("export", settings, inputs, kind="gguf", phase=phase)
 
     def add_training(self, phase: str, rows: Step) -> None:
-        """Fine-tune the base on these rows, or the newest adapter further, and make what is sampled of it.
+        """Fine-tune the base on these rows, or the newest adapter further, and export it for sampling.
 
         phase: sft, rft, or the round whose model the next one samples.
         """
@@ -122,18 +122,20 @@ class ModelPlan:
         values: dict[str, Any] = {**dict(chosen), **self.recipe.sampler_of(label)}
         if number > 1 and first_samples:  # only a first round's samples serve other runs too
             values["num_samples"] = first_samples
-        if chosen.until.goal:  # what counts as enough paths is up to the rules
+        if chosen.until.goal:  # the rules decide what counts as enough paths
             values |= dict(self.grading)
         return sample.Settings(**values, prompt=self.recipe.prompt, seed=self.seed(number), model=label)
 
     def seed(self, number: int) -> int:
-        """Return a seed of its own for each model and round: with a shared one similar models would sample similar
-        paths, and a pool of them would hold fewer paths than it could."""
+        """Return a separate seed for each model and round.
+
+        With a shared one similar models would sample similar paths, and a pool of them would hold fewer paths.
+        """
         return (self.recipe.seed + 1_000_003 * (self.number + 1_000 * (number - 1))) % 2**32
 
     @property
     def pooled(self) -> dict[str, Sampled]:
-        """The samples that a round selects from."""
+        """Return the samples that a round selects from."""
         newest = list(self.sampled)[-1:]
         return {name: self.sampled[name] for name in (self.sampled if self.recipe.rounds_pool == "all" else newest)}
 
@@ -144,12 +146,12 @@ def train_rules(recipe: Recipe) -> Rules:
 
 
 def grading_by(rules: Rules) -> grade.Settings:
-    """Return the settings of a grade step. Once Math-Verify is there, it judges expressions that it did not before."""
+    """Return the settings of a grade step. They say whether Math-Verify, if installed, judges expressions."""
     return grade.Settings(rules=rules, judges_expressions=judges_expressions(rules))
 
 
 def add_choice(plan: Plan, recipe: Recipe, phase: str, models: Sequence[ModelPlan], name: str = "") -> Step:
-    """Add the training table of gold solutions and of what was sampled from these models, selected from together.
+    """Add the training table: the gold solutions, and paths selected together from the samples of these models.
 
     name: the model that it is for; "" where several share it.
     """
@@ -160,7 +162,7 @@ def add_choice(plan: Plan, recipe: Recipe, phase: str, models: Sequence[ModelPla
 
 
 def add_pairs(plan: Plan, recipe: Recipe, phase: str, models: Sequence[ModelPlan], name: str = "") -> None:
-    """Add pairs of right and wrong paths of what the training table is chosen from, where the recipe asks for them."""
+    """Add pairs of right and wrong paths from the samples of the training table, if the recipe asks for them."""
     if recipe.curate.pairs is None:
         return
     sources, inputs = pool_inputs(models)
@@ -176,7 +178,7 @@ def add_pairs(plan: Plan, recipe: Recipe, phase: str, models: Sequence[ModelPlan
 
 
 def pool_inputs(models: Sequence[ModelPlan]) -> tuple[tuple[str, ...], dict[str, Step | Source]]:
-    """Return the names of what a round selects from, "" standing for a single one; and it, as the inputs of a step."""
+    """Return the names of the samples that a round selects from, "" for a single one, and a step's inputs of them."""
     pool = {source: sampled for model in models for source, sampled in model.pooled.items()}
     sources = tuple(pool) if len(pool) > 1 else ("",)
     inputs: dict[str, Step | Source] = {"problems": models[0].train_set}
@@ -186,7 +188,7 @@ def pool_inputs(models: Sequence[ModelPlan]) -> tuple[tuple[str, ...], dict[str,
 
 
 def add_report(model: ModelPlan, evaluation: Step, steps: Sequence[Step], recipe: Recipe) -> None:
-    """Add the report of all that this model's evaluation stands on, under the names of a run of its own.
+    """Add the report of all that this model's evaluation rests on, under the names of a run of its own.
 
     steps: all of the run; recipe: that of the whole run, which is shown.
     """
@@ -197,7 +199,7 @@ def add_report(model: ModelPlan, evaluation: Step, steps: Sequence[Step], recipe
             made[step.name] = step
         elif step.digest in others:
             made[joined(step.model, step.name)] = step
-            others.remove(step.digest)  # what two models share counts once
+            others.remove(step.digest)  # a step that two models share counts once
     settings = report.Settings(
         name=joined(recipe.name, model.plan.variant, model.name),
         recipe=recipe.model_dump(mode="json"),
@@ -218,7 +220,7 @@ def described(name: str, step: Step, model: ModelPlan) -> Input:
 
 
 def pool_of(made: Mapping[str, Step]) -> tuple[Pooled, ...]:
-    """Return what the last training table was chosen among, by the names of the report's inputs."""
+    """Return the samples that the last training table was selected from, by the names of the report's inputs."""
     names = {step.digest: name for name, step in made.items()}
     table = [step for step in made.values() if step.kind == "training"][-1]
     settings = table.settings

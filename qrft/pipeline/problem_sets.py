@@ -60,5 +60,5 @@ def further_sets(recipe: Recipe) -> dict[str, str]:
 
 
 def set_name(name: str) -> str:
-    """Return the name of a set; for a file without its folders, which differ between machines."""
+    """Return the name of a set; of a file without its folders, since those differ between machines."""
     return name if name in registry.BY_NAME else local_path(name).name

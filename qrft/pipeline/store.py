@@ -30,7 +30,7 @@ from qrft.errors import StoreError
 MANIFEST = "manifest.json"
 PACKAGES = ("qrft", "torch", "transformers", "peft", "bitsandbytes", "llama-cpp-python", "gguf", "pyarrow", "numpy")
 
-_GIVEN = {"config", "inputs", "seconds", "peak_memory_bytes", "report"}  # what a stage must tell of its artifact
+_GIVEN = {"config", "inputs", "seconds", "peak_memory_bytes", "report"}  # what a stage must say about its artifact
 
 
 def digest(stage: str, version: int, config: Mapping[str, Any], inputs: Mapping[str, str]) -> str:
@@ -50,16 +50,16 @@ class Store:
     def __init__(self, root: Path) -> None:
         self.root = Path(root)
         self._locks: dict[Path, IO[str]] = {}  # of the work folders this store has begun
-        weakref.finalize(self, _close_all, self._locks)  # a store that is dropped lets go of what it left unfinished
+        weakref.finalize(self, _close_all, self._locks)  # a store that is dropped frees the locks of unfinished work
 
     def path(self, stage: str, digest: str) -> Path:
-        """Return where the artifact lies, or would lie."""
+        """Return where the artifact is, or would be."""
         if not re.fullmatch(r"[a-z][a-z0-9_-]*", stage) or not re.fullmatch(r"[0-9a-f]+", digest):
             raise ValueError(f"not the name of an artifact: {stage!r}, {digest!r}")
         return self.root / f"{stage}-{digest}"
 
     def has(self, stage: str, digest: str) -> bool:
-        """Whether the artifact exists. The rename made it visible with its manifest, so a manifest means whole."""
+        """Return whether the artifact exists; since one rename makes it visible, a manifest means that it is whole."""
         return (self.path(stage, digest) / MANIFEST).is_file()
 
     def begin(self, stage: str, digest: str) -> Path:
@@ -86,8 +86,8 @@ class Store:
     def commit(self, work: Path, manifest: Mapping[str, Any]) -> Path:
         """Make the work folder an artifact and return its path; the same artifact already there is kept instead.
 
-        manifest: config, inputs (name -> artifact folder's name), seconds, peak_memory_bytes, report, and what else the
-        stage has to tell. Stage, digest, versions, created and files are added; NaN and infinity become null.
+        manifest: config, inputs (name -> artifact folder's name), seconds, peak_memory_bytes, report, and anything else
+        that the stage records. Stage, digest, versions, created and files are added; NaN and infinity become null.
         Raises StoreError for a full disk, and for a file that is not a plain one.
         """
         if missing := _GIVEN - set(manifest):
@@ -99,9 +99,7 @@ class Store:
             known = {"stage": stage, "digest": name, "versions": _versions(), "created": now(), "files": files}
             write_atomic(work / MANIFEST, json.dumps(_jsonable({**manifest, **known}), indent=1, sort_keys=True))
             sync_folders(work)
-            if (
-                work / "partial"
-            ).exists():  # kept until the artifact stands: deleting gigabytes takes time to be killed in
+            if (work / "partial").exists():  # kept until the artifact is published: a kill may come while gigabytes go
                 remove(aside)
                 (work / "partial").rename(aside)
             self._publish(work, artifact)
@@ -110,12 +108,12 @@ class Store:
         return artifact
 
     def tidy(self) -> None:
-        """Remove what a process killed between publishing an artifact and letting go of it left in `tmp`."""
+        """Remove what is left in `tmp` by a process that was killed between publishing an artifact and unlocking it."""
         with disk_errors(self.root):
             for path in sorted((self.root / "tmp").glob("*.lock")):
                 work = path.with_suffix("")
                 if (self.root / work.name / MANIFEST).is_file():
-                    with contextlib.suppress(StoreError):  # another process is just letting go of it
+                    with contextlib.suppress(StoreError):  # another process is just unlocking it
                         self._locks[work] = lock_file(path, work.name, "")
                         remove(_beside(work, ".partial"))
                         self._release(work)
@@ -128,7 +126,7 @@ class Store:
                 raise
             if not (artifact / MANIFEST).is_file():
                 raise StoreError(
-                    f"{artifact}: is there without its {MANIFEST}, so it is not whole. Remove the folder and run again"
+                    f"{artifact}: has no {MANIFEST}, so it is not whole. Remove the folder and run again"
                 ) from None
             remove(work)
         sync(self.root)
@@ -154,7 +152,7 @@ def manifest(artifact: Path) -> dict[str, Any]:
 
 
 def verify(artifact: Path, *, contents: bool = False) -> dict[str, Any]:
-    """Check that the files are there in the sizes of the manifest, and with `contents` that they hash alike.
+    """Check that the files have the sizes in the manifest, and with `contents` that they have its hashes too.
 
     Returns the manifest. Raises StoreError that names the first damaged file.
     """
@@ -165,7 +163,7 @@ def verify(artifact: Path, *, contents: bool = False) -> dict[str, Any]:
         if found is None:
             trouble = "is missing"
         elif found != entry["bytes"]:
-            trouble = f"has {found} bytes, the manifest says {entry['bytes']}"
+            trouble = f"has {found} bytes, but the manifest says {entry['bytes']}"
         elif contents and hash_file(path) != entry["blake2b"]:
             trouble = "has other contents than the manifest says"
         else:

@@ -1,6 +1,6 @@
-"""How much each step has to do: rows and tokens, from what is there, and else from stated assumptions.
+"""How much each step has to do: rows and tokens, from finished steps, or otherwise from stated assumptions.
 
-What the store has is read from it. Problems are drawn or read as their stage would. A solution that is not sampled yet
+Finished artifacts are read. Problems are drawn or read as their stage would. A solution that is not sampled yet
 is taken to be as long as the gold one.
 """
 
@@ -32,7 +32,7 @@ WITH_GOAL = "With sample.until half of the most samples are drawn."
 
 
 def assumptions(steps: Iterable[Step]) -> tuple[str, ...]:
-    """Return what the amounts of these steps rest on."""
+    """Return the assumptions behind the amounts of these steps."""
     sampled = [step.settings for step in steps if isinstance(step.settings, sample.Settings)]
     has_goal = any(settings.until.goal for settings in sampled)
     return (*(SAMPLED if sampled else ()), *((WITH_GOAL,) if has_goal else ()))
@@ -59,7 +59,7 @@ class Lengths:
         return self.mean_total - self.mean_prompt
 
     def up_to(self, longest: int) -> Lengths:
-        """Return the lengths without those that are longer."""
+        """Return the lengths without those above a limit."""
         kept = [i for i, total in enumerate(self.totals) if total <= longest]
         count = round(self.count * len(kept) / max(1, len(self.totals)))
         return Lengths(tuple(self.prompts[i] for i in kept), tuple(self.totals[i] for i in kept), count)
@@ -83,7 +83,7 @@ class Amounts:
         return self.store.has(step.stage, step.digest)
 
     def report(self, step: Step) -> Mapping[str, Any]:
-        """Return what a finished step reported; {} for one that is to do."""
+        """Return the report of a finished step; {} for one that is to do."""
         if not self.is_there(step):
             return {}
         report: Mapping[str, Any] = manifest(self.store.path(step.stage, step.digest))["report"]
@@ -125,7 +125,7 @@ class Amounts:
         return self._tables[step.digest]
 
     def _table(self, step: Step, file: str) -> pa.Table:
-        """Return a table of an artifact; missing problems are made as their stage makes them, which takes no model."""
+        """Return a table of an artifact; missing problems are made as their stage makes them, without a model."""
         if self.is_there(step):
             return pq.read_table(self.store.path(step.stage, step.digest) / file)
         with tempfile.TemporaryDirectory() as folder:
@@ -141,7 +141,7 @@ class Amounts:
         return self._lengths[key]
 
     def _measure(self, step: Step, model: Path, template: str) -> Lengths:
-        if step.stage == "curate" and not self.is_there(step):  # the gold solutions stand for those to come
+        if step.stage == "curate" and not self.is_there(step):  # the gold solutions represent those to come
             gold = self.lengths(input_step(step, "problems"), model, template)
             return Lengths(gold.prompts, gold.totals, round(self.rows(step)))
         return measure(self.examples(step), model, template)

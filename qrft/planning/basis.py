@@ -1,4 +1,4 @@
-"""What every estimate of a plan starts from: how much there is to do, what does it, and what was measured."""
+"""What every estimate of a plan starts from: the amounts, the device, and what was measured."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from qrft.planning.devices import Device
 from qrft.training import memory
 from qrft.training.memory import Parts
 
-# A time is taken to lie between the estimate over its band and the estimate times it.
+# A time is assumed to lie between the estimate divided by its band and the estimate times its band.
 BAND, CALIBRATED_BAND = 2.0, 1.25
 
 
 @dataclass(frozen=True)
 class Speed:
-    """What --calibrate measured against the estimate: factors of time, and bytes above the estimate of memory."""
+    """What --calibrate measured: factors of the estimated times, and bytes above the estimated memory."""
 
     train: float = 1.0
     decode: float = 1.0
@@ -38,16 +38,16 @@ class Basis:
 
     @property
     def arithmetic(self) -> dict[str, bool]:
-        """What computes, in the words of qrft.training.memory."""
+        """Return the arithmetic of the device, as qrft.training.memory takes it."""
         return {"on_gpu": self.device.is_gpu, "mixed": self.device.mixed}
 
     def may_be_too_large(self, parts: Parts) -> bool:
         return sum(parts.values()) + memory.error(parts) > self.device.memory
 
     def sizes(self, parts: Parts) -> str:
-        """How much memory is needed, and how much there is."""
+        """Say how much memory is needed, and how much there is."""
         needed = f"{in_gib(sum(parts.values()))} needed, give or take {in_gib(memory.error(parts))}"
-        return f"{needed}, {in_gib(self.device.memory)} there"
+        return f"{needed}, {in_gib(self.device.memory)} available"
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ STEPS = 20
 def calibrate(steps: Sequence[Step], basis: Basis, num_threads: int | None, progress: Progress) -> Speed:
     """Measure the first training and the first sampling of the plan, whether they are done or not.
 
-    Raises what a run would raise: ModelError, SamplerError, DataError.
+    Raises the errors of a run: ModelError, SamplerError, DataError.
     """
     trained = next(step for step in steps if step.stage == "train")
     sampled = next(step for step in steps if step.stage == "sample")
@@ -61,7 +61,7 @@ def _train(step: Step, basis: Basis, num_threads: int | None) -> tuple[float, in
 
 
 def _repeated(table: pa.Table, num_rows: int) -> pa.Table:
-    """Return the first rows, over and over where there are too few, each with an id of its own."""
+    """Return the first rows, repeated if there are too few, each with its own id."""
     taken = table.take([i % table.num_rows for i in range(num_rows)])
     return taken.set_column(0, "problem_id", pa.array(map(str, range(num_rows))))
 
@@ -99,7 +99,7 @@ def _no_messages() -> Iterator[None]:
 
 
 def _peak() -> int:
-    """Return bytes: on a GPU all that the allocator took, and the process's context; else the process's main memory."""
+    """Return the peak in bytes: on a GPU what the allocator took plus the process's context, otherwise main memory."""
     import torch
 
     if torch.cuda.is_available():

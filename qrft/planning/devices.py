@@ -1,4 +1,4 @@
-"""What computes: a GPU by its name or its memory, the one that is here, or this machine's processor."""
+"""The device that computes: a GPU by its name or its memory, this machine's GPU, or its processor."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from qrft.training.memory import GIB
 @dataclass(frozen=True)
 class Device:
     """What computes. memory: usable bytes. flops: per second, a dense multiply-add counting as two. bandwidth: bytes
-    per second. None: unknown. is_gpu: else it is this machine, and memory is main memory. mixed: in bfloat16."""
+    per second. None: unknown. is_gpu: if false, it is this machine's processor, and memory is main memory. mixed: in
+    bfloat16.
+    """
 
     name: str
     memory: float
@@ -52,9 +54,9 @@ GPUS = [
 
 
 def find(name: str | None) -> Device:
-    """Find a GPU by a name such as "RTX 3090" or "3090", or by memory such as 24GiB; None takes what is here.
+    """Find a GPU by a name such as "RTX 3090" or "3090", or by memory such as 24GiB; None takes this machine's.
 
-    Raises UsageError for a name that no GPU of the table, or more than one, has.
+    Raises UsageError for a name that fits no GPU of the table, or several.
     """
     if name is None:
         return here()
@@ -77,7 +79,7 @@ def _by_name(name: str) -> list[Device]:
 
 
 def here() -> Device:
-    """Return this machine's first GPU, with what of its memory is free; without one, its processor."""
+    """Return this machine's first GPU, with its free memory; without a GPU, its processor."""
     if shutil.which("nvidia-smi"):
         query = ["nvidia-smi", "--query-gpu=name,memory.free", "--format=csv,noheader,nounits"]
         lines = subprocess.run(query, capture_output=True, text=True, check=False).stdout.splitlines()

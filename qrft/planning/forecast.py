@@ -90,7 +90,7 @@ class Forecast:
 
     @property
     def kwh(self) -> float | None:
-        """The energy at full board power, an upper bound for the GPU. The rest of the machine is not in it."""
+        """Return the energy at full board power, an upper bound for the GPU, without the rest of the machine."""
         seconds, watts = self.seconds, self.device.watts
         return None if seconds is None or watts is None else seconds * watts / JOULE_PER_KWH
 

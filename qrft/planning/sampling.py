@@ -22,8 +22,8 @@ from qrft.training.memory import MIB, Parts
 
 DECODE_SHARE, READ_SHARE = 0.3, 0.6  # of peak operations, and of peak bandwidth
 STEP_SECONDS = 2e-3  # of launching a step of decoding
-USUAL_LIVE = 32  # sequences, where the recipe leaves their number open
-SHARED = 4  # samples of a problem, from which on its sequences share one cache
+USUAL_LIVE = 32  # sequences, if the recipe leaves their number open
+SHARED = 4  # samples of a problem; from this number on its sequences share one cache
 
 
 def estimate(step: Step, basis: Basis) -> Estimate:
@@ -39,7 +39,7 @@ def estimate(step: Step, basis: Basis) -> Estimate:
     time = seconds(step, basis, lengths, num, mean, live)
     notes: tuple[str, ...] = (f"{live} sequences at once",)
     if reads(step) == "folder" and not basis.speed.is_measured:
-        time, notes = None, (*notes, f"the time of {settings.sampler} is known with --calibrate only")
+        time, notes = None, (*notes, f"the time of {settings.sampler} is only known with --calibrate")
     faults = (*too_large(step, basis, parts, live), *too_long(step, prompt + settings.max_new_tokens))
     return replace(made, parts=parts, seconds=time, notes=notes, faults=faults)
 
@@ -64,7 +64,7 @@ def too_large(step: Step, basis: Basis, parts: Parts, live: int) -> tuple[str, .
 def too_long(step: Step, longest: int) -> tuple[str, ...]:
     if longest <= (most := context_of(folder_of(step))):
         return ()
-    return (f"up to {longest:,} tokens needed, a context of {most:,.0f} there. Use fewer examples or tokens.",)
+    return (f"needs up to {longest:,} tokens, but the model's context is {most:,.0f}. Use fewer examples or tokens.",)
 
 
 def longest_prompt(step: Step, basis: Basis, lengths: Lengths) -> int:
@@ -82,9 +82,9 @@ def live_sequences(settings: sample.Settings, num_samples: float) -> int:
 
 
 def context(step: Step, basis: Basis, prompt: int, most: int) -> tuple[int, Parts]:
-    """Return how many sequences live at once, of at most so many, and the memory by part.
+    """Return how many sequences live at once, up to a given number, and the memory by part.
 
-    The sampler sizes its context by what is free, and leaves a quarter of that alone.
+    The sampler sizes its context by the free memory, and leaves a quarter of that unused.
     """
     settings, shape, tried = sampling_of(step), shape_of(step), []
     is_open = settings.num_sequences is None
@@ -97,7 +97,7 @@ def context(step: Step, basis: Basis, prompt: int, most: int) -> tuple[int, Part
 
 
 def cache_cells(settings: sample.Settings, prompt: int, live: int) -> list[int]:
-    """Return tokens of the context for so many sequences: as many as the sampler likes, and as few as it can do with.
+    """Return the tokens of the context for so many sequences: the most that the sampler wants, and the least it needs.
 
     Beside the sequences that grow, others hold prompts (qrft.sampling.backends.llama_cpp.sizing). Samples of a problem
     can share the cells of its prompt; where there are few, each sequence has its own.
@@ -110,7 +110,7 @@ def cache_cells(settings: sample.Settings, prompt: int, live: int) -> list[int]:
 
 
 def number_bytes(step: Step, basis: Basis) -> int:
-    """Of a key or a value in the cache, and of a weight that transformers holds."""
+    """Return the bytes of a key or a value in the cache, and of a weight that transformers holds."""
     return 4 if reads(step) == "folder" and not basis.device.is_gpu else 2
 
 

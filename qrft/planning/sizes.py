@@ -1,4 +1,4 @@
-"""Sizes of the model that a step is about: of its matrices, of its file, of the adapter beside it."""
+"""Sizes of the model that a step works on: of its matrices, of its file, of its adapter."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ GGUF_BYTES = {"f32": 4.0, "f16": 2.0, "q8_0": 34 / 32, "q4_k_m": 0.604}  # per p
 
 
 def matrices(shape: Shape) -> int:
-    """Count the parameters that a token is multiplied with: not the embeddings, which are looked up, but the head."""
+    """Count the parameters that a token is multiplied with: the head, but not the embeddings, which are looked up."""
     return shape.num_linear + shape.vocab_size * shape.hidden_size
 
 

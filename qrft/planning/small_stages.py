@@ -18,7 +18,7 @@ PARITY_TOKENS = 8 * 256  # of the export's comparison, by transformers and by ll
 
 
 def export(step: Step, basis: Basis) -> Estimate:
-    """Estimate the making of a base's or an adapter's file; transformers checks it in main memory and in float32."""
+    """Estimate the export of a base or an adapter; transformers checks it in main memory and in float32."""
     shape = shape_of(step)
     adapter = adapter_bytes(step, shape)
     disk = gguf_bytes(shape, step) if makes_base(step) else adapter
@@ -41,7 +41,7 @@ problems, curate, grade = (partial(table, row_bytes=size) for size in (300, 1000
 
 
 def pairs(step: Step, basis: Basis) -> Estimate:
-    """At most so many pairs of every problem, of two solutions each."""
+    """Estimate the pairs: at most so many per problem, with two solutions each."""
     assert isinstance(step.settings, Settings)
     num_pairs = step.settings.pairs_per_problem * basis.amounts.rows(input_step(step, "problems"))
     rows = sum(basis.amounts.rows(source) for source in step.inputs.values() if isinstance(source, Step))
@@ -49,7 +49,7 @@ def pairs(step: Step, basis: Basis) -> Estimate:
 
 
 def next_to_nothing(step: Step, basis: Basis) -> Estimate:
-    """Estimate a stage that adds up what others made."""
+    """Estimate a stage that only adds up what others made."""
     return Estimate()
 
 

@@ -21,7 +21,7 @@ from qrft.training.memory import Parts
 TRAIN_SHARE = 0.4  # of a GPU's peak operations
 PROCESSOR_SHARE = 0.5  # of a processor's own measured product of matrices
 LAYER_SECONDS, PROCESSOR_LAYER_SECONDS = 3e-3, 8e-3  # of launching a layer's training of a row, beside the operations
-CHECKPOINTS = 2  # that lie on the disk while a third is written over the older one
+CHECKPOINTS = 2  # both are on the disk while a third is written
 
 
 def estimate(step: Step, basis: Basis) -> Estimate:
@@ -41,7 +41,7 @@ def estimate(step: Step, basis: Basis) -> Estimate:
 
 
 def choose(step: Step, basis: Basis) -> tuple[Training, Lengths, str]:
-    """Return the settings as they will be chosen, the examples that are not too long, and why nothing fits, if so."""
+    """Return the settings that will be chosen, the examples that are not too long, and why nothing fits, if so."""
     settings = step.settings
     assert isinstance(settings, Training)
     lengths = basis.amounts.lengths(input_step(step, "training"), folder_of(step), settings.prompt)
@@ -60,7 +60,7 @@ def in_words(settings: Training, basis: Basis) -> str:
 
 
 def disk(shape: Shape, settings: Training, basis: Basis) -> int:
-    """Return the bytes of what is saved, and of the checkpoints on the way."""
+    """Return the bytes of what is saved, and of the intermediate checkpoints."""
     trained = memory.trained_tensors(shape, settings)
     saved = 2 * shape.num_parameters if settings.adapter == "none" else 4 * sum(trained)
     optimizer = memory.estimate(shape, settings, **basis.arithmetic)["optimizer"]
@@ -90,7 +90,7 @@ def seconds(basis: Basis, shape: Shape, settings: Training, lengths: Lengths, to
 
 
 def largest_row(settings: Training, lengths: Lengths) -> int:
-    """Return the tokens of the largest row: of a step's examples, as many as find room in one."""
+    """Return the tokens of the largest row: as many of a step's examples as fit into one."""
     longest = max(lengths.totals, default=1)
     if not settings.packing:
         return longest

@@ -1,1 +1,1 @@
-"""Studies: what the paper found, held against the rows of a sweep."""
+"""Studies: what the paper found, compared with the rows of a sweep."""

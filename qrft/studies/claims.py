@@ -1,4 +1,4 @@
-"""What the paper and others claim, study by study, and the findings that hold a sweep's rows against it."""
+"""What the paper and others claim, study by study, and the findings that compare a sweep's rows with it."""
 
 from __future__ import annotations
 
@@ -120,8 +120,8 @@ def num_samples(rows: Rows) -> Iterator[Finding]:
 def gain(rows: Rows) -> Iterator[Finding]:
     """Compare RFT's gain for weak and strong bases.
 
-    A run's place among the bases is the mean SFT accuracy of the other seeds. With its own, chance alone would make the
-    gain small where SFT was lucky.
+    A run's place among the bases is the mean SFT accuracy of the other seeds. With its own, the gain would look small
+    wherever SFT was lucky.
     """
     paper = fitted([accuracies[0] for accuracies in published.SFT.values()], list(published.RFT_GAIN.values()))
     placed = [{**row, "others": _sft_of_other_seeds(rows, row)} for row in rows]
@@ -210,7 +210,7 @@ def pretraining_loss(rows: Rows) -> Iterator[Finding]:
 
 
 def _better_by_loss(rows: Rows, column: str) -> float | None:
-    """Return R² by pre-training loss less R² by the logarithm of the parameters."""
+    """Return R² by pre-training loss minus R² by the logarithm of the parameters."""
     by_loss = r2("base_model.loss", column, by="model")(rows)
     return less(by_loss, r2("base_model.num_parameters", column, log=True, by="model")(rows))
 
@@ -219,7 +219,7 @@ def _better_by_loss(rows: Rows, column: str) -> float | None:
 
 
 def selection(rows: Rows) -> Iterator[Finding]:
-    """Compare which of the paths with one key is kept, and what makes a key."""
+    """Compare rules for which of the paths with one key is kept, and for what makes a key."""
     keep, order = setting(rows, "keep"), setting(rows, "order")
     implied = "and does not compare this with anything; that it helps is implied"
     for other in dict.fromkeys(row.get(keep) for row in rows):
@@ -249,7 +249,7 @@ EQUAL_TOKENS = 0.02  # the share of the tokens by which two runs may differ and 
 def budget(rows: Rows) -> Iterator[Finding]:
     """Compare more samples for hard problems with as many for each, at equal tokens.
 
-    How many tokens a goal takes differs from seed to seed. So the change is held against the logarithm of the tokens'
+    How many tokens a goal takes differs from seed to seed. So the change is regressed on the logarithm of the tokens'
     ratio, and the line through the seeds is read off at a ratio of 1 (analysis of covariance).
     """
     key = setting(rows, "until")

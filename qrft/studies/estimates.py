@@ -85,7 +85,7 @@ def less(after: float | None, before: float | None) -> float | None:
 
 
 def changes(before: Rows, after: Rows, column: str = RFT) -> list[float]:
-    """Return per seed the column of the rows after less that of the rows before, in points.
+    """Return, per seed, the column of the rows after minus that of the rows before, in points.
 
     It is the mean over the models that have both.
     """
@@ -99,7 +99,7 @@ def changes(before: Rows, after: Rows, column: str = RFT) -> list[float]:
 
 
 def changes_of(rows: Rows, key: str, before: Any, after: Any) -> list[float]:
-    """Return per seed RFT's accuracy with one value of a setting less that with another, in points."""
+    """Return, per seed, RFT's accuracy with one value of a setting minus that with another, in points."""
     first, second = ([row for row in rows if key in row and row[key] == value] for value in (before, after))
     return changes(first, second)
 

@@ -33,7 +33,7 @@ class Finding:
 
     @property
     def reason(self) -> str:
-        """Why the finding is inconclusive whatever is claimed; "" where it need not be."""
+        """Return why the finding is inconclusive whatever is claimed; "" if it need not be."""
         if len(self.values) > 1 and not self.note and self.estimate.high - self.estimate.low < NO_SPREAD:
             return "the seeds do not differ at all, so they say nothing about other seeds"
         return self.note

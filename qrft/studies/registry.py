@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Study:
-    """What a study's claims compare; without it, all would be trained before it shows that nothing can be said."""
+    """What a study's claims compare. It is checked first: otherwise a sweep could be trained that decides no claim."""
 
     claims: str  # the function of qrft.studies.claims
     swept: tuple[str, ...] = ()  # keys of the recipe that its sweep must have

@@ -1,4 +1,4 @@
-"""The results of a study, and study.md, which tells them. docs/studies.md says how to read it."""
+"""The results of a study, and study.md, which states them. docs/studies.md says how to read it."""
 
 from __future__ import annotations
 

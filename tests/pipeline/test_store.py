@@ -173,7 +173,7 @@ def test_a_folder_without_manifest_is_no_artifact(tmp_path: Path) -> None:
     store.path("sample", DIGEST).mkdir()
     (store.path("sample", DIGEST) / "mine").write_text("")
     assert not store.has("sample", DIGEST)
-    with pytest.raises(StoreError, match=r"is there without its manifest\.json.*Remove the folder and run again"):
+    with pytest.raises(StoreError, match=r"has no manifest\.json, so.*Remove the folder and run again"):
         make(store)
     assert (store.path("sample", DIGEST) / "mine").exists()
 
@@ -202,7 +202,7 @@ def test_verify_names_the_damaged_file(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=f"b.bin: has other contents than the manifest says. {again}"):
         verify(artifact, contents=True)
     (artifact / "b.bin").write_bytes(b"\1")
-    with pytest.raises(StoreError, match=f"b.bin: has 1 bytes, the manifest says 10. {again}"):
+    with pytest.raises(StoreError, match=f"b.bin: has 1 bytes, but the manifest says 10. {again}"):
         verify(artifact)
     (artifact / "b.bin").unlink()
     with pytest.raises(StoreError, match=f"b.bin: is missing. {again}"):

@@ -338,7 +338,7 @@ def test_what_is_there_is_not_to_do(tmp_path: Path) -> None:
 def test_a_plan_says_what_does_not_fit(tmp_path: Path) -> None:
     shown = plan(tmp_path, "--gpu", "0.4GiB")
     assert re.search(
-        r"sft/train, rft/train: .* needed, give or take .* GiB, 0\.40 GiB there\. Use a smaller train",
+        r"sft/train, rft/train: .* needed, give or take .* GiB, 0\.40 GiB available\. Use a smaller train",
         " ".join(shown.split()),
     )
     assert "Time: unknown, because no speed of this GPU is known." in " ".join(shown.split())
@@ -370,7 +370,8 @@ def test_a_plan_counts_the_examples_of_a_prompt(tmp_path: Path) -> None:
     limit = json.loads((BUILTIN["tiny-base"] / "config.json").read_text())["max_position_embeddings"]
     assert not steps["base/test-samples"]["faults"]
     assert re.match(
-        rf"up to [\d,]+ tokens needed, a context of {limit:,} there", steps["base/test-60-shot-samples"]["faults"][0]
+        rf"needs up to [\d,]+ tokens, but the model's context is {limit:,}\.",
+        steps["base/test-60-shot-samples"]["faults"][0],
     )
 
 

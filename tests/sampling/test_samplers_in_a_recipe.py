@@ -110,7 +110,7 @@ def test_the_forecast_says_what_it_does_not_know(tmp_path: Path) -> None:
     device = Device("a card", 2**34, is_gpu=True, flops=1e13, bandwidth=5e11)
     few = ("problems.num_train=4", "problems.num_test=4")
     for settings, note in (
-        (TORCH, "the time of transformers is known with --calibrate only"),
+        (TORCH, "the time of transformers is only known with --calibrate"),
         (SERVER, "by a server, whose memory and time are not estimated"),
     ):
         found = forecast(steps(*settings, *few).values(), Store(tmp_path), device)
@@ -125,7 +125,7 @@ def test_the_forecast_says_what_it_does_not_know(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "note"),
     [
-        (TORCH, "4 sequences at once; the time of transformers is known with --calibrate only"),
+        (TORCH, "4 sequences at once; the time of transformers is only known with --calibrate"),
         (SERVER, "by a server, whose memory and time are not estimated"),
     ],
     ids=["transformers", "openai"],

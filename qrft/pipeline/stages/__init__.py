@@ -3,7 +3,7 @@
 
 `inputs` maps names to artifact folders (or a person's own files), `out` is an empty folder to fill; `out / "partial"`
 outlives a crash and is dropped at the end. `settings` is all that decides the artifact beside the inputs, so its digest
-is made of them; `job` decides nothing of it. No stage imports another.
+is made from them; `job` decides nothing of it. No stage imports another.
 """
 
 from collections.abc import Mapping

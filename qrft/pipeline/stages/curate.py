@@ -23,7 +23,7 @@ VERSION = grading.GRADER_VERSION + TABLE_VERSION
 
 
 class Settings(Selection):
-    """`sources` names what is chosen among, "" standing for a single one; without any there are gold solutions alone.
+    """`sources` names the samples to select from, "" for a single one; without any there are only gold solutions.
 
     `first_samples`: of each problem and source only so many samples are looked at; None: all.
     """
@@ -36,7 +36,7 @@ class Settings(Selection):
 def run(inputs: Inputs, out: Path, settings: Settings, job: Job) -> Report:
     """Write training.parquet and training.jsonl; with sources also verdicts.parquet, a verdict per sample looked at.
 
-    `pooled.input_names` tells the inputs of a source, whose name its rows bear. Raises DataError where there are
+    `pooled.input_names` names the inputs of a source, whose name its rows get. Raises DataError where there are
     neither samples nor a worked solution.
     """
     problems = pq.read_table(inputs["problems"] / "problems.parquet")

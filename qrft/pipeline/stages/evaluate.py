@@ -1,4 +1,4 @@
-"""What each model scores on each test set, with intervals, and whether RFT beats SFT by more than luck."""
+"""What each model scores on each test set, with intervals, and whether RFT beats SFT by more than chance."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def run(inputs: Inputs, out: Path, settings: Settings, job: Job) -> Report:
             labels = {**entry.model_dump(include={"model", "problems", "few_shot"}), "measure": measure}
             measures.append({**labels, **stats.summary(scores), "num_problems": len(scores)})
             tables.append(_table(problems, labels, scores))
-            # The first of a model: on problems.test, greedy where that is asked for.
+            # The first answers of a model: on problems.test, greedy if that is asked for.
             headline.setdefault(entry.model, scores)
         job.progress(number + 1, len(settings.entries), "")
     pq.write_table(pa.concat_tables(tables), out / "evaluation.parquet", compression="zstd")

@@ -1,4 +1,4 @@
-"""A model, or an adapter for it, as a GGUF file that llama.cpp is shown to read as transformers does."""
+"""A model, or an adapter for it, as a GGUF file, which is checked to give the same logits as transformers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MAX_PARITY_TOKENS = 256  # of one problem; their logits are in memory twice: 300
 
 
 class Settings(Section):
-    """`prompt` words the texts that are compared; `quant` is that of a base that is made, None where none is."""
+    """`prompt` words the texts that are compared; `quant` is that of a base that is made here, None if none is."""
 
     prompt: Prompt
     quant: Quant | None = None
@@ -33,7 +33,7 @@ class Settings(Section):
 
 def run(inputs: Inputs, out: Path, settings: Settings, job: Job) -> Report:
     """Write base.gguf, or adapter.gguf when there is an adapter to be applied to the input `base`; neither for a ready
-    `file`, which is used as it is. `tuned`: a training of every weight, whose model stands in the base's place.
+    `file`, which is used as it is. `tuned`: a training of every weight, whose model replaces the base.
     Raises ModelError when llama.cpp and transformers disagree."""
     model = inputs["tuned"] / "model" if "tuned" in inputs else inputs["model"]
     adapter = inputs["adapter"] / "adapter" if "adapter" in inputs else None

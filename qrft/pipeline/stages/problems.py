@@ -1,4 +1,4 @@
-"""Draw a generated problem set, or read a published one or a person's own."""
+"""Draw a generated problem set, or read a published one or a person's own file."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ VERSION = TINY_MATH_VERSION + READERS_VERSION
 
 
 class Settings(Section):
-    """`set` is a generated or published set, None a person's own file. A share is drawn by its own seed."""
+    """`set` is a generated or published set; None means a person's own file. A share is drawn by its own seed."""
 
     set: str | None = None
-    seed: Seed | None = None  # of a generated set alone
+    seed: Seed | None = None  # only for a generated set
     num_problems: Count | None = None
     fraction: float | None = None
     fraction_seed: Seed | None = None

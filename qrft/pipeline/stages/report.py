@@ -1,4 +1,4 @@
-"""report.html and summary.json: what a run gave, from its artifacts alone."""
+"""report.html and summary.json: the results of a run, from its artifacts alone."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ OUTPUTS = ("report.html", "summary.json")
 
 
 def run(inputs: Inputs, out: Path, settings: Settings, job: Job) -> Report:
-    """Write both. `inputs` are all other steps of the run by the names of `settings.steps`, and as `model` the base."""
+    """Write both. `inputs` are all other steps of the run by the names in `settings.steps`, the base as `model`."""
     facts = summary(inputs, settings)
     write_atomic(out / "summary.json", json.dumps(facts, indent=1))
     write_atomic(out / "report.html", page.html(inputs, settings, facts))

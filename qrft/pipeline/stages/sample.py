@@ -1,4 +1,4 @@
-"""Sample solutions, shard by shard; a shard that is there is not sampled again."""
+"""Sample solutions, shard by shard; a finished shard is not sampled again."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def _spec(inputs: Inputs, settings: Settings) -> SampleSpec:
 
 
 def _examples(inputs: Inputs, settings: Settings) -> list[prompts.Solved]:
-    """Take the first few_shot problems of the input `examples`, and one to spare, in an order that its seed decides."""
+    """Take few_shot + 1 problems of the input `examples`, in an order that its seed decides."""
     if "examples" not in inputs:
         return []
     table = pq.read_table(inputs["examples"] / "problems.parquet")
@@ -87,7 +87,7 @@ def _model(inputs: Inputs, settings: Settings, num_threads: int | None) -> Sampl
 def _files(inputs: Inputs, model: str) -> ModelFiles:
     """Find the model: GGUF files come from the exports, other samplers read what the training wrote.
 
-    A server knows a tuned model by a name that says what it was trained to, so that it can't be taken for another.
+    A server knows a tuned model by a name made from its training, so that it can't be mistaken for another.
     """
     if "base" in inputs:
         adapter = inputs["adapter"] / "adapter.gguf" if "adapter" in inputs else None

@@ -24,7 +24,7 @@ Row = dict[str, Any]
 
 
 class Entry(Section):
-    """A run and model: the values that the sweep's keys have there, and where its page lies."""
+    """A run and model: its values of the sweep's keys, and where its page is."""
 
     variant: str
     model: str
@@ -97,7 +97,7 @@ def own_curves(row: Row) -> Iterator[Row]:
 
 
 def columns(summary: Mapping[str, Any]) -> Row:
-    """Return what a summary says in numbers and words, flat (`sft.accuracy`), and the seconds of all its steps."""
+    """Return the numbers and texts of a summary, by flat names (`sft.accuracy`), and the seconds of all its steps."""
     left_out = ("name", "seconds", "cost")
     flat = dict(_flat("", {key: value for key, value in summary.items() if key not in left_out}))
     return {**flat, **_measures(summary), **_costs(summary), "seconds": sum(summary["seconds"].values())}
@@ -145,7 +145,7 @@ def _costs(summary: Mapping[str, Any]) -> Row:
 
 
 def as_csv(rows: Sequence[Row]) -> str:
-    """Return CSV with a head line; a row without a column, or with null there, has an empty field."""
+    """Return CSV with a header line; a value that a row lacks, or that is null, is an empty field."""
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n")
     writer.writeheader()

@@ -20,7 +20,7 @@ Settings = Training
 def run(inputs: Inputs, out: Path, settings: Settings, job: Job) -> Report:
     """Write adapter/ (peft), or model/ when every weight is trained, and loss.jsonl.
 
-    The training goes on from what the input `start` learnt, where there is one.
+    If there is an input `start`, its adapter is trained further.
     """
     table = pq.read_table(inputs["training"] / "training.parquet", columns=["problem_id", "question", "completion"])
     rows = [Row(f"problem_id {row['problem_id']!r}", row["question"], row["completion"]) for row in table.to_pylist()]
