@@ -1,1 +1,1 @@
-"""The report: what a run gave, as numbers for machines and as one HTML file for people."""
+"""The report: the results of a run, as numbers for machines and as one HTML file for people."""

@@ -17,7 +17,7 @@ from qrft.grading.rules import DEFAULT_FORMAT
 from qrft.report.run.measures import Run
 from qrft.report.words import EQUATION_TROUBLE
 
-# A page of 500 problems is some megabytes, which any browser opens at once. Nobody reads more of them one by one.
+# A page of 500 problems is a few megabytes, which any browser opens at once. Nobody reads more of them one by one.
 MAX_PROBLEMS = 500
 MAX_PATHS = 30  # per problem
 MAX_WORDINGS = 3  # per path, beside the one that represents it
@@ -130,7 +130,7 @@ def reason(rows: Sequence[Row], problem: Row, run: Run) -> str:
 
 def why_kept(problem: Row, run: Run) -> str:
     has_gold_path = bool(problem["solution"]) and run.rules.mode != "paper"
-    if not has_gold_path or not run.settings.dedup:  # no path counts as taken beforehand
+    if not has_gold_path or not run.settings.dedup:  # no path is excluded beforehand
         return "and every equation is right"
     return "every equation is right, and the equations differ from the gold solution's"
 
@@ -229,7 +229,7 @@ def differences(run: Run) -> dict[str, Any]:
 
 
 def greedy(run: Run, model: str) -> dict[str, Row]:
-    """The one answer of a model to each test problem."""
+    """Return the one greedy answer of a model to each test problem."""
     samples, graded = (run.step(kind, phase=model, part=GREEDY) for kind in ("samples", "graded"))
     texts = run.table(samples, "samples.parquet", ["problem_id", "completion", "finish_reason"])
     rows = join(texts, run.table(graded, "graded.parquet")).to_pylist()

@@ -50,7 +50,7 @@ def _interval(frame: Frame, y: float, model: str, name: str, row: Mapping[str, f
 
 
 def distinct_paths(beside: Sequence[tuple[int, float]], found: Sequence[tuple[int, float]]) -> Markup:
-    """Draw distinct correct paths per problem over k: those beside the gold path, and all that the samples hold."""
+    """Draw distinct correct paths per problem over k: the new ones, and all with the gold path."""
     if not found or not found[-1][1]:
         return empty("No correct sample with right equations, so no path.")
     k = found[-1][0]
@@ -171,7 +171,7 @@ def verdict_bar(counts: Mapping[str, int]) -> Markup:
     for verdict, words in VERDICTS.items():
         share = counts.get(verdict, 0) / total
         tip = tag("title", f"{words}: {plural(counts.get(verdict, 0), 'sample')}, {percent(share)}")
-        # A thin gap in the page's colour tells neighbours apart without their hues.
+        # A thin gap in the page's colour separates neighbours even without their hues.
         parts.append(
             tag("rect", tip, x=at, y=0, width=max(share * width - 2, 0.0), height=height, class_=f"verdict {verdict}")
         )

@@ -1,4 +1,4 @@
-"""The result in plain sentences, also where there is little to show, which is normal for a weak model."""
+"""The result in plain sentences, even if there is little to show, as is normal for a weak model."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ PUBLISHED = {
 
 
 def published(facts: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the published figures that the recipe gives; beside its distinct paths stand this run's."""
+    """Yield the published figures that the recipe gives; next to its distinct paths are those of this run."""
     paper = facts.get("paper", {})
     found = [text.format(paper[key]) for key, text in PUBLISHED.items() if key in paper]
     if "distinct_paths" in paper and "distinct_paths" in facts:
@@ -94,7 +94,7 @@ def paths(facts: Mapping[str, Any]) -> Iterator[str]:
 
 
 def hints(facts: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what holds the result back, where something does."""
+    """Yield what limits the result, if anything does."""
     if facts["num_correct"] and not facts["num_correct_with_equations"]:
         yield (
             "No correct sample writes its steps as equations, so paths can't be told apart"

@@ -1,4 +1,4 @@
-"""What the tables of a run say, as columns: read once, counted with Arrow and numpy."""
+"""The tables of a run as columns: read once, counted with Arrow and numpy."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ MAX_CURVE_POINTS = 100
 class Run:
     """The artifacts of a run by the names of its steps, and as `model` the base's folder; `settings` says what each is.
 
-    The completions, which are large, are read by who shows them.
+    The completions, which are large, are read only where they are shown.
     """
 
     inputs: Mapping[str, Path]
@@ -64,12 +64,12 @@ class Run:
 
     @property
     def costs(self) -> dict[str, cost.Facts]:
-        """What each step cost, as far as it is known."""
+        """Return what each step cost, as far as it is known."""
         return {name: manifest.get("cost", {}) for name, manifest in self.manifests.items()}
 
     @property
     def costs_of_rft(self) -> dict[str, cost.Facts]:
-        """Of each step under RFT's model: trainings, and samplings as far as their samples were looked at."""
+        """Return the cost of each step under RFT's model: trainings, and samplings as far as samples were looked at."""
         return {
             step.name: self._cost_of_first(step.name) if step.kind == "samples" else self.costs[step.name]
             for step in self.settings.steps
@@ -95,12 +95,12 @@ class Run:
 
     @property
     def models(self) -> list[str]:
-        """base, sft and, where this model got it, rft."""
+        """Return base, sft and, if this model got it, rft."""
         return [name for name in ("base", "sft", "rft") if name in self.evaluation]
 
     @property
     def headlines(self) -> dict[str, dict[str, Any]]:
-        """The measure that is each model's accuracy: the first of it."""
+        """Return the measure that counts as each model's accuracy: its first one."""
         measures = self.evaluation["measures"]
         return {model: next(entry for entry in measures if entry["model"] == model) for model in self.models}
 
@@ -110,12 +110,12 @@ class Run:
 
     @property
     def training(self) -> str:
-        """The step that chose what RFT trained on: the last round's."""
+        """Return the step that selected RFT's training set: that of the last round."""
         return self.steps("training")[-1]
 
     @cached_property
     def sources(self) -> dict[str, Source]:
-        """The samples that were chosen among, and their grades: of this model's round, or of several."""
+        """Return the samples that were selected from, and their grades: of one round or model, or of several."""
         inputs = self.inputs
         return {one.name: Source(inputs[one.samples], inputs[one.graded]) for one in self.settings.pool}
 
@@ -141,12 +141,12 @@ class Run:
 
     @property
     def rules(self) -> grading.Rules:
-        """The rules by which the samples of the training problems were graded."""
+        """Return the rules by which the samples of the training problems were graded."""
         return self.settings.rules
 
     @cached_property
     def problem_codes(self) -> Ints:
-        """The problem of each sample, as its row in `problems`."""
+        """Return the problem of each sample, as its row in `problems`."""
         return self.codes_of(self.samples)
 
     def codes_of(self, samples: pa.Table) -> Ints:
@@ -154,9 +154,9 @@ class Run:
 
     @cached_property
     def passes(self) -> list[dict[str, int | None]]:
-        """What each pass of sampling took and brought, as far as it was looked at; none without sample.until.
+        """Return the cost and yield of each pass of sampling, as far as it was looked at; none without sample.until.
 
-        A pass that first_samples cuts has num_satisfied None: how many had enough after it was never counted.
+        A pass that first_samples cuts has num_satisfied None, since nobody counted how many had enough after it.
         """
         if len(self.sources) > 1:
             return []
@@ -173,18 +173,18 @@ class Run:
 
     @property
     def num_tokens(self) -> int:
-        """The tokens of all samples that were looked at."""
+        """Return the tokens of all samples that were looked at."""
         return int(pc.sum(self.samples["num_tokens"], min_count=0).as_py())
 
     @cached_property
     def samples_per_problem(self) -> int:
-        """The recipe's num_samples, as it came out: every problem has equally many, or with sample.until up to this."""
+        """Return the largest number of samples of a problem; without sample.until all problems have as many."""
         counts = np.bincount(self.problem_codes)
         return int(counts.max(initial=0))
 
     @cached_property
     def correct_per_problem(self) -> Ints:
-        """How many samples of each problem are correct: shape (num_problems,), in the order of `problems`."""
+        """Return how many samples of each problem are correct: shape (num_problems,), in the order of `problems`."""
         is_correct = as_ints(self.graded["is_correct"]) > 0
         counts: Ints = np.bincount(self.problem_codes[is_correct], minlength=self.problems.num_rows)
         return counts
@@ -202,7 +202,7 @@ class Run:
 
     @cached_property
     def gold_keys(self) -> pa.Array:
-        """The equation list of each problem's gold solution; null for a bare answer."""
+        """Return the key of the equation list of each problem's gold solution; null for a bare answer."""
         return gold_keys(self.problems, self.rules)
 
     def right_paths(self, samples: pa.Table, graded: pa.Table, beside_gold: bool = False) -> pa.Table:

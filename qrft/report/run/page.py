@@ -72,7 +72,7 @@ def sample_pictures(run: Run) -> dict[str, Markup]:
 
 
 def shares(counts: Mapping[str, int], names: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Return the rows of a table: every named entry that occurred, in the order of `names`; then what has no name."""
+    """Return the rows of a table: every named entry that occurred, in the order of `names`; then the others."""
     total = max(sum(counts.values()), 1)
     order = [key for key in (*names, *(key for key in counts if key not in names)) if counts.get(key)]
     return [
@@ -115,7 +115,7 @@ ENERGY = {"cpu_joules": "CPU energy", "gpu_joules": "GPU energy"}
 
 
 def costs(run: Run) -> dict[str, Any]:
-    """Return the table of costs: its columns by name, without those that no step knows, and its rows, the sum last.
+    """Return the table of costs: its columns by name, without those that no step has, and its rows, the sum last.
 
     Trainings and samplings have a row each; the others, which compute little, share one.
     """
@@ -127,7 +127,7 @@ def costs(run: Run) -> dict[str, Any]:
 
 
 def versions(run: Run) -> dict[str, str]:
-    """Return the versions of Python, the packages and the platform; where steps were made with several, all of them."""
+    """Return the versions of Python, the packages and the platform; if steps were made with several, all of them."""
     found: dict[str, list[str]] = {}
     for manifest in run.manifests.values():
         for name, version in manifest.get("versions", {}).items():

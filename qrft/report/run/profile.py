@@ -1,4 +1,4 @@
-"""What the report of a sweep needs from a run beyond its headline: on its base, its paths and its test problems."""
+"""What the report of a sweep needs from a run beyond its headline: its base, its paths and its test problems."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def own_paths(run: Run) -> dict[str, Any]:
 
 
 def overlap(run: Run) -> list[dict[str, Any]]:
-    """Count for each set of sources the paths that exactly these found: `{"sources": [...], "count": n}`.
+    """Count, for each set of sources, the paths that exactly these found: `{"sources": [...], "count": n}`.
 
     Empty where the samples have a single source.
     """

@@ -1,4 +1,4 @@
-"""What the report of a run gets told: its name and recipe, and what each of its inputs is."""
+"""The settings of a run's report: the run's name and recipe, and what each of its inputs is."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from qrft.report.run.settings import Settings
 def summary(inputs: Mapping[str, Path], settings: Settings) -> dict[str, Any]:
     """Return the run in numbers, JSON-ready; `inputs` are its artifact folders by step name.
 
-    Accuracies and gain are shares (0.061 is 6.1 points), times are seconds, and `explained` says it all in sentences.
+    Accuracies and gain are shares (0.061 is 6.1 points), times are seconds, and `explained` says the same in sentences.
     Without RFT there are neither its accuracy and gain nor counts of samples.
     """
     run = Run(inputs, settings)
@@ -65,7 +65,7 @@ def rft_facts(run: Run) -> dict[str, Any]:
 
 
 def sample_counts(run: Run) -> dict[str, Any]:
-    """Count how the samples fared. A kept path is one beside the gold solution's."""
+    """Count the samples by their fate. A kept path is one beside the gold solution's."""
     num_train = run.problems.num_rows
     num_kept = count(pc.equal(run.verdicts, "kept"))
     with_equations = pc.and_(run.graded["is_correct"], pc.greater(run.graded["num_equations"], 0))

@@ -21,7 +21,7 @@ class Plot(NamedTuple):
     name: str  # of its file
     title: str
     caption: str
-    notes: list[str]  # what the fitted lines say
+    notes: list[str]  # slopes and R² of the fitted lines, in words
     svg: Markup
     curves: Sequence[Curves] = ()  # what is drawn, in the units of the plot
 
@@ -53,12 +53,12 @@ class Look:
     y_scale: float = 100
     is_log: bool = False
     words: Callable[[float], str] = large_number  # for the values of a logarithmic axis
-    has_own_ticks: bool = False  # at the values of x themselves, not at round numbers
+    has_own_ticks: bool = False  # ticks at the values of x themselves, not at round numbers
     unit: str = "unit"  # of x, in the slope of a fitted line
     is_fitted: bool = False  # a line through each series
     is_joined: bool = True  # the marks of a series
-    is_spread: bool = False  # the series beside each other at each x
-    tells_along: bool = False  # the caption says what leads along a series
+    is_spread: bool = False  # draw the series side by side at each x
+    tells_along: bool = False  # the caption says what varies along a series
 
 
 def draw(name: str, title: str, caption: str, curves: Sequence[Curves], look: Look) -> Plot | None:
@@ -70,7 +70,7 @@ def draw(name: str, title: str, caption: str, curves: Sequence[Curves], look: Lo
     x = _x_axis(sorted({point.x for point in every}), look)
     y = plane.linear_axis(look.y_label, [value for point in every for value in (point.y, point.low, point.high)])
     along = sorted({setting for each in curves for setting in each.points.along})
-    # Where two settings lead along a series, a line through its marks would run to and fro.
+    # If two settings vary along a series, a line through its marks would run to and fro.
     series = _series(curves, look.y_label, look.is_joined and (not look.tells_along or len(along) < 2))
     if look.is_spread:
         series = _spread(series, x)
@@ -119,7 +119,7 @@ def _x_axis(xs: Sequence[float], look: Look) -> Axis:
 
 
 def _series(curves: Sequence[Curves], y_label: str, is_joined: bool) -> list[Series]:
-    """Return the series: colours tell models and settings apart where there are several; then SFT is dashed."""
+    """Return the series. If there are several models or settings, colours distinguish them, and SFT is dashed."""
     names = list(dict.fromkeys(point.series for each in curves for point in each.points.listed))
     made = []
     for number, each in enumerate(curves):
@@ -152,7 +152,7 @@ def _spread(series: Sequence[Series], x: Axis) -> list[Series]:
 
 
 def _fit(series: Series, look: Look) -> tuple[str, Straight] | None:
-    """Return what a line through a series says, and the line; None below three values of x or two of y."""
+    """Return the words for a line through a series, and the line; None for fewer than three values of x or two of y."""
     marks = series.marks
     if len({mark.x for mark in marks}) < 3 or len({mark.y for mark in marks}) < 2:
         return None

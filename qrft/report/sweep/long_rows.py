@@ -1,4 +1,4 @@
-"""What the runs of a sweep hold in lists, as one row per entry: a plot draws its points from such rows."""
+"""The lists of a sweep's runs as one row per entry, from which a plot draws its points."""
 
 from __future__ import annotations
 

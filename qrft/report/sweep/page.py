@@ -35,7 +35,7 @@ def sheets() -> Markup:
 
 
 def text(name: str, rows: Sequence[Row], plots: Sequence[Plot], findings: Sequence[Mapping[str, str]]) -> str:
-    """Return report.md: the same in Markdown, with the pictures that lie beside it."""
+    """Return report.md: the same in Markdown, with the pictures in files beside it."""
     parts = [f"# {name}\n", *(f"- {finding['sentence']}\n" for finding in findings)]
     if over_seeds := means(rows):
         note = "In brackets: Student's 95% interval over the seeds; none where all are equal."

@@ -24,7 +24,7 @@ class Axis:
     is_log: bool = False
 
     def share(self, value: float) -> float:
-        """Return where a value lies between the ends, from 0 to 1."""
+        """Return the position of a value between the ends, from 0 to 1."""
         low, high, value = ((math.log(v) for v in (self.low, self.high, value)) if self.is_log else
                             (self.low, self.high, value))  # fmt: skip
         return (value - low) / ((high - low) or 1.0)
@@ -61,7 +61,7 @@ def log_axis(label: str, values: Sequence[float], words: Callable[[float], str],
 
 
 def _spaced(ticks: Sequence[Tick], span: float) -> list[Tick]:
-    """Return the ticks without those whose names would run into the one before."""
+    """Return the ticks without those whose labels would overlap the one before."""
     kept: list[Tick] = []
     for value, name in ticks:
         if not kept or math.log(value / kept[-1][0]) > 0.055 * span * (1 + len(name) / 8):

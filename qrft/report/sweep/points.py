@@ -12,7 +12,7 @@ from qrft.evaluation.stats import mean, mean_interval
 Row = Mapping[str, Any]
 
 SEEDS = ("sweep.seed", "sweep.problems.seed")
-# The columns that hold a single run's own 95% interval of another column, over its problems.
+# The columns that hold the 95% interval, over problems, of a single run's value in another column.
 BOUNDS = {
     "base.accuracy": ("base.low", "base.high"),
     "sft.accuracy": ("sft.low", "sft.high"),
@@ -54,13 +54,13 @@ def fraction(value: float) -> str:
 
 
 def settings(rows: Sequence[Row]) -> list[str]:
-    """Return the columns that tell settings apart: the model and the keys of the sweep, where they vary; no seeds."""
+    """Return the columns that distinguish settings: the model and the keys of the sweep, if they vary; no seeds."""
     keys = dict.fromkeys(key for row in rows for key in row if key == "model" or key.startswith("sweep."))
     return [key for key in keys if key not in SEEDS and len({_plain(row.get(key)) for row in rows}) > 1]
 
 
 def matters(rows: Sequence[Row], keys: Sequence[str], key: str, column: str) -> bool:
-    """Return whether a setting changes a column: runs share what it does not change, such as SFT for every k."""
+    """Return whether a setting changes a column. Runs share what it does not change, such as SFT for every k."""
     found: dict[tuple[str, ...], set[str]] = {}
     for row in rows:
         others = _values(row, [other for other in (*keys, *SEEDS) if other != key])
@@ -73,7 +73,7 @@ MAX_SERIES = 8  # as many colours and shapes as a plot has
 
 class Points(NamedTuple):
     listed: list[Point]
-    averaged: list[str]  # settings that would make too many series: their runs are one
+    averaged: list[str]  # settings that would make too many series, and are averaged over
     along: list[str]  # settings that change x within a series, with their ends: `num_samples 1 to 100`
 
 

@@ -59,7 +59,7 @@ Entry = tuple[str, str, str, str]  # of SHOWN
 
 
 def shown(rows: Sequence[Row]) -> list[Entry]:
-    """Return the entries that some row has a value for. A base that was asked only with examples is ICL itself."""
+    """Return the entries that some row has a value for. A base that was only measured with examples is ICL."""
     known = [entry for entry in SHOWN if any(row.get(entry[0]) is not None for row in rows)]
     examples = [row.get("base.few_shot", 0) for row in rows]
     if any(examples) and examples == [row.get("icl.few_shot", 0) for row in rows]:
@@ -71,7 +71,7 @@ def shown(rows: Sequence[Row]) -> list[Entry]:
 
 
 def once(rows: Sequence[Row]) -> list[Row]:
-    """Return the rows with a model without RFT once, without the settings of RFT: it is the same in all such runs."""
+    """Return the rows with each model without RFT only once, and without RFT's settings, which don't affect it."""
     keys = {key for row in rows for key in row if key.startswith("sweep.") and key not in SEEDS}
     same = ["model", *SEEDS, *(key for key, *_ in SHOWN)]
     made: dict[str, Row] = {}
