@@ -1,4 +1,4 @@
-"""Many samples of many prompts, graded as they come where there is a goal.
+"""Many samples of many prompts, graded as they come if there is a goal.
 
 api         what goes into a sampler and what comes out: requests, settings, completions
 budget      Until: when a problem has enough samples

@@ -64,7 +64,7 @@ class SamplingParams(Picking):
 @dataclass(frozen=True)
 class Completion:
     """A sample. `token_ids` ends with the end-of-text token when `finish_reason` is "stop", and with the token that
-    completes the stop text when it is "stop_text". `num_tokens` counts them, or is what a server that sends texts says.
+    completes the stop text when it is "stop_text". `num_tokens` counts them, or is the number that a server reports.
 
     `logprob`: sum of the natural-log probabilities of its tokens at temperature 1, without top_k, top_p and min_p; NaN
     when the sampler can't say. `text`: the completion before the stop text; None where the tokenizer has to make it.
@@ -123,7 +123,7 @@ class Sampler(Protocol):
 
 @dataclass(frozen=True)
 class ModelFiles:
-    """Where the model lies that is sampled. Each backend reads what suits it.
+    """Where the sampled model is. Each backend reads what it needs.
 
     `name`: what the samples call the model, and its name at a server. `folder`: Hugging Face's, with the tokenizer.
     `adapter`: PEFT's folder. `gguf`, `adapter_gguf`: the files for llama.cpp. `is_tuned`: whether a run trained it.
@@ -139,7 +139,7 @@ class ModelFiles:
 
 @dataclass(frozen=True)
 class Work:
-    """What is to be sampled, roughly: tokens of a prompt, tokens of a sample, samples of a prompt."""
+    """The rough size of the work: tokens per prompt, tokens per sample, samples per prompt."""
 
     num_prompt: int
     num_new: int
@@ -156,7 +156,7 @@ class LocalSettings(Section):
 
 @dataclass(frozen=True)
 class EngineOptions:
-    """How llama.cpp runs. The engine decides what is None."""
+    """How llama.cpp runs. The engine decides whatever is None."""
 
     base_gguf: str
     adapter_gguf: str | None = None

@@ -1,4 +1,4 @@
-"""Which samples to make next: pass by pass, cut into shards by the settings and the samples before alone.
+"""Which samples to make next: pass by pass, cut into shards by nothing but the settings and the samples so far.
 
 Without a goal there is one pass: k samples of every problem. With one the first pass is small, each later one doubles
 what a problem has, up to k, and only problems that still lack paths go on: the tokens go where they are needed.
@@ -17,12 +17,12 @@ from qrft.sampling.api import Request
 from qrft.sampling.budget import SAMPLES_PER_SHARD, Until
 from qrft.sampling.tally import Tally
 
-FIRST_PASS = 4  # samples of every problem before the first look at what they brought
+FIRST_PASS = 4  # samples of every problem before they are first counted
 
 
 @dataclass
 class Pass:
-    """What a pass brought every problem that it went over up to, and its cost. `num_satisfied` counts all problems."""
+    """How many samples each problem of a pass has after it, and its cost. `num_satisfied` counts all problems."""
 
     samples_per_problem: int
     num_problems: int = 0
@@ -33,7 +33,7 @@ class Pass:
 
 @dataclass
 class Passes:
-    """All shards of `requests` in order; each must be given back by `add` before the next is asked for.
+    """All shards of `requests` in order; the samples of each must be given to `add` before the next is asked for.
 
     requests: one a problem; their num_samples and first_sample do not count. asked: the k's asked for so far,
     ascending; a later one adds what the earlier ones left out, so that an interrupted run's shards are a whole one's.
@@ -63,7 +63,7 @@ class Passes:
                 before = goal
 
     def _wanted(self, before: int, goal: int) -> list[Request]:
-        """Return what each problem lacks to have `goal` samples, without those whose first `before` ones are enough."""
+        """Return what each problem lacks to have `goal` samples, without those that had enough after `before`."""
         wanted = []
         for request in self.requests:
             have = self.num_samples[request.problem_id]
@@ -99,11 +99,11 @@ class Passes:
         }
         if self.tally is None:
             return facts
-        # The key is older than the word "pass", and stands in people's manifests.
+        # The key is older than the word "pass", and is in people's manifests.
         return {**facts, "num_satisfied": self.num_satisfied(), "rounds": [asdict(done) for done in self.passes]}
 
     def by_problem(self) -> Iterator[Mapping[str, Any]]:
-        """Yield, with a goal, where the samples went and what they brought."""
+        """Yield, if there is a goal, how many samples each problem got and what they brought."""
         assert self.tally is not None
         for problem_id, num_samples in self.num_samples.items():
             yield {
@@ -127,7 +127,7 @@ def _goals(num_samples: int, until: Until | None) -> list[int]:
 
 
 def _cut(requests: Sequence[Request], size: int) -> Iterator[list[Request]]:
-    """Yield shards of at most `size` samples, of whole problems where one fits."""
+    """Yield shards of at most `size` samples; a problem that fits into one is not divided."""
     shard: list[Request] = []
     room = size
     for request in requests:

@@ -1,4 +1,4 @@
-"""From problems to requests: prompts, with worked examples before the question where they are wanted."""
+"""Make requests from problems: prompts, with worked examples before the question if they are wanted."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 def make_requests(
     problems: pa.Table, tokenizer: PreTrainedTokenizerBase | None, template: str, examples: Sequence[Solved] = ()
 ) -> list[Request]:
-    """Return a request per problem of the table (schema.PROBLEMS), in its order; without a tokenizer of texts alone.
+    """Return a request per problem of the table (schema.PROBLEMS), in its order; without a tokenizer only with texts.
 
-    examples: from `choose_examples`, one more than a prompt holds: who is an example itself gets the spare one.
+    examples: from `choose_examples`, one more than a prompt holds: a problem that is an example itself gets the spare
+    one.
     """
     requests = []
     for row in problems.select(["problem_id", "question"]).to_pylist():
@@ -35,7 +36,7 @@ def make_requests(
 
 
 def choose_examples(problems: pa.Table, count: int, template: str, place: str) -> list[Solved]:
-    """Return the first count + 1 problems with a worked solution in which no next example could seem to begin.
+    """Return the first count + 1 problems whose worked solution holds nothing like the beginning of another example.
 
     Raises DataError when there are fewer. `place`: where the problems come from, for people.
     """
@@ -49,16 +50,16 @@ def choose_examples(problems: pa.Table, count: int, template: str, place: str) -
         if len(chosen) > count:
             return list(chosen.items())
     raise DataError(
-        f"{place}: {len(chosen)} problems with a worked solution; {count} examples need {count + 1}, one to spare for "
-        "a problem that is an example itself. Name other problems with --examples, or ask for fewer with --few-shot or "
-        "evaluate.few_shot."
+        f"{place}: found {len(chosen)} problems with a worked solution, but {count} examples need {count + 1}, one to "
+        "spare for a problem that is an example itself. Name other problems with --examples, or ask for fewer with "
+        "--few-shot or evaluate.few_shot."
     )
 
 
 def work_of(requests: Sequence[Request], num_samples: int, max_new_tokens: int) -> Work:
     """Return the rough size of the work, in powers of 2, so that similar work is measured once.
 
-    Limits are set so that few samples reach half of them.
+    Limits are chosen so that few samples reach half of them.
     """
     lengths = sorted(len(request.prompt_ids) for request in requests) or [1]
     return Work(_power_of_2(lengths[len(lengths) // 2]), _power_of_2(max_new_tokens // 2), _power_of_2(num_samples))

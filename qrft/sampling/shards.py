@@ -30,18 +30,18 @@ BUDGET = "budget.jsonl"
 
 @dataclass(frozen=True)
 class SamplerSetup:
-    """How samples are made. `open` is called when the first is wanted. `tokenizer`: None where a server sends texts."""
+    """How samples are made. `open` is called when the first is wanted. `tokenizer`: None if a server sends texts."""
 
     open: Callable[[], Sampler]
     params: SamplingParams
     tokenizer: PreTrainedTokenizerBase | None
-    model: str  # goes into the samples
-    eos_ids: Sequence[int] = ()  # the tokens that end a sample; a server has its own
+    model: str  # the model's name in the samples
+    eos_ids: Sequence[int] = ()  # the tokens that end a sample; a server knows its own
 
 
 @dataclass
 class Meter:
-    """Where the time of the new samples went."""
+    """How the time of the new samples was spent."""
 
     num_samples: int = 0
     num_tokens: int = 0
@@ -67,7 +67,7 @@ class Meter:
 
 
 def _shares(stats: Stats) -> dict[str, float]:
-    """Return shares of the time inside the sampler. A server does not say."""
+    """Return shares of the time inside the sampler. A server does not report any."""
     if not stats.decode_seconds or not stats.total_seconds:
         return {}
     total = stats.total_seconds
@@ -137,7 +137,7 @@ def finish(completions: Sequence[Completion], setup: SamplerSetup) -> list[Compl
     texts = [c.text for c in completions]
     lacking = [i for i, text in enumerate(texts) if text is None]
     if lacking:
-        assert setup.tokenizer is not None  # without one the sampler sends texts
+        assert setup.tokenizer is not None  # without a tokenizer the sampler sends texts
         ids = [completions[i].token_ids for i in lacking]
         for i, text in zip(lacking, setup.tokenizer.batch_decode(ids, skip_special_tokens=True), strict=True):
             texts[i] = text
@@ -152,7 +152,7 @@ def _cut(completion: Completion, text: str, stop: tuple[str, ...]) -> Completion
 
 
 def to_table(completions: Sequence[Completion], shard: Sequence[Request], setup: SamplerSetup) -> pa.Table:
-    """Return them as schema.SAMPLES, by problem and sample, whatever order they ended in."""
+    """Return the completions as schema.SAMPLES, by problem and sample, whatever order they ended in."""
     order = {request.problem_id: index for index, request in enumerate(shard)}
     rows = sorted(finish(completions, setup), key=lambda c: (order[c.problem_id], c.sample_index))
     columns = {

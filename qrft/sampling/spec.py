@@ -1,4 +1,4 @@
-"""From problems to a sampler and the shards that it fills: one way for `qrft run`, `qrft sample` and `qrft.sample`."""
+"""Open a sampler for problems, and the shards that it fills, for `qrft run`, `qrft sample` and `qrft.sample` alike."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from qrft.sampling.tally import Tally
 class SampleSpec:
     """What to sample.
 
-    `problems`: schema.PROBLEMS. `num_samples`: the most of a problem. `examples`: worked ones for the prompts, one to
+    `problems`: schema.PROBLEMS. `num_samples`: the most per problem. `examples`: worked ones for the prompts, one to
     spare. `rules` say what counts towards the goal of `until`.
     """
 
@@ -57,7 +57,7 @@ class SampledModel:
 
 
 def begin(spec: SampleSpec, model: SampledModel, asked: Sequence[int] = ()) -> tuple[SamplerSetup, Passes]:
-    """Return how the samples are made, and which: for `shards.collect` or `shards.stream`. Nothing is opened yet.
+    """Return how samples are made, and which ones, for `shards.collect` or `shards.stream`. Nothing is opened yet.
 
     `asked`: the numbers of samples asked for so far, rising to `spec.num_samples`. Raises ModelError for a tokenizer
     that can't be read, and DataError for a question that can't be put into a prompt.

@@ -16,9 +16,9 @@ class Tally:
     def __init__(
         self, problems: pa.Table, until: Until, rules: Rules = DEFAULT_RULES, num_threads: int | None = None
     ) -> None:
-        """`problems`: schema.PROBLEMS. `until` has a goal."""
+        """Start with no samples. `problems`: schema.PROBLEMS. `until` has a goal."""
         if until.goal is None:
-            raise ValueError("until sets no goal: nothing would ever be enough")
+            raise ValueError("until sets no goal, so nothing would ever be enough")
         self._goal = until.goal
         self.until, self._rules, self._num_threads = until, rules, num_threads
         ids: list[str] = problems["problem_id"].to_pylist()

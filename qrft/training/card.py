@@ -40,7 +40,7 @@ def hub_name(model_dir: Path) -> str | None:
 
 
 def write(out: Path, model_dir: Path, settings: Training, facts: Mapping[str, Any]) -> None:
-    """Write what it was made of and how to use it; the same training says the same."""
+    """Write what the model was made from and how to use it; equal trainings write equal cards."""
     hub = hub_name(model_dir)
     base = hub or model_dir.name
     is_adapter = settings.adapter != "none"

@@ -13,31 +13,31 @@ from qrft.errors import ModelError
 if TYPE_CHECKING:
     import torch
 
-WRITING = "writing"  # where a checkpoint is written before it gets its place
+WRITING = "writing"  # where a checkpoint is written before it is published
 WEIGHTS = "trained.safetensors"
-OURS = "qrft.json"  # what the Trainer does not know of
+OURS = "qrft.json"  # facts that the Trainer does not save
 
 
 def tidy(folder: Path) -> None:
-    """Make the folder, and drop what a kill left half-written or half-deleted in it."""
+    """Make the folder, and remove what a kill left half-written or half-deleted in it."""
     shutil.rmtree(folder / WRITING, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
 
 
 def last(folder: Path) -> Path | None:
-    """Return the newest checkpoint, if there is one; each that has its place is whole."""
+    """Return the newest checkpoint, if there is one; every published one is whole."""
     return max(folder.glob("checkpoint-*"), key=lambda p: int(p.name.rpartition("-")[2]), default=None)
 
 
 def publish(written: Path, folder: Path) -> None:
-    """Give a checkpoint its place by one rename, then drop the older ones: at any moment one is whole."""
+    """Publish a checkpoint by one rename, then remove the older ones, so that one is whole at any moment."""
     for path in (*written.iterdir(), written):
         _sync(path)
     older = list(folder.glob("checkpoint-*"))
     os.replace(written, folder / written.name)
     _sync(folder)
     for path in older:
-        # First out of sight: a kill within the deletion must not leave half of one under its name.
+        # Renamed first: a kill during the deletion must not leave half a checkpoint under its name.
         gone = folder / WRITING / f"old-{path.name}"
         os.replace(path, gone)
         shutil.rmtree(gone)
@@ -64,7 +64,7 @@ def save_weights(model: torch.nn.Module, folder: Path, facts: dict[str, Any]) ->
 def load_weights(model: torch.nn.Module, folder: Path) -> dict[str, Any]:
     """Copy the weights into the model's own tensors, one at a time; return the facts.
 
-    Raises ModelError when the checkpoint is of another model.
+    Raises ModelError when the checkpoint belongs to another model.
     """
     import torch
     from safetensors import safe_open
@@ -74,7 +74,7 @@ def load_weights(model: torch.nn.Module, folder: Path) -> dict[str, Any]:
         saved = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
         if saved != {name: list(p.shape) for name, p in trained.items()}:
             raise ModelError(
-                f"{folder}: the checkpoint is of a model with other trained weights. Delete the folder to begin again."
+                f"{folder}: it belongs to a model with other trained weights. Delete the folder to start over."
             )
         for name, parameter in trained.items():
             parameter.copy_(file.get_tensor(name))

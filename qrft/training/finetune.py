@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 SHOWN_CHARACTERS = 2000
 SHOWN_NAMES = 16
 
-log = logging.getLogger(__name__)  # what a person should see of a training beside its progress
+log = logging.getLogger(__name__)  # tells a person about a training, beside its progress
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def finetune(
     start: Path | None = None,
     num_threads: int | None = None,
 ) -> dict[str, Any]:
-    """Train on the rows into `out`, going on from what lies in `checkpoints`; return the trainer's facts and counts.
+    """Train on the rows into `out`, resuming from `checkpoints` if it holds one; return the trainer's facts and counts.
 
     start: the folder of an adapter that is trained further. num_threads: None leaves torch's own number.
     Raises DataError for an empty completion and when no example is left, ModelError for a model that can't be trained
@@ -68,7 +68,7 @@ def finetune(
     from qrft.training import memory, model, trainer
 
     progress(0, 1, "loading the model")
-    model.refuse_quantized(model_dir)  # before the work of making examples
+    model.refuse_quantized(model_dir)  # fails before examples are made
     if num_threads:
         torch.set_num_threads(num_threads)
     tokenizer = prompts.load_tokenizer(model_dir)
@@ -82,7 +82,7 @@ def finetune(
 
 
 def is_main() -> bool:
-    """Tell whether this process speaks and writes: of several that torchrun or accelerate started, the first."""
+    """Return whether this process reports and writes: the first, if torchrun or accelerate started several."""
     return int(os.environ.get("RANK", 0)) == 0
 
 
@@ -108,9 +108,7 @@ def make_examples(rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase, setti
     if not kept:
         reason = "the training set is empty"
         if rows:
-            reason = (
-                f"all {len(rows):,} are longer than sequence_len {limit}. Raise train.sequence_len, or give other data"
-            )
+            reason = f"all {len(rows):,} are longer than train.sequence_len {limit}. Raise it, or give other data"
         raise DataError(f"There are no examples to train on: {reason}.")
     return Examples(kept, names, len(rows) - len(kept), num_cut)
 
@@ -142,7 +140,7 @@ def describe(examples: Examples, tokenizer: PreTrainedTokenizerBase, settings: T
 
 @contextmanager
 def _named(names: Sequence[str]) -> Iterator[None]:
-    """Give the examples their names in the trainer's error about a step: it knows them by number."""
+    """Name the examples in the trainer's error about a step, which knows only their numbers."""
     try:
         yield
     except NotFinite as error:

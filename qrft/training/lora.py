@@ -1,4 +1,4 @@
-"""Add LoRA adapters to a base, begin them at chosen weights, and save them so that they fit the base as it was."""
+"""Add LoRA adapters to a base, initialise them, and save them so that they fit the original base."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ SVD_ITERATIONS = 16  # of the randomised SVD; PiSSA's authors find it as good as
 
 
 def add(base: PreTrainedModel, model_dir: Path, settings: Training, start: Path | None = None) -> Any:
-    """Wrap the base with adapters in float32, the rest frozen, and return it; `initial_factors` is where they begin.
+    """Wrap the base with adapters in float32, freeze the rest, and return it with `initial_factors`, where they begin.
 
     The adapters are new, or those in the folder `start`, to be trained further.
-    Raises ModelError when a target is no layer of the model.
+    Raises ModelError when a target is not a layer of the model.
     """
     from peft import PeftModel
 
@@ -54,7 +54,7 @@ def _new(base: PreTrainedModel, settings: Training) -> Any:
     )
     _refuse_missing(base, targets)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # peft asks the model in transformers' older words
+        warnings.simplefilter("ignore", FutureWarning)  # peft uses an older name of transformers
         return get_peft_model(base, lora)
 
 
@@ -73,7 +73,7 @@ def _forward(layer: Any, x: torch.Tensor) -> torch.Tensor:
 
 
 def _refuse_missing(base: PreTrainedModel, targets: Any) -> None:
-    """Raise ModelError for a target that matches no layer: of several, peft passes over it in silence."""
+    """Raise ModelError for a target that matches no layer, which peft ignores if others match."""
     import torch
 
     names = {name.rpartition(".")[2] for name, module in base.named_modules() if isinstance(module, torch.nn.Linear)}
@@ -92,7 +92,7 @@ def _layers(model: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _begin(model: Any, model_dir: Path, settings: Training) -> dict[str, Factors]:
-    """Give the adapters their first weights; return copies of them, by layer, where the base was changed by them.
+    """Initialise the adapters; return copies of their weights, by layer, if the base was changed by them.
 
     pissa: the r strongest directions of W; the base keeps the rest, quantised anew (Meng et al., arXiv 2404.02948).
     loftq: the r strongest directions of what quantising W lost (Li et al., arXiv 2310.08659, one round).
@@ -124,7 +124,7 @@ def _strongest(weight: torch.Tensor, a: torch.Tensor, b: torch.Tensor, scale: fl
     """Set the factors so that scale * b @ a is the best rank-r approximation of the weight [out, in]."""
     import torch
 
-    rank = min(len(a), *weight.shape)  # more rows than directions: the others begin as they do by default
+    rank = min(len(a), *weight.shape)  # rows beyond the weight's directions keep their default initialisation
     left, values, right = torch.svd_lowrank(weight, q=rank, niter=SVD_ITERATIONS)
     root = (values / scale).sqrt()
     a[:rank] = root[:, None] * right.T
@@ -140,7 +140,7 @@ def _dequantized(weight: Any) -> torch.Tensor:
 
 
 def _replace(layer: Any, weight: torch.Tensor) -> None:
-    """Put another weight [out, in] into a layer of the base, quantised as the layer is."""
+    """Replace the weight [out, in] of a layer of the base, quantised as the layer is."""
     from bitsandbytes.nn import modules as bnb
 
     if not isinstance(layer, bnb.Linear4bit):
@@ -205,7 +205,7 @@ def save(model: Any, out: Path, base: str) -> None:
     config = model.peft_config["default"].to_dict()
     if model.initial_factors:
         config |= {"r": 2 * config["r"], "lora_alpha": 2 * config["r"], "use_rslora": False}
-    # peft keeps module names in sets, in any order; the same training must give the same file.
+    # peft keeps module names in sets, without an order; the same training must give the same file.
     plain = {key: sorted(value) if isinstance(value, set) else value for key, value in config.items()}
     plain |= {"inference_mode": True, "base_model_name_or_path": base}
     (out / "adapter_config.json").write_text(json.dumps(plain, indent=2, sort_keys=True, default=str), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Load the base model as training holds it in memory, and say what of it learns."""
+"""Load the base model as training holds it in memory, and choose which parameters learn."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 def load(model_dir: Path, settings: Training, attention: str = "sdpa", start: Path | None = None) -> Any:
-    """Load the model ready to train, its trainable parameters requiring gradients, random parts by the caller's seed.
+    """Load the model ready to train; its trainable parameters require gradients. The caller's seed draws random parts.
 
     attention: the name of the attention implementation that transformers is to use. start: the folder of an adapter
-    that is trained further. Raises ModelError for a base that can't be loaded, or not be adapted as asked.
+    that is trained further. Raises ModelError for a base that can't be loaded or adapted.
     """
     import torch
 
@@ -41,7 +41,7 @@ def load(model_dir: Path, settings: Training, attention: str = "sdpa", start: Pa
 
 
 def checkpoints_activations(settings: Training) -> bool:
-    """Tell whether activations are computed again in the backward pass; if it is left open, they are on a GPU."""
+    """Return whether activations are computed again in the backward pass; by default they are on a GPU."""
     import torch
 
     asked: bool | None = settings.gradient_checkpointing
@@ -49,7 +49,7 @@ def checkpoints_activations(settings: Training) -> bool:
 
 
 def has_bfloat16() -> bool:
-    """Tell whether the GPU computes in bfloat16 itself; the CPU computes in float32."""
+    """Return whether the GPU computes in bfloat16 natively; the CPU computes in float32."""
     import torch
 
     return torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
@@ -99,12 +99,12 @@ def refuse_quantized(model_dir: Path) -> None:
     try:
         config = json.loads((model_dir / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return  # loading it words that
+        return  # loading it reports that
     if quantized := config.get("quantization_config"):
         method = quantized.get("quant_method", "of an unknown kind")
         raise ModelError(
             f"{model_dir}/config.json: quantization_config: the base is quantised already ({method}). Expected the "
-            "original weights, from which train.quantization nf4 makes its own. Name the model that it was made of."
+            "original weights, from which train.quantization nf4 makes its own. Name the model that it was made from."
         )
 
 

@@ -15,7 +15,7 @@ Pack = dict[str, Any]  # see `collate`
 def pack(lengths: Sequence[int], capacity: int) -> list[list[int]]:
     """Return which examples share a row, by best-fit decreasing: the indices of `lengths`, each once.
 
-    The lengths of a row sum up to `capacity` at most; a length above it is a row of its own. The longest example left
+    The lengths of a row sum up to at most `capacity`; a longer example is a row of its own. The longest example left
     goes into the fullest row that still holds it (Johnson 1973: at most 11/9 of the fewest rows possible, plus 4).
     O(n (log n + log capacity)); equal lengths keep their order, so the result depends on the arguments alone.
     """

@@ -1,4 +1,4 @@
-"""Make a tiny base model from nothing: a tokenizer and a small Llama trained on the tiny corpus."""
+"""Make a tiny base model from scratch: a tokenizer and a small Llama trained on the tiny corpus."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ CHECKPOINT_SECONDS = 60.0
 
 
 def make_tokenizer(vocab_size: int, seed: int) -> PreTrainedTokenizerFast:
-    """Train a byte-level BPE tokenizer on the corpus and on solutions of its stories (for their line ends)."""
+    """Train a byte-level BPE tokenizer on the corpus and, for their line ends, on solutions of its stories."""
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -87,7 +87,7 @@ def _batches(tokenizer: PreTrainedTokenizerFast, recipe: PretrainRecipe) -> Iter
 
 
 def make_model(recipe: PretrainRecipe, vocab_size: int) -> LlamaForCausalLM:
-    """Make a Llama of the recipe's sizes, its random weights by the recipe's seed."""
+    """Make a Llama of the recipe's sizes, with random weights from the recipe's seed."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -119,8 +119,9 @@ def learning_rate_at(progress: float, peak: float, warmup: float) -> float:
 def pretrain(recipe: PretrainRecipe, out: Path, progress: Progress) -> dict[str, Any]:
     """Write the model (bfloat16 safetensors) and its tokenizer into `out`; return losses, tokens, FLOPs and seconds.
 
-    Goes on from the checkpoint that a killed call left in `out`, to the same model. `final_loss` is the mean over the
-    last 1% of the steps, in nats per token; `held_out` is what text_loss.measure finds on tiny_corpus.held_out.
+    Resumes from the checkpoint that a killed call left in `out`, and makes the same model. `final_loss` is the mean
+    over the last 1% of the steps, in nats per token; `held_out` is what text_loss.measure finds on
+    tiny_corpus.held_out.
     """
     import torch
 
@@ -183,7 +184,7 @@ def held_out_loss(folder: Path, context: int) -> dict[str, Any]:
 
 
 class _Checkpoints:
-    """One file with all that training goes on from; it counts only if it is of the same recipe."""
+    """One file with all that training needs to resume; it is used only if its recipe is the same."""
 
     def __init__(
         self, path: Path, recipe: PretrainRecipe, model: LlamaForCausalLM, optimizer: torch.optim.Optimizer
@@ -192,7 +193,7 @@ class _Checkpoints:
         self._start = self._saved = time.monotonic()
 
     def seconds(self) -> float:
-        """Return the seconds that training took, with the calls before this one."""
+        """Return the seconds that training took, including earlier calls."""
         return time.monotonic() - self._start
 
     def load(self) -> list[float]:

@@ -1,4 +1,4 @@
-"""Decide which examples make each optimizer step: independent of the machine, the packing and the processes."""
+"""Decide which examples make each optimizer step, independent of the machine, the packing and the processes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def _batches(num_examples: int, batch_size: int, seed: int) -> Iterator[list[int
     epoch = 0
     while True:
         indices = list(range(num_examples))
-        random.Random(f"{seed} {epoch}").shuffle(indices)  # of a text: seeds and epochs near each other share nothing
+        random.Random(f"{seed} {epoch}").shuffle(indices)  # by a text: neighbouring seeds and epochs share nothing
         yield from (indices[i : i + batch_size] for i in range(0, num_examples, batch_size))
         epoch += 1
 

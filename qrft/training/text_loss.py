@@ -30,7 +30,7 @@ TEXTS_AT_ONCE = 512  # tokenized together; their windows are sorted by length, s
 class Window(NamedTuple):
     text: int  # number of the text
     token_ids: list[int]  # without the beginning-of-text token
-    num_counted: int  # the last so many tokens are counted here
+    num_counted: int  # how many of the last tokens are counted in this window
 
 
 class Measured(NamedTuple):
@@ -71,7 +71,7 @@ def measure(
     measured: list[Measured] = []
     remaining = iter(texts)
     while group := list(islice(remaining, TEXTS_AT_ONCE)):
-        # Text is text: what spells a special token there is none.
+        # A special token that is spelled in a text is only text.
         ids = tokenizer(group, add_special_tokens=False, split_special_tokens=True)["input_ids"]
         cut = [w for number, row in enumerate(ids, len(num_bytes)) for w in windows(number, row, context, stride)]
         num_bytes.extend(len(text.encode()) for text in group)
@@ -94,7 +94,7 @@ def measure(
 def check_context(limit: int, context: int, stride: int) -> None:
     """Raise UsageError for a window that the model, which has `limit` positions, can't read."""
     if context > limit:
-        raise UsageError(f"--context: found {context}; the model has {limit} positions. Allowed: up to {limit}.")
+        raise UsageError(f"--context: found {context}, but the model has {limit} positions. Allowed: up to {limit}.")
     if not 1 <= stride <= context:
         raise UsageError(f"--stride: found {stride} with a context of {context}. Allowed: 1 to {context}.")
 
@@ -106,7 +106,7 @@ def _first_token(tokenizer: PreTrainedTokenizerBase) -> int:
 
 
 def _batches(cut: list[Window], vocab_size: int) -> Iterator[list[Window]]:
-    """Yield batches by length, the longest first: what does not fit into memory shows at once."""
+    """Yield batches by length, the longest first, so that running out of memory shows at once."""
     batch: list[Window] = []
     for window in sorted(cut, key=lambda window: -len(window.token_ids)):
         if batch and (len(batch) + 1) * len(batch[0].token_ids) * vocab_size > LOGITS_AT_ONCE:
@@ -141,7 +141,7 @@ def _ratios(measured: list[Measured], num_bytes: list[int]) -> dict[str, float |
     text = table[:, 0].astype(np.int64)
     tokens, nats = (np.bincount(text, table[:, column], len(num_bytes)).astype(np.float64) for column in (1, 2))
     per_token, per_byte = ratio(nats, tokens), ratio(nats / math.log(2), np.array(num_bytes, np.float64))
-    if len(num_bytes) == 1:  # the windows' bytes are not known, but bits a byte are in proportion to nats
+    if len(num_bytes) == 1:  # the bytes of a window are not known, but bits per byte are proportional to nats
         per_token = ratio(table[:, 2], table[:, 1])
         error = per_token[1] and per_token[1] * per_byte[0] / per_token[0]
         per_byte = per_byte[0], error

@@ -1,4 +1,4 @@
-"""Report what a training run tells of itself while it runs."""
+"""Measure a training while it runs, and report its progress."""
 
 from __future__ import annotations
 

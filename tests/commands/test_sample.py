@@ -349,7 +349,7 @@ def test_examples_are_worked_and_hold_nothing_that_looks_like_the_next_one() -> 
     texts = ["", "So\n\nb.\n#### 1", *table["solution"].to_pylist()[2:]]
     table = table.set_column(2, schema.PROBLEMS.field("solution"), pa.array(texts, pa.large_string()))
     assert [question for question, _ in choose_examples(table, 2, "plain", "p.jsonl")] == ["c?", "d?", "e?"]
-    with pytest.raises(DataError, match=r"p\.jsonl: 3 problems with a worked solution; 3 examples need 4"):
+    with pytest.raises(DataError, match=r"p\.jsonl: found 3 problems with a worked solution, but 3 examples need 4"):
         choose_examples(table, 3, "plain", "p.jsonl")
 
 

@@ -266,8 +266,7 @@ def test_longer_examples_are_dropped_or_cut_and_always_counted() -> None:
     assert f"{long - whole} longer than train.sequence_len {limit}: cut" in cut["said"]
     message = fails(1, "sequence_len=3", out="none")
     assert message == (
-        "There are no examples to train on: all 13 are longer than sequence_len 3. "
-        "Raise train.sequence_len, or give other data."
+        "There are no examples to train on: all 13 are longer than train.sequence_len 3. Raise it, or give other data."
     )
 
 

@@ -155,7 +155,7 @@ def test_the_examples_are_worked_problems_that_the_seed_chooses(tmp_path: Path) 
 def test_too_few_examples_say_which_key_to_lower(tmp_path: Path) -> None:
     bare = [{"problem_id": "0", "question": "1+1?", "solution": "", "answer": "2"}]
     pq.write_table(pa.Table.from_pylist(bare, schema=PROBLEMS), tmp_path / "problems.parquet")
-    with pytest.raises(DataError, match=r"problems/train: 0 problems with a worked solution.*evaluate\.few_shot"):
+    with pytest.raises(DataError, match=r"problems/train: found 0 problems with a worked solution.*evaluate\.few_shot"):
         sample._examples({"examples": tmp_path}, shown(2))
 
 

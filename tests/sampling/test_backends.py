@@ -431,15 +431,15 @@ def test_all_requests_heed_the_pause_that_one_is_asked_for() -> None:
             Answer(429, b"", {"retry-after": "3600"}),
             "status 429.*asks to wait 3600 s, more than `timeout`.*max_in_flight",
         ),
-        (Answer(200, b"<html>Welcome"), "no completion.*'<html>Welcome'.*OpenAI-compatible"),
-        (Answer(200, b"\xff\xfe\x00"), "no completion.*OpenAI-compatible"),
-        (Answer(200, b"[1]"), "no completion"),
-        (Answer(200, b'{"choices": []}'), "no completion.*choices"),
-        (Answer(200, b'{"choices": [{"finish_reason": "stop"}]}'), "no completion.*KeyError: 'text'"),
-        (completion(finish_reason="weather"), "no completion.*weather"),
-        (completion(choice={"text": 5}), "no completion"),
-        (completion(choice={"logprobs": {"token_logprobs": ["a"]}}), "no completion"),
-        (completion(usage={"completion_tokens": "many"}), "no completion"),
+        (Answer(200, b"<html>Welcome"), "not a completion.*'<html>Welcome'.*OpenAI-compatible"),
+        (Answer(200, b"\xff\xfe\x00"), "not a completion.*OpenAI-compatible"),
+        (Answer(200, b"[1]"), "not a completion"),
+        (Answer(200, b'{"choices": []}'), "not a completion.*choices"),
+        (Answer(200, b'{"choices": [{"finish_reason": "stop"}]}'), "not a completion.*KeyError: 'text'"),
+        (completion(finish_reason="weather"), "not a completion.*weather"),
+        (completion(choice={"text": 5}), "not a completion"),
+        (completion(choice={"logprobs": {"token_logprobs": ["a"]}}), "not a completion"),
+        (completion(usage={"completion_tokens": "many"}), "not a completion"),
         (Answer(), r"no answer \(RemoteProtocolError.*Check that the server runs"),
         (Answer(200, b"{}", {"content-length": "20"}), "no answer"),
         (Answer(200, b"{}", seconds=4), r"no answer \(ReadTimeout.*`timeout` is 2 s"),
@@ -466,7 +466,9 @@ def test_a_server_that_is_not_there() -> None:
 def test_addresses_and_keys_that_can_not_be(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SOME_KEY", raising=False)
     for url in ("localhost:8080", "ftp://a/v1", "http://", ""):
-        with pytest.raises(SamplerError, match=r"no server's address\. Expected one such as http://localhost:8080/v1"):
+        with pytest.raises(
+            SamplerError, match=r"is not the address of a server\. Expected one such as http://localhost:8080/v1"
+        ):
             ServerSampler(url, "m")
     with pytest.raises(SamplerError, match="environment variable SOME_KEY is not set"):
         ServerSampler("http://localhost", "m", api_key_env="SOME_KEY")

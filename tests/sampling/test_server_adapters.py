@@ -66,7 +66,7 @@ def test_the_base_model_may_have_another_name_at_the_server() -> None:
         assert refused(script, BASE) == (
             f"{script.url}/v1: the server has no model 'tiny-base'. It lists 'org/tiny', 'sft-1'. Serve the model in "
             f"{BUILTIN['tiny-base']} under that name, then run the same command again. For a base model, "
-            "sample.server_model can say instead by which name the server has it."
+            "sample.server_model can instead give the name that the server has for it."
         )
 
 
@@ -103,7 +103,7 @@ def test_what_to_serve_is_told(sft: ModelFiles) -> None:
     with Script(base, NOT_FOUND, NOT_FOUND, base) as script:
         assert refused(script, sft) == (
             f"{script.url}/v1: the server has no model {sft.name!r}. It lists 'tiny-base'. Serve this adapter beside "
-            "its base, then run the same command again; it goes on from here.\n"
+            "its base, then run the same command again; it continues from here.\n"
             f"  vLLM: --enable-lora --lora-modules {sft.name}={sft.adapter}\n"
             "    (or start it with --enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=True: then the run loads it "
             "itself)\n"

@@ -1,6 +1,6 @@
 """Pick a token for each row of a block of logits, in C (`csrc/pick/pick.c`).
 
-By inverse CDF: the row's random number is a share of its sum of weights, and the token in whose weight it falls is
+It inverts the CDF: the row's random number is a share of its sum of weights, and the token on whose weight it falls is
 picked. The filters are transformers' own, in its order; `docs/sampling.md` says how exactly.
 """
 
@@ -20,7 +20,7 @@ Logits = NDArray[np.float32]
 class Picker:
     """A picker of up to `max_rows` rows at a time, with one call to C and no new array: its results are views.
 
-    `num_threads`: rows are split over so many. Raises SamplerError when the params can't be.
+    `num_threads`: rows are split over so many. Raises SamplerError for params out of range.
     """
 
     def __init__(self, params: SamplingParams, max_rows: int, num_vocab: int, num_threads: int = 1) -> None:
@@ -67,7 +67,7 @@ class Picker:
         if lib.qrft_tokens_pick(self._logits, self._picking, self._streams, self._num_threads, *self._out):
             raise SamplerError(
                 "the model returned logits that are not finite. Its weights are broken, or overflow in f16: "
-                "export the base with dtype f32 and run the parity check."
+                "set gguf.quant f32, or repair the weights."
             )
         return self._tokens[:count], self._logprobs[:count]
 
@@ -76,13 +76,15 @@ class Picker:
         if logits.dtype != np.float32 or not logits.flags.c_contiguous or logits.shape[1:] != (num_vocab,):
             raise ValueError(f"expected C-contiguous float32 logits (n, {num_vocab}), found {logits.shape}")
         if count > len(self._keys) or (rows is None and count > len(logits)):
-            raise ValueError(f"{count} rows to pick; {len(logits)} rows of logits, room for {len(self._keys)}")
+            raise ValueError(
+                f"found {count} rows to pick and {len(logits)} rows of logits, with room for {len(self._keys)}"
+            )
         if rows is not None and count and not (rows.min() >= 0 and rows.max() < len(logits)):
             raise ValueError(f"expected rows below {len(logits)}, found {rows.min()} to {rows.max()}")
 
 
 def kept_tokens(logits: NDArray[np.float32], params: SamplingParams) -> NDArray[np.bool_]:
-    """Tell which tokens of one row (vocabulary,) the filters keep. Raises SamplerError as Picker does."""
+    """Return which tokens of one row (vocabulary,) the filters keep. Raises SamplerError as Picker does."""
     logits = np.ascontiguousarray(logits, np.float32)
     kept = np.zeros(len(logits), np.bool_)
     scratch = np.empty(lib.qrft_tokens_scratch(len(logits), 1), np.uint8)

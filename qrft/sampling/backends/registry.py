@@ -51,7 +51,7 @@ class Backend(Protocol):
     def open_model(
         self, model: ModelFiles, settings: Any, *, work: Work | None = None, n_threads: int | None = None
     ) -> Sampler:
-        """Open a sampler, to be closed by the caller. Raises SamplerError or ModelError when that is impossible."""
+        """Open a sampler, which the caller must close. Raises SamplerError or ModelError when that is impossible."""
         ...
 
 
@@ -73,12 +73,12 @@ def runtime_keys() -> set[str]:
 
 
 def own_values(name: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return those of the values that the sampler reads as its own settings."""
+    """Return the values that the sampler reads as its own settings."""
     return {key: value for key, value in values.items() if key in backend(name).Settings.model_fields}
 
 
 def own_settings(name: str, values: Mapping[str, Any]) -> Section:
-    """Return the sampler's own settings, from values of which others may read some."""
+    """Return the sampler's own settings, from values that may include those of other samplers."""
     return backend(name).Settings(**own_values(name, values))
 
 
@@ -88,17 +88,17 @@ def all_keys() -> set[str]:
 
 
 def readers(key: str) -> list[str]:
-    """Return the samplers that read a setting as their own; none for one that all have in common."""
+    """Return the samplers that read a setting as their own; none for a setting that all share."""
     return [name for name in SAMPLERS if key in backend(name).Settings.model_fields]
 
 
 def unread_keys(name: str, values: Mapping[str, Any]) -> list[str]:
-    """Return the keys that were given, not as their defaults, and that only other samplers read."""
+    """Return the keys whose values differ from their defaults, though only other samplers read them."""
     others = [key for key in values if readers(key) and name not in readers(key)]
     return [key for key in others if values[key] != backend(readers(key)[0]).Settings.model_fields[key].default]
 
 
 def missing_keys(name: str, settings: Section) -> list[tuple[str, str]]:
-    """Return the keys without which the sampler can't be asked, each with its description."""
+    """Return the keys that the sampler requires and that are missing, each with its description."""
     missing = [key for key in backend(name).REQUIRED_KEYS if getattr(settings, key) is None]
     return [(key, str(type(settings).model_fields[key].description)) for key in missing]

@@ -1,4 +1,4 @@
-"""Where a sample's text holds a stop text: over the bytes of its last tokens, so that one across tokens is found."""
+"""Find a stop text in the bytes of a sample's last tokens, so that one that spans several tokens is found too."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class StopTexts:
         self.can_complete: NDArray[np.bool_] = np.array([any(end in piece for end in ends) for piece in pieces])
 
     def is_completed(self, tokens: NDArray[np.int32]) -> bool:
-        """Tell whether the last of a sample's tokens (n,) completes a stop text."""
+        """Return whether the last of a sample's tokens (n,) completes a stop text."""
         text, added = b"", len(self._pieces[tokens[-1]])
         for token in reversed(tokens.tolist()):
             text = self._pieces[token] + text

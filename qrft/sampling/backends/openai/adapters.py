@@ -1,7 +1,7 @@
 """How a model of a run gets to the server that samples it.
 
-The server lists the model already; or it is vLLM and loads the adapter on request; or it is llama-server and was
-started with the adapter, which each request then switches on. Else a person serves it, and the same command goes on.
+Either the server lists the model; or it is vLLM and loads the adapter on request; or it is llama-server and was started
+with the adapter, which each request then switches on. Otherwise a person serves it, and the same command continues.
 """
 
 from __future__ import annotations
@@ -44,7 +44,9 @@ def request_fields(model: ModelFiles, base_url: str, headers: dict[str, str]) ->
                     return {}
         except httpx2.TransportError as error:
             reason = f"{type(error).__name__} {error}".strip()
-            raise SamplerError(f"{url}: no answer ({reason}). Check the address, and that the server runs.") from None
+            raise SamplerError(
+                f"{url}: no answer ({reason}). Check the address, and that the server is running."
+            ) from None
     raise SamplerError(_what_to_serve(model, url, names, answer))
 
 
@@ -61,7 +63,7 @@ def _listed(client: httpx2.Client, url: str) -> list[str]:
 
 
 def _lora_adapters(client: httpx2.Client, url: str) -> Loras:
-    """Return the adapters that llama-server was started with; of another server none."""
+    """Return the adapters that llama-server was started with; none for another server."""
     answer = client.get(f"{url.removesuffix('/v1')}/lora-adapters")
     try:
         return [{"id": int(entry["id"]), "path": str(entry["path"])} for entry in json.loads(answer.content)]
@@ -84,7 +86,7 @@ def _only(loras: Loras, wanted: int | None) -> dict[str, Any]:
 
 
 def _load(client: httpx2.Client, url: str, model: ModelFiles) -> str:
-    """Ask vLLM to load the adapter. Return its reason when it does not; "" of a server that knows no such request."""
+    """Ask vLLM to load the adapter. Return its reason when it does not; "" if it does not know the request."""
     body = {"lora_name": model.name, "lora_path": str(model.adapter)}
     answer = client.post(f"{url}/load_lora_adapter", json=body)
     knows_it = "lora" in answer.text.lower() or "adapter" in answer.text.lower()
@@ -97,11 +99,11 @@ def _what_to_serve(model: ModelFiles, url: str, names: list[str], answer: str) -
     if model.adapter is None:
         return (
             f"{lacking} Serve the model in {model.folder} under that name, then run the same command again. For a base "
-            "model, sample.server_model can say instead by which name the server has it."
+            "model, sample.server_model can instead give the name that the server has for it."
         )
     gguf = _adapter_gguf(model)
     ways = [
-        f"{lacking} Serve this adapter beside its base, then run the same command again; it goes on from here.",
+        f"{lacking} Serve this adapter beside its base, then run the same command again; it continues from here.",
         f"  vLLM: --enable-lora --lora-modules {model.name}={model.adapter}",
         "    (or start it with --enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=True: then the run loads it itself)",
     ]
@@ -114,7 +116,7 @@ def _what_to_serve(model: ModelFiles, url: str, names: list[str], answer: str) -
 
 
 def _adapter_gguf(model: ModelFiles) -> Path | None:
-    """Return the adapter as a GGUF file, made once; None for one that has no such form."""
+    """Return the adapter as a GGUF file, made once; None for one that can't be exported."""
     from qrft.models.gguf.prepare import prepare_adapter
 
     assert model.adapter is not None

@@ -40,9 +40,9 @@ READS = "server"
 def open_model(
     model: ModelFiles, settings: Settings, *, work: Work | None = None, n_threads: int | None = None
 ) -> Sampler:
-    """Ask the server's model of this name. Raises SamplerError for an address or a key that is none.
+    """Ask the server's model of this name. Raises SamplerError for an invalid address or a missing key.
 
-    What lies on this machine too (`model.folder`) is a run's: the server has to list it, or to load it now. Raises
+    A model with a `model.folder` on this machine belongs to a run: the server has to list it, or to load it now. Raises
     SamplerError with what to serve when it does neither.
     """
     from qrft.sampling.backends.openai.adapters import request_fields

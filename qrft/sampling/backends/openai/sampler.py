@@ -1,6 +1,6 @@
 """Sampling from a server that speaks OpenAI's HTTP interface: llama-server, vLLM, llama-cpp-python's, a cloud teacher.
 
-One request a sample, many in flight. An event loop in a thread of its own does the waiting, so that dropping the
+There is one request per sample, and many are in flight. An event loop in its own thread waits, so that dropping the
 iterator, Ctrl-C included, closes the connections at once, and a server that watches them stops its work.
 """
 
@@ -34,7 +34,7 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 60.0  # seconds before the first and any fur
 _CONNECT_TIMEOUT = 30.0  # seconds
 _PASSING = {408, 409, 425, 429, 500, 502, 503, 504, 529}  # worth another try; 529: "overloaded" of some clouds
 _SHOWN = 200  # bytes of an answer in a message
-# Fields beyond OpenAI's own, with the values that are off. They are sent then too, since a server's defaults may be on:
+# Fields beyond OpenAI's own, with the values that turn them off. Those are sent, since a server's defaults may be on:
 # llama-server has top_k 40 and min_p 0.05, llama-cpp-python's server a repeat_penalty, vLLM the model's own settings.
 _OFF = {"top_k": 0, "min_p": 0.0, "repeat_penalty": 1.0, "repetition_penalty": 1.0}
 _FINISH_REASONS: dict[str, FinishReason] = {"stop": "stop", "length": "length", "content_filter": "length"}
@@ -82,10 +82,11 @@ class ServerSampler:
     def generate(
         self, requests: Iterable[Request], params: SamplingParams, eos_ids: Sequence[int]
     ) -> Iterator[Completion]:
-        """Yield every sample of every request, in the order in which they end; `eos_ids` are the server's own affair.
+        """Yield every sample of every request, in the order in which they end. `eos_ids` are not used.
 
-        Each sample has a seed of its own, which most servers honour and none is sure to. Raises SamplerError when the
-        server can't be reached, refuses, or answers what can't be read; what it gave before was yielded before.
+        Each sample has its own seed, which most servers honour, but none is certain to. Raises SamplerError when the
+        server can't be reached, refuses, or sends an answer that can't be read; earlier samples have been yielded by
+        then.
         """
         todo = [request for request in requests if request.num_samples > 0]
         for request in todo:
@@ -98,7 +99,7 @@ class ServerSampler:
         yield from _in_thread(lambda put: self._sample_all(todo, params, put), self.stats)
 
     def close(self) -> None:
-        """Do nothing: nothing is held between calls."""
+        """Do nothing, since nothing is kept between calls."""
 
     def __enter__(self) -> ServerSampler:
         return self
@@ -140,7 +141,7 @@ class ServerSampler:
                 failures += 1
                 if not fault.may_pass or failures > self.retries or fault.pause > self.timeout:
                     raise self._error(fault, failures) from None
-                # All workers heed what the server asks of one; the random part keeps them from coming back as one.
+                # All workers obey a pause asked of one of them; the random part keeps them from returning all at once.
                 self._pace.hold(fault.pause)
                 backoff = min(_FIRST_PAUSE * 2 ** (failures - 1), _LONGEST_PAUSE)
                 await asyncio.sleep(max(fault.pause, backoff * random.uniform(0.5, 1.0)))
@@ -166,7 +167,7 @@ class ServerSampler:
         return {name: value for name, value in body.items() if value is not None and name not in self._unknown}
 
     async def _post(self, client: httpx2.AsyncClient, body: dict[str, Any]) -> bytes:
-        """Return the bytes of an answer with status 200. Raises _Fault for all else."""
+        """Return the bytes of an answer with status 200. Raises _Fault for anything else."""
         import httpx2
 
         try:
@@ -188,7 +189,7 @@ class ServerSampler:
         )
 
     def _drop_unknown(self, fault: _Fault, sent: dict[str, Any]) -> bool:
-        """Tell whether the server refused fields that are off, so that the request can go without them."""
+        """Return whether the server refused fields that are off, so that the request can be sent without them."""
         named = {name for name in _OFF if name in sent and name in fault.refused}
         wanted = sorted(name for name in named if sent[name] != _OFF[name])
         if wanted:
@@ -213,7 +214,7 @@ class _Fault(Exception):
 
 
 class _Pace:
-    """When the next request may go: `interval` seconds after the last, and after every pause asked for."""
+    """When the next request may be sent: `interval` seconds after the last, and after every pause asked for."""
 
     def __init__(self, interval: float) -> None:
         self._interval, self._next = interval, 0.0
@@ -274,7 +275,7 @@ def _read(content: bytes, job: _Job, params: SamplingParams) -> Completion:
         logprob = float(sum(logprobs)) if logprobs else float("nan")
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise _Fault(
-            f"an answer that is no completion ({type(error).__name__}: {error}), {_shown(content)}",
+            f"an answer that is not a completion ({type(error).__name__}: {error}), {_shown(content)}",
             'Expected JSON with choices[0].text (or .message.content) and finish_reason "stop" or "length"; '
             "check that the address is that of an OpenAI-compatible server.",
             may_pass=True,
@@ -288,22 +289,24 @@ def _read(content: bytes, job: _Job, params: SamplingParams) -> Completion:
 
 
 def _logprobs(choice: dict[str, Any]) -> list[float]:
-    """Return each token's, from the form of /completions or of /chat/completions; none when they were not asked for."""
+    """Return each token's log-probability, of /completions or /chat/completions; none if they were not asked for."""
     given = choice.get("logprobs") or {}
     tokens = given.get("content") or []
     return [token["logprob"] for token in tokens] or list(given.get("token_logprobs") or [])
 
 
 def _stop_text(answer: dict[str, Any], choice: dict[str, Any]) -> object:
-    """Return the stop text as vLLM (stop_reason) and llama-server (stopping_word) name it; None when not told."""
+    """Return the stop text as vLLM (stop_reason) and llama-server (stopping_word) name it; None if there is none."""
     return choice.get("stop_reason") or choice.get("stopping_word") or answer.get("stopping_word")
 
 
 def address(base_url: str) -> str:
-    """Return the address below which OpenAI's endpoints lie. Raises SamplerError for what is no server's address."""
+    """Return the address under which OpenAI's endpoints are. Raises SamplerError for an invalid address."""
     parts = urlsplit(base_url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise SamplerError(f"{base_url!r} is no server's address. Expected one such as http://localhost:8080/v1.")
+        raise SamplerError(
+            f"{base_url!r} is not the address of a server. Expected one such as http://localhost:8080/v1."
+        )
     return parts._replace(path=parts.path.rstrip("/") or "/v1").geturl()
 
 
@@ -315,7 +318,7 @@ def key_headers(api_key_env: str | None) -> dict[str, str]:
     if not key:
         raise SamplerError(
             f"api_key_env: the environment variable {api_key_env} is not set. Put the server's key there, "
-            "or name no variable for a server without keys."
+            "or leave api_key_env out for a server without keys."
         )
     return {"Authorization": f"Bearer {key}"}
 

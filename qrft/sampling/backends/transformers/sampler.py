@@ -1,8 +1,8 @@
-"""Sampling with transformers: any causal model that it loads; in the tests, what the other samplers are held against.
+"""Sampling with transformers: any causal model that it loads; in the tests, the other samplers are compared with it.
 
 Tokens are picked by the same code and from the same random streams as with llama.cpp, so the samples are equal wherever
-the logits are. Samples go in batches: each distinct prompt is decoded once, its cache copied to its samples, and a row
-that ends leaves the batch.
+the logits are. Samples are made in batches: each distinct prompt is decoded once, its cache copied to its samples, and
+a row that ends leaves the batch.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class _Job(NamedTuple):
 
 
 class _Batch(NamedTuple):
-    """What the next step needs; rows are the samples that go on."""
+    """What the next step needs; its rows are the samples that are not finished."""
 
     cache: Any
     mask: Any  # (rows, width), 0 for the padding at the left
@@ -104,9 +104,9 @@ class TransformersSampler:
                 if not is_out_of_memory(error):
                     raise
                 out_of_memory = str(error).splitlines()[0]
-            if out_of_memory:  # here, since the error itself holds on to the batch's tensors
+            if out_of_memory:  # here, since the error itself keeps the batch's tensors alive
                 self._halve(len(batch), out_of_memory)
-                # Each stream is a sample's own, so what starts again ends as it would have.
+                # Each sample has its own stream, so a sample that starts again comes out the same.
                 todo.extendleft(reversed(unfinished.values()))
 
     def close(self) -> None:
@@ -153,7 +153,7 @@ class TransformersSampler:
         """Yield (index in `jobs`, its completion)."""
         batch = self._prefill([job.request for job in jobs])
         keys = np.array([sample_key(params.seed, job.request.problem_id, job.sample_index) for job in jobs], np.uint64)
-        rows = np.arange(len(jobs))  # the jobs that go on
+        rows = np.arange(len(jobs))  # the jobs that are not finished
         output = np.zeros((len(jobs), params.max_new_tokens), np.int64)
         logprob = np.zeros(len(jobs))
         picker = Picker(params, *batch.logits.shape)
@@ -186,7 +186,7 @@ class TransformersSampler:
     def _ending(
         self, token_ids: NDArray[np.int64], params: SamplingParams, eos_ids: Sequence[int]
     ) -> tuple[FinishReason, str | None] | None:
-        """Return why these tokens are a whole sample, and its text if a stop text cuts it; None where they aren't."""
+        """Return the finish reason of these tokens, and their text if a stop text cuts it; None if they go on."""
         if token_ids[-1] in eos_ids:
             return "stop", None
         text = self._text_before_stop(token_ids, params.stop) if params.stop else None
@@ -207,7 +207,7 @@ class TransformersSampler:
         return str(self._tokenizer.decode(token_ids.tolist(), skip_special_tokens=True))
 
     def _prefill(self, requests: list[Request]) -> _Batch:
-        """Decode each distinct prompt once, padded at the left, and copies its cache to the rows that ask for it."""
+        """Decode each distinct prompt once, padded at the left, and copy its cache to the rows that need it."""
         import torch
 
         distinct = list({id(request): request for request in requests}.values())
@@ -227,7 +227,7 @@ class TransformersSampler:
         return _Batch(cache, mask, mask.sum(1, keepdim=True), logits[rows.numpy()])
 
     def _step(self, batch: _Batch, goes_on: NDArray[np.bool_], tokens: NDArray[np.int64]) -> _Batch:
-        """Decode one more token for the rows that go on; the others leave."""
+        """Decode one more token for the unfinished rows, and drop the others."""
         import torch
 
         cache, mask, length, _ = batch
@@ -246,7 +246,7 @@ class TransformersSampler:
         before = time.perf_counter()
         optional = {"position_ids": positions.to(self.device), "logits_to_keep": 1}  # not every architecture has them
         if self._is_recurrent and cache is not None:
-            mask = torch.ones_like(ids)  # the padding is no part of its state, and has no column here
+            mask = torch.ones_like(ids)  # the padding is not part of its state, and has no column here
         with torch.no_grad():
             output = self.model(
                 input_ids=ids.to(self.device),
