@@ -1,4 +1,4 @@
-"""The folder of `qrft sample`: what it was made with, and whether the command at hand may go on in it."""
+"""The folder of `qrft sample`: what it was made with, and whether this command may continue in it."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from qrft.models.find import fingerprint
 
 
 def named(name: str, path: Path) -> dict[str, str]:
-    """Return what lies at a path, by its contents; the name is for people."""
+    """Identify what is at a path by its contents; the name is for people."""
     config = path / "adapter_config.json"
     return {"name": name, "digest": fingerprint(path) + (fingerprint(config) if config.is_file() else "")}
 

@@ -159,7 +159,7 @@ def _alone(partial: Path, decides: Mapping[str, Any]) -> Iterator[None]:
         try:
             yield
         except BaseException:
-            if not _has_checkpoint(partial):  # nothing to go on from
+            if not _has_checkpoint(partial):  # nothing to resume from
                 shutil.rmtree(partial, ignore_errors=True)
             raise
 

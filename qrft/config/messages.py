@@ -67,7 +67,7 @@ def _wrong_value(key: KeyPath, rule: Schema, values: Any) -> str:
 
 
 def _rule(schema: Schema, key: KeyPath) -> tuple[Schema, KeyPath]:
-    """Return the schema of a key, and the key up to where the schema ends: pydantic goes on into unions and lists."""
+    """Return the schema of a key, and the key up to where the schema ends: pydantic's go on into unions and lists."""
     rule = schema
     for depth, part in enumerate(key):
         inner = rule.get("properties", {}).get(part) or rule.get("additionalProperties")

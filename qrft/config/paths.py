@@ -87,7 +87,7 @@ def _gguf_fault(file: str) -> str | None:
 
 
 def _neighbours(name: str) -> list[str]:
-    """Return what else lies in the folder of a path, spelled as the path is."""
+    """Return the other names in the folder of a path, spelled as the path is."""
     folder = os.path.dirname(name)
     try:
         return [os.path.join(folder, other.name) for other in islice(os.scandir(local_path(folder)), 1000)]

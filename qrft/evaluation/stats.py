@@ -188,7 +188,7 @@ def _won(
 
 
 def interval(values: Floats, seed: int = 0) -> tuple[float, float]:
-    """Return a 95% interval of the mean over problems: Wilson's where all values are 0 or 1, else the bootstrap's."""
+    """Return a 95% interval of the mean over problems: Wilson's if all values are 0 or 1, otherwise the bootstrap's."""
     if np.isin(values, (0, 1)).all():
         return wilson(int(values.sum()), len(values))
     return bootstrap(values, seed)

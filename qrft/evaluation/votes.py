@@ -23,7 +23,7 @@ NO_VALUE = np.void(bytes(VALUE_BYTES))
 
 
 def values(completions: Any, grades: pa.Table, rules: grading.Rules, num_threads: int | None = 1) -> pa.DictionaryArray:
-    """Return what each sample votes for: the value of a number, else the text of an expression; null without a vote.
+    """Return what each sample votes for: the value of a number, or the text of an expression; null without a vote.
 
     grades: schema.GRADED, row-aligned with the completions.
     """

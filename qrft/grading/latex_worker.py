@@ -30,7 +30,7 @@ def compare(gold: str, answer: str) -> bool | str:
 
 def serve(seconds_a_pair: int) -> None:
     replies = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # whatever a library prints is no reply
+    os.dup2(2, 1)  # what a library prints must not be taken for a reply
     limit(resource.RLIMIT_AS, MEMORY_BYTES)
     import math_verify  # noqa: F401
 

@@ -1,6 +1,6 @@
 """Base models, and all that qrft knows of them.
 
-find            where a base model lies, and its fingerprint
+find            where a base model is, and its fingerprint
 architectures   the supported ones, and how they differ
 shape           the one count of parameters, from config.json
 flops           floating-point operations of training and sampling

@@ -91,7 +91,7 @@ def text_for_server(text: str, tokenizer: PreTrainedTokenizerBase) -> str:
 
 
 def next_example(template: str) -> str | None:
-    """Return how the next example begins: a model that was shown examples goes on with one of its own.
+    """Return how the next example begins: a model that was shown examples continues with its own.
 
     Returns None for "chat", where the answer's turn ends by itself.
     """

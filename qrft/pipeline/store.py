@@ -134,7 +134,7 @@ class Store:
     def _release(self, work: Path) -> None:
         lock = self._locks.pop(work, None)
         if lock is not None:
-            remove(_beside(work, ".lock"))  # before the lock is let go; lock_file notices a file that is gone
+            remove(_beside(work, ".lock"))  # before the lock is released; lock_file notices a file that is gone
             lock.close()
 
 
@@ -147,7 +147,7 @@ def manifest(artifact: Path) -> dict[str, Any]:
             raise ValueError("not a manifest")
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
-        raise StoreError(f"{path}: {reason}. Remove the folder {artifact} and run again to make it anew") from None
+        raise StoreError(f"{path}: {reason}. Remove the folder {artifact} and run the same command again") from None
     return values
 
 
@@ -168,7 +168,7 @@ def verify(artifact: Path, *, contents: bool = False) -> dict[str, Any]:
             trouble = "has other contents than the manifest says"
         else:
             continue
-        raise StoreError(f"{path}: {trouble}. Remove the folder {artifact} and run again to make it anew")
+        raise StoreError(f"{path}: {trouble}. Remove the folder {artifact} and run the same command again")
     return values
 
 

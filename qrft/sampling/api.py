@@ -18,7 +18,7 @@ CacheType = Literal["f16", "f32", "q8_0"]
 
 @dataclass(frozen=True)
 class Request:
-    """A prompt of which `num_samples` samples are wanted, with the indices from `first_sample` on.
+    """A prompt to be sampled `num_samples` times; the samples' indices begin at `first_sample`.
 
     `prompt_ids`: the HF tokenizer's token ids; `prompt`: their text, for samplers that send texts.
     """

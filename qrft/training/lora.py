@@ -94,7 +94,7 @@ def _layers(model: Any) -> Iterator[tuple[str, Any]]:
 def _begin(model: Any, model_dir: Path, settings: Training) -> dict[str, Factors]:
     """Initialise the adapters; return copies of their weights, by layer, if the base was changed by them.
 
-    pissa: the r strongest directions of W; the base keeps the rest, quantised anew (Meng et al., arXiv 2404.02948).
+    pissa: the r strongest directions of W; the base keeps the rest, quantised again (Meng et al., arXiv 2404.02948).
     loftq: the r strongest directions of what quantising W lost (Li et al., arXiv 2310.08659, one round).
     peft has both, but PiSSA not for a quantised base, LoftQ only on CUDA and without the adapter's scale.
     """

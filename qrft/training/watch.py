@@ -12,7 +12,7 @@ from qrft.progress import Progress
 
 
 class NotFinite(ModelError):
-    """The loss or its gradient is no longer a finite number. `step` counts from 1; `indices` are its examples'."""
+    """The loss or its gradient is no longer a finite number. `step` counts from 1, `indices` are of its examples."""
 
     def __init__(self, what: str, step: int, indices: Sequence[int], last_loss: float | None) -> None:
         self.what, self.step, self.indices, self.last_loss = what, step, list(indices), last_loss

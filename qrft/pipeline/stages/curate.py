@@ -25,7 +25,7 @@ VERSION = grading.GRADER_VERSION + TABLE_VERSION
 class Settings(Selection):
     """`sources` names the samples to select from, "" for a single one; without any there are only gold solutions.
 
-    `first_samples`: of each problem and source only so many samples are looked at; None: all.
+    `first_samples`: how many samples of each problem and source are looked at; None means all.
     """
 
     rules: Rules = DEFAULT_RULES

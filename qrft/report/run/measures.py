@@ -191,8 +191,10 @@ class Run:
 
     @cached_property
     def own(self) -> tuple[pa.Table, pa.Table] | None:
-        """All samples of this very SFT model and their grades, where RFT chose among other models' too, or there is no
-        RFT and the samples were lent; else None."""
+        """Return all samples of this SFT model and their grades; None if it has none, or RFT selected from no others.
+
+        A model without RFT has samples if other models select from them.
+        """
         own = self.steps("samples", part="")
         chosen_from = {source.samples for source in self.sources.values()}
         if not own or (self.has_rft and {self.inputs[name] for name in own} >= chosen_from):

@@ -73,7 +73,7 @@ def gain_over_sft(rows: Sequence[Row]) -> Plot | None:
     return draw(
         "gain-sft",
         "RFT's gain over SFT's accuracy",
-        "Does a strong base gain less than a weak one? The gain is RFT less SFT, so a base whose SFT was lucky lies "
+        "Does a strong base gain less than a weak one? The gain is RFT minus SFT, so a base whose SFT was lucky lies "
         "low and to the right by that alone. Therefore no line is fitted.",
         [Curves("", points(rows, "sft.accuracy", "gain"))],
         Look("accuracy after SFT, %", "gain, points", x_scale=100, is_joined=False),

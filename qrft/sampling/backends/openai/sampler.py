@@ -270,7 +270,7 @@ def _read(content: bytes, job: _Job, params: SamplingParams) -> Completion:
         reason = _FINISH_REASONS[choice["finish_reason"]]
         logprobs = _logprobs(choice)
         num_tokens = int((answer.get("usage") or {}).get("completion_tokens") or len(logprobs))
-        # JSON can hold half a surrogate pair, which is no text.
+        # JSON can hold half a surrogate pair, which is not a text.
         text = text.encode("utf-8", "replace").decode()
         logprob = float(sum(logprobs)) if logprobs else float("nan")
     except (ValueError, LookupError, TypeError, AttributeError) as error:
