@@ -27,7 +27,7 @@ def show_run(console: Console, summary: Mapping[str, Any], run_dir: Path) -> Non
     if "rft" in summary:
         table.add_row("gain", f"{100 * summary['gain']:+.1f}", f"points, RFT over SFT; {evidence(summary)}")
         paths = f"{summary['paths_per_problem']:.2f}"
-        table.add_row("paths", paths, "new ones kept per problem, beside the gold one")
+        table.add_row("paths", paths, "new ones kept per problem, besides the gold one")
     console.print()
     console.print(table)
     console.print()
