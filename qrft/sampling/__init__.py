@@ -21,6 +21,7 @@ Each folder of a sampler has a `backend`: its own settings, and how it is opened
 engine      llama.cpp's low-level interface: a model, a context, a batch
 loop        the loop that keeps a context full
 sizing      how large a context is
+devices     the GPUs that llama.cpp sees
 memory      what memory there is, and what fits in it
 worker      the process in which these run
 process     LlamaProcess: its other end

@@ -167,3 +167,14 @@ class EngineOptions:
     cache_type: CacheType = "f16"
     kv_unified: bool | None = None
     flash_attention: bool | None = None
+
+
+@dataclass(frozen=True)
+class EngineInfo:
+    """What llama.cpp says once a model is loaded. `gpu`: name and memory of the GPUs that hold the model, empty on a
+    processor. `build`: its version and what it was built for."""
+
+    n_vocab: int
+    n_ctx_train: int
+    gpu: str
+    build: str

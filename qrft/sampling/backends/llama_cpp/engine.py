@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from qrft.errors import SamplerError
 from qrft.sampling.api import EngineOptions
-from qrft.sampling.backends.llama_cpp import memory
+from qrft.sampling.backends.llama_cpp import devices, memory
 
 _WARNING, _CONTINUED = 3, 5  # of enum ggml_log_level
 MAX_SEQUENCES = 256  # LLAMA_MAX_SEQ
@@ -76,6 +76,7 @@ def load(options: EngineOptions) -> Engine:
     Raises SamplerError when they can't fit in memory, before anything is loaded, and when llama.cpp can't use them.
     """
     lib.llama_backend_init()
+    devices.load_plugin()
     memory.check_fits(options)
     params = lib.llama_model_default_params()
     params.use_extra_bufts = not _has_amx()

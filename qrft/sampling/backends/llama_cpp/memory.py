@@ -11,12 +11,12 @@ import llama_cpp.llama_cpp as lib
 from qrft.errors import SamplerError
 from qrft.machine import free_memory, in_gib
 from qrft.sampling.api import EngineOptions
+from qrft.sampling.backends.llama_cpp.devices import gpus
 
 # ggml_type: bytes of one number; q8_0 keeps 32 numbers in 34 bytes.
 _CACHE_BYTES = {"f32": 4.0, "f16": 2.0, "q8_0": 34 / 32}
 # Of what is free after loading, the share that the cache may take; the rest is for activations, logits and the others.
 _CACHE_SHARE = 0.75
-_GPU = 1  # of enum ggml_backend_dev_type
 
 
 def check_fits(options: EngineOptions) -> None:
@@ -34,7 +34,7 @@ def cells_that_fit(engine: Any) -> int:
     """Return how many tokens a context of this model may hold: `n_ctx`, or what the free memory allows."""
     if engine.options.n_ctx is not None:
         return int(engine.options.n_ctx)
-    free = available() - (0 if lib.llama_supports_gpu_offload() else lib.llama_model_size(engine.model))
+    free = available() - (0 if gpus() else lib.llama_model_size(engine.model))
     return max(0, int(_CACHE_SHARE * free / bytes_per_cell(engine)))
 
 
@@ -56,23 +56,9 @@ def in_words(engine: Any) -> str:
 
 
 def available() -> int:
-    """Return the free bytes: of the GPUs where llama.cpp uses them, else of this machine or control group."""
-    return _gpu_memory() if lib.llama_supports_gpu_offload() else free_memory()
-
-
-def _gpu_memory() -> int:
-    """Return the free bytes of all GPUs together: llama.cpp spreads the layers over them."""
-    ggml = ctypes.CDLL(str(Path(lib.__file__).parent / "lib" / "libggml.so"))
-    ggml.ggml_backend_dev_count.restype = ctypes.c_size_t
-    ggml.ggml_backend_dev_get.restype = ctypes.c_void_p
-    total = 0
-    for index in range(ggml.ggml_backend_dev_count()):
-        device = ctypes.c_void_p(ggml.ggml_backend_dev_get(ctypes.c_size_t(index)))
-        if ggml.ggml_backend_dev_type(device) == _GPU:
-            free, whole = ctypes.c_size_t(), ctypes.c_size_t()
-            ggml.ggml_backend_dev_memory(device, ctypes.byref(free), ctypes.byref(whole))
-            total += free.value
-    return total or free_memory()
+    """Return the free bytes: of all GPUs together where there are any, else of this machine or control group."""
+    found = gpus()
+    return sum(gpu.free for gpu in found) if found else free_memory()
 
 
 def _metadata(model: Any, key: str) -> str:
@@ -82,4 +68,4 @@ def _metadata(model: Any, key: str) -> str:
 
 
 def _where() -> str:
-    return "on the GPU" if lib.llama_supports_gpu_offload() else "in this machine or control group"
+    return "on the GPU" if gpus() else "in this machine or control group"

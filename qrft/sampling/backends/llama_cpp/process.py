@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qrft.errors import SamplerError
-from qrft.sampling.api import CacheType, Completion, EngineOptions, Request, SamplingParams, Stats
+from qrft.sampling.api import CacheType, Completion, EngineInfo, EngineOptions, Request, SamplingParams, Stats
 
 _LOG_LINES = 15
 # llama.cpp's threads meet some hundred times a token, and OpenMP lets them spin there for milliseconds. When another
@@ -71,11 +71,11 @@ class LlamaProcess:
         )
         try:
             self._send("load", options)
-            info: dict[str, int] = self._receive()[1]
+            self.info: EngineInfo = self._receive()[1]
         except BaseException:
             self.close()
             raise
-        self.n_vocab, self.n_ctx_train = info["n_vocab"], info["n_ctx_train"]
+        self.n_vocab, self.n_ctx_train = self.info.n_vocab, self.info.n_ctx_train
 
     def generate(
         self, requests: Iterable[Request], params: SamplingParams, eos_ids: Sequence[int]

@@ -19,7 +19,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from qrft.errors import SamplerError
-from qrft.sampling.api import Completion, EngineOptions, Request, SamplingParams, Stats
+from qrft.sampling.api import Completion, EngineInfo, EngineOptions, Request, SamplingParams, Stats
 
 _SEND_EVERY = 0.1  # seconds: completions travel in lists, a pickle each would cost more than a step
 
@@ -72,6 +72,7 @@ def _read_commands(
 def _serve(
     commands: queue.SimpleQueue[tuple[str, Any]], answers: Connection[Any, Any], cancelled: threading.Event
 ) -> None:
+    from qrft.sampling.backends.llama_cpp import devices
     from qrft.sampling.backends.llama_cpp import engine as llama_cpp
     from qrft.sampling.backends.llama_cpp.loop import generate
 
@@ -79,7 +80,7 @@ def _serve(
     assert isinstance(options, EngineOptions)
     llama_cpp.set_log()
     engine = llama_cpp.load(options)
-    answers.send(("ready", {"n_vocab": engine.n_vocab, "n_ctx_train": engine.n_ctx_train}))
+    answers.send(("ready", EngineInfo(engine.n_vocab, engine.n_ctx_train, devices.in_words(), devices.build())))
     while True:
         name, content = commands.get()
         cancelled.clear()

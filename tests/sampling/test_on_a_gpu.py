@@ -1,0 +1,122 @@
+"""Offloading: llama.cpp on a device that it takes for a GPU, lent by a process of the processor's (helpers.gpus)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers.gpus import LentGpu, lent_gpu
+from helpers.models import make_adapter, make_model
+
+from qrft.errors import SamplerError
+from qrft.models.gguf.adapter import export_adapter
+from qrft.models.gguf.base import export_base
+from qrft.sampling.api import Request, SamplingParams
+from qrft.sampling.backends.llama_cpp.process import LlamaProcess
+
+MIB = 2**20
+REQUESTS = [Request(f"p{i}", [0, *range(3 + i, 20 + 3 * i)], 20) for i in range(10)]
+PARAMS = SamplingParams(temperature=0.8, max_new_tokens=20)
+LAYOUTS: dict[str, dict[str, Any]] = {
+    "one cache": {"n_seq_max": 8, "kv_unified": True},
+    "parts": {"n_seq_max": 7, "kv_unified": False},
+}
+EXACT: dict[str, Any] = {"cache_type": "f32", "flash_attention": False}
+Tokens = dict[tuple[str, int], list[int]]
+
+pytestmark = pytest.mark.lent_gpu
+
+
+@pytest.fixture(scope="module")
+def gpu() -> Iterator[LentGpu]:
+    with lent_gpu(256 * MIB) as gpu:
+        yield gpu
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    root = tmp_path_factory.mktemp("gguf")
+    model = make_model(root / "model", "qwen3")
+    export_base(model, root / "base.gguf")
+    export_adapter(make_adapter(root / "adapter", model), model, root / "lora.gguf")
+    return root / "base.gguf", root / "lora.gguf"
+
+
+def sample(base: Path, adapter: Path | None, **settings: Any) -> Tokens:
+    with LlamaProcess(base, adapter, n_threads=1, **settings) as process:
+        samples = process.generate(REQUESTS, PARAMS, [1])
+        return {(done.problem_id, done.sample_index): done.token_ids for done in samples}
+
+
+def count_same(left: Tokens, right: Tokens) -> int:
+    assert left.keys() == right.keys() and len(left) == 200
+    return sum(left[key] == right[key] for key in left)
+
+
+@pytest.mark.parametrize("with_adapter", [False, True])
+def test_samples_are_the_processors_own(gpu: LentGpu, files: tuple[Path, Path], with_adapter: bool) -> None:
+    """As many as are equal between two make-ups of batches on the processor, in both caches, an adapter on or off."""
+    base, adapter = files[0], files[1] if with_adapter else None
+    there = {name: sample(base, adapter, **EXACT, **layout) for name, layout in LAYOUTS.items()}
+    usual = count_same(*there.values())
+    assert usual >= 194
+    with gpu.used():
+        for name, layout in LAYOUTS.items():
+            assert count_same(sample(base, adapter, **EXACT, **layout), there[name]) >= usual, name
+    if adapter:
+        assert count_same(there["parts"], sample(base, None, **EXACT, **LAYOUTS["parts"])) < 20
+
+
+def test_samples_with_what_llama_cpp_chooses_on_a_gpu(gpu: LentGpu, files: tuple[Path, Path]) -> None:
+    """It turns flash attention on, which rounds to f16; the processor, told to do so too, gives the same samples."""
+    for layout in LAYOUTS.values():
+        there = sample(*files, **layout, flash_attention=True)
+        assert count_same(there, sample(*files, **layout)) < 194  # it does make a difference
+        with gpu.used():
+            assert count_same(sample(*files, **layout), there) >= 194, layout
+
+
+def test_logits_are_the_processors_own(gpu: LentGpu, files: tuple[Path, Path]) -> None:
+    prompts = [request.prompt_ids for request in REQUESTS]
+    with LlamaProcess(*files, n_threads=1, flash_attention=False) as process:
+        expected = process.logits(prompts)
+    with gpu.used(), LlamaProcess(*files, n_threads=1, flash_attention=False) as process:
+        found = process.logits(prompts)
+    for left, right in zip(found, expected, strict=True):
+        np.testing.assert_allclose(left, right, atol=1e-4)
+
+
+def test_a_model_larger_than_the_gpus_memory_is_not_loaded(gpu: LentGpu, tmp_path: Path) -> None:
+    """Main memory would hold it."""
+    with (tmp_path / "large.gguf").open("wb") as file:
+        file.truncate(300 * MIB)
+    with gpu.used(), pytest.raises(SamplerError, match=r"needs 0.29 GiB.* 0.2\d GiB of memory are free .on the GPU"):
+        LlamaProcess(tmp_path / "large.gguf")
+
+
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model of 4.4 MiB with a cache of 16 KiB a token."""
+    root = tmp_path_factory.mktemp("wide")
+    shape = {"head_dim": 256, "num_key_value_heads": 4, "num_hidden_layers": 4, "max_position_embeddings": 4096}
+    export_base(make_model(root / "model", "llama-head-dim", **shape), root / "base.gguf")
+    return root / "base.gguf"
+
+
+def test_the_cache_is_sized_by_the_gpus_memory(wide: Path) -> None:
+    settings: dict[str, Any] = {"n_threads": 1, "n_seq_max": 32, "kv_unified": True}
+    with lent_gpu(80 * MIB) as small, small.used(), LlamaProcess(wide, **settings) as process:
+        longer = SamplingParams(max_new_tokens=200)
+        assert len(list(process.generate([Request("p", [0, 5, 6], 40)], longer, []))) == 40
+        assert process.stats.num_parked > 0  # 32 would take 100 MiB
+        with pytest.raises(SamplerError, match=r"of 4003 tokens is needed.*room for \d+ .0.07 GiB are free, .* 16 KiB"):
+            list(process.generate([Request("p", [0, 5, 6])], SamplingParams(max_new_tokens=4000), []))
+
+
+def test_a_plugin_that_can_not_be_loaded(files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GGML_BACKEND_PATH", "/nowhere/libggml-cuda.so")
+    with pytest.raises(SamplerError, match=r"(?s)GGML_BACKEND_PATH names /nowhere/libggml-cuda.so.*Unset it"):
+        LlamaProcess(files[0])
