@@ -86,9 +86,9 @@ class Train(Section):
         description="Pack the examples of a step into rows without padding. This changes the speed, not what is "
         "learnt.",
     )
-    attention: Literal["auto", "sdpa", "eager", "flash_attention_2", "flash_attention_3", "flex_attention"] = Field(
-        default="auto", description="The implementation of attention; auto takes the fastest one that is installed."
-    )
+    attention: Literal[
+        "auto", "sdpa", "varlen", "eager", "flash_attention_2", "flash_attention_3", "flex_attention"
+    ] = Field(default="auto", description="The implementation of attention; auto takes the fastest one that runs here.")
     gradient_checkpointing: bool | None = Field(
         default=None,
         description="Recompute activations instead of keeping them. If not set, this is done where memory is short.",

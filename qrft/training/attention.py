@@ -2,49 +2,183 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qrft.errors import UsageError
+from qrft.models.shape import read_shape
+from qrft.models.weights import read_json
 
 if TYPE_CHECKING:
     import torch
 
 # "sdpa" in its name makes transformers check that the model takes sdpa.
-PER_EXAMPLE = "sdpa_per_example"
+PER_EXAMPLE, VARLEN = "sdpa_per_example", "sdpa_varlen"
+OURS = {"sdpa": PER_EXAMPLE, "varlen": VARLEN}
+TRIAL_LENGTHS = [40, 3, 150]
+TRIAL_WINDOW = 20  # of a model that has one: it must be shorter than the trial's examples
 
 
-def choose(requested: str, device: str = "cpu") -> str:
+class Heads(NamedTuple):
+    """What a model's attention computes with. has_window: in some of its layers, a token sees only the last ones."""
+
+    num_heads: int
+    num_kv_heads: int
+    head_dim: int
+    has_window: bool = False
+    dropout: float = 0.0
+
+
+def heads_of(model_dir: Path) -> Heads:
+    """Read them from config.json. Raises ModelError when it can't be read."""
+    shape, config = read_shape(model_dir), read_json(model_dir / "config.json")
+    sizes = (shape.num_heads, shape.num_kv_heads, shape.head_dim)
+    return Heads(*sizes, config.get("sliding_window") is not None, config.get("attention_dropout") or 0.0)
+
+
+def choose(requested: str, heads: Heads, device: str = "cpu", mixed: bool = False) -> str:
     """Return the `attn_implementation` to load the model with, for a value of `train.attention` on "cpu" or "cuda".
 
-    auto: the newest FlashAttention that is installed, on CUDA; else `sdpa_per_example`, which sdpa always stands for.
-    Raises UsageError for an attention that can't run here.
+    mixed: arithmetic is in bfloat16. auto takes the first that can run here of FlashAttention 3 (on Hopper, for which
+    it is written), torch's own kernel for examples of many lengths (`varlen`), FlashAttention 2, and `sdpa`, which
+    always can. Raises UsageError for an attention that can't run here.
     """
+    register()
+    if requested == "auto":
+        ways = [*(["flash_attention_3"] if _is_hopper(device) else []), "varlen", "flash_attention_2", "sdpa"]
+        requested = next(way for way in ways if not _lacks(way, heads, device, mixed))
+    elif lack := _lacks(requested, heads, device, mixed):
+        raise UsageError(f"train.attention: found {requested}, which needs {lack}. Use auto or sdpa.")
+    return OURS.get(requested, requested)
+
+
+def _is_hopper(device: str) -> bool:
+    import torch
+
+    return device == "cuda" and torch.cuda.is_available() and torch.cuda.get_device_capability()[0] == 9
+
+
+def _lacks(way: str, heads: Heads, device: str, mixed: bool) -> str:
+    """Return what an implementation needs and does not have here; empty: it can run."""
     from transformers.utils.import_utils import is_flash_attn_2_available, is_flash_attn_3_available
 
-    register()
-    flash = {"flash_attention_3": is_flash_attn_3_available, "flash_attention_2": is_flash_attn_2_available}
-    installed = [name for name, is_available in flash.items() if device == "cuda" and is_available()]
-    if requested == "auto":
-        return installed[0] if installed else PER_EXAMPLE
-    if requested in flash and requested not in installed:
-        missing = (
-            "a CUDA device; there is none. Use auto or sdpa"
-            if device != "cuda"
-            else "the package flash-attn, which is not installed. Use auto, or install it"
-        )
-        raise UsageError(f"train.attention: found {requested}, which needs {missing}.")
-    return PER_EXAMPLE if requested == "sdpa" else requested
+    is_installed = {"flash_attention_3": is_flash_attn_3_available, "flash_attention_2": is_flash_attn_2_available}
+    if way != "varlen" and way not in is_installed:
+        return ""
+    if device != "cuda":
+        return "a CUDA device; there is none"
+    if not mixed:
+        return "bfloat16, in which this training does not compute"
+    if way != "varlen":
+        return "" if is_installed[way]() else f"the package of {way}, which is not installed"
+    if heads.dropout:
+        return f"a model without dropout in its attention; config.json has {heads.dropout}"
+    return varlen_fault(heads, device)
+
+
+@cache
+def varlen_fault(heads: Heads, device: str) -> str:
+    """Try torch's kernel on three examples, forward and backward; return what is wrong with it here, or nothing.
+
+    Which GPUs, sizes of heads and windows it takes depends on how torch was built. Wrong: it fails, or differs from
+    sdpa, one example at a time, by more than bfloat16 rounds.
+    """
+    try:
+        results = [_attended(attend, heads, device) for attend in (attend_varlen, attend_per_example)]
+    except Exception as error:  # of any kind: what is missing is found where it is called
+        return f"torch's varlen_attn, which fails here ({str(error).partition(chr(10))[0]})"
+    for found, right in zip(*results, strict=True):
+        if not (found - right).abs().max() <= 0.05 * right.abs().max():  # NaN is not either
+            return "torch's varlen_attn, whose results are wrong here"
+    return ""
+
+
+def _attended(attend: Any, heads: Heads, device: str) -> list[torch.Tensor]:
+    """Return the output and the gradients of query, key and value of the trial, in float32."""
+    import torch
+
+    generator, total = torch.Generator().manual_seed(0), sum(TRIAL_LENGTHS)
+    sizes = [(1, num, total, heads.head_dim) for num in (heads.num_heads, heads.num_kv_heads, heads.num_kv_heads)]
+    states = [
+        torch.randn(size, generator=generator).to(device, torch.bfloat16).detach().requires_grad_() for size in sizes
+    ]
+    bounds = torch.tensor([0, *TRIAL_LENGTHS], dtype=torch.int32, device=device).cumsum(0, dtype=torch.int32)
+    where = {"cu_seq_lens_q": bounds, "max_length_q": max(TRIAL_LENGTHS), "example_lengths": TRIAL_LENGTHS}
+    out, _ = attend(None, *states, None, sliding_window=TRIAL_WINDOW if heads.has_window else None, **where)
+    gradients = torch.autograd.grad(out.float().square().sum(), states)
+    return [tensor.detach().float() for tensor in (out, *gradients)]
 
 
 def register() -> None:
-    """Make `sdpa_per_example` known to transformers, which builds no mask for a name without a mask function."""
+    """Make both ways known to transformers, which builds no mask for a name without a mask function."""
     from transformers import AttentionInterface
 
     AttentionInterface.register(PER_EXAMPLE, attend_per_example)
+    AttentionInterface.register(VARLEN, attend_varlen)
+
+
+@contextmanager
+def without_cudnn() -> Iterator[None]:
+    """Take cuDNN out of what sdpa chooses from, which from torch 2.11 on is its first choice on Hopper and Blackwell.
+
+    It makes a plan of some 30 ms for each length of an example, of which there are hundreds.
+    """
+    import torch
+
+    backends: Any = torch.backends.cuda
+    was_enabled = backends.cudnn_sdp_enabled()
+    backends.enable_cudnn_sdp(False)
+    try:
+        yield
+    finally:
+        backends.enable_cudnn_sdp(was_enabled)
+
+
+def attend_varlen(
+    module: torch.nn.Module | None,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: None,
+    *,
+    cu_seq_lens_q: torch.Tensor,  # required, so that a padded batch can't be attended to by mistake
+    max_length_q: int,
+    scaling: float | None = None,
+    sliding_window: int | None = None,
+    **_: Any,
+) -> tuple[torch.Tensor, None]:
+    """Compute what `attend_per_example` does by one call of torch's kernel, which takes 16 bits, and no dropout.
+
+    Autocast does not know the kernel; where norms or embeddings learn, query and key come in float32.
+    """
+    import torch
+    from torch.nn.attention.varlen import varlen_attn
+
+    kind = query.device.type
+    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else query.dtype
+    q, k, v = (states[0].transpose(0, 1).to(dtype) for states in (query, key, value))  # [T, heads, d]
+    # A token sees those from `left` before it to itself.
+    left = -1 if sliding_window is None else sliding_window - 1
+    attended: Any = varlen_attn(
+        q,
+        k,
+        v,
+        cu_seq_lens_q,
+        cu_seq_lens_q,
+        max_length_q,
+        max_length_q,
+        scale=scaling,
+        window_size=(left, 0),
+        enable_gqa=q.shape[1] != k.shape[1],
+    )
+    return attended[None], None
 
 
 def attend_per_example(
-    module: torch.nn.Module,
+    module: torch.nn.Module | None,
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,

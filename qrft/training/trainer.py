@@ -58,7 +58,8 @@ def train(
         raise DataError("There are no examples to train on: every problem was dropped. Raise train.sequence_len.")
     watch.reset_peak_memory()
     try:
-        facts = _train(model_dir, examples, tokenizer, settings, out, checkpoints, progress, start)
+        with attention.without_cudnn():
+            facts = _train(model_dir, examples, tokenizer, settings, out, checkpoints, progress, start)
     except RuntimeError as error:
         if not is_out_of_memory(error):
             raise
@@ -95,7 +96,8 @@ def _train(
         tidy(checkpoints)
     set_seed(settings.seed)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    learner = model.load(model_dir, settings, attention.choose(settings.attention, device), start)
+    heads, mixed = attention.heads_of(model_dir), model.has_bfloat16()
+    learner = model.load(model_dir, settings, attention.choose(settings.attention, heads, device, mixed), start)
     trainer = _trainer(learner, examples, steps, settings, arguments, checkpoints, progress)
     resume = last(checkpoints)
     trainer.train(resume_from_checkpoint=str(resume) if resume else None)

@@ -142,7 +142,8 @@ def measured_peak(folder: Path, config: Training, num_examples: int, length: int
     from qrft.training import attention, loss, packing
     from qrft.training.model import load
 
-    model = load(folder, config, attention.choose("sdpa"))
+    attention.register()
+    model = load(folder, config, attention.PER_EXAMPLE)
     if mixed and config.adapter == "lora":
         for parameter in model.parameters():
             if not parameter.requires_grad and parameter.dtype == torch.float32:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import random
 import subprocess
@@ -14,7 +15,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import models, rounding
+from helpers import kernels, models, rounding
 from helpers.jsonl import read_jsonl
 from helpers.paths import published
 from hypothesis import given
@@ -36,6 +37,12 @@ SHAPES = [(30, 10), (150, 70), (7, 1), (64, 63), (12, 0), (9, 9)]
 def make_examples(shapes: list[tuple[int, int]] = SHAPES) -> list[Example]:
     draw = random.Random(0)
     return [Example([draw.randrange(models.VOCAB) for _ in range(length)], prompt) for length, prompt in shapes]
+
+
+@pytest.fixture(autouse=True)
+def trial() -> None:
+    """Forget what the last test's kernel was found to be."""
+    attention.varlen_fault.cache_clear()
 
 
 @pytest.fixture(scope="module")
@@ -162,10 +169,69 @@ def test_a_packed_row_learns_what_its_examples_learn_one_by_one(
     assert_same_gradients(model, reference)
 
 
+def use_kernel(monkeypatch: pytest.MonkeyPatch, kernel: Callable[..., Any]) -> None:
+    """Put a kernel in the place of torch's varlen_attn, which runs on CUDA alone; arguments must fit torch's own."""
+    from torch.nn.attention import varlen
+
+    signature = inspect.signature(varlen.varlen_attn)
+
+    def checked(*arguments: Any, **named: Any) -> Any:
+        signature.bind(*arguments, **named)
+        return kernel(*arguments, **named)
+
+    monkeypatch.setattr(varlen, "varlen_attn", checked)
+    attention.varlen_fault.cache_clear()  # of another kernel
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_one_call_of_varlen_per_layer_learns_the_same(
+    load: Callable[[str, str], Any], kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attention.register()
+    calls: list[int] = []
+
+    def counted(*arguments: Any, **named: Any) -> Any:
+        calls.append(len(arguments[3]) - 1)
+        return kernels.varlen_attn(*arguments, **named)
+
+    use_kernel(monkeypatch, counted)
+    examples = make_examples()
+    model, reference = load(kind, attention.VARLEN), load(kind, "eager")
+    loss.install(model)
+    packed = loss.completion_loss(model, collate(examples))
+    packed.backward()
+    assert calls == [len(examples)] * model.config.num_hidden_layers
+    assert packed.item() == pytest.approx(one_by_one(reference, examples).item(), rel=1e-6)
+    assert_same_gradients(model, reference)
+
+
+def test_varlen_gets_16_bits_where_the_model_computes_them_in_part(
+    load: Callable[[str, str], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With autocast, weights that learn leave norms, embeddings and rotary positions in float32."""
+    attention.register()
+    seen = []
+
+    def typed(*arguments: Any, **named: Any) -> Any:
+        seen.append(arguments[0].dtype)
+        return kernels.varlen_attn(*arguments, **named)
+
+    use_kernel(monkeypatch, typed)
+    losses = []
+    for name in (attention.VARLEN, attention.PER_EXAMPLE):
+        model = load("qwen3", name)
+        loss.install(model)
+        with torch.autocast("cpu", torch.bfloat16):
+            losses.append(loss.completion_loss(model, collate(make_examples())).item())
+    assert set(seen) == {torch.bfloat16}
+    assert losses[0] == pytest.approx(losses[1], rel=1e-2)
+
+
 GPU_ATTENTION = {
     "flex_attention": "torch's flex attention has no gradient on the CPU",
     "flash_attention_2": "flash-attn runs on CUDA only",
     "flash_attention_3": "flash-attn runs on CUDA only",
+    "varlen": "torch's varlen_attn runs on CUDA only",
 }
 
 
@@ -174,11 +240,12 @@ GPU_ATTENTION = {
 def test_a_packed_row_learns_the_same_on_a_gpu(load: Callable[[str, str], Any], kind: str, implementation: str) -> None:
     if not torch.cuda.is_available():
         pytest.skip(GPU_ATTENTION[implementation])
+    heads = attention.heads_of(Path(load(kind, "eager").name_or_path))
     try:
-        attention.choose(implementation, "cuda")
+        implementation = attention.choose(implementation, heads, "cuda", mixed=True)
     except UsageError as error:
         pytest.skip(str(error))
-    flash = implementation.startswith("flash")
+    flash = implementation != "flex_attention"
     examples = make_examples()
     model, reference = load(kind, implementation).cuda(), load(kind, "eager")
     if flash:  # it takes 16 bits only
@@ -216,12 +283,101 @@ def test_a_batch_that_is_not_packed_is_refused(load: Callable[[str, str], Any]) 
         model(input_ids=torch.tensor([[1, 2, 3], [4, 5, 0]]), attention_mask=torch.tensor([[1, 1, 1], [1, 1, 0]]))
 
 
-def test_attention_is_chosen_by_what_is_there() -> None:
-    assert attention.choose("auto") == attention.choose("sdpa") == attention.PER_EXAMPLE
-    assert attention.choose("sdpa", "cuda") == attention.PER_EXAMPLE
-    assert attention.choose("eager") == "eager"
-    with pytest.raises(UsageError, match=r"train\.attention: found flash_attention_2, which needs a CUDA device"):
-        attention.choose("flash_attention_2", "cpu")
+HEADS = attention.Heads(num_heads=4, num_kv_heads=2, head_dim=16)
+
+
+def test_the_processor_takes_sdpa_example_by_example() -> None:
+    assert attention.choose("auto", HEADS) == attention.choose("sdpa", HEADS) == attention.PER_EXAMPLE
+    assert attention.choose("eager", HEADS) == "eager"
+    for way in ("flash_attention_2", "flash_attention_3", "varlen"):
+        with pytest.raises(UsageError) as error:
+            attention.choose(way, HEADS, "cpu")
+        assert str(error.value) == (
+            f"train.attention: found {way}, which needs a CUDA device; there is none. Use auto or sdpa."
+        )
+
+
+@pytest.mark.parametrize(
+    ("installed", "is_hopper", "varlen_runs", "mixed", "chosen"),
+    [
+        ("", False, True, True, attention.VARLEN),
+        ("", True, True, True, attention.VARLEN),
+        ("3", True, True, True, "flash_attention_3"),
+        ("3", False, True, True, attention.VARLEN),
+        ("2", False, True, True, attention.VARLEN),
+        ("2", False, False, True, "flash_attention_2"),
+        ("", False, False, True, attention.PER_EXAMPLE),
+        ("23", True, True, False, attention.PER_EXAMPLE),
+    ],
+)
+def test_a_gpu_takes_the_first_way_that_runs_there(
+    monkeypatch: pytest.MonkeyPatch, installed: str, is_hopper: bool, varlen_runs: bool, mixed: bool, chosen: str
+) -> None:
+    from transformers.utils import import_utils
+
+    for version in "23":
+        monkeypatch.setattr(import_utils, f"is_flash_attn_{version}_available", lambda v=version: v in installed)
+    monkeypatch.setattr(attention, "_is_hopper", lambda device: is_hopper)
+    monkeypatch.setattr(attention, "varlen_fault", lambda *_: "" if varlen_runs else "a kernel, which fails here")
+    assert attention.choose("auto", HEADS, "cuda", mixed) == chosen
+    assert attention.choose("sdpa", HEADS, "cuda", mixed) == attention.PER_EXAMPLE
+    asked = {"varlen": attention.VARLEN, "flash_attention_3": "flash_attention_3"}
+    runs = {"varlen": varlen_runs and mixed, "flash_attention_3": "3" in installed and mixed}
+    for way, name in asked.items():
+        if runs[way]:
+            assert attention.choose(way, HEADS, "cuda", mixed) == name
+        else:
+            with pytest.raises(UsageError, match=f"found {way}, which needs (a kernel|the package|bfloat16)"):
+                attention.choose(way, HEADS, "cuda", mixed)
+
+
+def test_a_model_with_dropout_in_its_attention_does_without_varlen() -> None:
+    with pytest.raises(UsageError, match=r"needs a model without dropout in its attention; config\.json has 0\.1"):
+        attention.choose("varlen", HEADS._replace(dropout=0.1), "cuda", mixed=True)
+
+
+@pytest.mark.parametrize("kind", ["mistral-short-window", "llama-head-dim"])
+def test_heads_are_read_from_the_configuration(load: Callable[[str, str], Any], kind: str) -> None:
+    model = load(kind, "eager")
+    config = model.config
+    expected = (config.num_attention_heads, config.num_key_value_heads, config.head_dim, "window" in kind, 0.0)
+    assert attention.heads_of(Path(model.name_or_path)) == expected
+
+
+@pytest.mark.parametrize("has_window", [False, True])
+def test_varlen_is_tried_before_it_is_taken(monkeypatch: pytest.MonkeyPatch, has_window: bool) -> None:
+    heads = HEADS._replace(has_window=has_window)
+    use_kernel(monkeypatch, kernels.varlen_attn)
+    assert attention.varlen_fault(heads, "cpu") == ""
+
+    def one_too_many(*arguments: Any, window_size: tuple[int, int], **named: Any) -> Any:
+        left, right = window_size
+        return kernels.varlen_attn(*arguments, window_size=(left + 1, right if left > 0 else 1), **named)
+
+    def not_a_number(query: Any, *arguments: Any, **named: Any) -> Any:
+        attended = kernels.varlen_attn(query, *arguments, **named)
+        attended.register_hook(lambda gradient: gradient * float("nan"))
+        return attended
+
+    for wrong in (one_too_many, not_a_number):
+        use_kernel(monkeypatch, wrong)
+        assert attention.varlen_fault(heads, "cpu") == "torch's varlen_attn, whose results are wrong here"
+
+
+def test_where_varlen_fails_its_own_words_are_told() -> None:
+    """Torch's own kernel, on the processor, for which it is not made."""
+    fault = attention.varlen_fault(HEADS, "cpu")
+    assert fault.startswith("torch's varlen_attn, which fails here (") and "_flash_attention_forward" in fault
+
+
+def test_cudnn_is_no_choice_of_sdpa_while_a_model_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from helpers import trainings
+
+    enabled = torch.backends.cuda.cudnn_sdp_enabled
+    during = []
+    trainings.train(models.make_model(tmp_path / "base"), tmp_path, lambda *_: during.append(enabled()), num_epochs=0.1)
+    assert during and not any(during)
+    assert enabled()
 
 
 # Loss
