@@ -196,7 +196,7 @@ def test_links_are_no_part_of_an_artifact(tmp_path: Path, target: str) -> None:
 
 def test_verify_names_the_damaged_file(tmp_path: Path) -> None:
     artifact = make(Store(tmp_path))
-    again = "Remove the folder .*sample-0123456789abcdef0123 and run again"
+    again = "Remove the folder .*sample-0123456789abcdef0123 and run the same command again"
     (artifact / "b.bin").write_bytes(b"\1" * 10)
     verify(artifact)
     with pytest.raises(StoreError, match=f"b.bin: has other contents than the manifest says. {again}"):
