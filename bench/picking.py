@@ -1,11 +1,12 @@
-"""Picking tokens against llama.cpp's own sampler chains, in the same process, on one thread.
+"""Picking tokens against llama.cpp's own sampler chains, in the same process, on one thread; and on all cores.
 
     python bench/picking.py [--rows 32] [--vocabulary 151936] [--rounds 7]
 
 Both see the same logits, in turns. The figures are medians of the thread's own seconds, so that another program on the
 core counts little. llama.cpp's array of candidates is filled before the clock starts, and qrft's log-probabilities,
 which llama.cpp does not give, are within. Rows: normal logits of deviation 1 and 4, and the words of a language model's
-shape, whose logits fall with the logarithm of the rank.
+shape, whose logits fall with the logarithm of the rank. All cores against one thread: wall time, in turns; on two idle
+cores 1.8 times is to be reached.
 Writes picking.json into bench/results.
 """
 
@@ -14,6 +15,7 @@ from __future__ import annotations
 import argparse
 import ctypes
 import json
+import os
 import statistics
 import time
 from collections.abc import Callable
@@ -114,6 +116,24 @@ def tiny_call_microseconds() -> float:
     return statistics.median(times) * 1e6
 
 
+def all_cores(rows: int, vocabulary: int, rounds: int) -> dict[str, dict[str, float]]:
+    """Return milliseconds a call of one thread and of one per core, by what is asked for."""
+    logits, cores = make_rows(rows, vocabulary)["words"], len(os.sched_getaffinity(0))
+    keys, positions = np.arange(rows, dtype=np.uint64), np.zeros(rows, np.int64)
+    found = {}
+    for name in ("temperature", "top_p"):
+        pickers = {num: Picker(PAIRS[name][0], rows, vocabulary, num) for num in (1, cores)}
+        times: dict[int, list[float]] = {num: [] for num in pickers}
+        for _ in range(10 * rounds):
+            for num, picker in pickers.items():
+                start = time.perf_counter()
+                picker.pick(logits, keys, positions)
+                times[num].append(time.perf_counter() - start)
+        one, all_ = (statistics.median(times[num]) * 1e3 for num in (1, cores))
+        found[name] = {"1": round(one, 2), str(cores): round(all_, 2), "times": round(one / all_, 2)}
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=32)
@@ -128,6 +148,9 @@ def main() -> None:
             print(f"{shape:10} {name:25} {figures}", flush=True)
     result["tiny_call_microseconds"] = round(tiny_call_microseconds(), 1)
     print(f"16 rows of 1,024, a call: {result['tiny_call_microseconds']} us")
+    for rows in (args.rows, 2 * args.rows):
+        result.setdefault("milliseconds_by_threads", {})[rows] = found = all_cores(rows, args.vocabulary, args.rounds)
+        print(f"{rows} rows, a call by threads: {found}")
     Path(__file__).with_name("results").joinpath("picking.json").write_text(json.dumps(result, indent=1) + "\n")
 
 

@@ -4,6 +4,7 @@
  */
 #include <float.h>
 #include <math.h>
+#include <stdatomic.h>
 #include <string.h>
 
 #include "pick/filter.h"
@@ -124,9 +125,9 @@ typedef struct {
     const qrft_logits *logits;
     const qrft_streams *streams;
     void *scratch;
-    int64_t grain; /* rows per thread */
     int32_t *tokens;
     double *logprobs;
+    _Atomic int64_t next_row;
 } pick_job;
 
 static pick_rule make_rule(const qrft_picking *picking, enum vector_kind kind) {
@@ -152,12 +153,12 @@ static bool is_finite(const block_sums *sums) {
     return isfinite(sums->top) && !isnan(sums->total_at_1);
 }
 
-static int64_t pick_token(const pick_job *job, int64_t index, const float *logits, block_sums *sums) {
+static int64_t pick_token(const pick_job *job, int64_t index, int64_t worker, const float *logits, block_sums *sums) {
     const pick_rule *rule = &job->rule;
     pick_candidates row = {logits, NULL, job->logits->num_vocab};
     if (rule->temperature <= 0) return likeliest(logits, sums);
     if (pick_has_filters(rule)) {
-        pick_scratch scratch = scratch_at(job->scratch, row.count, index / job->grain);
+        pick_scratch scratch = scratch_at(job->scratch, row.count, worker);
         row = pick_filter(rule, row, sums->top, sums->total, scratch);
         sum_blocks(sums, rule->kernels, row, rule->scale, false);
     }
@@ -166,31 +167,33 @@ static int64_t pick_token(const pick_job *job, int64_t index, const float *logit
     return row.tokens ? row.tokens[chosen] : chosen;
 }
 
-static bool pick_rows(void *context, int64_t first, int64_t last) {
-    const pick_job *job = context;
+static void pick_row(const pick_job *job, int64_t index, int64_t worker) {
     int64_t num_vocab = job->logits->num_vocab;
-    for (int64_t i = first; i < last; i++) {
-        const float *logits = job->logits->values + (job->logits->rows ? job->logits->rows[i] : i) * num_vocab;
-        block_sums sums;
-        sum_row(&sums, &job->rule, (pick_candidates){logits, NULL, num_vocab});
-        job->tokens[i] = -1;
-        job->logprobs[i] = NAN;
-        if (!is_finite(&sums)) continue;
-        double log_total = log(sums.total_at_1), top = (double)sums.top;
-        int64_t token = pick_token(job, i, logits, &sums);
-        job->tokens[i] = (int32_t)token;
-        job->logprobs[i] = (double)logits[token] - top - log_total;
-    }
+    const float *logits = job->logits->values + (job->logits->rows ? job->logits->rows[index] : index) * num_vocab;
+    block_sums sums;
+    sum_row(&sums, &job->rule, (pick_candidates){logits, NULL, num_vocab});
+    job->tokens[index] = -1;
+    job->logprobs[index] = NAN;
+    if (!is_finite(&sums)) return;
+    double log_total = log(sums.total_at_1), top = (double)sums.top;
+    int64_t token = pick_token(job, index, worker, logits, &sums);
+    job->tokens[index] = (int32_t)token;
+    job->logprobs[index] = (double)logits[token] - top - log_total;
+}
+
+/* A worker takes the next row when it is done with one, so one whose core is busy elsewhere does not hold up all. */
+static bool pick_rows(void *context, int64_t worker, int64_t end) {
+    pick_job *job = context;
+    (void)end;
+    for (int64_t row; (row = atomic_fetch_add(&job->next_row, 1)) < job->logits->num_rows;) pick_row(job, row, worker);
     return true;
 }
 
 int tokens_pick(enum vector_kind kind, const qrft_logits *logits, const qrft_picking *picking,
                 const qrft_streams *streams, int num_threads, void *scratch, int32_t *tokens, double *logprobs) {
-    if (num_threads < 1) num_threads = 1;
-    int64_t grain = (logits->num_rows + num_threads - 1) / num_threads;
-    if (grain == 0) return QRFT_DONE;
-    pick_job job = {make_rule(picking, kind), logits, streams, scratch, grain, tokens, logprobs};
-    parallel_run(pick_rows, &job, logits->num_rows, grain, num_threads);
+    int num_workers = (int)smaller(num_threads < 1 ? 1 : num_threads, logits->num_rows);
+    pick_job job = {make_rule(picking, kind), logits, streams, scratch, tokens, logprobs, 0};
+    parallel_run(pick_rows, &job, num_workers, 1, num_workers);
     for (int64_t i = 0; i < logits->num_rows; i++) {
         if (tokens[i] < 0) return QRFT_NOT_FINITE;
     }

@@ -217,7 +217,15 @@ def test_a_row_depends_on_nothing_beside_it(params: SamplingParams) -> None:
     shuffled = np.random.default_rng(7).permutation(64)
     again = picker.pick(logits, keys[shuffled], positions[shuffled], shuffled)
     assert (again[0] == tokens[shuffled]).all() and (again[1] == logprobs[shuffled]).all()
-    threaded = Picker(params, 64, 2001, num_threads=3).pick(logits, keys, positions)
+
+
+@pytest.mark.parametrize("params", SETTINGS, ids=str)
+def test_threads_share_rows_and_change_none(params: SamplingParams) -> None:
+    """Rows wide enough that three threads are worth their start."""
+    logits = np.random.default_rng(9).normal(0, 3, (64, 20_001)).astype(np.float32)
+    keys, positions = keys_of(64), np.arange(64)
+    tokens, logprobs = Picker(params, 64, 20_001).pick(logits, keys, positions)
+    threaded = Picker(params, 64, 20_001, num_threads=3).pick(logits, keys, positions)
     assert (threaded[0] == tokens).all() and (threaded[1] == logprobs).all()
 
 

@@ -70,6 +70,11 @@ class Context:
     keep_alive: tuple[NDArray[Any], ...]  # what the batch points to
 
 
+def num_threads(options: EngineOptions) -> int:
+    """Return how many threads decode, and pick tokens where there are enough of them."""
+    return options.n_threads or len(os.sched_getaffinity(0))
+
+
 def load(options: EngineOptions) -> Engine:
     """Load a base model and, if given, a LoRA adapter.
 
@@ -239,7 +244,7 @@ def _context_params(options: EngineOptions, shape: Shape) -> Any:
     params.n_ubatch = min(shape.n_batch, UBATCH)
     params.n_outputs_max = shape.n_outputs
     params.n_outputs_max_per_seq = 0  # as many as n_outputs_max
-    params.n_threads = params.n_threads_batch = options.n_threads or len(os.sched_getaffinity(0))
+    params.n_threads = params.n_threads_batch = num_threads(options)
     params.type_k = params.type_v = _CACHE_TYPES[options.cache_type]
     params.kv_unified = shape.kv_unified
     params.flash_attn_type = _flash_attention(options)

@@ -27,6 +27,7 @@ from qrft.sampling.backends.llama_cpp.engine import (
     Engine,
     decode,
     empty,
+    num_threads,
     open_context,
     share,
     token_pieces,
@@ -55,7 +56,9 @@ def generate(
     stop = StopTexts(params.stop, token_pieces(engine)) if params.stop else None
     with open_context(engine, shape) as context:
         room = shape.n_ctx if shape.kv_unified else _ALWAYS
-        run = _Run(context, params, stats, live, room, _prompts(wanted), _eos_mask(eos_ids, engine.n_vocab), stop)
+        picker = Picker(params, live, engine.n_vocab, num_threads(engine.options))
+        is_eos = _eos_mask(eos_ids, engine.n_vocab)
+        run = _Run(context, picker, params, stats, room, live, _prompts(wanted), is_eos, stop)
         run.holders = list(range(live + shape.n_holders - 1, live - 1, -1))
         _decode_prefix(run, wanted, shape.n_seq - 1)
         while run.is_unfinished():
@@ -105,15 +108,17 @@ class _Run:
     def __init__(
         self,
         context: Context,
+        picker: Picker,
         params: SamplingParams,
         stats: Stats,
-        live: int,
         room: int,
+        live: int,
         pending: deque[_Prompt],
         is_eos: NDArray[np.bool_],
         stop: StopTexts | None,
     ) -> None:
-        self.context, self.params, self.stats, self.is_eos, self.stop = context, params, stats, is_eos, stop
+        self.context, self.picker, self.params, self.stats = context, picker, params, stats
+        self.is_eos, self.stop = is_eos, stop
         self.pending = pending
         self.prompts: deque[_Prompt] = deque()  # in the context, with samples still to start
         self.holders: list[int] = []  # free sequences for prompts
@@ -130,7 +135,6 @@ class _Run:
         self.count = np.zeros(live, np.int64)  # tokens picked
         self.logprob = np.zeros(live, np.float64)
         self.output = np.zeros((live, params.max_new_tokens), np.int32)
-        self.picker = Picker(params, live, context.n_vocab)
         self.finished: list[Completion] = []
 
     def is_unfinished(self) -> bool:
