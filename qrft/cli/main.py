@@ -227,7 +227,7 @@ def curate(output: Path, gold: bool, pairs: Path | None, as_json: bool, **settin
     """
     from qrft.commands import curate as work
     from qrft.config.options import from_options
-    from qrft.grading.pairs import Pairing
+    from qrft.grading.pairing import Pairing
     from qrft.grading.rules import Selection
 
     pairing = from_options(Pairing, {name: settings.pop(name) for name in Pairing.model_fields})

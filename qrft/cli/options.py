@@ -137,7 +137,7 @@ def samples_options(needs_problems: bool = True) -> Params:
 
 def curate_options() -> Params:
     """Make the arguments of `qrft curate`, except the files that it writes."""
-    from qrft.grading.pairs import Pairing
+    from qrft.grading.pairing import Pairing
     from qrft.grading.rules import Selection
 
     note = "Only with --pairs."

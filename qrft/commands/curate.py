@@ -20,7 +20,8 @@ from qrft.data.jsonl import write_jsonl
 from qrft.data.samples import Batch, ahead
 from qrft.data.schema import GRADED, TRAINING
 from qrft.errors import UsageError
-from qrft.grading.pairs import DEFAULT_PAIRING, Pairing, pairs_schema, preference_pairs
+from qrft.grading.pairing import DEFAULT_PAIRING, Pairing
+from qrft.grading.pairs import pairs_schema, preference_pairs
 from qrft.grading.paths import gold_keys, is_right_path, is_wrong
 from qrft.grading.rules import Selection
 from qrft.grading.training_table import training_table

@@ -11,29 +11,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from pydantic import Field
 
-from qrft.config.section import Count, Section
+from qrft.grading.pairing import Pairing
 from qrft.grading.paths import is_wrong
 from qrft.grading.rules import DEFAULT_RULES, DEFAULT_SELECTION, Rules, Selection
 from qrft.grading.selection import select
-from qrft.models.prompts import CHAT, PROMPT, Prompt, prompt_text
+from qrft.models.prompts import CHAT, Prompt, prompt_text
 
 Ints = npt.NDArray[np.int64]
 
 TEXT = pa.large_string()
 TURNS = pa.list_(pa.struct([("role", pa.string()), ("content", TEXT)]))
 NAMES = ("prompt", "chosen", "rejected")  # https://huggingface.co/docs/trl/dataset_formats#preference
-
-
-class Pairing(Section):
-    """How pairs are written."""
-
-    pairs_per_problem: Count = Field(default=4, description="The most pairs to write per problem.")
-    prompt: Prompt = PROMPT
-
-
-DEFAULT_PAIRING = Pairing()
 
 
 def pairs_schema(prompt: Prompt) -> pa.Schema:

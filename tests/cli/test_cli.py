@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from click.testing import CliRunner
-from helpers.commands import command_line, fails, fails_at_once, run_process, run_qrft
+from helpers.commands import command_line, fails, fails_at_once, python, run_process, run_qrft
 from helpers.paths import RECIPES, ROOT
 
 from qrft import errors
@@ -79,6 +79,18 @@ def test_help_lists_the_commands() -> None:
         assert command.help and run_qrft(name, "-h").output
     assert "..." not in shown.output.partition("Commands:")[2], "what a command does fits into its line"
     assert {"run", "plan", "schema", "pretrain"} <= set(main.commands)
+
+
+def test_no_help_imports_what_is_slow() -> None:
+    code = """
+        import sys
+        from click.testing import CliRunner
+        from qrft.cli.main import main
+        for name in main.commands:
+            assert CliRunner().invoke(main, [name, "--help"]).exit_code == 0
+            print(name, *sorted({"numpy", "pyarrow", "torch", "transformers"} & set(sys.modules)))
+    """
+    assert run_process(python(code)).stdout.splitlines() == [*main.commands]
 
 
 def test_version() -> None:

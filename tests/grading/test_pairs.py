@@ -16,7 +16,8 @@ from qrft import grading
 from qrft.cli.main import main
 from qrft.config.load import load
 from qrft.data.schema import PROBLEMS
-from qrft.grading.pairs import Pairing, preference_pairs
+from qrft.grading.pairing import Pairing
+from qrft.grading.pairs import preference_pairs
 from qrft.models.find import BUILTIN
 from qrft.pipeline.flow import plan
 

@@ -11,7 +11,8 @@ from qrft import grading
 from qrft.config.section import Count
 from qrft.data.jsonl import write_jsonl
 from qrft.data.samples import pooled
-from qrft.grading.pairs import Pairing, preference_pairs
+from qrft.grading.pairing import Pairing
+from qrft.grading.pairs import preference_pairs
 from qrft.grading.rules import DEFAULT_RULES, DEFAULT_SELECTION, Rules, Selection
 from qrft.pipeline.stages import Inputs, Job, Report
 
