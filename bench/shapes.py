@@ -13,6 +13,16 @@ LLAMA = {  # Llama 1 and 2
     "33B": dict(hidden_size=6656, intermediate_size=17920, num_hidden_layers=60, num_attention_heads=52),
 }
 LLAMA_VOCAB = 32_000
+QWEN = {  # Qwen2.5
+    "7B": dict(
+        hidden_size=3584,
+        intermediate_size=18944,
+        num_hidden_layers=28,
+        num_attention_heads=28,
+        num_key_value_heads=4,
+    ),
+}
+QWEN_VOCAB = 152_064
 SMOL_VOCAB = 49_152
 
 
@@ -46,13 +56,9 @@ def save_tokenizer(folder: Path, texts: Iterable[str], vocab_size: int) -> None:
 
 
 def save_nf4(folder: Path, **shape: Any) -> None:
-    """A random Llama whose matrices are NF4 with double quantisation already, as bitsandbytes saves them.
-
-    Written a layer at a time, all layers alike: never more than one layer in memory, and no copy in 16 or 32 bits.
-    """
+    """A random Llama whose matrices are NF4 with double quantisation already, as bitsandbytes saves them."""
     import torch
-    from safetensors.torch import save_file
-    from transformers import BitsAndBytesConfig, LlamaConfig, LlamaForCausalLM
+    from transformers import BitsAndBytesConfig, LlamaConfig
 
     quantization = BitsAndBytesConfig(
         load_in_4bit=True,
@@ -61,13 +67,32 @@ def save_nf4(folder: Path, **shape: Any) -> None:
         bnb_4bit_compute_dtype=torch.bfloat16,
     )
     config = LlamaConfig(vocab_size=LLAMA_VOCAB, bos_token_id=0, eos_token_id=1, dtype="bfloat16", **shape)
-    config.architectures = ["LlamaForCausalLM"]
+    _save_layers(folder, config, quantized=True)
+    config.quantization_config = quantization.to_dict()
+    config.save_pretrained(folder)
+
+
+def save_bf16(folder: Path, config: Any) -> None:
+    """A random model of this configuration, in bfloat16."""
+    config.dtype = "bfloat16"
+    _save_layers(folder, config, quantized=False)
+    config.save_pretrained(folder)
+
+
+def _save_layers(folder: Path, config: Any, quantized: bool) -> None:
+    """Write the weights a layer at a time, all layers alike: never more than one in memory, no copy in 32 bits."""
+    import torch
+    from safetensors.torch import save_file
+    from transformers import AutoModelForCausalLM
+
     folder.mkdir(parents=True, exist_ok=True)
     with torch.device("meta"):
-        sizes = {name: tensor.shape for name, tensor in LlamaForCausalLM(config).state_dict().items()}
+        model = AutoModelForCausalLM.from_config(config)
+    config.architectures = [type(model).__name__]
+    sizes = {name: tensor.shape for name, tensor in model.named_parameters()}  # tied heads are none
     torch.manual_seed(0)
     layer = "model.layers.0."
-    first = {name: _random(size, quantized=True) for name, size in sizes.items() if name.startswith(layer)}
+    first = {name: _random(size, quantized) for name, size in sizes.items() if name.startswith(layer)}
     parts = [
         {f"model.layers.{i}.{name.removeprefix(layer)}{end}": t for name, found in first.items() for end, t in found}
         for i in range(config.num_hidden_layers)
@@ -80,8 +105,6 @@ def save_nf4(folder: Path, **shape: Any) -> None:
         save_file({name: tensor.contiguous() for name, tensor in part.items()}, folder / file, {"format": "pt"})
         where |= dict.fromkeys(part, file)
     (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": where}))
-    config.quantization_config = quantization.to_dict()
-    config.save_pretrained(folder)
 
 
 def _random(size: Any, quantized: bool) -> list[tuple[str, Any]]:

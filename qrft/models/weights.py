@@ -42,17 +42,26 @@ def open_weights(folder: Path, stem: str = "model") -> dict[str, TensorRef]:
     return refs
 
 
-def read_tensor(name: str, ref: TensorRef) -> NDArray[np.float32]:
-    """Read the tensor as a float32 array of its shape. Raises ModelError for a type that is not floating point."""
+def read_tensor(name: str, ref: TensorRef, rows: slice | NDArray[np.int64] | None = None) -> NDArray[np.float32]:
+    """Read the tensor, or those rows of it, as a float32 array of its shape.
+
+    Raises ModelError for a type that is not floating point.
+    """
     if ref.dtype not in _DTYPES:
         raise ModelError(
             f"{ref.path}: tensor {name} has type {ref.dtype}, expected one of {', '.join(_DTYPES)}. "
             "Quantised weights can't be exported: give the folder of the original model."
         )
-    raw = np.fromfile(ref.path, dtype=_DTYPES[ref.dtype], count=prod(ref.shape), offset=ref.start)
+    dtype = _DTYPES[ref.dtype]
+    if rows is None:
+        raw = np.fromfile(ref.path, dtype=dtype, count=prod(ref.shape), offset=ref.start).reshape(ref.shape)
+    else:
+        raw = np.array(np.memmap(ref.path, dtype, "r", ref.start, ref.shape)[rows])
     if ref.dtype == "BF16":
-        raw = (raw.astype(np.uint32) << 16).view(np.float32)
-    return raw.astype(np.float32, copy=False).reshape(ref.shape)
+        wide = raw.astype(np.uint32)
+        wide <<= 16  # in place: matrices are large
+        raw = wide.view(np.float32)
+    return raw.astype(np.float32, copy=False)
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -102,3 +102,16 @@ def make_adapter(folder: Path, model_dir: Path, **changes: Any) -> Path:
                 parameter.copy_(torch.randn_like(parameter) * 0.1)
     model.save_pretrained(folder)
     return folder
+
+
+def whole_model_logits(folder: Path, adapter: Path | None, prompts: list[list[int]]) -> list[Any]:
+    """Returns transformers' logits of each prompt, with the whole model in memory in float32."""
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    if adapter is not None:
+        model = PeftModel.from_pretrained(model, str(adapter))
+    with torch.inference_mode():
+        return [model.eval()(input_ids=torch.tensor([prompt])).logits[0].numpy() for prompt in prompts]

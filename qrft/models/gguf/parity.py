@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import gc
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qrft.errors import ModelError
 from qrft.models.gguf.header import Precision, read_header
+from qrft.models.gguf.reference import Logits, Reference
 
-Logits = NDArray[np.float32]  # (tokens, vocabulary)
+_ELEMENTS = 2**22  # of logits that are compared at a time: in float64 they take several times their memory
 
 
 class Parity(TypedDict):
@@ -66,22 +67,23 @@ def check_parity(
 
     transformers runs the unquantised base with the adapter on. For a merged GGUF give `adapter_dir` and no
     `adapter_gguf`. `tolerance`: the largest logit difference; None: BOUNDS for how the file holds its matrices.
-    Memory: transformers' model in float32, 4 bytes per parameter, and after it llama.cpp's.
+    Memory: one block of transformers' model in float32, and after it llama.cpp's whole model with the logits of a
+    prompt.
     Raises ModelError when they disagree, SamplerError when llama.cpp fails.
     """
     from qrft.sampling.backends.llama_cpp.process import LlamaProcess
 
     bound = BOUNDS[read_header(base_gguf).precision] if tolerance is None else Bound(tolerance)
-    expected = _transformers_logits(model_dir, adapter_dir, prompts)
-    gc.collect()  # peft's models hold themselves in cycles; two models at once may not fit
-    with LlamaProcess(base_gguf, adapter_gguf, n_threads=n_threads) as process:
-        computed = process.logits(prompts)
+    reference = Reference(model_dir, adapter_dir, prompts)
     names = f"{base_gguf}{f' with {adapter_gguf}' if adapter_gguf else ''}"
-    return _compare(names, computed, expected, bound)
+    with LlamaProcess(base_gguf, adapter_gguf, n_threads=n_threads) as process:
+        computed = (process.logits([prompt])[0] for prompt in prompts)
+        return _compare(names, computed, reference.logits(), bound)
 
 
-def _compare(names: str, computed: list[Logits], expected: list[Logits], bound: Bound) -> Parity:
-    difference, agreed, divergence, positions = 0.0, 0, 0.0, 0
+def _compare(names: str, computed: Iterable[Logits], expected: Iterable[Logits], bound: Bound) -> Parity:
+    """Compare prompt by prompt: the logits of all of them would fill the memory where the vocabulary is large."""
+    difference, agreed, divergence, prompts, positions = 0.0, 0, 0.0, 0, 0
     for prompt, (left, right) in enumerate(zip(computed, expected, strict=True)):
         if left.shape != right.shape:
             raise ModelError(
@@ -90,13 +92,13 @@ def _compare(names: str, computed: list[Logits], expected: list[Logits], bound: 
             )
         difference = max(difference, _largest_difference(f"{names}: prompt {prompt}", left, right, bound))
         agreed += int((left.argmax(1) == right.argmax(1)).sum())
-        divergence += float(_kl(right, left).sum())
-        positions += len(left)
+        divergence += _kl(right, left)
+        prompts, positions = prompts + 1, positions + len(left)
     parity = Parity(
         max_logit_difference=difference,
         top1_agreement=agreed / max(positions, 1),
         mean_kl=divergence / max(positions, 1),
-        num_prompts=len(computed),
+        num_prompts=prompts,
         num_positions=positions,
     )
     _check_agreement(names, parity, bound)
@@ -127,26 +129,15 @@ def _check_agreement(names: str, parity: Parity, bound: Bound) -> None:
         )
 
 
-def _kl(expected: Logits, computed: Logits) -> NDArray[np.float64]:
-    """Return KL(expected || computed) of each position, in nats."""
-    left, right = _log_softmax(expected), _log_softmax(computed)
-    return np.asarray((np.exp(left) * (left - right)).sum(axis=1))
+def _kl(expected: Logits, computed: Logits) -> float:
+    """Return the sum of KL(expected || computed) over all positions, in nats."""
+    total, step = 0.0, max(1, _ELEMENTS // expected.shape[1])
+    for first in range(0, len(expected), step):
+        left, right = (_log_softmax(logits[first : first + step]) for logits in (expected, computed))
+        total += float((np.exp(left) * (left - right)).sum())
+    return total
 
 
 def _log_softmax(logits: Logits) -> NDArray[np.float64]:
     shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
     return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))
-
-
-def _transformers_logits(model_dir: Path, adapter_dir: Path | None, prompts: list[list[int]]) -> list[Logits]:
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    model: Any = AutoModelForCausalLM.from_pretrained(model_dir, dtype=torch.float32, local_files_only=True)
-    if adapter_dir is not None:
-        from peft import PeftModel
-
-        model = PeftModel.from_pretrained(model, str(adapter_dir))
-    model.eval()
-    with torch.no_grad():
-        return [model(input_ids=torch.tensor([prompt])).logits[0].numpy() for prompt in prompts]
