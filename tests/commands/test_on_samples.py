@@ -19,15 +19,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from helpers.commands import command_line, python, run_process, run_qrft, start_process
-from helpers.commands import facts_of as qrft
-from helpers.commands import fails_at_once as fails
-from helpers.jsonl import read_jsonl
-from helpers.jsonl import write_jsonl as write
+from helpers.commands import command_line, facts_of, fails_at_once, python, run_process, run_qrft, start_process
+from helpers.jsonl import read_jsonl, write_jsonl
 from helpers.paths import published
 
 from qrft import grading
-from qrft.cli import main as cli
+from qrft.cli import main
 from qrft.commands import spool
 from qrft.data import schema
 from qrft.data.problems.registry import load
@@ -62,8 +59,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working folder with problems and samples, and nothing else."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("QRFT_DATA", raising=False)
-    write("p.jsonl", PROBLEMS)
-    write("s.jsonl", SAMPLES)
+    write_jsonl("p.jsonl", PROBLEMS)
+    write_jsonl("s.jsonl", SAMPLES)
     return tmp_path
 
 
@@ -86,7 +83,7 @@ COUNTS = {
 
 
 def test_grade() -> None:
-    assert qrft("grade", "s.jsonl", "--problems", "p.jsonl", "-o", "g.parquet") == COUNTS
+    assert facts_of("grade", "s.jsonl", "--problems", "p.jsonl", "-o", "g.parquet") == COUNTS
     table = pq.read_table("g.parquet")
     expected = grading.grade([row["completion"] for row in SAMPLES], [gold(row["problem_id"]) for row in SAMPLES])
     assert table.select(schema.GRADED.names) == expected
@@ -103,7 +100,7 @@ def test_rules_reach_the_core() -> None:
     rules = [{}, {"mode": "paper"}, {"marker": "answer:"}, {"answer_format": "boxed"}, {"order": "commutative"}]
     for given in rules:
         words = [word for name, value in given.items() for word in (f"--{name.replace('_', '-')}", value)]
-        qrft("grade", "s.jsonl", "--problems", "p.jsonl", "-o", "g.parquet", *words)
+        facts_of("grade", "s.jsonl", "--problems", "p.jsonl", "-o", "g.parquet", *words)
         texts, answers = [row["completion"] for row in SAMPLES], [gold(row["problem_id"]) for row in SAMPLES]
         expected = grading.grade(texts, answers, rules=grading.Rules(**given))  # type: ignore[arg-type]
         assert pq.read_table("g.parquet").select(schema.GRADED.names) == expected
@@ -111,12 +108,12 @@ def test_rules_reach_the_core() -> None:
 
 def test_a_marker_may_be_any_bytes() -> None:
     pq.write_table(pa.table({"id": [0], "output": pa.array(["ä5"])}), "a.parquet")
-    facts = qrft("grade", "a.parquet", "--problems", "p.jsonl", "-o", "g.parquet", "--marker", os.fsdecode(b"\xa4"))
+    facts = facts_of("grade", "a.parquet", "--problems", "p.jsonl", "-o", "g.parquet", "--marker", os.fsdecode(b"\xa4"))
     assert facts["num_correct"] == 1
 
 
 def test_the_choices_are_those_of_the_rules() -> None:
-    offered = {option.name: option.type for option in cli.grade.get_params(click.Context(cli.grade))}
+    offered = {option.name: option.type for option in main.grade.get_params(click.Context(main.grade))}
     for name, kind in (
         ("mode", rules.Mode),
         ("answer_format", rules.AnswerFormat),
@@ -131,7 +128,7 @@ def test_the_choices_are_those_of_the_rules() -> None:
 
 
 def test_curate() -> None:
-    facts = qrft("curate", "s.jsonl", "--problems", "p.jsonl", "-o", "t.jsonl", "--keep", "first")
+    facts = facts_of("curate", "s.jsonl", "--problems", "p.jsonl", "-o", "t.jsonl", "--keep", "first")
     rows = read_jsonl("t.jsonl")
     assert kept() == [
         ("0", "gold", None),
@@ -150,15 +147,15 @@ def test_curate() -> None:
 
 def test_the_gold_path_counts_as_the_paper_does() -> None:
     """Left out of the pool, the gold path may be found again: it is one path all the same."""
-    facts = qrft("curate", "s.jsonl", "--problems", "p.jsonl", "-o", "t.jsonl", "--keep", "first", "--no-gold")
+    facts = facts_of("curate", "s.jsonl", "--problems", "p.jsonl", "-o", "t.jsonl", "--keep", "first", "--no-gold")
     assert kept() == [("0", "s", 0), ("0", "s", 1), ("1", "s", 0), ("2", "s", 0), ("2", "s", 1)]
     assert facts["distinct_per_problem"] == 5 / 4
     assert facts["distinct_per_problem_with_gold"] == 7 / 4
 
 
 def test_curate_writes_parquet_too() -> None:
-    qrft("curate", "s.jsonl", "--problems", "p.jsonl", "-o", "t.jsonl")
-    qrft("curate", "s.jsonl", "--problems", "p.jsonl", "-o", "t.parquet")
+    facts_of("curate", "s.jsonl", "--problems", "p.jsonl", "-o", "t.jsonl")
+    facts_of("curate", "s.jsonl", "--problems", "p.jsonl", "-o", "t.parquet")
     assert pq.read_table("t.parquet").schema == schema.TRAINING
     assert pq.read_table("t.parquet").to_pylist() == read_jsonl("t.jsonl")
 
@@ -188,7 +185,7 @@ class Made:
         return [(f"p{problem}", self.texts[i]) for problem, i in sorted((self.problems[i], i) for i in rows.tolist())]
 
     def found(self, *words: str) -> list[tuple[str, str]]:
-        qrft("curate", "r.jsonl", "--problems", "q.jsonl", "-o", "t.jsonl", "--threads", "2", *words)
+        facts_of("curate", "r.jsonl", "--problems", "q.jsonl", "-o", "t.jsonl", "--threads", "2", *words)
         return [(row["problem_id"], row["completion"]) for row in read_jsonl("t.jsonl") if row["source"] != "gold"]
 
 
@@ -196,8 +193,8 @@ class Made:
 def made(folder: Path) -> Made:
     golds = [f"<<{i % 8}+0={i % 8}>> #### {i % 8}" for i in range(100)]
     rows = many_samples()
-    write("q.jsonl", [{"id": f"p{i}", "question": "?", "answer": gold} for i, gold in enumerate(golds)])
-    write("r.jsonl", rows)
+    write_jsonl("q.jsonl", [{"id": f"p{i}", "question": "?", "answer": gold} for i, gold in enumerate(golds)])
+    write_jsonl("r.jsonl", rows)
     problems = [int(row["id"][1:]) for row in rows]
     return Made([row["response"] for row in rows], problems, [golds[problem] for problem in problems])
 
@@ -232,15 +229,15 @@ def test_options_of_selection_reach_the_core(made: Made, words: list[str], optio
 def test_samples_of_several_files_and_forms_are_pooled() -> None:
     table = pa.Table.from_pylist(SAMPLES[:6]).append_column("model", pa.array(["m"] * 6))
     pq.write_table(table, "a.parquet")
-    write("b.jsonl", SAMPLES[6:])
-    facts = qrft("curate", "a.parquet", "b.jsonl", "--problems", "p.jsonl", "-o", "t.jsonl", "--keep", "first")
+    write_jsonl("b.jsonl", SAMPLES[6:])
+    facts = facts_of("curate", "a.parquet", "b.jsonl", "--problems", "p.jsonl", "-o", "t.jsonl", "--keep", "first")
     assert facts["num_samples"] == 12 and facts["num_kept"] == 4
     assert [source for _, source, _ in kept() if source != "gold"] == ["m", "m", "b", "b"]
 
 
 def test_an_older_output_is_replaced() -> None:
     Path("t.jsonl").write_text("old")
-    qrft("curate", "s.jsonl", "--problems", "p.jsonl", "-o", "t.jsonl")
+    facts_of("curate", "s.jsonl", "--problems", "p.jsonl", "-o", "t.jsonl")
     assert len(read_jsonl("t.jsonl")) == 7
 
 
@@ -248,7 +245,7 @@ def test_an_older_output_is_replaced() -> None:
 
 
 def test_evaluate() -> None:
-    facts = qrft("evaluate", "s.jsonl", "--problems", "p.jsonl", "--maj", "1,4", "--pass", "1,2,4")
+    facts = facts_of("evaluate", "s.jsonl", "--problems", "p.jsonl", "--maj", "1,4", "--pass", "1,2,4")
     assert {name: value for name, value in facts.items() if name in COUNTS} == COUNTS
     assert facts["num_unsampled"] == 1
     values = {name: metric["value"] for name, metric in facts.items() if isinstance(metric, dict) and "low" in metric}
@@ -267,24 +264,24 @@ def wilson(successes: int, trials: int) -> tuple[float, float]:
 
 
 def test_evaluate_chooses_k_by_the_fewest_samples() -> None:
-    write("r.jsonl", [{"id": i % 4, "output": "#### 5"} for i in range(27)])  # six or seven each
-    facts = qrft("evaluate", "r.jsonl", "--problems", "p.jsonl")
+    write_jsonl("r.jsonl", [{"id": i % 4, "output": "#### 5"} for i in range(27)])  # six or seven each
+    facts = facts_of("evaluate", "r.jsonl", "--problems", "p.jsonl")
     metrics = [name for name in facts if "@" in name]
     assert metrics == ["maj1@1", "maj@2", "maj@4", "maj@6", "pass@2", "pass@4", "pass@6"]
 
 
 def test_greedy_samples_get_a_wilson_interval() -> None:
-    write("r.jsonl", [{"id": i, "output": "#### 5"} for i in range(4)])
-    facts = qrft("evaluate", "r.jsonl", "--problems", "p.jsonl")
+    write_jsonl("r.jsonl", [{"id": i, "output": "#### 5"} for i in range(4)])
+    facts = facts_of("evaluate", "r.jsonl", "--problems", "p.jsonl")
     low, high = wilson(1, 4)
     assert [name for name in facts if "@" in name] == ["maj1@1"]
     assert facts["maj1@1"] == {"value": 0.25, "low": low, "high": high}
 
 
 def test_more_votes_than_samples() -> None:
-    message = fails(1, "evaluate", "s.jsonl", "--problems", "p.jsonl", "--maj", "5")
+    message = fails_at_once(1, "evaluate", "s.jsonl", "--problems", "p.jsonl", "--maj", "5")
     assert message.startswith("K = 5: problem_id '0' has 4 samples (3 problems have too few). Ask for a K up to 4,")
-    assert "'0,5' is not a list of whole numbers above 0 with commas, such as 1,4,16." in fails(
+    assert "'0,5' is not a list of whole numbers above 0 with commas, such as 1,4,16." in fails_at_once(
         2, "evaluate", "s.jsonl", "--problems", "p.jsonl", "--pass", "0,5"
     )
 
@@ -310,15 +307,15 @@ BOXED = ["--problems", "e.jsonl", "--answer-format", "boxed"]
 
 @pytest.fixture
 def expressions(folder: Path) -> None:
-    write("e.jsonl", [{"question": "sin 45?", "answer": HALF_ROOT}, {"question": "6 * 7?", "answer": "42"}])
-    write("x.jsonl", [{"id": problem, "output": text} for problem, text, _ in EXPRESSIONS])
+    write_jsonl("e.jsonl", [{"question": "sin 45?", "answer": HALF_ROOT}, {"question": "6 * 7?", "answer": "42"}])
+    write_jsonl("x.jsonl", [{"id": problem, "output": text} for problem, text, _ in EXPRESSIONS])
 
 
 @needs_math_verify
 @pytest.mark.parametrize("block_bytes", [1 << 22, 60])
 def test_expressions_are_judged(expressions: None, block_bytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("qrft.data.files.BLOCK_BYTES", block_bytes)
-    facts = qrft("grade", "x.jsonl", *BOXED, "-o", "g.parquet")
+    facts = facts_of("grade", "x.jsonl", *BOXED, "-o", "g.parquet")
     table = pq.read_table("g.parquet")
     expected = [status for *_, status in EXPRESSIONS]
     assert table["status"].to_pylist() == expected
@@ -327,12 +324,12 @@ def test_expressions_are_judged(expressions: None, block_bytes: int, monkeypatch
     assert table["is_correct"].to_pylist() == right
     assert (facts["num_answered"], facts["num_correct"]) == (7, 4)
 
-    facts = qrft("curate", "x.jsonl", *BOXED, "-o", "t.jsonl", "--no-dedup")
+    facts = facts_of("curate", "x.jsonl", *BOXED, "-o", "t.jsonl", "--no-dedup")
     assert [row["completion"] for row in read_jsonl("t.jsonl")] == [EXPRESSIONS[i][1] for i in (0, 1, 5, 6)]
     assert facts["num_kept"] == facts["num_equations_ok"] == 4
 
     # Votes of problem 0: two right, two the same wrong one, 3. Of 1: two right; what can't be compared does not vote.
-    facts = qrft("evaluate", "x.jsonl", *BOXED, "--maj", "4", "--pass", "1")
+    facts = facts_of("evaluate", "x.jsonl", *BOXED, "--maj", "4", "--pass", "1")
     assert facts["pass@1"]["value"] == pytest.approx((2 / 5 + 2 / 4) / 2)
     assert facts["maj@4"]["value"] == pytest.approx(((2 / 5 * 0 + 2 / 5 * 1 + 1 / 5 * 0.5) + 1) / 2, abs=0.02)
 
@@ -360,7 +357,7 @@ def test_paper_mode_knows_no_expressions(expressions: None) -> None:
 @needs_math_verify
 @pytest.mark.parametrize("words", [["grade", "-o", "g.parquet"], ["curate", "-o", "t.jsonl"], ["evaluate"]])
 def test_ctrl_c_ends_it_at_once_with_all_its_processes(expressions: None, words: list[str]) -> None:
-    write("x.jsonl", [{"id": 0, "output": ENDLESS.replace("9", str(i))} for i in range(9, 99)])
+    write_jsonl("x.jsonl", [{"id": 0, "output": ENDLESS.replace("9", str(i))} for i in range(9, 99)])
     before = sorted(Path().iterdir())
     command = command_line(words[0], "x.jsonl", *BOXED, *words[1:], "--threads", "2")
     with start_process(command, stderr=subprocess.PIPE) as process:
@@ -405,12 +402,12 @@ def test_malformed_rows_are_named_counted_and_skipped() -> None:
     skipped = done.stderr.splitlines()
     assert skipped[0].startswith("Skipped: s.jsonl:13: not JSON in UTF-8 (") and len(skipped) == 6
     assert skipped[-1] == "Skipped: 4 more rows."
-    message = fails(1, "grade", "s.jsonl", "--problems", "p.jsonl", "-o", "h.parquet", "--strict")
+    message = fails_at_once(1, "grade", "s.jsonl", "--problems", "p.jsonl", "-o", "h.parquet", "--strict")
     assert message.startswith("s.jsonl:13: not JSON in UTF-8 (") and message.endswith("out to skip such rows.")
 
 
 def test_gold_answers_that_are_no_numbers_are_told() -> None:
-    write("q.jsonl", [*PROBLEMS, {"question": "Who?", "answer": "Mrs. Hilt"}])
+    write_jsonl("q.jsonl", [*PROBLEMS, {"question": "Who?", "answer": "Mrs. Hilt"}])
     done = run_qrft("evaluate", "s.jsonl", "--problems", "q.jsonl", "--json")
     assert "1 of 5 gold answers are not numbers, so no answer equals them (problem_id '4': 'Mrs. Hilt')." in done.stderr
 
@@ -453,20 +450,20 @@ def test_gold_answers_that_are_no_numbers_are_told() -> None:
     ],
 )
 def test_bad_input(code: int, words: str, message: str) -> None:
-    assert message in fails(code, "curate", *words.split())
+    assert message in fails_at_once(code, "curate", *words.split())
 
 
 def test_a_sample_that_is_there_twice() -> None:
-    write("s.jsonl", [{"id": 1, "sample_index": 0, "output": ""}] * 2)
+    write_jsonl("s.jsonl", [{"id": 1, "sample_index": 0, "output": ""}] * 2)
     for command in ("grade", "curate"):
-        message = fails(1, command, "s.jsonl", "--problems", "p.jsonl", "-o", "t.parquet")
+        message = fails_at_once(1, command, "s.jsonl", "--problems", "p.jsonl", "-o", "t.parquet")
         assert message.startswith("s.jsonl:2: problem_id '1', sample_index 0, model 's' is already at s.jsonl:1")
 
 
 @pytest.mark.parametrize("budget", [0, 1 << 30])
 def test_a_full_disk_leaves_nothing(budget: int) -> None:
     """A limit on the size of files stands in for a full disk; the output before it stays as it was."""
-    write("r.jsonl", [{"id": 0, "output": f"<<{i}+5={i + 5}>> {'x' * 900} #### 5"} for i in range(1000)])
+    write_jsonl("r.jsonl", [{"id": 0, "output": f"<<{i}+5={i + 5}>> {'x' * 900} #### 5"} for i in range(1000)])
     Path("t.jsonl").write_text("old")
     before = sorted(Path().rglob("*"))
     code = f"""
@@ -516,22 +513,24 @@ def test_the_gold_solutions_are_right(monkeypatch: pytest.MonkeyPatch) -> None:
     test = published("gsm8k/test.jsonl")
     monkeypatch.setenv("QRFT_DATA", str(test.parents[1]))
     rows = read_jsonl(test)
-    write("gold.jsonl", [{"id": i, "output": row["answer"]} for i, row in enumerate(rows)])
-    facts = qrft("evaluate", "gold.jsonl", "--problems", "gsm8k/test")
+    write_jsonl("gold.jsonl", [{"id": i, "output": row["answer"]} for i, row in enumerate(rows)])
+    facts = facts_of("evaluate", "gold.jsonl", "--problems", "gsm8k/test")
     assert facts["num_correct"] == 1319 and facts["maj1@1"]["value"] == 1.0
 
 
 def test_a_set_brings_its_answer_format(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("QRFT_DATA", str(folder))
     (folder / "math-500").mkdir()
-    write("math-500/test.jsonl", [{"problem": "3+4?", "solution": r"So \boxed{7}.", "answer": "7", "unique_id": "a"}])
-    write("m.jsonl", [{"id": "a", "output": r"It is \boxed{7}"}, {"id": "a", "output": "#### 7"}])
+    write_jsonl(
+        "math-500/test.jsonl", [{"problem": "3+4?", "solution": r"So \boxed{7}.", "answer": "7", "unique_id": "a"}]
+    )
+    write_jsonl("m.jsonl", [{"id": "a", "output": r"It is \boxed{7}"}, {"id": "a", "output": "#### 7"}])
     named = ["m.jsonl", "--problems", "math-500/test"]
-    assert qrft("evaluate", *named)["answer_statuses"] == {"ok": 1, "no_marker": 1}
-    assert qrft("evaluate", *named, "--answer-format", "gsm8k")["num_correct"] == 1
-    assert qrft("curate", *named, "-o", "t.jsonl")["num_kept"] == 0  # the same equations as the gold solution: none
+    assert facts_of("evaluate", *named)["answer_statuses"] == {"ok": 1, "no_marker": 1}
+    assert facts_of("evaluate", *named, "--answer-format", "gsm8k")["num_correct"] == 1
+    assert facts_of("curate", *named, "-o", "t.jsonl")["num_kept"] == 0  # the same equations as the gold solution: none
     a_file = ["m.jsonl", "--problems", "math-500/test.jsonl"]
-    qrft("grade", *a_file, "-o", "g.parquet")
+    facts_of("grade", *a_file, "-o", "g.parquet")
     assert pq.read_table("g.parquet")["is_correct"].to_pylist() == [False, True]
 
 

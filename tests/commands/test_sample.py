@@ -17,17 +17,15 @@ from typing import Any, ClassVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from helpers.commands import command_line, fails, python, run_process, run_qrft, start_process
-from helpers.commands import facts_of as run
-from helpers.jsonl import read_jsonl
-from helpers.jsonl import write_jsonl as write
+from helpers.commands import command_line, facts_of, fails, python, run_process, run_qrft, start_process
+from helpers.jsonl import read_jsonl, write_jsonl
 from helpers.models import make_adapter
 from helpers.paths import TINY
 
 import qrft
 from qrft import grading
-from qrft.cli import main as cli
-from qrft.commands import sample as command
+from qrft.cli import main
+from qrft.commands.sample import prepare
 from qrft.config.load import load
 from qrft.data import disk, schema
 from qrft.data.problems.registry import draw
@@ -37,8 +35,7 @@ from qrft.models.find import BUILTIN
 from qrft.models.gguf.adapter import export_adapter
 from qrft.models.gguf.base import export_base
 from qrft.pipeline.flow import plan
-from qrft.pipeline.stages import Job
-from qrft.pipeline.stages import sample as stage
+from qrft.pipeline.stages import Job, sample
 from qrft.sampling.budget import Until
 from qrft.sampling.requests import choose_examples, make_requests
 
@@ -60,7 +57,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working folder with six problems, and nothing else."""
     monkeypatch.chdir(tmp_path)
-    write("p.jsonl", problems(6))
+    write_jsonl("p.jsonl", problems(6))
     return tmp_path
 
 
@@ -88,7 +85,7 @@ def contents(folder: str = "samples") -> dict[str, bytes]:
 
 
 def test_samples_lie_in_shards_in_the_order_of_the_problems() -> None:
-    facts = run(*SAMPLE, "-k", "5", "--samples-per-shard", "12")
+    facts = facts_of(*SAMPLE, "-k", "5", "--samples-per-shard", "12")
     samples = table()
     assert samples.schema == schema.SAMPLES
     assert [tuple(row.values()) for row in samples.select(["problem_id", "sample_index"]).to_pylist()] == [
@@ -104,7 +101,7 @@ def test_samples_lie_in_shards_in_the_order_of_the_problems() -> None:
 
 def test_the_same_command_again_does_nothing_and_a_lost_shard_is_made_again() -> None:
     words = (*SAMPLE, "-k", "4", "--samples-per-shard", "8")
-    run(*words)
+    facts_of(*words)
     before = {path: path.stat().st_mtime_ns for path in Path("samples").iterdir() if path.suffix}
     done = run_qrft(*words)
     assert "24 samples" in done.stdout and "all of them already existed: nothing to do." in done.stdout
@@ -112,18 +109,18 @@ def test_the_same_command_again_does_nothing_and_a_lost_shard_is_made_again() ->
     whole = contents()
     Path("samples/shard-000001.parquet").unlink()
     Path("samples/.shard-000001.parquet.0000.tmp").write_bytes(b"half")
-    assert run(*words)["num_new"] == 8
+    assert facts_of(*words)["num_new"] == 8
     assert contents() == whole and not list(Path("samples").glob(".*.tmp"))
 
 
 def test_k_can_be_raised_and_keeps_the_samples() -> None:
-    run(*SAMPLE, "-k", "3", *HOT)
+    facts_of(*SAMPLE, "-k", "3", *HOT)
     before = contents()
-    assert run(*SAMPLE, "-k", "5", *HOT)["num_new"] == 12
+    assert facts_of(*SAMPLE, "-k", "5", *HOT)["num_new"] == 12
     assert before.items() <= contents().items()
     found = rows()
     assert set(found) == {(f"t{i}", j) for i in range(6) for j in range(5)}
-    run(*SAMPLE, "-k", "5", *HOT, "-o", "at-once")
+    facts_of(*SAMPLE, "-k", "5", *HOT, "-o", "at-once")
     at_once = rows("at-once")
     equal = [found[key]["completion"] == at_once[key]["completion"] for key in found]
     assert sum(equal) >= 27  # where the last bits of the logits depend on what else is in the batch, a pick may differ
@@ -131,14 +128,14 @@ def test_k_can_be_raised_and_keeps_the_samples() -> None:
 
 
 def test_a_folder_of_other_settings_is_left_alone() -> None:
-    run(*SAMPLE, "-k", "2")
+    facts_of(*SAMPLE, "-k", "2")
     before = contents()
     message = fails(2, *SAMPLE, "-k", "2", "--temperature", "0.5", "--stop", "x")
     assert (
         'temperature was 0.7 and is now 0.5; stop was [] and is now ["x"]. Give the former settings, or name another'
         in message
     )
-    write("p.jsonl", problems(7))
+    write_jsonl("p.jsonl", problems(7))
     assert "problems was" in fails(2, *SAMPLE, "-k", "2")
     Path("mine").mkdir()
     pq.write_table(table(), "mine/x.parquet")
@@ -150,7 +147,7 @@ def test_a_folder_of_other_settings_is_left_alone() -> None:
 
 @pytest.mark.parametrize("damage", ["cut", "other"])
 def test_a_damaged_shard_is_named(damage: str) -> None:
-    run(*SAMPLE, "-k", "2", "--samples-per-shard", "4")
+    facts_of(*SAMPLE, "-k", "2", "--samples-per-shard", "4")
     path = Path("samples/shard-000001.parquet")
     if damage == "cut":
         path.write_bytes(path.read_bytes()[:-10])
@@ -161,11 +158,11 @@ def test_a_damaged_shard_is_named(damage: str) -> None:
 
 
 def test_other_commands_take_the_folder() -> None:
-    run(*SAMPLE, "-k", "4", "--samples-per-shard", "8")
+    facts_of(*SAMPLE, "-k", "4", "--samples-per-shard", "8")
     grade = ("grade", "--problems", "p.jsonl", *RULES, "-o", "g.parquet")
-    whole = run(*grade, "samples")
+    whole = facts_of(*grade, "samples")
     assert whole["num_samples"] == 24 and whole["num_correct"] > 0
-    assert whole == run(*grade, *map(str, sorted(Path("samples").glob("*.parquet"))))
+    assert whole == facts_of(*grade, *map(str, sorted(Path("samples").glob("*.parquet"))))
     Path("empty").mkdir()
     assert "has no Parquet file in it" in fails(1, *grade, "empty")
 
@@ -190,7 +187,7 @@ LONG = (*SAMPLE, *HOT, "-k", "32", "--samples-per-shard", "16")  # 12 shards, of
 
 
 def undisturbed() -> dict[str, bytes]:
-    run(*LONG, "-o", "whole")
+    facts_of(*LONG, "-o", "whole")
     return contents("whole")
 
 
@@ -220,7 +217,7 @@ def test_killed_the_same_command_goes_on_to_the_same_samples() -> None:
     killer.join()
     assert "the sampling process was ended by SIGKILL" in message and "finished samples are kept" in message
     assert 5 <= len(contents()) < 12
-    run(*LONG)
+    facts_of(*LONG)
     assert contents() == whole
 
 
@@ -242,7 +239,7 @@ def test_killed_thirty_times_at_random_it_ends_in_the_same_samples() -> None:
                 path.unlink()
         kills += kill(generator.choice(["parent", "child"]), generator.randrange(3), generator.random() * 0.3)
         assert contents().items() <= whole.items()
-    run(*LONG)
+    facts_of(*LONG)
     assert contents() == whole
 
 
@@ -268,7 +265,7 @@ def needed(samples: Rows, problem: dict[str, str], kind: str, count: int, k: int
 @pytest.mark.parametrize("kind", ["correct", "distinct"])
 def test_tokens_go_to_problems_that_lack_paths(kind: str) -> None:
     count = {"correct": 4, "distinct": 1}[kind]
-    facts = run(*SAMPLE, *HOT, *RULES, "-k", "16", "--until", f"{kind}={count}")
+    facts = facts_of(*SAMPLE, *HOT, *RULES, "-k", "16", "--until", f"{kind}={count}")
     samples = rows()
     expected = {row["id"]: needed(samples, row, kind, count, 16) for row in problems(6)}
     assert set(samples) == {(name, i) for name, number in expected.items() for i in range(number)}
@@ -279,14 +276,14 @@ def test_tokens_go_to_problems_that_lack_paths(kind: str) -> None:
     assert all((row[f"num_{kind}"] >= count) == row["is_satisfied"] for row in budget)
     assert sum(done["num_samples"] for done in facts["rounds"]) == len(samples)
     assert sum(done["num_tokens"] for done in facts["rounds"]) == facts["num_tokens"]
-    assert run(*SAMPLE, *HOT, *RULES, "-k", "16", "--until", f"{kind}={count}")["num_new"] == 0
+    assert facts_of(*SAMPLE, *HOT, *RULES, "-k", "16", "--until", f"{kind}={count}")["num_new"] == 0
 
 
 def test_with_a_budget_k_can_be_raised_too() -> None:
     words = (*SAMPLE, *HOT, *RULES, "--until", "correct=5", "--samples-per-shard", "10")
-    run(*words, "-k", "6")
-    assert run(*words, "-k", "16")["num_new"] > 0
-    run(*words, "-k", "16", "-o", "at-once")
+    facts_of(*words, "-k", "6")
+    assert facts_of(*words, "-k", "16")["num_new"] > 0
+    facts_of(*words, "-k", "16", "-o", "at-once")
     found, at_once = rows(), rows("at-once")
     equal = [found[key]["completion"] == at_once[key]["completion"] for key in found.keys() & at_once.keys()]
     assert sum(equal) >= 0.9 * len(equal)
@@ -302,14 +299,14 @@ def test_a_recipe_can_give_a_budget(tmp_path: Path) -> None:
     recipe = load(TINY, [*changes, "grade.answer_format=last-number"])
     settings: dict[str, Any] = {step.path: step.settings for step in plan(recipe, BUILTIN["tiny-base"])}
     inputs = {"model": BUILTIN["tiny-base"], "base": tmp_path, "problems": tmp_path}
-    facts = stage.run(inputs, tmp_path, settings["round-1/samples"], Job(num_threads=1))
+    facts = sample.run(inputs, tmp_path, settings["round-1/samples"], Job(num_threads=1))
     samples = pq.read_table("samples.parquet")
     budget = read_jsonl("budget.jsonl")
     expected = [(row["problem_id"], i) for row in budget for i in range(row["num_samples"])]
     assert [tuple(row.values()) for row in samples.select(["problem_id", "sample_index"]).to_pylist()] == expected
     assert len(facts["rounds"]) > 1 and len({row["num_samples"] for row in budget}) > 1
     (tmp_path / "greedy" / "partial").mkdir(parents=True)
-    answers = stage.run(inputs, tmp_path / "greedy", settings["base/test-samples"], Job(num_threads=1))
+    answers = sample.run(inputs, tmp_path / "greedy", settings["base/test-samples"], Job(num_threads=1))
     assert "rounds" not in answers, "greedy answers have no budget"
 
 
@@ -317,8 +314,8 @@ def test_a_recipe_can_give_a_budget(tmp_path: Path) -> None:
 
 
 def test_a_stop_text_ends_a_completion_where_it_begins() -> None:
-    run(*SAMPLE, "-k", "3")
-    facts = run(*SAMPLE, "-k", "3", "--stop", ", then", "--stop", "zebra", "-o", "stopped")
+    facts_of(*SAMPLE, "-k", "3")
+    facts = facts_of(*SAMPLE, "-k", "3", "--stop", ", then", "--stop", "zebra", "-o", "stopped")
     whole, stopped = rows(), rows("stopped")
     cut = [row for row in stopped.values() if row["finish_reason"] == "stop_text"]
     assert cut and facts["finish_reasons"]["stop_text"] == len(cut) / len(stopped)
@@ -354,11 +351,11 @@ def test_examples_are_worked_and_hold_nothing_that_looks_like_the_next_one() -> 
 
 
 def test_few_shot_stops_at_the_next_example() -> None:
-    run(*SAMPLE, "-k", "1", "--few-shot", "2", "--limit", "3")
+    facts_of(*SAMPLE, "-k", "1", "--few-shot", "2", "--limit", "3")
     settings = json.loads(Path("samples/settings.json").read_text())["settings"]
     assert settings["few_shot"] == 2 and settings["stop"] == ["\n\n"] and settings["num_problems"] == 3
     assert not any("\n\n" in row["completion"] for row in rows().values())
-    write("e.jsonl", [{**row, "question": row["question"] + " Well?"} for row in problems(6)])
+    write_jsonl("e.jsonl", [{**row, "question": row["question"] + " Well?"} for row in problems(6)])
     assert "examples was" in fails(2, *SAMPLE, "-k", "1", "--few-shot", "2", "--limit", "3", "--examples", "e.jsonl")
 
 
@@ -366,7 +363,7 @@ def test_few_shot_stops_at_the_next_example() -> None:
 
 
 def test_from_python_the_same_samples_as_an_iterator() -> None:
-    run(*SAMPLE, "-k", "3")
+    facts_of(*SAMPLE, "-k", "3")
     found = {
         (done.problem_id, done.sample_index): done
         for done in qrft.sample("tiny-base", "p.jsonl", 3, max_new_tokens=64, threads=1)
@@ -398,9 +395,9 @@ def test_an_adapter_is_taken_as_peft_saves_it_and_as_gguf() -> None:
     export_adapter(Path("lora"), BUILTIN["tiny-base"], Path("lora.gguf"))
     export_base(BUILTIN["tiny-base"], Path("base.gguf"), "f16")
     tokenizer = ("--tokenizer", str(BUILTIN["tiny-base"]))
-    run(*SAMPLE, "-k", "2", "--adapter", "lora")
-    run("sample", "base.gguf", *SAMPLE[2:], *tokenizer, "-k", "2", "--adapter", "lora.gguf", "-o", "ready")
-    run(*SAMPLE, "-k", "2", "-o", "plain")
+    facts_of(*SAMPLE, "-k", "2", "--adapter", "lora")
+    facts_of("sample", "base.gguf", *SAMPLE[2:], *tokenizer, "-k", "2", "--adapter", "lora.gguf", "-o", "ready")
+    facts_of(*SAMPLE, "-k", "2", "-o", "plain")
     texts = {name: table(name)["completion"].to_pylist() for name in ("samples", "ready", "plain")}
     assert texts["samples"] == texts["ready"] != texts["plain"]
     assert set(table()["model"].to_pylist()) == {"tiny-base+lora"}
@@ -412,8 +409,8 @@ def test_an_adapter_is_taken_as_peft_saves_it_and_as_gguf() -> None:
 
 def test_transformers_gives_the_same_greedy_answers() -> None:
     greedy = (*SAMPLE, "-k", "1", "--temperature", "0")
-    run(*greedy, "--quant", "f32")
-    run(*greedy, "--sampler", "transformers", "-o", "torch")
+    facts_of(*greedy, "--quant", "f32")
+    facts_of(*greedy, "--sampler", "transformers", "-o", "torch")
     found, expected = rows("torch"), rows()
     assert {key: row["completion"] for key, row in found.items()} == {
         key: row["completion"] for key, row in expected.items()
@@ -444,14 +441,14 @@ def test_a_server_gets_the_prompts_as_texts() -> None:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         url = f"http://127.0.0.1:{server.server_port}"
         words = ("sample", "teacher", "--problems", "p.jsonl", "-k", "2", "--sampler", "openai", "--server", url)
-        assert run(*words)["num_samples"] == 12
+        assert facts_of(*words)["num_samples"] == 12
         server.shutdown()
     questions = [row["question"] + "\n" for row in problems(6)]
     assert sorted(Teacher.prompts) == sorted(questions * 2)
     for (problem, _), row in rows().items():
         assert row["completion"] == f"teacher says {questions[int(problem[1:])][-9:]!r}"
         assert (row["model"], row["num_tokens"], row["finish_reason"]) == ("teacher", 7, "stop")
-    assert run(*words)["num_new"] == 0, "all is there, so the server that is gone is not asked"
+    assert facts_of(*words)["num_new"] == 0, "all is there, so the server that is gone is not asked"
 
 
 # -------------------------------------------------------------------------------------------------------- bad input
@@ -521,18 +518,18 @@ def test_what_is_not_there_is_named() -> None:
 
 def test_a_command_that_made_nothing_leaves_no_settings_behind() -> None:
     fails(1, *SAMPLE, "-k", "3", "--adapter", "no-such-adapter")
-    assert run(*SAMPLE, "-k", "2")["num_samples"] == 12
+    assert facts_of(*SAMPLE, "-k", "2")["num_samples"] == 12
 
 
 def test_settings_that_cannot_be_read_are_named() -> None:
-    run(*SAMPLE, "-k", "2")
+    facts_of(*SAMPLE, "-k", "2")
     Path("samples/settings.json").write_text("{}")
     assert fails(1, *SAMPLE, "-k", "2").startswith("samples/settings.json: can't be read")
 
 
 def test_the_command_and_the_library_have_the_same_defaults() -> None:
-    choice, spec = command.prepare("tiny-base", "p.jsonl", 2)
-    by_command = cli.sample.make_context("sample", ["tiny-base", "--problems", "p.jsonl", "-k", "2"]).params
+    choice, spec = prepare("tiny-base", "p.jsonl", 2)
+    by_command = main.sample.make_context("sample", ["tiny-base", "--problems", "p.jsonl", "-k", "2"]).params
     for given in (spec.params, choice, choice.settings, spec):
         for name, value in vars(given).items():
             if name in by_command and name not in ("base", "problems", "num_samples", "stop", "examples"):

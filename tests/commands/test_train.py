@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 from helpers import commands
 from helpers.commands import command_line, run_process, run_qrft, start_process
-from helpers.jsonl import write_jsonl as write
+from helpers.jsonl import write_jsonl
 from helpers.models import make_model
 from helpers.paths import RECIPES
 
@@ -48,7 +48,7 @@ CHATML = (
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working folder with twelve examples, and nothing else."""
     monkeypatch.chdir(tmp_path)
-    write("d.jsonl", ROWS)
+    write_jsonl("d.jsonl", ROWS)
     return tmp_path
 
 
@@ -128,7 +128,7 @@ def test_a_folder_of_other_settings_is_left_alone() -> None:
     assert message.startswith(
         "ad: was made with other settings: lora_r was 4 and is now 8; seed was 0 and is now 1. Give the former "
     )
-    write("d.jsonl", ROWS[:5])
+    write_jsonl("d.jsonl", ROWS[:5])
     assert "data was d.jsonl (" in fails(2, *QUICK, out="ad")
     Path("mine").mkdir()
     Path("mine/x").touch()
@@ -252,7 +252,7 @@ def test_files_that_can_not_be_read() -> None:
 def test_longer_examples_are_dropped_or_cut_and_always_counted() -> None:
     tokenizer = prompts.load_tokenizer(TINY)
     rows = [*ROWS, {**ROWS[0], "question": 5 * ROWS[0]["question"]}]
-    write("d.jsonl", rows)
+    write_jsonl("d.jsonl", rows)
     made = [prompts.example(tokenizer, row["question"], row["completion"], "plain") for row in rows]
     limit = sorted(len(example.token_ids) for example in made)[5]
     long = sum(len(example.token_ids) > limit for example in made)
@@ -371,9 +371,9 @@ def test_examples_of_a_chat_are_earlier_turns(tmp_path: Path) -> None:
 def test_what_is_trained_in_a_chat_is_sampled_in_it(tmp_path: Path) -> None:
     """Four examples by heart, in turns that end by a token which is not the end of text."""
     model = str(chat_model(tmp_path / "chat", CHATML.replace("</s>\n", "<s>\n")))
-    write("d.jsonl", ROWS[:4])
+    write_jsonl("d.jsonl", ROWS[:4])
     run("num_epochs=120", "micro_batch_size=4", "learning_rate=5e-3", "prompt=chat", base=model)
-    write("p.jsonl", [{"question": row["question"], "answer": row["completion"]} for row in ROWS[:4]])
+    write_jsonl("p.jsonl", [{"question": row["question"], "answer": row["completion"]} for row in ROWS[:4]])
     options = ["-k", "1", "--temperature", "0", "--prompt", "chat", "--adapter", "ad", "--quant", "f32", "-o", "s"]
     done = run_qrft("sample", model, "--problems", "p.jsonl", "--threads", "1", *options)
     assert done.exit_code == 0
@@ -388,7 +388,7 @@ def test_what_is_trained_in_a_chat_is_sampled_in_it(tmp_path: Path) -> None:
 def test_every_weight_is_trained_into_a_model_that_is_a_base_itself() -> None:
     run(*QUICK[:2], "learning_rate=1e-3", "quantization=none", "adapter=none", out="model")
     assert set(open_weights(Path("model"))) == set(open_weights(TINY))
-    write("p.jsonl", [{"question": row["question"], "answer": "1"} for row in ROWS[:2]])
+    write_jsonl("p.jsonl", [{"question": row["question"], "answer": "1"} for row in ROWS[:2]])
     sample = ["sample", "model", "--problems", "p.jsonl", "-k", "2", "--threads", "1", "--max-new-tokens", "8"]
     done = run_qrft(*sample, "--json")  # compares the logits too
     assert json.loads(done.stdout)["num_samples"] == 4
