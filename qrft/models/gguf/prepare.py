@@ -8,6 +8,7 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 from qrft.data.disk import cache_folder, disk_errors, write_atomic
@@ -19,6 +20,7 @@ from qrft.models.gguf.header import check_adapter, check_base, check_vocabulary
 from qrft.models.gguf.parity import Parity, check_parity
 from qrft.models.gguf.quant import Quant
 
+_JUDGED = "2"  # what a kept comparison has judged: raised when another is needed
 VERSION = 2  # of the files: raise it when the same model and settings would give other files
 
 
@@ -91,7 +93,7 @@ def check_once(
     files = [fingerprint(model_dir), fingerprint(base_gguf)]
     files.append(_adapter_fingerprint(adapter_dir) if adapter_dir else "")
     files.append(fingerprint(adapter_gguf) if adapter_gguf else "")
-    kept = _place(cache_dir, base_gguf.stem, "parity", "parity", *files).with_suffix(".json")
+    kept = _place(cache_dir, base_gguf.stem, "parity", "parity", _JUDGED, _engine(), *files).with_suffix(".json")
     if not kept.exists():
         result = check_parity(model_dir, base_gguf, adapter_dir, adapter_gguf, list(prompts), n_threads=n_threads)
         if not prompts:  # nothing was compared
@@ -100,6 +102,15 @@ def check_once(
         write_atomic(kept, json.dumps(result))
     parity: Parity = json.loads(kept.read_bytes())
     return parity
+
+
+def _engine() -> str:
+    """Tell one build of llama.cpp from another, such as one for CUDA, without loading it: by its libraries' sizes."""
+    package = find_spec("llama_cpp")
+    folders = package.submodule_search_locations if package else None
+    files = sorted(path for folder in folders or () for path in Path(folder).glob("lib/*"))
+    sizes = [f"{path.name} {path.stat().st_size}" for path in files]
+    return "\n".join([*sizes, os.environ.get("GGML_BACKEND_PATH", "")])
 
 
 def base_file(base: Path) -> Path:

@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import llama_cpp.llama_cpp as lib
@@ -27,6 +27,7 @@ MAX_SEQUENCES = 256  # LLAMA_MAX_SEQ
 _FULL = 1  # what llama_decode returns when it finds no cells
 _CACHE_TYPES = {"f32": 0, "f16": 1, "q8_0": 8}  # ggml_type
 UBATCH = 512  # tokens that go through the layers together
+_FEW = 16  # tokens, up to which CUDA multiplies otherwise
 CELL_PADDING = 256  # llama.cpp rounds a sequence's room to this
 
 
@@ -173,19 +174,29 @@ def empty(context: Context, sequence: int) -> None:
 
 
 def prompt_logits(engine: Engine, prompt: list[int]) -> NDArray[np.float32]:
-    """Return logits (tokens, vocabulary) of all positions of a prompt, with a float32 cache: they judge the weights."""
+    """Return logits (tokens, vocabulary) of all positions of a prompt."""
     check_tokens(engine, "the prompt", prompt)
-    length = len(prompt)
+    tokens = prompt + prompt[-1:] * _padding(len(prompt))
+    length = len(tokens)
     shape = Shape(n_seq=1, n_ctx_seq=length, n_ctx=length, n_batch=length, n_outputs=length, kv_unified=True)
-    exact = replace(engine, options=replace(engine.options, cache_type="f32"))
-    with open_context(exact, shape) as context:
-        context.tokens[:] = prompt
+    with open_context(engine, shape) as context:
+        context.tokens[:] = tokens
         context.positions[:] = np.arange(length)
         context.sequences[:] = 0
         context.outputs[:] = 1
         logits = decode(context, length)
         assert logits is not None  # the context was made for it
-        return logits.copy()
+        return logits[: len(prompt)].copy()
+
+
+def _padding(length: int) -> int:
+    """Return how many tokens to add to a prompt so that its last pass through the layers has more than 16 of them.
+
+    For up to 16 CUDA has kernels of its own that round to TF32 (ggml-cuda/mmf.cu), whatever the environment says. What
+    stands behind a token does not change its logits.
+    """
+    rest = length % UBATCH
+    return max(0, _FEW + 1 - rest) if rest else 0
 
 
 def token_pieces(engine: Engine) -> list[bytes]:

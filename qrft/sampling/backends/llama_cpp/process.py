@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from types import TracebackType
@@ -29,6 +29,9 @@ _LOG_LINES = 15
 # by default, 160 at 30000, 2,600 at 2000, 1,580 at 100. On an idle machine: not yet measured.
 # And its stack traces, by a debugger that it starts, would push the reason for an abort out of the last log lines.
 _ENVIRONMENT = {"GOMP_SPINCOUNT": "2000", "GGML_NO_BACKTRACE": "1"}
+# On a GPU llama.cpp multiplies float32 matrices in TF32 and adds products of f16 in f16: fast, and off by more than the
+# rounding of a file. cuBLAS reads the first, ggml-cuda's ggml_cuda_mul_mat_cublas the second.
+_EXACT = {"NVIDIA_TF32_OVERRIDE": "0", "GGML_CUDA_CUBLAS_COMPUTE_TYPE": "f32"}
 
 
 class LlamaProcess:
@@ -38,7 +41,8 @@ class LlamaProcess:
     None for what suits the model. `n_ctx_seq`: the longest prompt and sample together, in tokens; None for the model's
     own. `n_ctx`: tokens in the whole context, shared by all that lives; None for what the requests need and the memory
     allows. `cache_type`: of keys and values. `kv_unified`, `flash_attention`: None for what suits requests and machine.
-    `hang_seconds`: without a step for so long, the process counts as hanging.
+    `hang_seconds`: without a step for so long, the process counts as hanging. `is_exact`: for logits that judge a file:
+    float32 in all products, sums and the cache, whatever the machine's own way of sampling.
     Raises SamplerError when a file is missing or llama.cpp can't load it.
     """
 
@@ -55,6 +59,7 @@ class LlamaProcess:
         flash_attention: bool | None = None,
         n_ctx: int | None = None,
         hang_seconds: float = 900.0,
+        is_exact: bool = False,
     ) -> None:
         for path in (base_gguf, adapter_gguf):
             if path is not None and not path.is_file():
@@ -63,9 +68,11 @@ class LlamaProcess:
         self.merged_speedup: float | None = None  # how many times as fast a merged adapter would be, where measured
         self._hang_seconds = hang_seconds
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed in close(); a file needs no one to empty it
-        self._process, self._commands, self._answers = _start(self._log)
+        self._process, self._commands, self._answers = _start(self._log, _EXACT if is_exact else {})
         adapter = str(adapter_gguf.absolute()) if adapter_gguf else None
         base = str(base_gguf.absolute())
+        if is_exact:
+            cache_type, flash_attention = "f32", False
         options = EngineOptions(
             base, adapter, n_threads, n_seq_max, n_ctx_seq, n_ctx, cache_type, kv_unified, flash_attention
         )
@@ -88,7 +95,7 @@ class LlamaProcess:
         yield from run_shares([(self, list(requests))], params, eos_ids)
 
     def logits(self, prompts: Sequence[list[int]]) -> list[NDArray[np.float32]]:
-        """Return the logits (tokens, vocabulary) of every position of each prompt, with a float32 cache.
+        """Return the logits (tokens, vocabulary) of every position of each prompt.
 
         Raises SamplerError when llama.cpp fails.
         """
@@ -205,7 +212,9 @@ def _answered(
     return ready
 
 
-def _start(log: IO[bytes]) -> tuple[subprocess.Popen[bytes], Connection[Any, Any], Connection[Any, Any]]:
+def _start(
+    log: IO[bytes], environment: Mapping[str, str]
+) -> tuple[subprocess.Popen[bytes], Connection[Any, Any], Connection[Any, Any]]:
     """Start the worker. Return it with the pipes for commands and answers."""
     root = str(Path(__file__).parents[4])
     path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
@@ -219,7 +228,7 @@ def _start(log: IO[bytes]) -> tuple[subprocess.Popen[bytes], Connection[Any, Any
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=log,
-        env={**_ENVIRONMENT, **os.environ, "PYTHONPATH": path},
+        env={**_ENVIRONMENT, **os.environ, **environment, "PYTHONPATH": path},
     )
     assert process.stdin is not None and process.stdout is not None
     # A Connection closes its descriptor itself, so it gets its own.
