@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import math
 import shutil
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ from qrft.models.prompts import Example
 from qrft.progress import Progress
 from qrft.training import attention, card, lora, loss, memory, model, schedule, watch
 from qrft.training.checkpoints import WRITING, last, tidy
+from qrft.training.kept import nothing_kept
 
 if TYPE_CHECKING:
     from transformers import TrainingArguments
@@ -58,7 +58,7 @@ def train(
         raise DataError("There are no examples to train on: every problem was dropped. Raise train.sequence_len.")
     watch.reset_peak_memory()
     try:
-        with attention.without_cudnn():
+        with nothing_kept(), attention.without_cudnn():
             facts = _train(model_dir, examples, tokenizer, settings, out, checkpoints, progress, start)
     except RuntimeError as error:
         if not is_out_of_memory(error):
@@ -68,8 +68,6 @@ def train(
             f"{model_dir}: the model and its optimizer do not fit into memory ({str(error).splitlines()[0]}). Set "
             "train.quantization nf4 and train.optimizer paged_adamw_8bit, lower train.lora_r, or take a smaller base."
         ) from None
-    finally:
-        _forget_embeddings()
     gc.collect()  # a GPU's memory is for the sampler next
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
@@ -108,15 +106,6 @@ def _train(
             shutil.copytree(checkpoints / LOGS, out / LOGS)
     trainer.accelerator.wait_for_everyone()
     return facts
-
-
-def _forget_embeddings() -> None:
-    """Make bitsandbytes forget the embeddings for which transformers asked for 32-bit states.
-
-    It would keep them in memory, and give such states to the next model's tensor of the same number.
-    """
-    if "bitsandbytes" in sys.modules:
-        sys.modules["bitsandbytes"].optim.GlobalOptimManager.get_instance().initialize()
 
 
 def _arguments(settings: Training, num_steps: int, checkpoints: Path) -> TrainingArguments:
