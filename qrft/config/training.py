@@ -95,7 +95,8 @@ class Train(Section):
     )
     optimizer: Literal["auto", "adamw", "adamw_8bit", "paged_adamw_8bit"] = Field(
         default="auto",
-        description="Which AdamW to use; auto takes paged_adamw_8bit on a GPU, and adamw, in 32 bits, on a processor.",
+        description="Which AdamW to use; auto takes adamw, in 32 bits, or on a GPU where that does not fit, "
+        "paged_adamw_8bit.",
     )
     vram: Literal["auto", 8, 12, 16, 24] | None = Field(
         default=None,

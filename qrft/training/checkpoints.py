@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from qrft.config.training import Training
 from qrft.errors import ModelError
 
 if TYPE_CHECKING:
@@ -59,6 +60,16 @@ def save_weights(model: torch.nn.Module, folder: Path, facts: dict[str, Any]) ->
     folder.mkdir(parents=True, exist_ok=True)
     save_file({name: p.detach() for name, p in model.named_parameters() if p.requires_grad}, folder / WEIGHTS)
     (folder / OURS).write_text(json.dumps(facts), encoding="utf-8")
+
+
+def as_begun(settings: Training, folder: Path) -> Training:
+    """Return the settings with what the training in the folder chose for itself where they say auto.
+
+    Such keys decide what is learnt, so a training that goes on with less memory or elsewhere keeps its choices.
+    """
+    newest = last(folder)
+    chosen = json.loads((newest / OURS).read_text(encoding="utf-8")).get("chosen", {}) if newest else {}
+    return settings.model_copy(update={key: value for key, value in chosen.items() if getattr(settings, key) == "auto"})
 
 
 def load_weights(model: torch.nn.Module, folder: Path) -> dict[str, Any]:

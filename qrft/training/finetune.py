@@ -17,6 +17,7 @@ from qrft.machine import let_gpu_memory_grow
 from qrft.models import prompts
 from qrft.models.prompts import Example
 from qrft.progress import Progress
+from qrft.training.checkpoints import as_begun
 from qrft.training.watch import NotFinite
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def finetune(
     examples = make_examples(rows, tokenizer, settings)
     if is_main():
         describe(examples, tokenizer, settings)
-    fitting = memory.fit_here(settings, model_dir)
+    fitting = memory.fit_here(as_begun(settings, checkpoints), model_dir)
     with _named(examples.names):
         facts = trainer.train(model_dir, examples.kept, tokenizer, fitting, out, checkpoints, progress, start)
     return {**facts, **examples.facts()}

@@ -8,6 +8,7 @@ real thing.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import product
 from math import prod
 from pathlib import Path
 
@@ -35,6 +36,7 @@ CUDA_CONTEXT = 450 * MIB
 CUBLAS_WORKSPACE = 32 * MIB  # docs.pytorch.org, notes/cuda, "cuBLAS workspaces": 8 MiB, on Hopper 32
 LIBRARIES = 700 * MIB  # resident in main memory once torch, transformers and peft are imported
 SLACK = 0.05  # of what comes and goes: the allocator rounds up, and its free blocks do not always join
+AUTOMATIC = ("adamw", "paged_adamw_8bit")  # what train.optimizer auto chooses from on a GPU, the faster one first
 FEWEST_TOKENS = 2048  # of a micro-batch, for which keeping activations is faster than smaller memory would be
 
 Parts = dict[str, int]
@@ -77,7 +79,8 @@ def most_tokens(settings: Training) -> int:
 
 
 def optimizer_name(settings: Training, on_gpu: bool) -> str:
-    automatic = "paged_adamw_8bit" if on_gpu else "adamw"
+    """Return the optimizer; of settings that were not fitted, auto stands for the one that takes the least memory."""
+    automatic = AUTOMATIC[-1] if on_gpu else AUTOMATIC[0]
     return automatic if settings.optimizer == "auto" else str(settings.optimizer)
 
 
@@ -281,8 +284,7 @@ def fit(
     """
     vram = settings.vram
     budget = available_bytes if vram is None or vram == "auto" else min(available_bytes, vram * GIB)
-    named = settings.model_copy(update={"optimizer": optimizer_name(settings, on_gpu)})
-    tried = list(_candidates(named))
+    tried = list(_candidates(settings, on_gpu))
     for chosen in tried:
         parts = estimate(shape, chosen, on_gpu=on_gpu, mixed=mixed)
         if sum(parts.values()) + error(parts) <= budget:
@@ -292,21 +294,26 @@ def fit(
     raise ModelError(_too_large(tried[-1], parts, budget, vram))
 
 
-def _candidates(settings: Training) -> Iterator[Training]:
-    """Yield the ways to do a step, from the fastest to the one that takes the least memory."""
+def _candidates(settings: Training, on_gpu: bool) -> Iterator[Training]:
+    """Yield the ways to do a step, from the fastest to the one that takes the least memory.
+
+    Of a 7B model on a GPU, computing activations again is a third of a step's time, and each further row dequantises
+    the base again, some 60 ms; the 8-bit optimizer, which waits for the GPU after every tensor, takes some 50 ms more.
+    """
     micro, batch = settings.micro_batch_size, settings.batch_size
     sizes = [micro] if settings.vram is None else [n for n in range(batch, 0, -1) if batch % n == 0]
     kept = settings.gradient_checkpointing
-    for checkpointing in (False, True) if kept is None else (kept,):
-        for size in sizes:
-            is_full = size == sizes[0] or size * settings.sequence_len >= FEWEST_TOKENS
-            if is_full or checkpointing or kept is False:
-                chosen = {
-                    "micro_batch_size": size,
-                    "gradient_accumulation_steps": batch // size,
-                    "gradient_checkpointing": checkpointing,
-                }
-                yield settings.model_copy(update=chosen)
+    optimizers = AUTOMATIC if settings.optimizer == "auto" and on_gpu else (optimizer_name(settings, on_gpu),)
+    for checkpointing, size, optimizer in product((False, True) if kept is None else (kept,), sizes, optimizers):
+        is_full = size == sizes[0] or size * settings.sequence_len >= FEWEST_TOKENS
+        if is_full or checkpointing or kept is False:
+            chosen = {
+                "micro_batch_size": size,
+                "gradient_accumulation_steps": batch // size,
+                "gradient_checkpointing": checkpointing,
+                "optimizer": optimizer,
+            }
+            yield settings.model_copy(update=chosen)
 
 
 def _too_large(settings: Training, parts: Parts, budget: float, vram: int | str) -> str:

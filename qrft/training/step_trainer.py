@@ -55,6 +55,7 @@ class StepTrainer(Trainer):
         self.num_out_of_memory = 0
         self.row: list[int] = []  # what is in the model now
         self.checkpoint_seconds = 60 * settings.checkpoint_minutes
+        self.chosen = {"optimizer": settings.optimizer}  # what a training that goes on must choose alike
         super().__init__(train_dataset=schedule, callbacks=[_EveryStep(self)], **arguments)
         if settings.neftune_noise_alpha:
             self.noise_alpha = settings.neftune_noise_alpha
@@ -178,7 +179,8 @@ class StepTrainer(Trainer):
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         if self.args.should_save:
-            facts = {"capacity": self.capacity, "seconds": self.watch.elapsed(), "last_loss": self.watch.last_loss}
+            told = {"seconds": self.watch.elapsed(), "last_loss": self.watch.last_loss}
+            facts = {"capacity": self.capacity, "chosen": self.chosen, **told}
             checkpoints.save_weights(self.model, Path(str(output_dir)), facts)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:

@@ -47,7 +47,7 @@ def train(
     The tokenizer is only saved with a whole model: rows have no padding, so it needs no padding token.
     start: the folder of an adapter that is trained further.
     Returns facts: `losses` (a row per optimizer step), final_loss, num_examples, num_steps, num_tokens, num_trained,
-    seconds, tokens_per_second, padding_share, peak_memory_bytes, row_tokens, num_out_of_memory.
+    seconds, tokens_per_second, padding_share, peak_memory_bytes, row_tokens, num_out_of_memory, and the optimizer.
     Under `accelerate launch` every process calls this alike; only the first one writes, and reports progress.
     Raises DataError without examples, ModelError when the base can't be used, does not fit, or the loss is no longer
     a number (watch.NotFinite), UsageError for a report_to or an attention that is not installed.
@@ -90,6 +90,7 @@ def _train(
 
     steps = schedule.steps(len(examples), settings.batch_size, settings.num_epochs, settings.seed)
     arguments = _arguments(settings, len(steps), checkpoints)  # before the model: it finds this process's device
+    settings = _settled(settings, arguments)
     if arguments.should_save:
         tidy(checkpoints)
     set_seed(settings.seed)
@@ -144,6 +145,20 @@ def _arguments(settings: Training, num_steps: int, checkpoints: Path) -> Trainin
     return arguments
 
 
+def _settled(settings: Training, arguments: TrainingArguments) -> Training:
+    """Return the settings with the optimizer named: of several processes the first one's, since all must use the same.
+
+    Each of them has fitted its settings to the memory that it found free.
+    """
+    from accelerate.utils import broadcast_object_list
+    from transformers.training_args import OptimizerNames
+
+    if arguments.world_size > 1:
+        [arguments.optim] = broadcast_object_list([arguments.optim])
+    names = {value: name for name, value in OPTIMIZERS.items()}
+    return settings.model_copy(update={"optimizer": names[OptimizerNames(arguments.optim).value]})
+
+
 def _trainer(
     learner: Any,
     examples: Sequence[Example],
@@ -193,6 +208,7 @@ def _facts(trainer: StepTrainer, examples: Sequence[Example]) -> dict[str, Any]:
         "padding_share": told.padding_share(),
         "peak_memory_bytes": watch.peak_memory(),
         "row_tokens": trainer.capacity,
+        **trainer.chosen,
         "num_out_of_memory": trainer.num_out_of_memory,
     }
 

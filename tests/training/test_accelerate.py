@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from helpers.models import make_model
@@ -24,8 +25,9 @@ from qrft.config.training import Training
 from qrft.models import prompts
 from qrft.training import trainer
 
-base, out, settings, examples, last = (json.loads(word) for word in sys.argv[1:])
+base, out, settings, second, examples, last = (json.loads(word) for word in sys.argv[1:])
 rank, out = os.environ["RANK"], Path(out)
+settings |= second if rank == "1" else {}
 
 def progress(done, total, note):
     (out / f"progress-{rank}").write_text(str(done))
@@ -39,12 +41,12 @@ facts = trainer.train(Path(base), examples, None, settings, out / "adapter", out
 """
 
 
-def launch(folder: Path, base: Path, settings: Training, last: int | None = None) -> bool:
-    """Two processes on the CPU; False: they ended themselves at step `last`."""
+def launch(folder: Path, base: Path, settings: Training, last: int | None = None, **second: Any) -> bool:
+    """Two processes on the CPU; False: they ended themselves at step `last`. second: other settings of the second."""
     folder.mkdir(exist_ok=True)
     script = folder / "script.py"
     script.write_text(SCRIPT)
-    values = map(json.dumps, (str(base), str(folder), settings.model_dump(), EXAMPLES, last))
+    values = map(json.dumps, (str(base), str(folder), settings.model_dump(), second, EXAMPLES, last))
     words = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(script), *values]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
     done = subprocess.run([sys.executable, *words], capture_output=True, text=True, env=environment)
@@ -63,6 +65,18 @@ def test_two_processes_learn_what_one_does(tmp_path: Path) -> None:
     for mine, first, second in zip(one["losses"], facts[0]["losses"], facts[1]["losses"], strict=True):
         assert mine["loss"] == pytest.approx(first["loss"], abs=1e-4) and first["loss"] == second["loss"]
     assert (tmp_path / "two/progress-0").read_text() == "8" and not (tmp_path / "two/progress-1").exists()
+
+
+@pytest.mark.slow
+def test_two_processes_take_one_optimizer(tmp_path: Path) -> None:
+    """Each fits its settings to the memory that it finds free."""
+    base = make_model(tmp_path / "base")
+    settings = changed(optimizer="adamw", num_epochs=0.5)
+    for name, second in (("alike", {}), ("apart", {"optimizer": "adamw_8bit"})):
+        assert launch(tmp_path / name, base, settings, **second)
+    assert largest_difference(tensors(tmp_path / "alike"), tensors(tmp_path / "apart")) == 0
+    facts = [json.loads((tmp_path / f"apart/facts-{rank}.json").read_text()) for rank in (0, 1)]
+    assert [each["optimizer"] for each in facts] == ["adamw", "adamw"]
 
 
 @pytest.mark.slow

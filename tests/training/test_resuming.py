@@ -14,8 +14,11 @@ import pytest
 from helpers.models import make_model
 from helpers.trainings import EXAMPLES, RANDOM, changed, largest_difference, tensors, train
 
+from qrft.config.training import Training
+from qrft.data.training_rows import Row
 from qrft.errors import ModelError
-from qrft.training import checkpoints
+from qrft.training import checkpoints, memory
+from qrft.training.finetune import finetune
 
 
 class Killed(Exception):
@@ -56,6 +59,32 @@ def test_a_resumed_run_equals_an_undisturbed_one_bit_for_bit(
     for mine, undisturbed in zip(cut["losses"], whole["losses"], strict=True):
         for key in ("step", "loss", "grad_norm", "learning_rate", "epoch"):
             assert mine[key] == undisturbed[key]
+
+
+def test_a_training_goes_on_with_the_optimizer_that_it_began_with(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where less memory is free auto names another, into which the states can't be read."""
+
+    def tune(name: str, automatic: str, last: int = 12) -> dict[str, Any]:
+        def fit_here(asked: Training, _: Path) -> Training:
+            return asked.model_copy(update={"optimizer": automatic}) if asked.optimizer == "auto" else asked
+
+        def progress(done: int, total: int, note: str) -> None:
+            if done == last < total:
+                raise Killed
+
+        monkeypatch.setattr(memory, "fit_here", fit_here)
+        rows = [Row(str(i), f"What is {i} + {i}?", f"#### {i + i}") for i in range(24)]
+        settings = changed(sequence_len=64, checkpoint_minutes=0, num_epochs=2)
+        return finetune(small, rows, settings, tmp_path / name / "adapter", tmp_path / name / "checkpoints", progress)
+
+    whole = tune("whole", "adamw_8bit")
+    with pytest.raises(Killed):
+        tune("cut", "adamw_8bit", last=7)
+    cut = tune("cut", "adamw")
+    assert whole["optimizer"] == cut["optimizer"] == "adamw_8bit"
+    assert largest_difference(tensors(tmp_path / "whole"), tensors(tmp_path / "cut")) == 0
 
 
 # The child ends itself with the signal that nothing can catch, at the moment that is named.
