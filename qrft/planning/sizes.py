@@ -12,7 +12,7 @@ from qrft.pipeline.graph import Source, Step
 from qrft.pipeline.stages import export
 from qrft.training import memory
 
-GGUF_BYTES = {"f32": 4.0, "f16": 2.0, "q8_0": 34 / 32, "q4_k_m": 0.604}  # per parameter of a matrix
+GGUF_BYTES = {"f32": 4.0, "f16": 2.0, "bf16": 2.0, "q8_0": 34 / 32, "q4_k_m": 0.604}  # per parameter of a matrix
 
 
 def matrices(shape: Shape) -> int:

@@ -153,8 +153,11 @@ def test_unknown_value_of_an_enumeration() -> None:
             "sample.until: found 31 paths with sample.num_samples 30. Allowed: at most that, or set until.max_samples",
         ),
         ("sample: {until: {correct: 0}}", "sample.until.correct: found 0. Allowed: a whole number >= 1, or null"),
-        ("gguf: {quant: f61}", "gguf.quant: found the text 'f61'. Did you mean f16? Allowed: f32, f16, q8_0, q4_k_m"),
-        ("gguf: {quant: 16}", "gguf.quant: found 16. Allowed: f32, f16, q8_0, q4_k_m"),
+        (
+            "gguf: {quant: f61}",
+            "gguf.quant: found the text 'f61'. Did you mean f16? Allowed: f32, f16, bf16, q8_0, q4_k_m",
+        ),
+        ("gguf: {quant: 16}", "gguf.quant: found 16. Allowed: f32, f16, bf16, q8_0, q4_k_m"),
         ("gguf: {type: f16}", "gguf.type: unknown key. Allowed: quant, file, merge"),
         (
             "gguf: {file: r.yaml, merge: true}",

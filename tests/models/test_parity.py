@@ -16,12 +16,13 @@ from qrft.errors import ModelError
 from qrft.models.gguf import base
 from qrft.models.gguf.adapter import export_adapter
 from qrft.models.gguf.base import export_base
+from qrft.models.gguf.header import read_header
 from qrft.models.gguf.parity import SAMPLING_BOUND, check_parity
 from qrft.models.gguf.quant import Quant
 from qrft.sampling.backends.llama_cpp.process import LlamaProcess
 
 PROMPTS = [[0, *range(5, 60)], [0, 7, 250, 289, 3]]
-QUANTS: list[Quant] = ["f32", "f16", "q8_0"]
+QUANTS: list[Quant] = ["f32", "f16", "bf16", "q8_0"]
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +52,43 @@ def test_sound_files_pass_and_wrong_ones_are_refused(
     for wrong in ((turned, adapter, lora), (swapped, adapter, lora), (sound, adapter, None), (sound, None, lora)):
         with pytest.raises(ModelError, match=r"llama.cpp and transformers disagree"):
             check_parity(model, *wrong, PROMPTS, n_threads=1)
+
+
+def test_bf16_holds_a_bf16_base_exactly_and_weights_too_large_for_f16(model: Path, tmp_path: Path) -> None:
+    import torch
+    from safetensors.torch import load_file
+    from transformers import AutoModelForCausalLM
+
+    whole = AutoModelForCausalLM.from_pretrained(model, dtype=torch.bfloat16)
+    with torch.no_grad():
+        whole.model.layers[0].mlp.up_proj.weight[3, 5] = 1e6
+        whole.model.layers[0].mlp.down_proj.weight[:, 3] /= 1e6
+    whole.save_pretrained(tmp_path / "bf16")
+    with pytest.raises(ModelError, match=r"up_proj.weight holds values too large for f16. Set gguf.quant bf16 or f32"):
+        export_base(tmp_path / "bf16", tmp_path / "base.gguf", "f16")
+    export_base(tmp_path / "bf16", tmp_path / "base.gguf", "bf16")
+    check_parity(tmp_path / "bf16", tmp_path / "base.gguf", None, None, PROMPTS, n_threads=1)
+    header, data = read_header(tmp_path / "base.gguf"), (tmp_path / "base.gguf").read_bytes()
+    assert header.precision == "bf16"
+    weights = load_file(tmp_path / "bf16" / "model.safetensors")
+    for name in (
+        "model.embed_tokens.weight",
+        "model.layers.0.mlp.up_proj.weight",
+        "model.layers.1.mlp.down_proj.weight",
+    ):
+        assert weights[name].dtype == torch.bfloat16
+        assert weights[name].view(torch.int16).numpy().tobytes() in data
+
+
+def test_float32_weights_are_rounded_to_bf16_as_torch_does() -> None:
+    import torch
+
+    bits = np.random.default_rng(0).integers(0, 2**32, 100_000, np.uint32)
+    bits = np.concatenate([bits, bits & np.uint32(0xFFFF0000) | np.uint32(0x8000)])  # and exactly between two
+    numbers = bits.view(np.float32)
+    numbers = numbers[np.isfinite(numbers)]
+    expected = torch.from_numpy(numbers).to(torch.bfloat16).view(torch.int16).numpy()
+    np.testing.assert_array_equal(base.to_bfloat16(numbers).view(np.int16), expected)
 
 
 def test_arithmetic_that_fails_only_as_it_samples_is_named(model: Path, tmp_path: Path) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +22,12 @@ from qrft.models.weights import read_tensor
 if TYPE_CHECKING:
     import gguf
 
-Dtype = Literal["f32", "f16"]
+Dtype = Literal["f32", "f16", "bf16"]
+_NUMPY: dict[Dtype, np.dtype[Any]] = {
+    "f32": np.dtype(np.float32),
+    "f16": np.dtype(np.float16),
+    "bf16": np.dtype(np.uint16),  # numpy has none
+}
 _ROPE_FACTORS = "rope_freqs.weight"
 
 
@@ -40,7 +46,7 @@ def export_base(
     beside `out`, on `n_threads` (None: all cores). Memory: one tensor at a time. `out` appears when whole. Raises
     ModelError for a folder, an architecture or an adapter that can't be exported.
     """
-    if quant == "f32" or quant == "f16":
+    if quant == "f32" or quant == "f16" or quant == "bf16":
         _export(model_dir, out, quant, adapter_dir)
         return
     wide = out.with_name(out.name + ".f16")
@@ -58,15 +64,19 @@ def _export(model_dir: Path, out: Path, dtype: Dtype, adapter_dir: Path | None) 
     lora = open_lora(adapter_dir, model) if adapter_dir else None
     names = _tensor_names(model)
     with gguf_file(out, model.arch) as writer:
-        writer.add_file_type(gguf.LlamaFileType.ALL_F32 if dtype == "f32" else gguf.LlamaFileType.MOSTLY_F16)
+        file_types = gguf.LlamaFileType
+        types = {"f32": file_types.ALL_F32, "f16": file_types.MOSTLY_F16, "bf16": file_types.MOSTLY_BF16}
+        writer.add_file_type(types[dtype])
         add_metadata(writer, model)
         add_vocabulary(writer, model_dir, model.config.vocab_size)
         factors = rope_factors(model)
         if factors is not None:
             writer.add_tensor_info(_ROPE_FACTORS, factors.shape, factors.dtype, factors.nbytes)
         for name, gguf_tensor in names.items():
-            shape, stored = model.weights[name].shape, _stored_dtype(model.weights[name].shape, dtype)
-            writer.add_tensor_info(gguf_tensor, shape, stored, int(np.prod(shape)) * stored.itemsize)
+            shape = model.weights[name].shape
+            held = _held_as(shape, dtype)
+            kind = gguf.GGMLQuantizationType[held.upper()]
+            writer.add_tensor_info(gguf_tensor, shape, _NUMPY[held], prod(shape) * _NUMPY[held].itemsize, kind)
         write_header(writer)
         if factors is not None:
             writer.write_tensor_data(factors)
@@ -114,16 +124,32 @@ def _tensor_names(model: Model) -> dict[str, str]:
     return names
 
 
-def _stored_dtype(shape: tuple[int, ...], dtype: Dtype) -> np.dtype[np.floating]:
-    return np.dtype(np.float16 if dtype == "f16" and len(shape) > 1 else np.float32)
+def _held_as(shape: tuple[int, ...], dtype: Dtype) -> Dtype:
+    """Return how a tensor is held: vectors are f32 in every file."""
+    return dtype if len(shape) > 1 else "f32"
 
 
-def _tensor(model: Model, lora: Lora | None, name: str, dtype: Dtype) -> NDArray[np.floating]:
+def _tensor(model: Model, lora: Lora | None, name: str, dtype: Dtype) -> NDArray[Any]:
     tensor = read_tensor(name, model.weights[name])
     if lora is not None:
         tensor = add_delta(lora, name, tensor)
     tensor = to_ggml_layout(model, name, tensor)
-    stored = _stored_dtype(tensor.shape, dtype)
-    if stored == np.float16 and np.abs(tensor).max(initial=0.0) > np.finfo(np.float16).max:
-        raise ModelError(f"{model.folder}: {name} holds values too large for f16. Set gguf.quant f32.")
-    return tensor.astype(stored, copy=False)
+    held = _held_as(tensor.shape, dtype)
+    if held == "bf16":
+        return to_bfloat16(tensor)
+    if held == "f16" and max(tensor.max(initial=0.0), -tensor.min(initial=0.0)) > np.finfo(np.float16).max:
+        raise ModelError(f"{model.folder}: {name} holds values too large for f16. Set gguf.quant bf16 or f32.")
+    return tensor.astype(_NUMPY[held], copy=False)
+
+
+def to_bfloat16(tensor: NDArray[np.float32]) -> NDArray[np.uint16]:
+    """Return the upper halves of finite float32 numbers, rounded to the nearest, to the even one of two.
+
+    Same as ggml_compute_fp32_to_bf16 in ggml-impl.h.
+    """
+    bits = np.ascontiguousarray(tensor).view(np.uint32)
+    rounded = (bits >> 16) & 1
+    rounded += 0x7FFF
+    rounded += bits
+    rounded >>= 16
+    return rounded.astype(np.uint16)

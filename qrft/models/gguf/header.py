@@ -17,7 +17,7 @@ from qrft.errors import ModelError
 from qrft.models.architectures import ARCHITECTURES, architecture_name
 from qrft.models.weights import read_json
 
-Precision = Literal["f32", "f16", "q8_0", "coarser"]
+Precision = Literal["f32", "f16", "bf16", "q8_0", "coarser"]
 
 # GGUF's value types, by struct's codes; 8 is a string, 9 an array.
 _SCALARS = dict(zip((0, 1, 2, 3, 4, 5, 6, 7, 10, 11, 12), "BbHhIif?Qqd", strict=True))
@@ -49,8 +49,10 @@ class Header:
         types = {kind for shape, kind in self.tensors.values() if len(shape) > 1}
         if types <= {"F32"}:
             return "f32"
-        if types <= {"F32", "F16", "BF16"}:
+        if types <= {"F32", "F16"}:
             return "f16"
+        if types <= {"F32", "F16", "BF16"}:
+            return "bf16"
         return "q8_0" if types <= {"F32", "F16", "BF16", "Q8_0"} else "coarser"
 
 

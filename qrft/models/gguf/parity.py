@@ -55,14 +55,17 @@ class Bound:
     mean_kl: float = math.inf
 
 
-# Quantised files are judged by mean_kl. Sound ones reach 0.0002 (q8_0) and 0.0017 (q4_k_m) nats on the tiny base's
-# problems with their solutions; 0.010 and 0.29 on random models of large weights, which magnify every error. A wrong
-# rotary base, rows in the wrong order or an adapter left out give q8_0 0.43 to 2.1 there, and 0.47 to 3.1. The share of
-# equal top-1 tokens can't judge: where a text leaves several tokens about as likely, sound files differ too (q8_0 of
-# the tiny base: equal at 97.9% of 2,718 positions, and at 99.96% but for tokens within 0.1 nats of the likeliest).
+# bf16 and quantised files are judged by mean_kl. On a processor llama.cpp rounds what it multiplies with bf16 to bf16,
+# which keeps 8 bits, and single logits are off by up to 0.6. Sound files reach 0.00002 (bf16), 0.0002 (q8_0) and 0.0017
+# (q4_k_m) nats on the tiny base's problems with their solutions; 0.001, 0.010 and 0.29 on random models of large
+# weights, which magnify every error. A wrong rotary base, rows in the wrong order or an adapter left out give q8_0 0.43
+# to 2.1 there, and 0.47 to 3.1. The share of equal top-1 tokens can't judge: where a text leaves several tokens about
+# as likely, sound files differ too (q8_0 of the tiny base: equal at 97.9% of 2,718 positions, and at 99.96% but for
+# tokens within 0.1 nats of the likeliest).
 BOUNDS: dict[Precision, Bound] = {
     "f32": Bound(max_logit_difference=1e-2),  # rounding alone
     "f16": Bound(max_logit_difference=0.5),  # and lost bits of the weights
+    "bf16": Bound(mean_kl=0.01),
     "q8_0": Bound(mean_kl=0.05),
     "coarser": Bound(mean_kl=0.5),
 }
@@ -188,7 +191,8 @@ def _check_agreement(names: str, found: Agreement, bound: Bound) -> None:
         raise ModelError(
             f"{names}: llama.cpp and transformers disagree: the mean KL divergence over {found['num_positions']} "
             f"positions is {found['mean_kl']:.3g} nats, expected {bound.mean_kl:g} at most (same likeliest token: "
-            f"{found['top1_agreement']:.1%}). Choose more bits (gguf.quant: q8_0 or f16), or this very model's file."
+            f"{found['top1_agreement']:.1%}). Choose more bits (gguf.quant: q8_0, bf16 or f16), or this very model's "
+            "file."
         )
 
 

@@ -8,7 +8,7 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from qrft.config.section import Section, broken_rule
 
-Quant = Literal["f32", "f16", "q8_0", "q4_k_m"]
+Quant = Literal["f32", "f16", "bf16", "q8_0", "q4_k_m"]
 
 
 class Gguf(Section):
