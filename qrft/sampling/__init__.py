@@ -25,6 +25,7 @@ devices     the GPUs that llama.cpp sees
 memory      what memory there is, and what fits in it
 worker      the process in which these run
 process     LlamaProcess: its other end
+shares      several of them sample at once; what is unfinished when memory runs out is sampled with less
 tuning      which settings of it are the fastest on this machine, measured once and kept
 pool        open_sampler: one such process, or for a tiny model one per core
 """

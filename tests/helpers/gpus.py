@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import resource
 import socket
 import subprocess
 import sys
@@ -29,10 +28,10 @@ CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "qrft
 
 @dataclass(frozen=True)
 class LentGpu:
-    """The process that lends, and what tells llama.cpp of it."""
+    """What tells llama.cpp of the device, and a file that tells the device of bytes taken by others."""
 
-    lender: subprocess.Popen[bytes]
     variables: dict[str, str]
+    taken: Path
 
     @contextmanager
     def used(self) -> Iterator[None]:
@@ -42,10 +41,9 @@ class LentGpu:
                 patch.setenv(name, value)
             yield
 
-    def hold_back(self, num_bytes: int) -> None:
-        """Give from now on so many bytes fewer than the device says that it has, as when another program took them."""
-        soft, hard = resource.prlimit(self.lender.pid, resource.RLIMIT_AS)
-        resource.prlimit(self.lender.pid, resource.RLIMIT_AS, (soft - num_bytes, hard))
+    def take(self, num_bytes: int) -> None:
+        """Take so many of its bytes without its knowledge, as another program does after it was asked what is free."""
+        self.taken.write_text(str(num_bytes))
 
 
 @contextmanager
@@ -56,12 +54,13 @@ def lent_gpu(num_bytes: int) -> Iterator[LentGpu]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     address = f"127.0.0.1:{port}"
-    command = [sys.executable, str(PARTS / "lender.py"), str(built), address, str(num_bytes)]
-    with tempfile.TemporaryFile() as log:
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile() as log:
+        taken = Path(folder) / "taken"
+        command = [sys.executable, PARTS / "lender.py", built, address, str(num_bytes), taken]
         lender = subprocess.Popen(command, stdout=log, stderr=log)
         try:
             _wait(lender, port)
-            yield LentGpu(lender, {"GGML_BACKEND_PATH": str(built), "LENT_GPU": address})
+            yield LentGpu({"GGML_BACKEND_PATH": str(built), "LENT_GPU": address}, taken)
         finally:
             lender.kill()
             lender.wait()

@@ -23,6 +23,7 @@ from qrft.models.gguf.base import export_base
 from qrft.sampling.api import Completion, Request, SamplingParams
 from qrft.sampling.backends.llama_cpp.pool import LlamaPool, open_sampler
 from qrft.sampling.backends.llama_cpp.process import LlamaProcess
+from qrft.sampling.backends.llama_cpp.shares import unfinished
 from qrft.sampling.backends.streams import sample_key, uniforms
 
 REQUESTS = [Request(f"p{i}", [0, *range(3 + i, 20 + 3 * i)], 5) for i in range(9)]
@@ -368,6 +369,47 @@ def test_a_killed_worker_is_one_error(files: tuple[Path, Path]) -> None:
         sample(process, REQUESTS)
 
 
+# As CUDA, cuBLAS and Vulkan say it inside llama.cpp, and C++ when main memory is full.
+OUT_OF_MEMORY = [
+    "CUDA error: out of memory",
+    "CUDA error: the resource allocation failed",
+    "terminate called after throwing an instance of 'vk::OutOfDeviceMemoryError'",
+    "terminate called after throwing an instance of 'std::bad_alloc'",
+]
+
+
+@pytest.mark.parametrize("words", OUT_OF_MEMORY)
+def test_an_abort_for_lack_of_memory_is_gone_on_from(
+    files: tuple[Path, Path], process: LlamaProcess, words: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Finished samples are kept, the others are made in a new process with half the context."""
+    requests = [Request("a", [0, 5, 6], 900), Request("b", [0, 7], 200, first_sample=50)]
+    expected = list(process.generate(requests, PARAMS, [1]))
+    with LlamaProcess(*files, n_threads=1, n_seq_max=8, cache_type="f32") as dying:
+        iterator = dying.generate(requests, PARAMS, [1])
+        found = [next(iterator) for _ in range(5)]
+        dying._log.write(f"{words}\n".encode())
+        dying._log.flush()
+        os.kill(dying._process.pid, signal.SIGABRT)
+        found += iterator
+        assert len(found) == len(expected)  # none twice
+        assert dying.stats.num_stop + dying.stats.num_length >= len(expected)
+        assert "ran out of memory: a context of" in caplog.text
+        os.kill(dying._process.pid, signal.SIGABRT)
+        with pytest.raises(SamplerError, match="ended by SIGABRT"):
+            sample(dying, REQUESTS)
+    left, right = ({(c.problem_id, c.sample_index): c for c in samples} for samples in (found, expected))
+    assert left.keys() == right.keys() and same_tokens(left, right) >= 0.97
+
+
+def test_what_is_unfinished_is_asked_for_again() -> None:
+    requests = [Request("a", [5], 6, first_sample=2), Request("b", [6], 2), Request("c", [7], 1)]
+    finished = {("a", 2), ("a", 3), ("a", 5), ("b", 0), ("b", 1), ("z", 0)}
+    left = [(asked.problem_id, asked.first_sample, asked.num_samples) for asked in unfinished(requests, finished)]
+    assert left == [("a", 4, 4), ("c", 0, 1)]
+    assert unfinished(requests, set()) == requests
+
+
 def test_a_hanging_worker_is_one_error(files: tuple[Path, Path]) -> None:
     with LlamaProcess(*files, n_threads=1, hang_seconds=1.0) as process:
         iterator = process.generate([Request("p", [0, 5, 6], 100_000)], PARAMS, [1])
@@ -379,9 +421,9 @@ def test_a_hanging_worker_is_one_error(files: tuple[Path, Path]) -> None:
 
 def test_an_abort_inside_the_worker_shows_its_log(files: tuple[Path, Path]) -> None:
     with LlamaProcess(*files, n_threads=1) as process:
-        process._send("generate", "not a request")
+        process.send("generate", "not a request")
         with pytest.raises(SamplerError, match=r"(?s)ValueError.*Its last log lines:.*Traceback"):
-            process._receive()
+            process.receive()
 
 
 def test_the_worker_dies_with_a_killed_parent(files: tuple[Path, Path]) -> None:

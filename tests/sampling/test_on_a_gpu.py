@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,13 @@ from helpers.models import make_adapter, make_model
 from qrft.errors import SamplerError
 from qrft.models.gguf.adapter import export_adapter
 from qrft.models.gguf.base import export_base
-from qrft.sampling.api import Request, SamplingParams
+from qrft.sampling.api import Completion, Request, SamplingParams
 from qrft.sampling.backends.llama_cpp.process import LlamaProcess
 
 MIB = 2**20
 REQUESTS = [Request(f"p{i}", [0, *range(3 + i, 20 + 3 * i)], 20) for i in range(10)]
 PARAMS = SamplingParams(temperature=0.8, max_new_tokens=20)
+LONGER = SamplingParams(max_new_tokens=200)
 LAYOUTS: dict[str, dict[str, Any]] = {
     "one cache": {"n_seq_max": 8, "kv_unified": True},
     "parts": {"n_seq_max": 7, "kv_unified": False},
@@ -47,8 +49,11 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 def sample(base: Path, adapter: Path | None, **settings: Any) -> Tokens:
     with LlamaProcess(base, adapter, n_threads=1, **settings) as process:
-        samples = process.generate(REQUESTS, PARAMS, [1])
-        return {(done.problem_id, done.sample_index): done.token_ids for done in samples}
+        return by_key(process.generate(REQUESTS, PARAMS, [1]))
+
+
+def by_key(samples: Iterable[Completion]) -> Tokens:
+    return {(done.problem_id, done.sample_index): done.token_ids for done in samples}
 
 
 def count_same(left: Tokens, right: Tokens) -> int:
@@ -81,9 +86,9 @@ def test_samples_with_what_llama_cpp_chooses_on_a_gpu(gpu: LentGpu, files: tuple
 
 def test_logits_are_the_processors_own(gpu: LentGpu, files: tuple[Path, Path]) -> None:
     prompts = [request.prompt_ids for request in REQUESTS]
-    with LlamaProcess(*files, n_threads=1, flash_attention=False) as process:
+    with LlamaProcess(*files, n_threads=1, is_exact=True) as process:
         expected = process.logits(prompts)
-    with gpu.used(), LlamaProcess(*files, n_threads=1, flash_attention=False) as process:
+    with gpu.used(), LlamaProcess(*files, n_threads=1, is_exact=True) as process:
         found = process.logits(prompts)
     for left, right in zip(found, expected, strict=True):
         np.testing.assert_allclose(left, right, atol=1e-4)
@@ -93,7 +98,7 @@ def test_a_model_larger_than_the_gpus_memory_is_not_loaded(gpu: LentGpu, tmp_pat
     """Main memory would hold it."""
     with (tmp_path / "large.gguf").open("wb") as file:
         file.truncate(300 * MIB)
-    with gpu.used(), pytest.raises(SamplerError, match=r"needs 0.29 GiB.* 0.2\d GiB of memory are free .on the GPU"):
+    with gpu.used(), pytest.raises(SamplerError, match=r"needs 0.29 GiB.* 0.25 GiB of memory are free .on the GPU"):
         LlamaProcess(tmp_path / "large.gguf")
 
 
@@ -109,11 +114,32 @@ def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_cache_is_sized_by_the_gpus_memory(wide: Path) -> None:
     settings: dict[str, Any] = {"n_threads": 1, "n_seq_max": 32, "kv_unified": True}
     with lent_gpu(80 * MIB) as small, small.used(), LlamaProcess(wide, **settings) as process:
-        longer = SamplingParams(max_new_tokens=200)
-        assert len(list(process.generate([Request("p", [0, 5, 6], 40)], longer, []))) == 40
+        assert len(list(process.generate([Request("p", [0, 5, 6], 40)], LONGER, []))) == 40
         assert process.stats.num_parked > 0  # 32 would take 100 MiB
         with pytest.raises(SamplerError, match=r"of 4003 tokens is needed.*room for \d+ .0.07 GiB are free, .* 16 KiB"):
             list(process.generate([Request("p", [0, 5, 6])], SamplingParams(max_new_tokens=4000), []))
+
+
+def test_a_context_for_which_there_is_no_memory_is_halved(wide: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Sampling goes on with the same samples, and ends with one error where a single sample has no room."""
+    settings: dict[str, Any] = {"n_threads": 1, "n_seq_max": 32, "kv_unified": True, **EXACT}
+    requests = [Request(f"p{i}", [0, 5, 6 + i], 10) for i in range(3)]
+    params = SamplingParams(max_new_tokens=60)
+    with LlamaProcess(wide, **settings) as process:
+        expected = by_key(process.generate(requests, params, []))
+    with lent_gpu(512 * MIB) as gpu, gpu.used(), LlamaProcess(wide, **settings) as process:
+        gpu.take(455 * MIB)  # a cell takes 32 KiB
+        found = by_key(process.generate(requests, params, []))
+        (warning,) = caplog.messages
+        assert re.search(r"ran out of memory: a context of 9\d\d tokens from here on, not of 1,9\d\d", warning)
+        assert found.keys() == expected.keys()
+        assert sum(found[key] == expected[key] for key in found) >= 0.97 * len(found)
+        assert len(list(process.generate(requests[:1], params, []))) == 10  # with what it has now
+        assert len(caplog.messages) == 1
+        gpu.take(505 * MIB)  # llama.cpp makes 256 cells at least
+        message = r"a context of \d+ tokens. With half of it: a context of 63 tokens is needed .* room for \d+ "
+        with pytest.raises(SamplerError, match="llama.cpp ran out of memory with " + message):
+            list(process.generate(requests, params, []))
 
 
 def test_a_plugin_that_can_not_be_loaded(files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:

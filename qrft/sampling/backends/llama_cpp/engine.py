@@ -18,13 +18,13 @@ import llama_cpp.llama_cpp as lib
 import numpy as np
 from numpy.typing import NDArray
 
-from qrft.errors import SamplerError
+from qrft.errors import OutOfMemory, SamplerError
 from qrft.sampling.api import EngineOptions
 from qrft.sampling.backends.llama_cpp import devices, memory
 
 _WARNING, _CONTINUED = 3, 5  # of enum ggml_log_level
 MAX_SEQUENCES = 256  # LLAMA_MAX_SEQ
-_FULL = 1  # what llama_decode returns when it finds no cells
+_FULL, _NO_MEMORY = 1, -2  # what llama_decode returns when it finds no cells, or no memory for a step
 _CACHE_TYPES = {"f32": 0, "f16": 1, "q8_0": 8}  # ggml_type
 UBATCH = 512  # tokens that go through the layers together
 _FEW = 16  # tokens, up to which CUDA multiplies otherwise
@@ -124,10 +124,10 @@ def _has_amx() -> bool:
 
 @contextmanager
 def open_context(engine: Engine, shape: Shape) -> Iterator[Context]:
-    """Open an empty context of this shape, with the adapter on. Raises SamplerError when there is no memory for it."""
+    """Open an empty context of this shape, with the adapter on. Raises OutOfMemory when there is none for it."""
     handle = lib.llama_init_from_model(engine.model, _context_params(engine.options, shape))
     if not handle:
-        raise SamplerError(
+        raise OutOfMemory(
             f"llama.cpp can't make a context of {shape.n_seq} sequences of {shape.n_ctx_seq} tokens: "
             "not enough memory. Lower n_seq_max or max_new_tokens."
         )
@@ -152,9 +152,8 @@ def decode(context: Context, num_tokens: int) -> NDArray[np.float32] | None:
     if status == _FULL:
         return None
     if status != 0:
-        raise SamplerError(
-            f"llama.cpp could not decode {num_tokens} tokens: llama_decode returned {status}. Lower n_seq_max."
-        )
+        kind = OutOfMemory if status == _NO_MEMORY else SamplerError
+        raise kind(f"llama.cpp could not decode {num_tokens} tokens: llama_decode returned {status}. Lower n_seq_max.")
     rows = int(np.count_nonzero(context.outputs[:num_tokens]))
     if rows == 0:
         return np.empty((0, context.n_vocab), np.float32)

@@ -13,7 +13,8 @@ from types import TracebackType
 from typing import Any
 
 from qrft.sampling.api import Completion, Request, SamplingParams, Stats, Work
-from qrft.sampling.backends.llama_cpp.process import LlamaProcess, run_shares
+from qrft.sampling.backends.llama_cpp.process import LlamaProcess
+from qrft.sampling.backends.llama_cpp.shares import run_shares
 from qrft.sampling.backends.llama_cpp.tuning import merged_speedup, tuned
 
 _TINY = 64 * 2**20  # bytes of a base that every process may load for itself, and that needs no measurement

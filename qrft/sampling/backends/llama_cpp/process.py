@@ -1,18 +1,21 @@
 """llama.cpp in a process of its own.
 
 Its memory is free when it ends, its crash is one SamplerError with its last log lines, and it dies with its parent.
+Where memory ran out it is started again with half the context: a GPU's backend may be good for nothing after that.
 """
 
 from __future__ import annotations
 
+import logging
 import os
+import re
 import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from multiprocessing.connection import Connection, wait
+from dataclasses import replace
+from multiprocessing.connection import Connection
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -20,10 +23,15 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qrft.errors import SamplerError
+from qrft.errors import OutOfMemory, SamplerError
 from qrft.sampling.api import CacheType, Completion, EngineInfo, EngineOptions, Request, SamplingParams, Stats
+from qrft.sampling.backends.llama_cpp.shares import run_shares
+
+log = logging.getLogger(__name__)
 
 _LOG_LINES = 15
+# What llama.cpp says before it aborts, in the words of CUDA and HIP, of cuBLAS, of Vulkan, of C++.
+_NO_MEMORY = re.compile("out of memory|resource allocation failed|CUBLAS_STATUS_ALLOC_FAILED|OutOfDevice|bad_alloc")
 # llama.cpp's threads meet some hundred times a token, and OpenMP lets them spin there for milliseconds. When another
 # program holds a core, that costs nearly all speed. Two threads beside a busy process, one short run each: 890 tokens/s
 # by default, 160 at 30000, 2,600 at 2000, 1,580 at 100. On an idle machine: not yet measured.
@@ -66,23 +74,27 @@ class LlamaProcess:
                 raise SamplerError(f"{path}: not found. Expected a GGUF file; export the model first.")
         self.stats = Stats()  # of the latest `generate`
         self.merged_speedup: float | None = None  # how many times as fast a merged adapter would be, where measured
-        self._hang_seconds = hang_seconds
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed in close(); a file needs no one to empty it
-        self._process, self._commands, self._answers = _start(self._log, _EXACT if is_exact else {})
+        self.hang_seconds = hang_seconds
+        self._environment = _EXACT if is_exact else {}
         adapter = str(adapter_gguf.absolute()) if adapter_gguf else None
         base = str(base_gguf.absolute())
         if is_exact:
             cache_type, flash_attention = "f32", False
-        options = EngineOptions(
+        self._options = EngineOptions(
             base, adapter, n_threads, n_seq_max, n_ctx_seq, n_ctx, cache_type, kv_unified, flash_attention
         )
+        self._start()
+        self.n_vocab, self.n_ctx_train = self.info.n_vocab, self.info.n_ctx_train
+
+    def _start(self) -> None:
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed in close(); a file needs no one to empty it
+        self._process, self._commands, self.answers = _start_worker(self._log, self._environment)
         try:
-            self._send("load", options)
-            self.info: EngineInfo = self._receive()[1]
+            self.send("load", self._options)
+            self.info: EngineInfo = self.receive()[1]
         except BaseException:
             self.close()
             raise
-        self.n_vocab, self.n_ctx_train = self.info.n_vocab, self.info.n_ctx_train
 
     def generate(
         self, requests: Iterable[Request], params: SamplingParams, eos_ids: Sequence[int]
@@ -99,10 +111,10 @@ class LlamaProcess:
 
         Raises SamplerError when llama.cpp fails.
         """
-        self._send("logits", list(prompts))
+        self.send("logits", list(prompts))
         logits: list[NDArray[np.float32]] = []
         while True:
-            name, content = self._receive()
+            name, content = self.receive()
             if name == "done":
                 return logits
             logits.append(content)
@@ -112,7 +124,7 @@ class LlamaProcess:
         self._process.kill()
         self._process.wait()
         self._commands.close()
-        self._answers.close()
+        self.answers.close()
         self._log.close()
 
     def __enter__(self) -> LlamaProcess:
@@ -123,96 +135,73 @@ class LlamaProcess:
     ) -> None:
         self.close()
 
-    def _cancel(self) -> None:
+    def start_with_half(self, n_ctx: int) -> None:
+        """Start the process again with half as large a context as the one for which there was no memory."""
+        self.close()
+        self._options = replace(self._options, n_ctx=n_ctx // 2)
+        cells = f"{n_ctx // 2:,}", f"{n_ctx:,}"
+        log.warning("llama.cpp ran out of memory: a context of %s tokens from here on, not of %s", *cells)
+        self._start()
+
+    def cancel(self) -> None:
+        """Stop a `generate`, and wait until it has."""
         if self._process.poll() is not None or self._commands.closed:
             return
-        self._send("cancel", None)
-        while self._receive()[0] != "done":
+        self.send("cancel", None)
+        while self.receive()[0] != "done":
             pass
 
-    def _send(self, name: str, content: object) -> None:
+    def send(self, name: str, content: object) -> None:
         try:
             self._commands.send((name, content))
         except OSError:  # the process is gone, closed pipe included
             raise self._failure() from None
 
-    def _receive(self) -> tuple[str, Any]:
+    def receive(self) -> tuple[str, Any]:
         try:
-            name, content = self._answers.recv()
+            name, content = self.answers.recv()
         except (EOFError, OSError):
             raise self._failure() from None
         if name == "refused":
             raise SamplerError(content)
+        if name == "no memory":
+            raise OutOfMemory(content)
         if name in ("error", "crash"):
             raise SamplerError(f"{content}{self._last_log_lines()}")
         return name, content
 
     def _failure(self) -> SamplerError:
+        """Say how the process ended."""
         if self._log.closed:
             return SamplerError("the sampling process is closed. Open a new LlamaProcess.")
         self._process.wait()
         code = self._process.returncode
+        if code == -signal.SIGABRT and _NO_MEMORY.search(self._whole_log()):
+            return OutOfMemory(f"llama.cpp ran out of memory and aborted. Lower n_seq_max.{self._last_log_lines()}")
         how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
         advice = "Run again; finished samples are kept."
         if code == -signal.SIGKILL:
             advice = "If the machine ran out of memory, lower n_seq_max or max_new_tokens; finished samples are kept."
         return SamplerError(f"the sampling process {how}. {advice}{self._last_log_lines()}")
 
-    def _hang(self) -> SamplerError:
+    def hang(self) -> SamplerError:
+        """End the process, which makes no step, and return what to raise."""
         self._process.kill()
         return SamplerError(
-            f"the sampling process made no step for {self._hang_seconds:g} s and was ended. Finished samples are kept. "
+            f"the sampling process made no step for {self.hang_seconds:g} s and was ended. Finished samples are kept. "
             f"Try fewer threads or a smaller n_seq_max, or raise hang_seconds.{self._last_log_lines()}"
         )
 
-    def _last_log_lines(self) -> str:
+    def _whole_log(self) -> str:
         self._log.seek(0)
-        lines = self._log.read().decode("utf-8", "replace").splitlines()[-_LOG_LINES:]
+        return self._log.read().decode("utf-8", "replace")
+
+    def _last_log_lines(self) -> str:
+        lines = self._whole_log().splitlines()[-_LOG_LINES:]
         return "\nIts last log lines:\n" + "\n".join(lines) if lines else ""
 
 
-def run_shares(
-    shares: Sequence[tuple[LlamaProcess, list[Request]]], params: SamplingParams, eos_ids: Sequence[int]
-) -> Iterator[Completion]:
-    """Let each process sample its requests, all at once; yield the completions as they come.
-
-    Raises the first SamplerError; the other processes are then stopped, as they are when the iterator is dropped.
-    """
-    running: dict[Connection[Any, Any], LlamaProcess] = {}
-    silent: dict[Connection[Any, Any], float] = {}
-    try:
-        for process, requests in shares:
-            process._send("generate", (requests, params, list(eos_ids)))
-            running[process._answers] = process
-        while running:
-            for answers in _answered(running, silent):
-                process = running.pop(answers)  # whoever fails or is done has nothing to be stopped
-                name, content = process._receive()
-                if name == "samples":
-                    running[answers] = process
-                    completions, process.stats = content
-                    yield from completions
-    finally:
-        for process in running.values():
-            process._cancel()
-
-
-def _answered(
-    running: dict[Connection[Any, Any], LlamaProcess], silent: dict[Connection[Any, Any], float]
-) -> list[Connection[Any, Any]]:
-    """Wait for answers. Raises SamplerError when a process gives none for too long, counting only time spent here."""
-    before = time.monotonic()
-    patience = min(process._hang_seconds - silent.get(answers, 0.0) for answers, process in running.items())
-    ready = [answers for answers in wait(list(running), max(0.0, patience)) if isinstance(answers, Connection)]
-    waited = time.monotonic() - before
-    for answers in list(running):
-        silent[answers] = 0.0 if answers in ready else silent.get(answers, 0.0) + waited
-        if silent[answers] >= running[answers]._hang_seconds:
-            raise running.pop(answers)._hang()
-    return ready
-
-
-def _start(
+def _start_worker(
     log: IO[bytes], environment: Mapping[str, str]
 ) -> tuple[subprocess.Popen[bytes], Connection[Any, Any], Connection[Any, Any]]:
     """Start the worker. Return it with the pipes for commands and answers."""

@@ -26,15 +26,16 @@ def shape_for(engine: Engine, requests: Sequence[Request], params: SamplingParam
     _check(engine, requests, params)
     longest = max((len(request.prompt_ids) for request in requests), default=1)
     total = sum(request.num_samples for request in requests)
-    fewest = min((request.num_samples for request in requests), default=1)
+    usual = max(1, total // max(1, len(requests)))  # samples of a prompt
     n_ctx_seq = longest + params.max_new_tokens
     live = min(max_live_sequences(engine), max(total, 1))
-    unified = prefers_unified(engine, live, longest, params.max_new_tokens, fewest)
+    unified = prefers_unified(engine, live, longest, params.max_new_tokens, usual)
     cells = memory.cells_that_fit(engine)
+    unified |= cells < 3 * _padded(n_ctx_seq)  # too few for parts: of a sample, a prompt, and what all begin with
     if not unified:
         # Each sequence has its own part of the cache, and as many again may hold prompts.
         live = max(1, min(live, cells // (2 * _padded(n_ctx_seq)) or 1))
-    holders = min(live, live // fewest + 2)  # enough to refill every slot, and one prompt ahead
+    holders = min(live, live // usual + 2)  # enough to refill every slot, and one prompt ahead
     prefix = shared_prefix(requests)
     n_seq = live + holders + (prefix > 0)
     wanted = live * n_ctx_seq + holders * longest + prefix if unified else n_seq * _padded(n_ctx_seq)
@@ -47,6 +48,11 @@ def shape_for(engine: Engine, requests: Sequence[Request], params: SamplingParam
         )
     shape = Shape(n_seq, n_ctx_seq, n_ctx, max(_BATCH, 2 * live), n_seq, unified, holders)
     return shape, live
+
+
+def num_cells(engine: Engine, requests: Sequence[Request], params: SamplingParams) -> int:
+    """Return how many tokens the context for these requests holds. Raises SamplerError like `shape_for`."""
+    return shape_for(engine, [request for request in requests if request.num_samples > 0], params)[0].n_ctx
 
 
 def shared_prefix(requests: Sequence[Request]) -> int:

@@ -18,7 +18,7 @@ from dataclasses import replace
 from multiprocessing.connection import Connection
 from typing import Any
 
-from qrft.errors import SamplerError
+from qrft.errors import OutOfMemory, SamplerError
 from qrft.sampling.api import Completion, EngineInfo, EngineOptions, Request, SamplingParams, Stats
 
 _SEND_EVERY = 0.1  # seconds: completions travel in lists, a pickle each would cost more than a step
@@ -36,6 +36,8 @@ def main() -> None:
         pass  # the parent is gone
     except SamplerError as error:
         answers.send(("error", str(error)))
+    except MemoryError as error:
+        answers.send(("no memory", f"the sampling process found no memory: {error}"))
     except BaseException:
         traceback.print_exc()
         answers.send(("crash", traceback.format_exc(limit=-1).strip().splitlines()[-1]))
@@ -75,6 +77,7 @@ def _serve(
     from qrft.sampling.backends.llama_cpp import devices
     from qrft.sampling.backends.llama_cpp import engine as llama_cpp
     from qrft.sampling.backends.llama_cpp.loop import generate
+    from qrft.sampling.backends.llama_cpp.sizing import num_cells
 
     _, options = commands.get()
     assert isinstance(options, EngineOptions)
@@ -91,7 +94,10 @@ def _serve(
                 answers.send(("done", None))
             else:
                 requests, params, eos_ids = content
+                answers.send(("context", num_cells(engine, requests, params)))
                 _send_samples(generate, engine, requests, params, eos_ids, answers, cancelled)
+        except OutOfMemory as error:
+            answers.send(("no memory", str(error)))
         except SamplerError as error:
             answers.send(("refused", str(error)))
 
