@@ -59,14 +59,14 @@ def finetune(
 ) -> dict[str, Any]:
     """Train on the rows into `out`, resuming from `checkpoints` if it holds one; return the trainer's facts and counts.
 
-    start: the folder of an adapter that is trained further. num_threads: None leaves torch's own number.
+    start: the folder of an adapter that is trained further. num_threads: None takes all cores.
     Raises DataError for an empty completion and when no example is left, ModelError for a model that can't be trained
     or a loss that is not a finite number.
     """
     let_gpu_memory_grow()
     import torch
 
-    from qrft.training import memory, model, trainer
+    from qrft.training import memory, model, replicas, trainer
 
     progress(0, 1, "loading the model")
     model.refuse_quantized(model_dir)  # fails before examples are made
@@ -77,8 +77,11 @@ def finetune(
     if is_main():
         describe(examples, tokenizer, settings)
     fitting = memory.fit_here(as_begun(settings, checkpoints), model_dir)
+    processes = replicas.num_processes(fitting.batch_size, num_threads)
     with _named(examples.names):
-        facts = trainer.train(model_dir, examples.kept, tokenizer, fitting, out, checkpoints, progress, start)
+        facts = trainer.train(
+            model_dir, examples.kept, tokenizer, fitting, out, checkpoints, progress, start, processes
+        )
     return {**facts, **examples.facts()}
 
 

@@ -27,19 +27,18 @@ def _batches(num_examples: int, batch_size: int, seed: int) -> Iterator[list[int
         epoch += 1
 
 
-def share(indices: Sequence[int], lengths: Sequence[int], num_processes: int, process: int) -> list[int]:
-    """Return the part of a step that one of several processes takes: each gets about as many tokens.
+def shares(indices: Sequence[int], lengths: Sequence[int], num_processes: int) -> list[list[int]]:
+    """Return the parts of a step that several processes take: each gets about as many tokens.
 
     Longest first, each to the process with the fewest tokens (Graham 1969); every process computes the same split.
     With fewer examples than processes some get none.
     """
     if num_processes == 1:
-        return list(indices)
+        return [list(indices)]
+    parts: list[list[int]] = [[] for _ in range(num_processes)]
     loads = [0] * num_processes
-    mine = []
     for i in sorted(indices, key=lambda i: -lengths[i]):
         lightest = loads.index(min(loads))
         loads[lightest] += lengths[i]
-        if lightest == process:
-            mine.append(i)
-    return mine
+        parts[lightest].append(i)
+    return parts

@@ -5,8 +5,10 @@ from __future__ import annotations
 import gc
 import logging
 import math
+import random
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,8 @@ from qrft.machine import is_out_of_memory
 from qrft.models.prompts import Example
 from qrft.training import checkpoints, packing, schedule
 from qrft.training.loss import completion_loss
-from qrft.training.watch import NotFinite, Watch
+from qrft.training.replicas import Replicas
+from qrft.training.watch import NotFinite, Watch, peak_memory
 
 log = logging.getLogger(__name__)
 
@@ -46,12 +49,15 @@ class StepTrainer(Trainer):
         settings: Training,
         watch: Watch,
         folder: Path,
+        num_processes: int = 1,
         **arguments: Any,
     ) -> None:
         self.examples, self.watch, self.folder = examples, watch, folder
         self.lengths = [len(example.token_ids) for example in examples]
         # Tokens in a row. Without packing each example is a row of its own.
-        self.capacity = settings.micro_batch_size * settings.sequence_len if settings.packing else 1
+        self.capacity = settings.micro_batch_size * settings.sequence_len // num_processes if settings.packing else 1
+        self.num_processes = num_processes
+        self.replicas: Replicas | None = None  # from the first step on, if there are several processes
         self.num_out_of_memory = 0
         self.row: list[int] = []  # what is in the model now
         self.checkpoint_seconds = 60 * settings.checkpoint_minutes
@@ -73,12 +79,12 @@ class StepTrainer(Trainer):
         """
         indices: list[int] = inputs
         accelerator = self.accelerator
-        mine = schedule.share(indices, self.lengths, accelerator.num_processes, accelerator.process_index)
+        mine = schedule.shares(indices, self.lengths, accelerator.num_processes)[accelerator.process_index]
         num_targets = sum(_num_targets(self.examples[i]) for i in indices)
         # Gradients are summed below and not by DistributedDataParallel on the way: a process that does a step again
         # would leave the others waiting within it.
         with accelerator.no_sync(model):
-            while (loss := self._try_step(model, mine, num_targets)) is None:
+            while (loss := self._try_together(model, mine, num_targets)) is None:
                 self._make_rows_smaller()
         if accelerator.num_processes > 1:
             self._sum_over_processes(loss)
@@ -86,6 +92,49 @@ class StepTrainer(Trainer):
         self._refuse_not_finite(value, "loss")
         self.watch.last_loss = value
         return loss
+
+    def close(self) -> None:
+        """End the replicas."""
+        if self.replicas is not None:
+            self.replicas.close()
+
+    def peak_memory(self) -> int:
+        """Return the bytes that this process took at most, and its replicas beside what they share with it."""
+        return peak_memory() + (self.replicas.peak_memory() if self.replicas is not None else 0)
+
+    def _try_together(self, model: Any, indices: Sequence[int], num_targets: int) -> torch.Tensor | None:
+        """Compute the step in this process and its replicas, each a part; return the loss, or None as `_try_step`."""
+        if self.num_processes == 1:
+            return self._try_step(model, indices, num_targets)
+        if self.replicas is None:
+            parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+            self.replicas = Replicas(self.num_processes - 1, parameters, partial(self._replicate, model))
+        own, *others = schedule.shares(indices, self.lengths, self.num_processes)
+        step, capacity = self.state.global_step, self.capacity
+        self.replicas.begin([(step, i, other, num_targets, capacity) for i, other in enumerate(others)])
+        loss = self._try_step(model, own, num_targets)
+        for part, num_real, num_computed, row in self.replicas.gather():
+            if part is None:
+                loss, self.row = None, row
+            if loss is None:
+                continue
+            loss += part
+            self.watch.num_real += num_real
+            self.watch.num_computed += num_computed
+        return loss
+
+    def _replicate(
+        self, model: Any, step: int, number: int, indices: Sequence[int], num_targets: int, capacity: int
+    ) -> tuple[float | None, int, int, list[int]]:
+        """Compute a part of the step in a replica; return its loss, its tokens, those computed, and its last row."""
+        # Dropout's and the noise's own stream: the same for a run that was resumed.
+        torch.manual_seed(random.Random(f"{self.args.seed} {step} {number}").getrandbits(63))
+        self.capacity = capacity
+        watch = self.watch
+        real, computed = watch.num_real, watch.num_computed
+        loss = self._try_step(model, indices, num_targets)
+        part = None if loss is None else loss.item()
+        return part, watch.num_real - real, watch.num_computed - computed, self.row
 
     def _try_step(self, model: Any, indices: Sequence[int], num_targets: int) -> torch.Tensor | None:
         """Return the loss; None means out of memory. The exception ends here: its frames hold what is to be freed."""

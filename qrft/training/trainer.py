@@ -6,6 +6,7 @@ import gc
 import math
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,11 +42,12 @@ def train(
     checkpoints: Path,
     progress: Progress,
     start: Path | None = None,
+    num_processes: int = 1,
 ) -> dict[str, Any]:
     """Train an adapter, or the whole model, into `out`; go on from the newest checkpoint in `checkpoints`.
 
     The tokenizer is only saved with a whole model: rows have no padding, so it needs no padding token.
-    start: the folder of an adapter that is trained further.
+    start: the folder of an adapter that is trained further. num_processes: those that share a step (see replicas).
     Returns facts: `losses` (a row per optimizer step), final_loss, num_examples, num_steps, num_tokens, num_trained,
     seconds, tokens_per_second, padding_share, peak_memory_bytes, row_tokens, num_out_of_memory, and the optimizer.
     Under `accelerate launch` every process calls this alike; only the first one writes, and reports progress.
@@ -59,7 +61,7 @@ def train(
     watch.reset_peak_memory()
     try:
         with nothing_kept(), attention.without_cudnn():
-            facts = _train(model_dir, examples, tokenizer, settings, out, checkpoints, progress, start)
+            facts = _train(model_dir, examples, tokenizer, settings, out, checkpoints, progress, start, num_processes)
     except RuntimeError as error:
         if not is_out_of_memory(error):
             raise
@@ -83,10 +85,13 @@ def _train(
     checkpoints: Path,
     progress: Progress,
     start: Path | None,
+    num_processes: int,
 ) -> dict[str, Any]:
     """Load the model, train it and save it; the model ends with this function."""
     import torch
     from transformers import set_seed
+
+    from qrft.training import replicas
 
     steps = schedule.steps(len(examples), settings.batch_size, settings.num_epochs, settings.seed)
     arguments = _arguments(settings, len(steps), checkpoints)  # before the model: it finds this process's device
@@ -97,10 +102,11 @@ def _train(
     device = "cuda" if torch.cuda.is_available() else "cpu"
     heads, mixed = attention.heads_of(model_dir), model.has_bfloat16()
     learner = model.load(model_dir, settings, attention.choose(settings.attention, heads, device, mixed), start)
-    trainer = _trainer(learner, examples, steps, settings, arguments, checkpoints, progress)
+    trainer = _trainer(learner, examples, steps, settings, arguments, checkpoints, progress, num_processes)
     resume = last(checkpoints)
-    trainer.train(resume_from_checkpoint=str(resume) if resume else None)
-    facts = _facts(trainer, examples)
+    with closing(trainer), replicas.threads(num_processes):
+        trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+        facts = _facts(trainer, examples)
     if trainer.is_world_process_zero():
         _save(learner, tokenizer, model_dir, settings, facts, out)
         if (checkpoints / LOGS).is_dir():
@@ -167,6 +173,7 @@ def _trainer(
     arguments: TrainingArguments,
     checkpoints: Path,
     progress: Progress,
+    num_processes: int,
 ) -> StepTrainer:
     from transformers.integrations.integration_utils import TensorBoardCallback
     from transformers.trainer_callback import PrinterCallback
@@ -177,7 +184,9 @@ def _trainer(
     step_tokens = [sum(len(examples[i].token_ids) for i in step) for step in steps]
     told = watch.Watch(progress, step_tokens)
     try:
-        trainer = StepTrainer(examples, steps, settings, told, checkpoints, model=learner, args=arguments)
+        trainer = StepTrainer(
+            examples, steps, settings, told, checkpoints, num_processes, model=learner, args=arguments
+        )
     except RuntimeError as error:
         if "requires" not in str(error) or not settings.report_to:
             raise
@@ -206,7 +215,7 @@ def _facts(trainer: StepTrainer, examples: Sequence[Example]) -> dict[str, Any]:
         "seconds": told.elapsed(),
         "tokens_per_second": sum(told.step_tokens) / told.elapsed(),
         "padding_share": told.padding_share(),
-        "peak_memory_bytes": watch.peak_memory(),
+        "peak_memory_bytes": trainer.peak_memory(),
         "row_tokens": trainer.capacity,
         **trainer.chosen,
         "num_out_of_memory": trainer.num_out_of_memory,

@@ -25,7 +25,7 @@ def test_the_order_follows_from_the_seed_and_epochs_may_be_fractions() -> None:
 
 def test_processes_share_a_step_in_equal_parts() -> None:
     lengths = [100, 10, 20, 30, 40, 5]
-    parts = [schedule.share(range(6), lengths, 2, process) for process in (0, 1)]
+    parts = schedule.shares(range(6), lengths, 2)
     assert sorted(parts[0] + parts[1]) == list(range(6))
     assert [sum(lengths[i] for i in part) for part in parts] == [105, 100]
-    assert [schedule.share([3], lengths, 2, process) for process in (0, 1)] == [[3], []]
+    assert schedule.shares([3], lengths, 2) == [[3], []]
