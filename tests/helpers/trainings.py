@@ -51,11 +51,13 @@ def train(
     progress: Callable[[int, int, str], None] = lambda *_: None,
     examples: list[prompts.Example] = EXAMPLES,
     start: Path | None = None,
+    num_processes: int = 1,
     **changes: Any,
 ) -> dict[str, Any]:
     """Train into the folder's adapter/ with changes to SETTINGS, and return the facts."""
     tokenizer, settings = prompts.load_tokenizer(base), changed(**changes)
-    return trainer.train(base, examples, tokenizer, settings, out / "adapter", out / "checkpoints", progress, start)
+    adapter, checkpoints = out / "adapter", out / "checkpoints"
+    return trainer.train(base, examples, tokenizer, settings, adapter, checkpoints, progress, start, num_processes)
 
 
 def tensors(out: Path, name: str = "adapter/adapter_model.safetensors") -> dict[str, Any]:
