@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
+from typing import Any
 
 from qrft.machine import in_gib
 from qrft.planning.amounts import Amounts
@@ -37,9 +39,9 @@ class Basis:
     speed: Speed = Speed()
 
     @property
-    def arithmetic(self) -> dict[str, bool]:
-        """Return the arithmetic of the device, as qrft.training.memory takes it."""
-        return {"on_gpu": self.device.is_gpu, "mixed": self.device.mixed}
+    def arithmetic(self) -> dict[str, Any]:
+        """Return the arithmetic and the cores of the device, as qrft.training.memory takes them."""
+        return {"on_gpu": self.device.is_gpu, "mixed": self.device.mixed, "cores": len(os.sched_getaffinity(0))}
 
     def may_be_too_large(self, parts: Parts) -> bool:
         return sum(parts.values()) + memory.error(parts) > self.device.memory

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import resource
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from itertools import cycle, islice
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -81,9 +81,9 @@ def _run(model: Path, table: pa.Table, settings: Training, num_threads: int | No
         (out / "partial").mkdir(parents=True)
         pq.write_table(table, rows / "training.parquet")
         with _no_messages():
-            train.run({"model": model, "training": rows}, out, settings, Job(num_threads, progress))
+            facts = train.run({"model": model, "training": rows}, out, settings, Job(num_threads, progress))
     num_steps = totals[-1]
-    return num_steps, ends[num_steps] - ends[1], _peak()
+    return num_steps, ends[num_steps] - ends[1], _peak(facts)
 
 
 @contextmanager
@@ -98,13 +98,13 @@ def _no_messages() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _peak() -> int:
+def _peak(facts: Mapping[str, Any]) -> int:
     """Return the peak in bytes: on a GPU what the allocator took plus the process's context, otherwise main memory."""
     import torch
 
     if torch.cuda.is_available():
         return torch.cuda.max_memory_reserved() + memory.CUDA_CONTEXT
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return int(facts["peak_memory_bytes"])
 
 
 def _decode(step: Step, basis: Basis, n_threads: int | None) -> float:

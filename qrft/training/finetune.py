@@ -76,7 +76,7 @@ def finetune(
     examples = make_examples(rows, tokenizer, settings)
     if is_main():
         describe(examples, tokenizer, settings)
-    fitting = memory.fit_here(as_begun(settings, checkpoints), model_dir)
+    fitting = memory.fit_here(as_begun(settings, checkpoints), model_dir, num_threads)
     processes = replicas.num_processes(fitting.batch_size, num_threads)
     with _named(examples.names):
         facts = trainer.train(

@@ -7,6 +7,7 @@ real thing.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from itertools import product
 from math import prod
@@ -35,6 +36,7 @@ MIB, GIB = 2**20, 2**30
 CUDA_CONTEXT = 450 * MIB
 CUBLAS_WORKSPACE = 32 * MIB  # docs.pytorch.org, notes/cuda, "cuBLAS workspaces": 8 MiB, on Hopper 32
 LIBRARIES = 700 * MIB  # resident in main memory once torch, transformers and peft are imported
+REPLICA = 60 * MIB  # that a forked process writes to of what it shared, measured on the tiny base
 SLACK = 0.05  # of what comes and goes: the allocator rounds up, and its free blocks do not always join
 AUTOMATIC = ("adamw", "paged_adamw_8bit")  # what train.optimizer auto chooses from on a GPU, the faster one first
 FEWEST_TOKENS = 2048  # of a micro-batch, for which keeping activations is faster than smaller memory would be
@@ -43,12 +45,18 @@ Parts = dict[str, int]
 
 
 def estimate(
-    shape: Shape, settings: Training, *, tokens: int | None = None, on_gpu: bool = True, mixed: bool = True
+    shape: Shape,
+    settings: Training,
+    *,
+    tokens: int | None = None,
+    on_gpu: bool = True,
+    mixed: bool = True,
+    cores: int = 1,
 ) -> Parts:
     """Return the bytes of each part, at the peak.
 
     tokens: in the largest row; None takes the most that the settings allow. mixed: on a GPU with bfloat16; without it,
-    and on the processor, arithmetic is in float32.
+    and on the processor, arithmetic is in float32. cores: of the processor, each with a process of its own (replicas).
     """
     number = 2 if on_gpu and mixed else 4
     tokens = tokens or most_tokens(settings)
@@ -60,11 +68,14 @@ def estimate(
     parts["quantisation state"] = quantisation_state(shape) if is_nf4 else 0
     parts["adapter"] = trained if is_lora else 0
     parts["optimizer"] = optimizer(tensors, optimizer_name(settings, on_gpu), 0 if is_lora else shape.outer[0])
-    parts["gradients"] = trained
+    num_replicas = 0 if on_gpu else min(cores, settings.batch_size) - 1
+    parts["gradients"] = trained * (1 + num_replicas)
     chunk = min(CHUNK_ELEMENTS["cuda" if on_gpu else "cpu"], tokens * shape.vocab_size)
     parts["activations"], parts["logits"] = passing(shape, settings, tokens, number, chunk)
     moving = parts["activations"] + parts["logits"] + parts["gradients"]
-    parts["overhead"] = CUDA_CONTEXT + CUBLAS_WORKSPACE + int(SLACK * moving) if on_gpu else LIBRARIES
+    parts["overhead"] = (
+        CUDA_CONTEXT + CUBLAS_WORKSPACE + int(SLACK * moving) if on_gpu else LIBRARIES + REPLICA * num_replicas
+    )
     return parts
 
 
@@ -265,16 +276,23 @@ def available() -> int:
     return int(torch.cuda.mem_get_info()[0]) + CUDA_CONTEXT if torch.cuda.is_available() else free_memory()
 
 
-def fit_here(settings: Training, model_dir: Path) -> Training:
+def fit_here(settings: Training, model_dir: Path, num_threads: int | None = None) -> Training:
     """Fit the training of the model in a folder to this machine's free memory: see `fit`."""
     import torch
 
     on_gpu = torch.cuda.is_available()
-    return fit(settings, read_shape(model_dir), available(), on_gpu=on_gpu, mixed=has_bfloat16())
+    shape, cores = read_shape(model_dir), num_threads or len(os.sched_getaffinity(0))
+    return fit(settings, shape, available(), on_gpu=on_gpu, mixed=has_bfloat16(), cores=cores)
 
 
 def fit(
-    settings: Training, shape: Shape, available_bytes: float, *, on_gpu: bool = True, mixed: bool = True
+    settings: Training,
+    shape: Shape,
+    available_bytes: float,
+    *,
+    on_gpu: bool = True,
+    mixed: bool = True,
+    cores: int = 1,
 ) -> Training:
     """Return the settings with micro-batch, checkpointing and optimizer chosen; what a step learns from stays the same.
 
@@ -286,7 +304,7 @@ def fit(
     budget = available_bytes if vram is None or vram == "auto" else min(available_bytes, vram * GIB)
     tried = list(_candidates(settings, on_gpu))
     for chosen in tried:
-        parts = estimate(shape, chosen, on_gpu=on_gpu, mixed=mixed)
+        parts = estimate(shape, chosen, on_gpu=on_gpu, mixed=mixed, cores=cores)
         if sum(parts.values()) + error(parts) <= budget:
             return chosen
     if vram is None:
