@@ -67,7 +67,7 @@ def test_a_training_goes_on_with_the_optimizer_that_it_began_with(
     """Where less memory is free auto names another, into which the states can't be read."""
 
     def tune(name: str, automatic: str, last: int = 12) -> dict[str, Any]:
-        def fit_here(asked: Training, _: Path) -> Training:
+        def fit_here(asked: Training, *_: object) -> Training:
             return asked.model_copy(update={"optimizer": automatic}) if asked.optimizer == "auto" else asked
 
         def progress(done: int, total: int, note: str) -> None:
