@@ -23,6 +23,7 @@ from qrft.training.memory import MIB, Parts
 DECODE_SHARE, READ_SHARE = 0.3, 0.6  # of peak operations, and of peak bandwidth
 STEP_SECONDS = 2e-3  # of launching a step of decoding
 USUAL_LIVE = 32  # sequences, if the recipe leaves their number open
+MAX_SEQUENCES = 256  # of a context
 SHARED = 4  # samples of a problem; from this number on its sequences share one cache
 
 
@@ -103,7 +104,7 @@ def cache_cells(settings: sample.Settings, prompt: int, live: int) -> list[int]:
     can share the cells of its prompt; where there are few, each sequence has its own.
     """
     new, num_samples = settings.max_new_tokens, settings.num_samples
-    held = min(live, live // num_samples + 2)
+    held = min(live, live // num_samples + 2, max(MAX_SEQUENCES - live, 1))
     if num_samples < SHARED:
         return [(live + held) * (prompt + new)]
     return [live * (prompt + new) + held * prompt, live * new + held * prompt]

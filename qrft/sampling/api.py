@@ -167,6 +167,7 @@ class EngineOptions:
     cache_type: CacheType = "f16"
     kv_unified: bool | None = None
     flash_attention: bool | None = None
+    overlap: bool | None = None  # two contexts, of which one decodes while tokens are picked for the other
 
 
 @dataclass(frozen=True)

@@ -248,7 +248,7 @@ def test_less_memory_means_fewer_sequences_in_a_cache_of_parts(process: LlamaPro
     with LlamaProcess(*files, n_threads=1, n_seq_max=8, cache_type="f32", kv_unified=False, n_ctx=5 * 256) as tight:
         longer = PARAMS.model_copy(update={"max_new_tokens": 100})
         live = [tight.stats.num_live for _ in tight.generate(REQUESTS, longer, [])]
-        assert len(live) == 45 and max(live) <= 2
+        assert len(live) == 45 and max(live) == 4  # and a prompt in the fifth part
         assert same_tokens(sample(tight, REQUESTS), sample(process, REQUESTS)) >= 0.97
 
 

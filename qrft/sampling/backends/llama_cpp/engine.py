@@ -44,8 +44,8 @@ class Engine:
 
 @dataclass(frozen=True)
 class Shape:
-    """What a context must hold: sequences, tokens in a sequence, tokens in all, rows of logits. `n_holders`: sequences
-    for prompts."""
+    """What a context must hold: sequences, tokens in a sequence, tokens in all, rows of logits. `n_live`: sequences for
+    samples; `n_holders`: for prompts."""
 
     n_seq: int
     n_ctx_seq: int
@@ -53,6 +53,7 @@ class Shape:
     n_batch: int
     n_outputs: int
     kv_unified: bool
+    n_live: int = 1
     n_holders: int = 0
 
 
@@ -141,24 +142,27 @@ def open_context(engine: Engine, shape: Shape) -> Iterator[Context]:
         lib.llama_free(handle)
 
 
-def decode(context: Context, num_tokens: int) -> NDArray[np.float32] | None:
-    """Decode the first `num_tokens` rows of the batch.
+def begin_decode(context: Context, num_tokens: int) -> bool:
+    """Begin to decode the first `num_tokens` rows of the batch: a processor ends it too, a GPU goes on by itself.
 
-    Returns logits (rows with outputs set, vocabulary) in batch order: a view, valid until the next call. None when the
-    context has no room for them; it is then as before.
+    Return False when the context has no room for them; it is then as before. Raises OutOfMemory when there is none for
+    the step, and SamplerError when llama.cpp fails otherwise.
     """
     context.batch.n_tokens = num_tokens
     status = lib.llama_decode(context.handle, context.batch)
-    if status == _FULL:
-        return None
-    if status != 0:
+    if status not in (0, _FULL):
         kind = OutOfMemory if status == _NO_MEMORY else SamplerError
         raise kind(f"llama.cpp could not decode {num_tokens} tokens: llama_decode returned {status}. Lower n_seq_max.")
-    rows = int(np.count_nonzero(context.outputs[:num_tokens]))
-    if rows == 0:
+    return bool(status != _FULL)
+
+
+def wait_for_logits(context: Context, num_rows: int) -> NDArray[np.float32]:
+    """Return the logits (num_rows, vocabulary) of the rows of the latest decode whose outputs were set, in its order: a
+    view, valid until the next decode begins."""
+    if num_rows == 0:
         return np.empty((0, context.n_vocab), np.float32)
     pointer = lib.llama_get_logits(context.handle)
-    return np.ctypeslib.as_array(ctypes.cast(pointer, ctypes.POINTER(ctypes.c_float)), (rows, context.n_vocab))
+    return np.ctypeslib.as_array(ctypes.cast(pointer, ctypes.POINTER(ctypes.c_float)), (num_rows, context.n_vocab))
 
 
 def share(context: Context, source: int, target: int) -> None:
@@ -183,9 +187,9 @@ def prompt_logits(engine: Engine, prompt: list[int]) -> NDArray[np.float32]:
         context.positions[:] = np.arange(length)
         context.sequences[:] = 0
         context.outputs[:] = 1
-        logits = decode(context, length)
-        assert logits is not None  # the context was made for it
-        return logits[: len(prompt)].copy()
+        has_room = begin_decode(context, length)
+        assert has_room  # the context was made for it
+        return wait_for_logits(context, length)[: len(prompt)].copy()
 
 
 def _padding(length: int) -> int:

@@ -45,10 +45,11 @@ _EXACT = {"NVIDIA_TF32_OVERRIDE": "0", "GGML_CUDA_CUBLAS_COMPUTE_TYPE": "f32"}
 class LlamaProcess:
     """A base model and an adapter, loaded in a process that lives as long as the `with` block.
 
-    Args: `n_threads`: None for all cores that this process may use. `n_seq_max`: sequences that live at once, 1 to 128;
-    None for what suits the model. `n_ctx_seq`: the longest prompt and sample together, in tokens; None for the model's
-    own. `n_ctx`: tokens in the whole context, shared by all that lives; None for what the requests need and the memory
-    allows. `cache_type`: of keys and values. `kv_unified`, `flash_attention`: None for what suits requests and machine.
+    Args: `n_threads`: None for all cores that this process may use. `n_seq_max`: sequences that live at once, up to
+    240 in a context; None for what suits the model. `n_ctx_seq`: the longest prompt and sample together, in tokens;
+    None for the model's own. `n_ctx`: tokens in all contexts, shared by all that lives; None for what the requests need
+    and the memory allows. `cache_type`: of keys and values. `kv_unified`, `flash_attention`, `overlap` (two contexts,
+    of which one decodes while the other's tokens are picked): None for what suits requests and machine.
     `hang_seconds`: without a step for so long, the process counts as hanging. `is_exact`: for logits that judge a file:
     float32 in all products, sums and the cache, whatever the machine's own way of sampling.
     Raises SamplerError when a file is missing or llama.cpp can't load it.
@@ -65,6 +66,7 @@ class LlamaProcess:
         cache_type: CacheType = "f16",
         kv_unified: bool | None = None,
         flash_attention: bool | None = None,
+        overlap: bool | None = None,
         n_ctx: int | None = None,
         hang_seconds: float = 900.0,
         is_exact: bool = False,
@@ -81,7 +83,7 @@ class LlamaProcess:
         if is_exact:
             cache_type, flash_attention = "f32", False
         self._options = EngineOptions(
-            base, adapter, n_threads, n_seq_max, n_ctx_seq, n_ctx, cache_type, kv_unified, flash_attention
+            base, adapter, n_threads, n_seq_max, n_ctx_seq, n_ctx, cache_type, kv_unified, flash_attention, overlap
         )
         self._start()
         self.n_vocab, self.n_ctx_train = self.info.n_vocab, self.info.n_ctx_train

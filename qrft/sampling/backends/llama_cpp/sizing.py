@@ -3,56 +3,106 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import llama_cpp.llama_cpp as lib
 
 from qrft.errors import SamplerError
 from qrft.sampling.api import Request, SamplingParams
-from qrft.sampling.backends.llama_cpp import memory
+from qrft.sampling.backends.llama_cpp import devices, memory
 from qrft.sampling.backends.llama_cpp.engine import CELL_PADDING, MAX_SEQUENCES, Engine, Shape, check_tokens
 
 _BATCH = 2048  # tokens in a step, while no sample runs
 _TINY = 20_000_000  # parameters
 _SHARED = 4  # samples
 _PARTS = 6  # cells of a shared cache that cost as much as one of a part
+_TWO_CONTEXTS = 128  # sequences
 _PREFIX = 32  # tokens that all prompts must share before they are kept in a sequence of their own
 
 
-def shape_for(engine: Engine, requests: Sequence[Request], params: SamplingParams) -> tuple[Shape, int]:
-    """Return the context for these requests, and how many of its sequences are samples.
+@dataclass(frozen=True)
+class _Work:
+    """What is to be sampled: tokens of the longest prompt, of the longest sample, and of what all prompts begin with;
+    samples of a prompt, on average."""
 
-    All of them find room at once where memory and `n_ctx` allow it. Raises SamplerError where one alone does not.
+    longest: int
+    max_new_tokens: int
+    prefix: int
+    num_samples: int
+
+    @property
+    def n_ctx_seq(self) -> int:
+        return self.longest + self.max_new_tokens
+
+
+def shape_for(engine: Engine, requests: Sequence[Request], params: SamplingParams) -> tuple[Shape, int]:
+    """Return a context for these requests, and how many of it are used in turns.
+
+    All samples find room at once where memory and `n_ctx` allow it. Raises SamplerError where one alone does not.
     """
     _check(engine, requests, params)
     longest = max((len(request.prompt_ids) for request in requests), default=1)
     total = sum(request.num_samples for request in requests)
-    usual = max(1, total // max(1, len(requests)))  # samples of a prompt
-    n_ctx_seq = longest + params.max_new_tokens
-    live = min(max_live_sequences(engine), max(total, 1))
-    unified = prefers_unified(engine, live, longest, params.max_new_tokens, usual)
-    cells = memory.cells_that_fit(engine)
-    unified |= cells < 3 * _padded(n_ctx_seq)  # too few for parts: of a sample, a prompt, and what all begin with
-    if not unified:
-        # Each sequence has its own part of the cache, and as many again may hold prompts.
-        live = max(1, min(live, cells // (2 * _padded(n_ctx_seq)) or 1))
-    holders = min(live, live // usual + 2)  # enough to refill every slot, and one prompt ahead
-    prefix = shared_prefix(requests)
-    n_seq = live + holders + (prefix > 0)
-    wanted = live * n_ctx_seq + holders * longest + prefix if unified else n_seq * _padded(n_ctx_seq)
+    usual = max(1, total // max(1, len(requests)))
+    work = _Work(longest, params.max_new_tokens, shared_prefix(requests), usual)
+    live, cells = min(max_live_sequences(engine), max(total, 1)), memory.cells_that_fit(engine)
+    if _prefers_two(engine, live) and (half := _shape(engine, work, (live + 1) // 2, cells // 2)):
+        return half, 2
+    if shape := _shape(engine, work, live, cells):
+        return shape, 1
+    raise SamplerError(
+        f"a context of {work.n_ctx_seq} tokens is needed for the longest prompt with max_new_tokens "
+        f"{params.max_new_tokens}, there is room for {cells} "
+        f"({memory.in_words(engine)}). Lower max_new_tokens, or use cache_type q8_0."
+    )
+
+
+def _shape(engine: Engine, work: _Work, live: int, cells: int) -> Shape | None:
+    """Return a context of at most so many samples and cells; None where one sample alone does not fit."""
+    most, padded = MAX_SEQUENCES, _padded(work.n_ctx_seq)
+    unified = prefers_unified(engine, live, work.longest, work.max_new_tokens, work.num_samples)
+    unified |= cells < 3 * padded  # too few for parts: of a sample, a prompt, and what all begin with
+    if not unified:  # each sequence has its own part of the cache
+        most = min(most, cells // padded)
+    live, holders = _samples_and_holders(most - (work.prefix > 0), live, work.num_samples)
+    n_seq = live + holders + (work.prefix > 0)
+    wanted = live * work.n_ctx_seq + holders * work.longest + work.prefix if unified else n_seq * padded
     n_ctx = min(wanted, cells)
-    if n_ctx < (n_ctx_seq if unified else wanted):
-        raise SamplerError(
-            f"a context of {n_ctx_seq} tokens is needed for the longest prompt with max_new_tokens "
-            f"{params.max_new_tokens}, there is room for {cells} "
-            f"({memory.in_words(engine)}). Lower max_new_tokens, or use cache_type q8_0."
-        )
-    shape = Shape(n_seq, n_ctx_seq, n_ctx, max(_BATCH, 2 * live), n_seq, unified, holders)
-    return shape, live
+    if n_ctx < (work.n_ctx_seq if unified else wanted):
+        return None
+    return Shape(n_seq, work.n_ctx_seq, n_ctx, max(_BATCH, 2 * live), n_seq, unified, live, holders)
+
+
+def _samples_and_holders(most: int, live: int, num_samples: int) -> tuple[int, int]:
+    """Share so many sequences among samples and prompts, one of each at least.
+
+    Prompts want enough to refill every slot, and one ahead. Where that is too many, they get what the samples leave, at
+    least one for each 16 of them: fewer end in the step or two that a prompt takes.
+    """
+    holders = min(live, live // num_samples + 2)
+    if live + holders > most:
+        live = max(1, min(live, most - (most + 16) // 17))
+        holders = max(1, min(holders, most - live))
+    return live, holders
+
+
+def _prefers_two(engine: Engine, live: int) -> bool:
+    """Tell whether two contexts of half the sequences are better than one.
+
+    Each reads all weights for its half of the tokens, so they pay where logits take longer than weights to be read. On
+    a processor nothing decodes by itself. On a GPU they should pay from about 130 sequences on, by the speeds of memory
+    and bus; not yet measured.
+    """
+    chosen = engine.options.overlap
+    if chosen is None:
+        chosen = bool(devices.gpus()) and live >= _TWO_CONTEXTS
+    return chosen and live > 1
 
 
 def num_cells(engine: Engine, requests: Sequence[Request], params: SamplingParams) -> int:
-    """Return how many tokens the context for these requests holds. Raises SamplerError like `shape_for`."""
-    return shape_for(engine, [request for request in requests if request.num_samples > 0], params)[0].n_ctx
+    """Return how many tokens the contexts for these requests hold. Raises SamplerError like `shape_for`."""
+    shape, num_contexts = shape_for(engine, [request for request in requests if request.num_samples > 0], params)
+    return num_contexts * shape.n_ctx
 
 
 def shared_prefix(requests: Sequence[Request]) -> int:
@@ -72,7 +122,7 @@ def shared_prefix(requests: Sequence[Request]) -> int:
 
 
 def max_live_sequences(engine: Engine) -> int:
-    """Return how many sequences may live at once, so that as many again may hold prompts.
+    """Return how many sequences may live at once, in all contexts.
 
     By default 32; 16 for a model so small that attention over the shared cache costs more than its weights. Measured on
     a 1M Llama, k=30, one thread, a shared machine: 16 sequences 9,100 tokens/s, 32 sequences 6,300.
@@ -80,7 +130,7 @@ def max_live_sequences(engine: Engine) -> int:
     chosen = engine.options.n_seq_max
     if chosen is None:
         chosen = 16 if lib.llama_model_n_params(engine.model) < _TINY else 32
-    return max(1, min(chosen, MAX_SEQUENCES // 2 - 1))
+    return max(1, chosen)
 
 
 def prefers_unified(engine: Engine, live: int, longest: int, max_new_tokens: int, num_samples: int) -> bool:
