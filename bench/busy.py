@@ -25,7 +25,8 @@ import machine
 
 RECIPE = Path(__file__).parents[1] / "recipes" / "tiny.yaml"
 LOOP = "while True: sum(i * i for i in range(10_000))"
-SIDES = ("threads", "one thread", "processes")
+TRAINING = ("threads", "one thread", "processes")
+SIDES = (*(f"training on {kind}" for kind in TRAINING), "sampling")
 
 
 def main() -> None:
@@ -37,7 +38,7 @@ def main() -> None:
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.side:
-        print(train_here(options.side, options.steps))
+        print(sample() if options.side == "sampling" else train(options.side, options.steps))
         return
     figures: dict[str, Any] = {}
     for number in (0, 1, 2):
@@ -62,22 +63,20 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     speeds: dict[str, list[float]] = {side: [] for side in SIDES}
     for _ in range(options.rounds):
         for side, measured in speeds.items():
-            measured.append(train(side, options.steps))
-    figures: dict[str, Any] = {
-        f"training on {side}, tokens/s": round(statistics.median(all_)) for side, all_ in speeds.items()
-    }
+            measured.append(speed(side, options.steps))
+    figures: dict[str, Any] = {f"{side}, tokens/s": round(statistics.median(each)) for side, each in speeds.items()}
     if options.demo:
         figures["demo, seconds"] = round(demo())
     return figures
 
 
-def train(side: str, steps: int) -> float:
-    """Train in a process of its own: torch keeps the threads that it has once started."""
+def speed(side: str, steps: int) -> float:
+    """Measure in a process of its own: torch keeps the threads that it has once started."""
     command = [sys.executable, __file__, "--side", side, "--steps", str(steps)]
     return float(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.split()[-1])
 
 
-def train_here(side: str, steps: int) -> float:
+def train(side: str, steps: int) -> float:
     import torch
 
     from qrft.config.load import load
@@ -92,13 +91,31 @@ def train_here(side: str, steps: int) -> float:
     settings = memory.fit_here(Training.model_validate(load(RECIPE).train.model_dump() | once), base)
     tokenizer, number = load_tokenizer(base), steps * settings.batch_size
     rows = [example(tokenizer, row["question"], row["solution"], "plain") for row in problems("train", 0, number)]
-    processes = replicas.num_processes(settings.batch_size, None) if side == "processes" else 1
-    if side == "one thread":
+    processes = replicas.num_processes(settings.batch_size, None) if side.endswith("processes") else 1
+    if side.endswith("one thread"):
         torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         places = Path(folder) / "out", Path(folder) / "work"
         facts = trainer.train(base, rows, tokenizer, settings, *places, lambda *_: None, None, processes)
     return float(facts["tokens_per_second"])
+
+
+def sample() -> float:
+    from qrft.data.problems.tiny_math import problems
+    from qrft.models.find import find_model
+    from qrft.models.gguf.prepare import prepare_base
+    from qrft.models.prompts import load_tokenizer
+    from qrft.sampling.api import Request, SamplingParams
+    from qrft.sampling.backends.llama_cpp.pool import open_sampler
+
+    tokenizer = load_tokenizer(find_model("tiny-base"))
+    texts = [row["question"] + "\n" for row in problems("train", 0, 60)]
+    requests = [Request(str(i), tokenizer.encode(text), num_samples=30) for i, text in enumerate(texts)]
+    with open_sampler(prepare_base("tiny-base", quant="f32")) as sampler:
+        start = time.perf_counter()
+        for _ in sampler.generate(requests, SamplingParams(max_new_tokens=96), [tokenizer.eos_token_id]):
+            pass
+        return sampler.stats.num_tokens / (time.perf_counter() - start)
 
 
 def demo() -> float:
