@@ -6,6 +6,7 @@ import itertools
 import math
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -158,22 +159,32 @@ def _train(
     """Train from the checkpoint on, if there is one, and return the losses of all steps."""
     import torch
 
+    from qrft.training.replicas import Replicas, num_processes, threads
+
+    def gradient(rows: list[list[int]]) -> float:
+        """Add these rows' part of the gradient to the parameters, and return their part of the loss."""
+        ids = torch.tensor(rows)
+        loss = model(input_ids=ids, labels=ids).loss * (len(rows) / recipe.batch_size)
+        loss.backward()
+        return float(loss.detach())
+
     num_steps = max(1, recipe.num_tokens // (recipe.batch_size * recipe.context_length))
     losses = checkpoints.load()
     for _ in losses:
         next(batches)
-    for step in range(len(losses), num_steps):
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate_at((step + 1) / num_steps, recipe.learning_rate, recipe.warmup_ratio)
-        ids = next(batches)
-        loss = model(input_ids=ids, labels=ids).loss
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        losses.append(loss.item())
-        progress(step + 1, num_steps, f"loss {losses[-1]:.3f}")
-        checkpoints.save_when_due(losses)
+    number = num_processes(recipe.batch_size, None)
+    with threads(number), closing(Replicas(number - 1, list(model.parameters()), gradient)) as replicas:
+        for step in range(len(losses), num_steps):
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate_at((step + 1) / num_steps, recipe.learning_rate, recipe.warmup_ratio)
+            rows = next(batches).tolist()
+            optimizer.zero_grad()
+            replicas.begin([(rows[i::number],) for i in range(1, number)])
+            losses.append(sum([gradient(rows[::number]), *replicas.gather()]))
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            progress(step + 1, num_steps, f"loss {losses[-1]:.3f}")
+            checkpoints.save_when_due(losses)
     return losses
 
 
