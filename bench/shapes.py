@@ -37,6 +37,20 @@ def save_smol(folder: Path) -> None:
     LlamaForCausalLM(LlamaConfig(vocab_size=SMOL_VOCAB, **shape, **heads)).save_pretrained(folder)
 
 
+def save_llama(folder: Path, hidden_size: int, num_layers: int, vocab_size: int) -> None:
+    """A Llama of usual proportions, in float32; no tokenizer."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    heads = max(1, hidden_size // 64)
+    sizes = dict(
+        hidden_size=hidden_size, intermediate_size=8 * hidden_size // 3 // 32 * 32, num_hidden_layers=num_layers
+    )
+    rest = dict(num_attention_heads=heads, tie_word_embeddings=True, bos_token_id=0, eos_token_id=1)
+    LlamaForCausalLM(LlamaConfig(vocab_size=vocab_size, **sizes, **rest)).save_pretrained(folder)
+
+
 def save_tokenizer(folder: Path, texts: Iterable[str], vocab_size: int) -> None:
     """A byte-level BPE tokenizer of at most `vocab_size` tokens trained on `texts`, one token a digit."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers

@@ -241,10 +241,16 @@ def steps(num_examples: int, settings: Training) -> list[list[int]]:
 
 
 def qrft(folder: Path, examples: Sequence[Example], settings: Training) -> Trained:
+    """As `qrft train` does it: what the settings leave open is fitted, and on the processor a core has a process."""
+    import torch
     from transformers import AutoTokenizer
 
+    from qrft.training.memory import fit_here
+    from qrft.training.replicas import num_processes
     from qrft.training.trainer import train
 
+    settings = fit_here(settings, folder, torch.get_num_threads())
+    processes = num_processes(settings.batch_size, torch.get_num_threads())
     trained = Trained([sum(len(examples[i].token_ids) for i in step) for step in steps(len(examples), settings)])
 
     def progress(done: int, total: int, note: str) -> None:
@@ -253,6 +259,7 @@ def qrft(folder: Path, examples: Sequence[Example], settings: Training) -> Train
 
     with tempfile.TemporaryDirectory() as out:
         tokenizer = AutoTokenizer.from_pretrained(folder)
-        facts = train(folder, examples, tokenizer, settings, Path(out, "adapter"), Path(out, "checkpoints"), progress)
+        places = Path(out, "adapter"), Path(out, "checkpoints")
+        facts = train(folder, examples, tokenizer, settings, *places, progress, num_processes=processes)
     trained.losses = [row["loss"] for row in facts["losses"]]
     return trained

@@ -135,8 +135,8 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     lines = (options.data / "gsm8k" / "train.jsonl").read_text(encoding="utf-8").splitlines()
     rows, tiny = [json.loads(line) for line in lines], find_model("tiny-base")
     makers: dict[str, Callable[[], Case]] = {
-        "tiny": lambda: case(tiny, rows, num_steps=8, gradient_accumulation_steps=2, **LONG),
-        "smol": lambda: case(smol(options.cache, rows), rows, num_steps=3),
+        "tiny": lambda: case(tiny, rows, num_steps=8, gradient_accumulation_steps=2, precision="float32", **LONG),
+        "smol": lambda: case(smol(options.cache, rows), rows, num_steps=3, precision="float32"),
     }
     has_gpu = torch.cuda.is_available()
     skip = options.without_losses or has_gpu

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 # torch.OutOfMemoryError is the caching allocator's alone; cuBLAS, cuDNN and the driver allocate beside it, and say so
@@ -13,6 +14,13 @@ _OUT_OF_MEMORY = ("out of memory", "STATUS_ALLOC_FAILED", "can't allocate memory
 def free_memory() -> int:
     """Return how many bytes are free on this machine, or in its control group where that allows less."""
     return min(_machine_memory(), _group_memory())
+
+
+def has_amx() -> bool:
+    """Return whether the processor multiplies matrices in bfloat16 by a unit of its own (Intel AMX)."""
+    info = Path("/proc/cpuinfo")
+    flags = re.search(r"^flags\s*:(.*)$", info.read_text() if info.exists() else "", re.MULTILINE)
+    return flags is not None and "amx_bf16" in flags[1].split()
 
 
 def is_out_of_memory(error: Exception) -> bool:

@@ -86,6 +86,11 @@ class Train(Section):
         description="Pack the examples of a step into rows without padding. This changes the speed, not what is "
         "learnt.",
     )
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        default="auto",
+        description="The precision of the arithmetic; auto takes bfloat16 on a GPU that has it, and on a processor "
+        "with AMX for adapters of a model with a hidden size of at least 512.",
+    )
     attention: Literal[
         "auto", "sdpa", "varlen", "eager", "flash_attention_2", "flash_attention_3", "flex_attention"
     ] = Field(default="auto", description="The implementation of attention; auto takes the fastest one that runs here.")

@@ -41,7 +41,9 @@ class Basis:
     @property
     def arithmetic(self) -> dict[str, Any]:
         """Return the arithmetic and the cores of the device, as qrft.training.memory takes them."""
-        return {"on_gpu": self.device.is_gpu, "mixed": self.device.mixed, "cores": len(os.sched_getaffinity(0))}
+        device = self.device
+        cores = len(os.sched_getaffinity(0))
+        return {"on_gpu": device.is_gpu, "has_bfloat16": device.has_bfloat16, "cores": cores}
 
     def may_be_too_large(self, parts: Parts) -> bool:
         return sum(parts.values()) + memory.error(parts) > self.device.memory

@@ -9,15 +9,15 @@ import time
 from dataclasses import dataclass
 
 from qrft.errors import UsageError
-from qrft.machine import free_memory
+from qrft.machine import free_memory, has_amx
 from qrft.training.memory import GIB
 
 
 @dataclass(frozen=True)
 class Device:
     """What computes. memory: usable bytes. flops: per second, a dense multiply-add counting as two. bandwidth: bytes
-    per second. None: unknown. is_gpu: if false, it is this machine's processor, and memory is main memory. mixed: in
-    bfloat16.
+    per second. None: unknown. is_gpu: if false, it is this machine's processor, and memory is main memory.
+    has_bfloat16: it is faster in bfloat16 than in float32.
     """
 
     name: str
@@ -26,11 +26,11 @@ class Device:
     bandwidth: float | None = None
     watts: float | None = None
     is_gpu: bool = True
-    mixed: bool = True
+    has_bfloat16: bool = True
 
 
-def _gpu(name: str, gib: float, tflops: float, gigabytes: float, watts: float, mixed: bool = True) -> Device:
-    return Device(name, gib * GIB, tflops * 1e12, gigabytes * 1e9, watts, True, mixed)
+def _gpu(name: str, gib: float, tflops: float, gigabytes: float, watts: float, has_bfloat16: bool = True) -> Device:
+    return Device(name, gib * GIB, tflops * 1e12, gigabytes * 1e9, watts, True, has_bfloat16)
 
 
 # Memory as the driver reports it (GiB), dense bfloat16 with float32 sums (TFLOP/s), memory bandwidth (GB/s), board
@@ -48,7 +48,7 @@ GPUS = [
     _gpu("A100 80GB", 79.2, 312, 2039, 400),
     _gpu("H100", 79.6, 989, 3350, 700),
     _gpu("H200", 139.8, 989, 4800, 700),
-    _gpu("T4", 14.6, 8.1, 320, 70, mixed=False),
+    _gpu("T4", 14.6, 8.1, 320, 70, has_bfloat16=False),
     _gpu("L4", 22.5, 121, 300, 72),
 ]
 
@@ -86,7 +86,7 @@ def here() -> Device:
         if lines:
             return _described(*lines[0].rsplit(",", 1))
     flops, bandwidth = _processor_speed()
-    return Device("this machine's processor", free_memory(), flops, bandwidth, is_gpu=False, mixed=False)
+    return Device("this machine's processor", free_memory(), flops, bandwidth, is_gpu=False, has_bfloat16=has_amx())
 
 
 def _described(name: str, free_mib: str) -> Device:
@@ -94,7 +94,7 @@ def _described(name: str, free_mib: str) -> Device:
     words = re.findall(r"[a-z]+|\d+", name.lower())
     known = [d for d in GPUS if set(re.findall(r"[a-z]+|\d+", d.name.lower())) <= {*words, "gb"}]
     best = max(known, key=lambda d: len(d.name), default=Device(name, 0))
-    return Device(name, float(free_mib) * 2**20, best.flops, best.bandwidth, best.watts, True, best.mixed)
+    return Device(name, float(free_mib) * 2**20, best.flops, best.bandwidth, best.watts, True, best.has_bfloat16)
 
 
 def _processor_speed() -> tuple[float, float]:

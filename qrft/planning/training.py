@@ -17,9 +17,11 @@ from qrft.planning.basis import Basis, Estimate
 from qrft.planning.sizes import folder_of, matrices, shape_of
 from qrft.training import memory
 from qrft.training.memory import Parts
+from qrft.training.model import choose_precision
 
 TRAIN_SHARE = 0.4  # of a GPU's peak operations
-PROCESSOR_SHARE = 0.5  # of a processor's own measured product of matrices
+PROCESSOR_SHARE = 0.5  # of a processor's own measured product of matrices, which is in float32
+AMX_TIMES = 1.6  # as fast is training in bfloat16, where the processor has a unit for it
 LAYER_SECONDS, PROCESSOR_LAYER_SECONDS = 3e-3, 8e-3  # of launching a layer's training of a row, beside the operations
 CHECKPOINTS = 2  # both are on the disk while a third is written
 
@@ -35,7 +37,7 @@ def estimate(step: Step, basis: Basis) -> Estimate:
         parts=parts,
         disk=disk(shape, settings, basis),
         seconds=seconds(basis, shape, settings, lengths, tokens),
-        notes=(in_words(settings, basis),),
+        notes=(in_words(settings, shape, basis),),
         faults=(fault,) if fault else too_large(basis, settings, parts),
     )
 
@@ -52,11 +54,16 @@ def choose(step: Step, basis: Basis) -> tuple[Training, Lengths, str]:
         return settings, lengths, str(error)
 
 
-def in_words(settings: Training, basis: Basis) -> str:
+def in_words(settings: Training, shape: Shape, basis: Basis) -> str:
     optimizer = memory.optimizer_name(settings, basis.device.is_gpu)
     activations = "computed again" if memory.checkpoints(settings) else "kept"
     examples = f"{settings.micro_batch_size} examples x {settings.gradient_accumulation_steps} a step"
-    return f"{examples}, {optimizer}, activations {activations}"
+    return f"{examples}, {_precision(settings, shape, basis)}, {optimizer}, activations {activations}"
+
+
+def _precision(settings: Training, shape: Shape, basis: Basis) -> str:
+    device = basis.device
+    return choose_precision(settings, shape.hidden_size, on_gpu=device.is_gpu, has_bfloat16=device.has_bfloat16)
 
 
 def disk(shape: Shape, settings: Training, basis: Basis) -> int:
@@ -84,6 +91,8 @@ def seconds(basis: Basis, shape: Shape, settings: Training, lengths: Lengths, to
     if settings.adapter == "lora":
         operations += 6 * sum(memory.trained_tensors(shape, settings))
     share = TRAIN_SHARE if device.is_gpu else PROCESSOR_SHARE
+    if not device.is_gpu and _precision(settings, shape, basis) == "bfloat16":
+        share *= AMX_TIMES
     rows = tokens / max(1, min(largest_row(settings, lengths), tokens))
     launching = rows * shape.num_layers * (LAYER_SECONDS if device.is_gpu else PROCESSOR_LAYER_SECONDS)
     return float(basis.speed.train * (tokens * operations / (share * device.flops) + launching))

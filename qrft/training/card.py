@@ -13,7 +13,8 @@ FILE = "README.md"
 SETTINGS = (
     "adapter", "quantization", "lora_r", "lora_alpha", "lora_dropout", "target_modules", "use_rslora", "lora_init",
     "learning_rate", "lr_scheduler", "warmup_ratio", "weight_decay", "neftune_noise_alpha", "num_epochs",
-    "micro_batch_size", "gradient_accumulation_steps", "sequence_len", "too_long", "optimizer", "prompt", "seed",
+    "micro_batch_size", "gradient_accumulation_steps", "sequence_len", "too_long", "precision", "optimizer",
+    "prompt", "seed",
 )  # fmt: skip
 
 USE_ADAPTER = """\

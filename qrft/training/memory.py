@@ -19,7 +19,7 @@ from qrft.machine import free_memory, in_gib
 from qrft.models.architectures import LINEAR
 from qrft.models.shape import Shape, read_shape
 from qrft.training.loss import CHUNK_ELEMENTS
-from qrft.training.model import has_bfloat16
+from qrft.training.model import choose_precision, has_bfloat16
 
 # Either way, as a share of what is not counted to the byte; about a tenth of the whole.
 ERROR_BAND = 0.25
@@ -50,15 +50,16 @@ def estimate(
     *,
     tokens: int | None = None,
     on_gpu: bool = True,
-    mixed: bool = True,
+    has_bfloat16: bool = True,
     cores: int = 1,
 ) -> Parts:
     """Return the bytes of each part, at the peak.
 
-    tokens: in the largest row; None takes the most that the settings allow. mixed: on a GPU with bfloat16; without it,
-    and on the processor, arithmetic is in float32. cores: of the processor, each with a process of its own (replicas).
+    tokens: in the largest row; None takes the most that the settings allow. has_bfloat16: whether the GPU or processor
+    is faster in it. cores: of the processor, each with a process of its own (replicas).
     """
-    number = 2 if on_gpu and mixed else 4
+    chosen = choose_precision(settings, shape.hidden_size, on_gpu=on_gpu, has_bfloat16=has_bfloat16)
+    number = 2 if chosen == "bfloat16" else 4
     tokens = tokens or most_tokens(settings)
     tensors = trained_tensors(shape, settings)
     is_lora, is_nf4 = settings.adapter == "lora", settings.quantization == "nf4"
@@ -70,7 +71,9 @@ def estimate(
     parts["optimizer"] = optimizer(tensors, optimizer_name(settings, on_gpu), 0 if is_lora else shape.outer[0])
     num_replicas = 0 if on_gpu else min(cores, settings.batch_size) - 1
     parts["gradients"] = trained * (1 + num_replicas)
-    chunk = min(CHUNK_ELEMENTS["cuda" if on_gpu else "cpu"], tokens * shape.vocab_size)
+    # The softmax is in float32; the processor makes a float32 copy of 16-bit logits first.
+    each = number + 4 + (4 if number < 4 and not on_gpu else 0)
+    chunk = each * min(CHUNK_ELEMENTS["cuda" if on_gpu else "cpu"], tokens * shape.vocab_size)
     parts["activations"], parts["logits"] = passing(shape, settings, tokens, number, chunk)
     moving = parts["activations"] + parts["logits"] + parts["gradients"]
     parts["overhead"] = (
@@ -150,7 +153,7 @@ def optimizer(tensors: list[int], name: str, embeddings: int = 0) -> int:
 def passing(shape: Shape, settings: Training, tokens: int, number: int, chunk: int) -> tuple[int, int]:
     """Return activations and logits at their most: as the loss is taken, or in a block's backward pass after it.
 
-    chunk: how many logits there are at once.
+    chunk: the bytes of the logits that there are at once, and of what is made of them.
     """
     kept = _kept(shape, settings, tokens, number)
     loss, after_loss = _logits(shape, tokens, number, chunk, trains_head=settings.adapter == "none")
@@ -168,7 +171,7 @@ def _logits(shape: Shape, tokens: int, number: int, chunk: int, trains_head: boo
     rows = number * tokens * shape.hidden_size
     last_norm = 4 * tokens * shape.hidden_size
     head = (4 + number) * shape.vocab_size * shape.hidden_size if trains_head else 0
-    return (4 + number) * chunk + last_norm + 2 * rows + head, rows + head
+    return chunk + last_norm + 2 * rows + head, rows + head
 
 
 def _kept(shape: Shape, settings: Training, tokens: int, number: int) -> int:
@@ -282,7 +285,7 @@ def fit_here(settings: Training, model_dir: Path, num_threads: int | None = None
 
     on_gpu = torch.cuda.is_available()
     shape, cores = read_shape(model_dir), num_threads or len(os.sched_getaffinity(0))
-    return fit(settings, shape, available(), on_gpu=on_gpu, mixed=has_bfloat16(), cores=cores)
+    return fit(settings, shape, available(), on_gpu=on_gpu, has_bfloat16=has_bfloat16(), cores=cores)
 
 
 def fit(
@@ -291,10 +294,10 @@ def fit(
     available_bytes: float,
     *,
     on_gpu: bool = True,
-    mixed: bool = True,
+    has_bfloat16: bool = True,
     cores: int = 1,
 ) -> Training:
-    """Return the settings with micro-batch, checkpointing and optimizer chosen; what a step learns from stays the same.
+    """Return the settings with micro-batch, checkpointing, optimizer and precision chosen; a step's examples stay.
 
     With `vram` (GiB, or auto: what is free) the largest micro-batch whose activations can be kept, else the largest
     with checkpointing; micro_batch_size times gradient_accumulation_steps stays. Without `vram` only what is left open
@@ -302,11 +305,12 @@ def fit(
     """
     vram = settings.vram
     budget = available_bytes if vram is None or vram == "auto" else min(available_bytes, vram * GIB)
-    tried = list(_candidates(settings, on_gpu))
-    for chosen in tried:
-        parts = estimate(shape, chosen, on_gpu=on_gpu, mixed=mixed, cores=cores)
+    chosen = choose_precision(settings, shape.hidden_size, on_gpu=on_gpu, has_bfloat16=has_bfloat16)
+    tried = list(_candidates(settings.model_copy(update={"precision": chosen}), on_gpu))
+    for candidate in tried:
+        parts = estimate(shape, candidate, on_gpu=on_gpu, cores=cores)
         if sum(parts.values()) + error(parts) <= budget:
-            return chosen
+            return candidate
     if vram is None:
         return tried[-1]
     raise ModelError(_too_large(tried[-1], parts, budget, vram))

@@ -8,12 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 from qrft.config.training import Training
 from qrft.errors import ModelError
-from qrft.machine import is_out_of_memory
+from qrft.machine import has_amx, is_out_of_memory
+from qrft.models.shape import read_shape
 from qrft.training import lora
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
+
+# The hidden size from which bfloat16 trains 1.5 times as fast as float32 on a processor with AMX. Of 384 it is 1.2 times,
+# of 128 it is 0.6 (bench/precision.py).
+LEAST_WIDTH = 512
 
 
 def load(model_dir: Path, settings: Training, attention: str = "sdpa", start: Path | None = None) -> Any:
@@ -29,7 +34,8 @@ def load(model_dir: Path, settings: Training, attention: str = "sdpa", start: Pa
         # In bfloat16 most updates are smaller than the last bit of a weight; so what learns is kept in float32.
         model = base = load_base(model_dir, "none", attention, dtype=torch.float32)
     else:
-        base = load_base(model_dir, settings.quantization, attention)
+        dtype = getattr(torch, precision_here(settings, model_dir))
+        base = load_base(model_dir, settings.quantization, attention, dtype=dtype)
         model = lora.add(base, model_dir, settings, start)
     if checkpoints_activations(settings):
         enable = getattr(base, "activation_checkpointing_enable", None) or base.gradient_checkpointing_enable
@@ -49,18 +55,39 @@ def checkpoints_activations(settings: Training) -> bool:
 
 
 def has_bfloat16() -> bool:
-    """Return whether the GPU computes in bfloat16 natively; the CPU computes in float32."""
+    """Return whether the GPU, or without one the processor, is faster in bfloat16 than in float32.
+
+    Of processors those with AMX. AVX512-BF16 alone took 1.4 times as long as float32 (docs/log.md).
+    """
     import torch
 
-    return torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.cuda.is_bf16_supported(including_emulation=False) if torch.cuda.is_available() else has_amx()
 
 
-def load_base(
-    model_dir: Path, quantization: str, attention: str = "sdpa", dtype: torch.dtype | None = None
-) -> PreTrainedModel:
+def choose_precision(settings: Training, hidden_size: int, *, on_gpu: bool, has_bfloat16: bool) -> str:
+    """Return "float32" or "bfloat16", in which a training computes: what is asked for, or what is faster.
+
+    Training every weight stays in float32 on a processor, which gains less, and loses what GPUs lose: weights that
+    come in 16 bits lie on bfloat16's grid, and move in it only after many small updates (docs/log.md).
+    """
+    if settings.precision != "auto":
+        return settings.precision
+    is_faster = on_gpu or (settings.adapter == "lora" and hidden_size >= LEAST_WIDTH)
+    return "bfloat16" if has_bfloat16 and is_faster else "float32"
+
+
+def precision_here(settings: Training, model_dir: Path) -> str:
+    """Return the precision in which this machine trains the model in a folder."""
+    import torch
+
+    on_gpu = torch.cuda.is_available()
+    return choose_precision(settings, read_shape(model_dir).hidden_size, on_gpu=on_gpu, has_bfloat16=has_bfloat16())
+
+
+def load_base(model_dir: Path, quantization: str, attention: str = "sdpa", *, dtype: torch.dtype) -> PreTrainedModel:
     """Load the base model, in NF4 with double quantisation or as it is, on the GPU if there is one.
 
-    dtype: of what is not quantised, and of NF4's arithmetic; None takes bfloat16 where the GPU has it, else float32.
+    dtype: of what is not quantised, and of NF4's arithmetic.
     Norms, embeddings and head stay in it. peft's prepare_model_for_kbit_training would make them float32: 2 GB more
     for a vocabulary of 128k and 4,096 dimensions, and nothing gained, since norms compute in float32 anyway and the
     loss makes float32 of its logits.
@@ -70,7 +97,6 @@ def load_base(
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
     refuse_quantized(model_dir)
-    dtype = dtype or (torch.bfloat16 if has_bfloat16() else torch.float32)
     nf4 = BitsAndBytesConfig(  # type: ignore[no-untyped-call]
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",

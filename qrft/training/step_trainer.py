@@ -61,7 +61,8 @@ class StepTrainer(Trainer):
         self.num_out_of_memory = 0
         self.row: list[int] = []  # what is in the model now
         self.checkpoint_seconds = 60 * settings.checkpoint_minutes
-        self.chosen = {"optimizer": settings.optimizer}  # what a training that goes on must choose alike
+        # What a training that goes on must choose alike.
+        self.chosen = settings.model_dump(include={"optimizer", "precision"})
         super().__init__(train_dataset=schedule, callbacks=[_EveryStep(self)], **arguments)
         if settings.neftune_noise_alpha:
             self.noise_alpha = settings.neftune_noise_alpha

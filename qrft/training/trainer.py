@@ -49,7 +49,8 @@ def train(
     The tokenizer is only saved with a whole model: rows have no padding, so it needs no padding token.
     start: the folder of an adapter that is trained further. num_processes: those that share a step (see replicas).
     Returns facts: `losses` (a row per optimizer step), final_loss, num_examples, num_steps, num_tokens, num_trained,
-    seconds, tokens_per_second, padding_share, peak_memory_bytes, row_tokens, num_out_of_memory, and the optimizer.
+    seconds, tokens_per_second, padding_share, peak_memory_bytes, row_tokens, num_out_of_memory, and the
+    optimizer and precision that were chosen.
     Under `accelerate launch` every process calls this alike; only the first one writes, and reports progress.
     Raises DataError without examples, ModelError when the base can't be used, does not fit, or the loss is no longer
     a number (watch.NotFinite), UsageError for a report_to or an attention that is not installed.
@@ -93,6 +94,7 @@ def _train(
 
     from qrft.training import replicas
 
+    settings = settings.model_copy(update={"precision": model.precision_here(settings, model_dir)})
     steps = schedule.steps(len(examples), settings.batch_size, settings.num_epochs, settings.seed)
     arguments = _arguments(settings, len(steps), checkpoints)  # before the model: it finds this process's device
     settings = _settled(settings, arguments)
@@ -100,7 +102,7 @@ def _train(
         tidy(checkpoints)
     set_seed(settings.seed)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    heads, mixed = attention.heads_of(model_dir), model.has_bfloat16()
+    heads, mixed = attention.heads_of(model_dir), settings.precision == "bfloat16"
     learner = model.load(model_dir, settings, attention.choose(settings.attention, heads, device, mixed), start)
     trainer = _trainer(learner, examples, steps, settings, arguments, checkpoints, progress, num_processes)
     resume = last(checkpoints)
@@ -133,7 +135,7 @@ def _arguments(settings: Training, num_steps: int, checkpoints: Path) -> Trainin
         warmup_steps=math.ceil(settings.warmup_ratio * num_steps),
         weight_decay=settings.weight_decay,
         optim=OPTIMIZERS[memory.optimizer_name(settings, gpu)],
-        bf16=model.has_bfloat16(),
+        bf16=settings.precision == "bfloat16",
         use_cpu=not gpu,
         seed=settings.seed,
         logging_steps=1,

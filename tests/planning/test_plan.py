@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import itertools
 import json
@@ -137,17 +136,13 @@ class Peak(TorchDispatchMode):
             self.most = max(self.most, sum(self.live.values()))
 
 
-def measured_peak(folder: Path, config: Training, num_examples: int, length: int, mixed: bool) -> int:
+def measured_peak(folder: Path, config: Training, num_examples: int, length: int) -> int:
     """Bytes beside parameters and gradients in a forward and backward pass over a packed row, by qrft's own parts."""
     from qrft.training import attention, loss, packing
     from qrft.training.model import load
 
     attention.register()
     model = load(folder, config, attention.PER_EXAMPLE)
-    if mixed and config.adapter == "lora":
-        for parameter in model.parameters():
-            if not parameter.requires_grad and parameter.dtype == torch.float32:
-                parameter.data = parameter.data.bfloat16()
     model.train()
     loss.install(model)
     ids = torch.randint(2, 290, (num_examples, length), generator=torch.Generator().manual_seed(0)).tolist()
@@ -157,7 +152,7 @@ def measured_peak(folder: Path, config: Training, num_examples: int, length: int
     gradients = [p.grad for p in model.parameters() if p.grad is not None]
     with Peak(model) as peak:
         peak.known |= {id(gradient.untyped_storage()) for gradient in gradients}
-        with torch.autocast("cpu", torch.bfloat16) if mixed else contextlib.nullcontext():
+        with torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bfloat16"):
             total = loss.completion_loss(model, pack)
         total.backward()
     return peak.most
@@ -166,42 +161,40 @@ def measured_peak(folder: Path, config: Training, num_examples: int, length: int
 @pytest.mark.parametrize("checkpointing", [True, False])
 @pytest.mark.parametrize("kind", ARCHITECTURES)
 def test_activations_are_estimated_within_a_tenth(kind: str, checkpointing: bool, tmp_path: Path) -> None:
-    check_estimate(tmp_path, kind, settings(gradient_checkpointing=checkpointing, lora_r=8), mixed=False)
+    check_estimate(tmp_path, kind, settings(gradient_checkpointing=checkpointing, lora_r=8))
 
 
 @pytest.mark.parametrize("checkpointing", [True, False])
 @pytest.mark.parametrize("adapter", ["lora", "none"])
-def test_and_so_they_are_in_mixed_precision(
-    adapter: str, checkpointing: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """With the answer that a GPU would give to peft, which asks whether CUDA casts automatically."""
-    is_enabled = torch.is_autocast_enabled
-    monkeypatch.setattr(torch, "is_autocast_enabled", lambda device="cpu": is_enabled(device))
+def test_and_so_they_are_in_mixed_precision(adapter: str, checkpointing: bool, tmp_path: Path) -> None:
     kinds: dict[str, dict[str, Any]] = {"lora": {"lora_r": 8}, "none": {"adapter": "none", "quantization": "none"}}
-    config = settings(gradient_checkpointing=checkpointing, **kinds[adapter])
-    check_estimate(tmp_path, "llama-tied", config, mixed=True)
+    config = settings(gradient_checkpointing=checkpointing, precision="bfloat16", **kinds[adapter])
+    check_estimate(tmp_path, "llama-tied", config)
 
 
-def check_estimate(tmp_path: Path, kind: str, config: Training, mixed: bool) -> None:
+def check_estimate(tmp_path: Path, kind: str, config: Training) -> None:
     folder = make_model(
         tmp_path, kind, hidden_size=128, intermediate_size=384, num_hidden_layers=8, max_position_embeddings=512
     )
-    measured = measured_peak(folder, config, num_examples=4, length=100, mixed=mixed)
-    parts = memory.estimate(read_shape(folder), config, tokens=400, on_gpu=mixed, mixed=mixed)
-    estimated = parts["activations"] + parts["logits"]
-    assert estimated == pytest.approx(measured, rel=0.1)
+    measured = measured_peak(folder, config, num_examples=4, length=100)
+    for on_gpu in (False, True):
+        chosen = config if config.precision == "bfloat16" else config.model_copy(update={"precision": "float32"})
+        parts = memory.estimate(read_shape(folder), chosen, tokens=400, on_gpu=on_gpu)
+        assert parts["activations"] + parts["logits"] == pytest.approx(measured, rel=0.1)
 
 
-@pytest.mark.parametrize("on_gpu", [False, True])
+@pytest.mark.parametrize(("on_gpu", "precision"), [(False, "float32"), (True, "float32"), (False, "bfloat16")])
 @pytest.mark.parametrize("chunk", [2**20, 2**22])
-def test_and_so_are_the_logits_of_a_chunk(chunk: int, on_gpu: bool, tmp_path: Path, monkeypatch: Any) -> None:
+def test_and_so_are_the_logits_of_a_chunk(
+    chunk: int, on_gpu: bool, precision: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Of 20,000 x 267 logits. A device has its own chunks; they are measured here as the processor's."""
     folder = make_model(tmp_path, "llama-tied", vocab_size=20_000, hidden_size=128, num_hidden_layers=4)
-    config = settings(gradient_checkpointing=True, lora_r=8)
+    config = settings(gradient_checkpointing=True, lora_r=8, precision=precision)
     monkeypatch.setattr(loss, "CHUNK_ELEMENTS", {"cpu": chunk})
-    measured = measured_peak(folder, config, num_examples=4, length=100, mixed=False)
+    measured = measured_peak(folder, config, num_examples=4, length=100)
     monkeypatch.setattr(memory, "CHUNK_ELEMENTS", {"cuda" if on_gpu else "cpu": chunk})
-    parts = memory.estimate(read_shape(folder), config, tokens=400, on_gpu=on_gpu, mixed=False)
+    parts = memory.estimate(read_shape(folder), config, tokens=400, on_gpu=on_gpu)
     assert parts["activations"] + parts["logits"] == pytest.approx(measured, rel=0.1)
     assert parts["logits"] > 0.7 * measured
 
@@ -238,6 +231,7 @@ def test_the_large_ones_fit_the_cards_they_are_meant_for(name: str, gib: int, ra
         "gradient_accumulation_steps",
         "gradient_checkpointing",
         "optimizer",
+        "precision",
     }
 
 
@@ -395,6 +389,19 @@ def test_a_plan_counts_the_examples_of_a_prompt(tmp_path: Path) -> None:
         rf"needs up to [\d,]+ tokens, but the model's context is {limit:,}\.",
         steps["base/test-60-shot-samples"]["faults"][0],
     )
+
+
+def test_a_processor_with_amx_is_faster_with_wide_models_alone(tmp_path: Path) -> None:
+    speeds = {}
+    for width, has_amx in itertools.product((128, 576), (False, True)):
+        shape = Shape(width, 3 * width, 8, 8, 8, width // 8, 32000, False)
+        device = devices.Device("a processor", 2**35, 1e12, 1e11, is_gpu=False, has_bfloat16=has_amx)
+        start = Basis(Amounts(Store(tmp_path)), device)
+        speeds[width, has_amx] = training.seconds(start, shape, settings(), Lengths((1,), (200,), 1000), 10**7)
+        note = training.in_words(settings(), shape, start)
+        assert ("bfloat16" in note) == (has_amx and width == 576) and ("float32" in note) != ("bfloat16" in note)
+    assert speeds[128, True] == speeds[128, False]
+    assert speeds[576, False] > 1.3 * speeds[576, True]
 
 
 def test_every_stage_has_an_estimate() -> None:

@@ -39,6 +39,7 @@ def kill_at(step: int) -> Callable[[int, int, str], None]:
     "changes",
     [
         {"quantization": "nf4", "lora_init": "pissa"},
+        {"quantization": "nf4", "precision": "bfloat16"},
         {"adapter": "none", "lora_dropout": 0.0, "optimizer": "paged_adamw_8bit"},
     ],
 )
@@ -61,14 +62,17 @@ def test_a_resumed_run_equals_an_undisturbed_one_bit_for_bit(
             assert mine[key] == undisturbed[key]
 
 
-def test_a_training_goes_on_with_the_optimizer_that_it_began_with(
-    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("key", "began", "elsewhere"), [("optimizer", "adamw_8bit", "adamw"), ("precision", "bfloat16", "float32")]
+)
+def test_a_training_goes_on_with_the_optimizer_and_the_precision_that_it_began_with(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str, began: str, elsewhere: str
 ) -> None:
-    """Where less memory is free auto names another, into which the states can't be read."""
+    """With less free memory, or on another processor, auto names another."""
 
     def tune(name: str, automatic: str, last: int = 12) -> dict[str, Any]:
         def fit_here(asked: Training, *_: object) -> Training:
-            return asked.model_copy(update={"optimizer": automatic}) if asked.optimizer == "auto" else asked
+            return asked.model_copy(update={key: automatic}) if getattr(asked, key) == "auto" else asked
 
         def progress(done: int, total: int, note: str) -> None:
             if done == last < total:
@@ -79,11 +83,11 @@ def test_a_training_goes_on_with_the_optimizer_that_it_began_with(
         settings = changed(sequence_len=64, checkpoint_minutes=0, num_epochs=2)
         return finetune(small, rows, settings, tmp_path / name / "adapter", tmp_path / name / "checkpoints", progress)
 
-    whole = tune("whole", "adamw_8bit")
+    whole = tune("whole", began)
     with pytest.raises(Killed):
-        tune("cut", "adamw_8bit", last=7)
-    cut = tune("cut", "adamw")
-    assert whole["optimizer"] == cut["optimizer"] == "adamw_8bit"
+        tune("cut", began, last=7)
+    cut = tune("cut", elsewhere)
+    assert whole[key] == cut[key] == began
     assert largest_difference(tensors(tmp_path / "whole"), tensors(tmp_path / "cut")) == 0
 
 

@@ -1,0 +1,106 @@
+"""Training in bfloat16, as a GPU does it: on the processor by the same autocast, slowly where it has no unit for it."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from helpers.models import make_model
+from helpers.trainings import SETTINGS, changed, train
+
+from qrft.data.problems import tiny_math
+from qrft.machine import has_amx
+from qrft.models import prompts
+from qrft.models.find import BUILTIN
+from qrft.models.shape import read_shape
+from qrft.training import model
+
+TINY = BUILTIN["tiny-base"]
+KINDS: dict[str, dict[str, Any]] = {
+    "nf4": {"quantization": "nf4"},
+    "plain LoRA": {},
+    "every weight": {"adapter": "none"},
+    "checkpointing": {"quantization": "nf4", "gradient_checkpointing": True},
+    "without packing": {"quantization": "nf4", "packing": False},
+    "eager attention": {"quantization": "nf4", "attention": "eager"},
+    "8-bit optimizer": {"quantization": "nf4", "optimizer": "adamw_8bit"},
+    "two processes": {"quantization": "nf4", "num_processes": 2},
+}
+
+
+@cache
+def worked(number: int) -> list[prompts.Example]:
+    tokenizer = prompts.load_tokenizer(TINY)
+    rows = tiny_math.problems("train", seed=0, num_problems=number)
+    return [prompts.example(tokenizer, row["question"], row["solution"], "plain") for row in rows]
+
+
+def in_both(tmp_path: Path, number: int, **changes: Any) -> tuple[list[dict[str, float]], list[dict[str, float]]]:
+    """Return the rows of the losses of a training in float32, and of the same in bfloat16."""
+    rows = []
+    for precision in ("float32", "bfloat16"):
+        out = tmp_path / precision
+        facts = train(TINY, out, examples=worked(number), precision=precision, sequence_len=128, **changes)
+        assert facts["precision"] == precision
+        rows.append(facts["losses"])
+    return rows[0], rows[1]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_losses_and_gradients_in_bfloat16_are_those_in_float32(tmp_path: Path, kind: str) -> None:
+    """Of the same weights: nothing is learnt."""
+    exact, rounded = in_both(tmp_path, 16, **{**KINDS[kind], "learning_rate": 1e-12, "num_epochs": 1})
+    for key, tolerance in (("loss", {"abs": 0.005}), ("grad_norm", {"rel": 0.02})):
+        expected, found = ([row[key] for row in rows] for rows in (exact, rounded))
+        assert found == pytest.approx(expected, **tolerance) and found != expected
+
+
+def test_a_training_in_bfloat16_ends_with_the_losses_of_float32(tmp_path: Path) -> None:
+    """They fall to a half. The first ten steps lag by 0.01: what a new adapter adds is less than the sum is rounded."""
+    shared = {"quantization": "nf4", "lora_r": 32, "lora_alpha": 64, "learning_rate": 2e-4, "micro_batch_size": 8}
+    exact, rounded = ([row["loss"] for row in rows] for rows in in_both(tmp_path, 200, num_epochs=3, **shared))
+    assert rounded[-15:] == pytest.approx(exact[-15:], abs=0.01)
+    assert rounded == pytest.approx(exact, abs=0.05) and exact[-1] < 0.5 * exact[0]
+
+
+@pytest.mark.parametrize("adapter", ["lora", "none"])
+def test_what_is_frozen_is_held_in_16_bits_and_what_learns_in_32(small: Path, adapter: str) -> None:
+    learner = model.load(small, changed(precision="bfloat16", adapter=adapter))
+    kinds = {
+        requires: {p.dtype for p in learner.parameters() if p.requires_grad == requires} for requires in (True, False)
+    }
+    assert kinds == {True: {torch.float32}, False: {torch.bfloat16} if adapter == "lora" else set()}
+
+
+@pytest.mark.parametrize(
+    ("width", "on_gpu", "has_bfloat16", "chosen"),
+    [
+        (64, True, True, "bfloat16"),
+        (4096, True, False, "float32"),
+        (576, False, True, "bfloat16"),
+        (512, False, True, "bfloat16"),
+        (511, False, True, "float32"),
+        (576, False, False, "float32"),
+    ],
+)
+def test_auto_takes_what_is_faster(width: int, on_gpu: bool, has_bfloat16: bool, chosen: str) -> None:
+    where = {"on_gpu": on_gpu, "has_bfloat16": has_bfloat16}
+    assert model.choose_precision(SETTINGS, width, **where) == chosen
+    for asked in ("float32", "bfloat16"):
+        assert model.choose_precision(changed(precision=asked), width, **where) == asked
+    if not on_gpu:  # what learns begins in 16 bits, where small updates are rounded away for many steps
+        assert model.choose_precision(changed(adapter="none"), width, **where) == "float32"
+
+
+def test_this_processor_takes_bfloat16_for_wide_models_if_it_has_a_unit_for_it(tmp_path: Path, small: Path) -> None:
+    wide = make_model(tmp_path / "wide", hidden_size=512, num_hidden_layers=1)
+    assert read_shape(small).hidden_size == 64
+    if torch.cuda.is_available():
+        pytest.skip("the GPU decides here")
+    assert train(small, tmp_path / "one", num_epochs=0.1)["precision"] == "float32"
+    expected = "bfloat16" if has_amx() else "float32"
+    assert train(wide, tmp_path / "two", num_epochs=0.1)["precision"] == expected
+    assert has_amx() == torch.cpu._is_amx_tile_supported()
