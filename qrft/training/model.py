@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
-# The hidden size from which bfloat16 trains 1.5 times as fast as float32 on a processor with AMX. Of 384 it is 1.2 times,
-# of 128 it is 0.6 (bench/precision.py).
+# The hidden size from which bfloat16 trains 1.5 times as fast as float32 on a processor with AMX. With 384 it is 1.2
+# times, with 128 it is 0.6 (bench/precision.py).
 LEAST_WIDTH = 512
 
 
