@@ -20,11 +20,13 @@ IGNORED = -100
 
 @dataclass
 class Trained:
-    """times: of the ends of steps, in seconds; tokens: the real ones of each step; losses: of each step."""
+    """times: of the ends of steps, in seconds; tokens: the real ones of each step; losses: of each step. paged: bytes
+    of optimizer states in managed memory, of which torch's allocator does not know."""
 
     tokens: list[int]
     times: list[float] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
+    paged: int = 0
 
     @property
     def tokens_per_second(self) -> float:
@@ -240,6 +242,13 @@ def steps(num_examples: int, settings: Training) -> list[list[int]]:
     return schedule.steps(num_examples, settings.batch_size, settings.num_epochs, settings.seed)
 
 
+def paged_bytes() -> int:
+    """Return the bytes of the paged optimizer states that there are now: a training frees its own at its end."""
+    from bitsandbytes.functional import GlobalPageManager
+
+    return sum(tensor.nbytes for tensor in GlobalPageManager.get_instance().paged_tensors)
+
+
 def qrft(folder: Path, examples: Sequence[Example], settings: Training) -> Trained:
     """As `qrft train` does it: what the settings leave open is fitted, and on the processor a core has a process."""
     import torch
@@ -256,6 +265,7 @@ def qrft(folder: Path, examples: Sequence[Example], settings: Training) -> Train
     def progress(done: int, total: int, note: str) -> None:
         if done:
             trained.times.append(time.perf_counter())
+            trained.paged = max(trained.paged, paged_bytes())
 
     with tempfile.TemporaryDirectory() as out:
         tokenizer = AutoTokenizer.from_pretrained(folder)

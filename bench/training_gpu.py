@@ -3,7 +3,8 @@
     python bench/training_gpu.py --cache FOLDER --data FOLDER CASE
 
 The models are random, of Llama's shapes, in NF4 on disk already (shapes.save_nf4); 33B takes 17 GB there. For memory,
-torch may use no more than the cap less what CUDA itself took, and every example has 512 tokens.
+torch may use no more than the cap less what CUDA itself and paged optimizer states take, which count as used, and every
+example has 512 tokens.
 """
 
 from __future__ import annotations
@@ -62,19 +63,21 @@ def memory(folder: Path, cap: int) -> dict[str, Any]:
     from qrft.models.shape import read_shape
     from qrft.training import memory as planner
 
-    context = used()
-    torch.cuda.set_per_process_memory_fraction((cap * GIB - context) / torch.cuda.mem_get_info()[1])
-    shape = read_shape(folder)
+    context, shape = used(), read_shape(folder)
     asked = {"vram": cap, "gradient_checkpointing": None, "gradient_accumulation_steps": 2}
-    settings = planner.fit(SETTINGS.model_copy(update=asked), shape, cap * GIB)
+    settings = planner.fit(SETTINGS.model_copy(update=asked), shape, cap * GIB).model_copy(update={"vram": None})
+    parts = planner.estimate(shape, settings)
+    outside = context + (parts["optimizer"] if settings.optimizer.startswith("paged") else 0)
+    torch.cuda.set_per_process_memory_fraction((cap * GIB - outside) / torch.cuda.mem_get_info()[1])
     numbers = random.Random(0)
     ids = [[numbers.randrange(2, shapes.LLAMA_VOCAB) for _ in range(NUM_TOKENS)] for _ in range(48)]
     done = trainers.qrft(folder, [Example(row, NUM_TOKENS // 4) for row in ids], settings)
     chosen = {"micro_batch_size", "gradient_accumulation_steps", "gradient_checkpointing", "optimizer"}
     return {
-        "peak": (torch.cuda.max_memory_allocated() + context) / GIB,
-        "reserved": (torch.cuda.max_memory_reserved() + context) / GIB,
-        "estimate": sum(planner.estimate(shape, settings).values()) / GIB,
+        "peak": (torch.cuda.max_memory_allocated() + context + done.paged) / GIB,
+        "reserved": (torch.cuda.max_memory_reserved() + context + done.paged) / GIB,
+        "paged": done.paged / GIB,
+        "estimate": sum(parts.values()) / GIB,
         "cap": cap,
         "tokens_per_second": done.tokens_per_second,
         "chosen": settings.model_dump(include=chosen),
