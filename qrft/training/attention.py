@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -160,6 +161,7 @@ def attend_varlen(
     kind = query.device.type
     dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else query.dtype
     q, k, v = (states[0].transpose(0, 1).to(dtype) for states in (query, key, value))  # [T, heads, d]
+    named: dict[str, Any] = {"enable_gqa": True} if q.shape[1] != k.shape[1] and _names_groups() else {}
     # A token sees those from `left` before it to itself.
     left = -1 if sliding_window is None else sliding_window - 1
     attended: Any = varlen_attn(
@@ -172,9 +174,17 @@ def attend_varlen(
         max_length_q,
         scale=scaling,
         window_size=(left, 0),
-        enable_gqa=q.shape[1] != k.shape[1],
+        **named,
     )
     return attended[None], None
+
+
+@cache
+def _names_groups() -> bool:
+    """Return whether torch's kernel is to be told of grouped heads: earlier versions take them as they come."""
+    from torch.nn.attention.varlen import varlen_attn
+
+    return "enable_gqa" in signature(varlen_attn).parameters
 
 
 def attend_per_example(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import os
 import random
@@ -43,6 +44,7 @@ def make_examples(shapes: list[tuple[int, int]] = SHAPES) -> list[Example]:
 def trial() -> None:
     """Forget what the last test's kernel was found to be."""
     attention.varlen_fault.cache_clear()
+    attention._names_groups.cache_clear()
 
 
 @pytest.fixture(scope="module")
@@ -175,6 +177,7 @@ def use_kernel(monkeypatch: pytest.MonkeyPatch, kernel: Callable[..., Any]) -> N
 
     signature = inspect.signature(varlen.varlen_attn)
 
+    @functools.wraps(varlen.varlen_attn)
     def checked(*arguments: Any, **named: Any) -> Any:
         signature.bind(*arguments, **named)
         return kernel(*arguments, **named)
@@ -362,6 +365,18 @@ def test_varlen_is_tried_before_it_is_taken(monkeypatch: pytest.MonkeyPatch, has
     for wrong in (one_too_many, not_a_number):
         use_kernel(monkeypatch, wrong)
         assert attention.varlen_fault(heads, "cpu") == "torch's varlen_attn, whose results are wrong here"
+
+
+def test_varlen_of_an_earlier_torch_is_not_told_of_grouped_heads(monkeypatch: pytest.MonkeyPatch) -> None:
+    from torch.nn.attention import varlen
+
+    def earlier(query: Any, key: Any, *rest: Any, scale: float | None = None, window_size: tuple[int, int]) -> Any:
+        is_grouped = query.shape[1] != key.shape[1]
+        return kernels.varlen_attn(query, key, *rest, scale=scale, window_size=window_size, enable_gqa=is_grouped)
+
+    monkeypatch.setattr(varlen, "varlen_attn", earlier)
+    for heads in (HEADS, HEADS._replace(num_kv_heads=4)):
+        assert attention.varlen_fault(heads, "cpu") == ""
 
 
 def test_where_varlen_fails_its_own_words_are_told() -> None:
