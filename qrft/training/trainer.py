@@ -66,15 +66,18 @@ def train(
     except RuntimeError as error:
         if not is_out_of_memory(error):
             raise
-        # Of the weights or the optimizer: steps care for themselves.
-        raise ModelError(
-            f"{model_dir}: the model and its optimizer do not fit into memory ({str(error).splitlines()[0]}). Set "
-            "train.quantization nf4 and train.optimizer paged_adamw_8bit, lower train.lora_r, or take a smaller base."
-        ) from None
+        raise _does_not_fit(model_dir, error) from None  # the weights or the optimizer: steps care for themselves
     gc.collect()  # a GPU's memory is for the sampler next
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     return facts
+
+
+def _does_not_fit(model_dir: Path, error: RuntimeError) -> ModelError:
+    return ModelError(
+        f"{model_dir}: the model and its optimizer do not fit into memory ({str(error).splitlines()[0]}). Set "
+        "train.quantization nf4 and train.optimizer paged_adamw_8bit, lower train.lora_r, or take a smaller base."
+    )
 
 
 def _train(
