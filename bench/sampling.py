@@ -112,7 +112,7 @@ class Ours:
     def __init__(self, model: Model, k: int, threads: int, merged: bool = False, **settings: Any) -> None:
         self.model, self.k = model, k
         files = (model.merged, None) if merged and model.merged else (model.base, model.adapter_gguf)
-        work = Work(NUM_PROMPT, model.num_new, k)
+        work = Work(NUM_PROMPT, model.num_new, k, num_requests=1000)
         self.sampler: LlamaProcess | LlamaPool = open_sampler(*files, n_threads=threads, work=work, **settings)
         self.details: dict[str, float] = {}
 

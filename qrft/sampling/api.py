@@ -139,11 +139,17 @@ class ModelFiles:
 
 @dataclass(frozen=True)
 class Work:
-    """The rough size of the work: tokens per prompt, tokens per sample, samples per prompt."""
+    """The rough size of the work: tokens per prompt, tokens per sample, samples per prompt, and prompts."""
 
     num_prompt: int
     num_new: int
     num_samples: int
+    num_requests: int
+
+    @property
+    def num_tokens(self) -> int:
+        """The tokens of all samples."""
+        return self.num_requests * self.num_samples * self.num_new
 
 
 class LocalSettings(Section):

@@ -62,7 +62,8 @@ def work_of(requests: Sequence[Request], num_samples: int, max_new_tokens: int) 
     Limits are chosen so that few samples reach half of them.
     """
     lengths = sorted(len(request.prompt_ids) for request in requests) or [1]
-    return Work(_power_of_2(lengths[len(lengths) // 2]), _power_of_2(max_new_tokens // 2), _power_of_2(num_samples))
+    amounts = lengths[len(lengths) // 2], max_new_tokens // 2, num_samples, len(requests)
+    return Work(*map(_power_of_2, amounts))
 
 
 def _power_of_2(number: int) -> int:

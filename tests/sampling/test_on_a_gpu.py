@@ -16,6 +16,7 @@ from qrft.errors import SamplerError
 from qrft.models.gguf.adapter import export_adapter
 from qrft.models.gguf.base import export_base
 from qrft.sampling.api import Completion, Request, SamplingParams
+from qrft.sampling.backends.llama_cpp.pool import open_sampler
 from qrft.sampling.backends.llama_cpp.process import LlamaProcess
 
 MIB = 2**20
@@ -82,6 +83,13 @@ def test_samples_with_what_llama_cpp_chooses_on_a_gpu(gpu: LentGpu, files: tuple
         assert count_same(there, sample(*files, **layout)) < 194  # it does make a difference
         with gpu.used():
             assert count_same(sample(*files, **layout), there) >= 194, layout
+
+
+def test_a_tiny_model_is_one_process_there(gpu: LentGpu, files: tuple[Path, Path]) -> None:
+    """One per core would hold a context of the GPU each."""
+    with gpu.used(), open_sampler(*files, n_threads=2) as sampler:
+        assert isinstance(sampler, LlamaProcess)
+        assert len(list(sampler.generate(REQUESTS[:1], PARAMS, [1]))) == 20
 
 
 def test_logits_are_the_processors_own(gpu: LentGpu, files: tuple[Path, Path]) -> None:

@@ -15,23 +15,17 @@ from typing import Any
 from qrft.sampling.api import Completion, Request, SamplingParams, Stats, Work
 from qrft.sampling.backends.llama_cpp.process import LlamaProcess
 from qrft.sampling.backends.llama_cpp.shares import run_shares
-from qrft.sampling.backends.llama_cpp.tuning import merged_speedup, tuned
+from qrft.sampling.backends.llama_cpp.tuning import tune
 
 _TINY = 64 * 2**20  # bytes of a base that every process may load for itself, and that needs no measurement
 
 
 class LlamaPool:
-    """LlamaProcess's `generate` over `num_processes` of them. `settings` are LlamaProcess's, for each."""
+    """LlamaProcess's `generate` over several of them."""
 
-    def __init__(
-        self, base_gguf: Path, adapter_gguf: Path | None = None, *, num_processes: int, **settings: Any
-    ) -> None:
-        with ExitStack() as stack:
-            self.processes = [
-                stack.enter_context(LlamaProcess(base_gguf, adapter_gguf, **settings)) for _ in range(num_processes)
-            ]
-            self._stack = stack.pop_all()
-        self.n_vocab, self.n_ctx_train = self.processes[0].n_vocab, self.processes[0].n_ctx_train
+    def __init__(self, processes: Sequence[LlamaProcess]) -> None:
+        self.processes = processes
+        self.n_vocab, self.n_ctx_train = processes[0].n_vocab, processes[0].n_ctx_train
 
     @property
     def stats(self) -> Stats:
@@ -48,7 +42,8 @@ class LlamaPool:
 
     def close(self) -> None:
         """End the processes."""
-        self._stack.close()
+        for process in self.processes:
+            process.close()
 
     def __enter__(self) -> LlamaPool:
         return self
@@ -69,18 +64,22 @@ def open_sampler(
 ) -> LlamaProcess | LlamaPool:
     """Open the faster of the two on `n_threads` cores: a pool of single threads for a tiny base, else one process.
 
+    A tiny base on a GPU is one process too: each would hold a context of the GPU's, and they would wait for each other.
     With `work` a process gets the settings that `tuning` measured for it, but for those that are given. Raises
     SamplerError when a file is missing or llama.cpp can't load it.
     """
     cores = n_threads or len(os.sched_getaffinity(0))
-    is_tiny = base_gguf.is_file() and base_gguf.stat().st_size <= _TINY
-    if cores > 1 and is_tiny:
-        return LlamaPool(base_gguf, adapter_gguf, num_processes=cores, n_threads=1, **settings)
     chosen = {name: value for name, value in settings.items() if value is not None}
-    if work is None or is_tiny or {"n_seq_max", "kv_unified"} & chosen.keys():
-        return LlamaProcess(base_gguf, adapter_gguf, n_threads=cores, **chosen)
-    chosen = {**tuned(base_gguf, adapter_gguf, work, cores), **chosen}
-    process = LlamaProcess(base_gguf, adapter_gguf, n_threads=cores, **chosen)
-    if adapter_gguf is not None:
-        process.merged_speedup = merged_speedup(base_gguf, adapter_gguf, work, cores)
-    return process
+    with ExitStack() as stack:
+        process = stack.enter_context(LlamaProcess(base_gguf, adapter_gguf, n_threads=cores, **chosen))
+        is_tiny = base_gguf.stat().st_size <= _TINY
+        sampler: LlamaProcess | LlamaPool = process
+        if is_tiny and cores > 1 and not process.info.gpu:
+            process.configure(n_threads=1)
+            chosen["n_threads"] = 1
+            others = [stack.enter_context(LlamaProcess(base_gguf, adapter_gguf, **chosen)) for _ in range(cores - 1)]
+            sampler = LlamaPool([process, *others])
+        elif work is not None and not is_tiny and not {"n_seq_max", "kv_unified"} & chosen.keys():
+            tune(process, work)
+        stack.pop_all()
+    return sampler

@@ -82,7 +82,7 @@ class LlamaProcess:
         base = str(base_gguf.absolute())
         if is_exact:
             cache_type, flash_attention = "f32", False
-        self._options = EngineOptions(
+        self.options = EngineOptions(
             base, adapter, n_threads, n_seq_max, n_ctx_seq, n_ctx, cache_type, kv_unified, flash_attention, overlap
         )
         self._start()
@@ -92,7 +92,7 @@ class LlamaProcess:
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed in close(); a file needs no one to empty it
         self._process, self._commands, self.answers = _start_worker(self._log, self._environment)
         try:
-            self.send("load", self._options)
+            self.send("load", self.options)
             self.info: EngineInfo = self.receive()[1]
         except BaseException:
             self.close()
@@ -121,6 +121,17 @@ class LlamaProcess:
                 return logits
             logits.append(content)
 
+    def pace(
+        self, requests: Sequence[Request], params: SamplingParams, num_steps: int, seconds: float
+    ) -> list[tuple[float, int]]:
+        """Sample for a while, and return the seconds and tokens of the latest steps that had no prompt to decode.
+
+        Ends with `num_steps` of them in a row, or when the time is up. Raises SamplerError when llama.cpp fails.
+        """
+        self.send("pace", (list(requests), params, num_steps, seconds))
+        steps: list[tuple[float, int]] = self.receive()[1]
+        return steps
+
     def close(self) -> None:
         """End the process; its memory is free when this returns."""
         self._process.kill()
@@ -137,13 +148,23 @@ class LlamaProcess:
     ) -> None:
         self.close()
 
+    def configure(self, **options: Any) -> None:
+        """Change fields of EngineOptions for the calls to come. No files but those that are loaded: an adapter may go
+        and come back."""
+        self.options = replace(self.options, **options)
+        self.send("configure", self.options)
+
+    def start_again(self, **options: Any) -> None:
+        """Start the process again, with changed options."""
+        self.close()
+        self.options = replace(self.options, **options)
+        self._start()
+
     def start_with_half(self, n_ctx: int) -> None:
         """Start the process again with half as large a context as the one for which there was no memory."""
-        self.close()
-        self._options = replace(self._options, n_ctx=n_ctx // 2)
         cells = f"{n_ctx // 2:,}", f"{n_ctx:,}"
         log.warning("llama.cpp ran out of memory: a context of %s tokens from here on, not of %s", *cells)
-        self._start()
+        self.start_again(n_ctx=n_ctx // 2)
 
     def cancel(self) -> None:
         """Stop a `generate`, and wait until it has."""

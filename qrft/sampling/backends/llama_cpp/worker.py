@@ -82,7 +82,7 @@ def _serve(
     _, options = commands.get()
     assert isinstance(options, EngineOptions)
     llama_cpp.set_log()
-    engine = llama_cpp.load(options)
+    engine = loaded = llama_cpp.load(options)
     answers.send(("ready", EngineInfo(engine.n_vocab, engine.n_ctx_train, devices.in_words(), devices.build())))
     while True:
         name, content = commands.get()
@@ -92,6 +92,11 @@ def _serve(
                 for prompt in content:
                     answers.send(("logits", llama_cpp.prompt_logits(engine, prompt)))
                 answers.send(("done", None))
+            elif name == "pace":
+                answers.send(("pace", _pace(generate, engine, *content)))
+            elif name == "configure":
+                adapter = loaded.adapter if content.adapter_gguf else None
+                engine = replace(loaded, options=content, adapter=adapter)
             else:
                 requests, params, eos_ids = content
                 answers.send(("context", num_cells(engine, requests, params)))
@@ -124,6 +129,23 @@ def _send_samples(
                 break
     answers.send(("samples", (bundle, replace(stats))))
     answers.send(("done", None))
+
+
+def _pace(
+    generate: Any, engine: Any, requests: list[Request], params: SamplingParams, num_steps: int, seconds: float
+) -> list[tuple[float, int]]:
+    """Do what LlamaProcess.pace asks for."""
+    started = before = time.perf_counter()
+    stats, last, steps = Stats(), Stats(), list[tuple[float, int]]()
+    for _ in generate(engine, requests, params, [], stats):
+        now = time.perf_counter()
+        steps.append((now - before, stats.num_tokens - last.num_tokens))
+        if stats.num_prompt_tokens > last.num_prompt_tokens:
+            steps = []
+        before, last = now, replace(stats)
+        if len(steps) >= num_steps or now - started > seconds:
+            break
+    return steps
 
 
 if __name__ == "__main__":
