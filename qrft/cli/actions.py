@@ -18,7 +18,7 @@ from qrft.config.load import load
 from qrft.config.pretrain import PretrainRecipe
 from qrft.config.recipe import Recipe
 from qrft.config.variants import expand_sweep, split_models
-from qrft.data.disk import disk_errors, lock, write_atomic
+from qrft.data.disk import MARKER, disk_errors, lock, own_folder, write_atomic
 from qrft.errors import RecipeError, StoreError, UsageError
 from qrft.models.find import find_model, fingerprint
 from qrft.models.weights import open_weights
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from qrft.planning.devices import Device
     from qrft.planning.forecast import Forecast
 
+COMMAND = "qrft pretrain"  # whose work folder it is
 CARD = "pretraining.json"
 STORE = "store"  # beside the run folders, so runs share what is equal
 
@@ -200,11 +201,12 @@ def _pretrain_one(recipe: PretrainRecipe, out: Path, terminal: Terminal) -> dict
 
     partial = out.with_name(out.name + ".partial")
     with disk_errors(out.parent):
-        partial.mkdir(parents=True, exist_ok=True)
+        own_folder(partial, COMMAND)
         with terminal.bar(recipe.name) as progress:
             facts = training.pretrain(recipe, partial, progress)
         card = {"recipe": _settings(recipe), **facts, "digest": fingerprint(partial)}
         write_atomic(partial / CARD, json.dumps(card, indent=1) + "\n")
+        (partial / MARKER).unlink()
         os.replace(partial, out)
     show_base(terminal.console, card, out)
     return card

@@ -17,6 +17,7 @@ from click.core import ParameterSource
 from qrft.cli.fields import Command
 from qrft.cli.options import (
     FILE,
+    FOLDER,
     OUTPUT_DIR,
     OVERRIDES,
     curate_options,
@@ -110,7 +111,7 @@ def plan(recipe: str, overrides: tuple[str, ...], output_dir: Path, as_json: boo
     "--out",
     "-o",
     "out",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=FOLDER,
     required=True,
     help="The folder for the model or the family. A model that already exists is not made again.",
 )

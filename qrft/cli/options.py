@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,8 +12,18 @@ from qrft.cli.fields import option, options
 if TYPE_CHECKING:
     from qrft.sampling.budget import Until
 
-FILE = click.Path(path_type=Path)
-FOLDER = click.Path(file_okay=False, path_type=Path)
+
+class _Path(click.Path):
+    """A path that is not empty: pathlib takes '' for the current folder."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "":
+            self.fail("the path is empty. Name a file or folder; the current folder is '.'.", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+FILE = _Path(path_type=Path)
+FOLDER = _Path(file_okay=False, path_type=Path)
 Params = list[click.Parameter]
 
 OVERRIDES = click.option(

@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from qrft.commands.sample_folder import agree
+from qrft.commands.sample_folder import agree, refuse_foreign
 from qrft.commands.settings import digest, named
 from qrft.config.options import from_options
 from qrft.config.section import Section
@@ -30,7 +30,7 @@ from qrft.sampling.backends import registry
 from qrft.sampling.backends.registry import SamplerName
 from qrft.sampling.budget import NO_GOAL, SAMPLES_PER_SHARD, Until
 from qrft.sampling.requests import choose_examples
-from qrft.sampling.shards import collect, stream, write_budget
+from qrft.sampling.shards import collect, remove_temporaries, stream, write_budget
 from qrft.sampling.spec import SampledModel, SampleSpec, begin
 
 NUM_PARITY_PROMPTS = 8
@@ -207,10 +207,10 @@ def run(choice: ModelChoice, spec: SampleSpec, folder: Path, progress: Progress)
     """Sample what the folder lacks, and return the facts. Raises UsageError for a folder made with other settings."""
     model_dir = _model_dir(choice)
     settings = _settings(choice, spec, model_dir)
+    refuse_foreign(folder)  # before a lock is left in it
     with disk.lock(folder, f"{folder} is being written", " or name another folder with -o"):
-        for leftover in folder.glob(".*.tmp"):  # of a killed process
-            leftover.unlink()
         asked, label = agree(folder, settings, spec.num_samples, choice.label)
+        remove_temporaries(folder)
         setup, passes = begin(spec, _model(choice, model_dir, label), asked)
         facts = collect(setup, passes, folder, progress)
         write_budget(passes, folder)

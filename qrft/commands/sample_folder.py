@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,21 @@ def agree(folder: Path, settings: Mapping[str, Any], num_samples: int, model: st
         kept = _read_settings(path)
         asked, model = kept["num_samples"], kept["model"]
         _compare(folder, kept["settings"], settings, asked[-1], num_samples)
-    elif not path.exists() and any(not file.name.startswith(".") for file in folder.iterdir()):
-        raise UsageError(f"{folder}: already exists, and was not made by this command. Name another folder with -o.")
     if num_samples not in asked:
         asked = [*asked, num_samples]
         disk.write_atomic(path, json.dumps({"model": model, "num_samples": asked, "settings": settings}, indent=1))
     return asked, model
+
+
+def refuse_foreign(folder: Path) -> None:
+    """Raise UsageError for a folder that holds something, but nothing that `qrft sample` made."""
+    if (folder / SETTINGS).exists() or not folder.is_dir():
+        return
+    names = {file.name for file in folder.iterdir()} - {".lock"}
+    if any(name.endswith(".parquet") for name in names):
+        _read_settings(folder / SETTINGS)  # says what is missing
+    if any(not re.fullmatch(r"\.settings\.json\.[0-9a-f]{8}\.tmp", name) for name in names):
+        raise UsageError(f"{folder}: already exists, and was not made by this command. Name another folder with -o.")
 
 
 def _compare(folder: Path, kept: Mapping[str, Any], now: Mapping[str, Any], before: int, num_samples: int) -> None:

@@ -23,6 +23,7 @@ from qrft.models.weights import open_weights
 from qrft.progress import Progress, unwatched
 from qrft.training.finetune import finetune, is_main
 
+COMMAND = "qrft train"  # whose work folder it is
 CARD = "train.json"  # in the finished folder: what made it, and the facts
 SETTINGS, CHECKPOINTS = "settings.json", "checkpoints"  # in the work folder
 
@@ -111,7 +112,7 @@ def run(work: Task, output: Path, progress: Progress) -> dict[str, Any]:
     with disk.disk_errors(output.parent), _alone(partial, decides):
         folder = partial / "trained"
         if is_main():
-            shutil.rmtree(folder, ignore_errors=True)  # half-written by a killed process
+            disk.remove(folder)  # half-written by a killed process
         facts = finetune(
             work.model_dir, work.rows, work.settings, folder, partial / CHECKPOINTS, progress, num_threads=work.threads
         )
@@ -136,7 +137,8 @@ def finished(work: Task, output: Path) -> dict[str, Any] | None:
             f"{output}: already exists, and was not made by this command. Name another folder with -o."
         ) from None
     _agree(output, settings, work.decides(), "was made", "or name another folder with -o")
-    shutil.rmtree(_partial(output), ignore_errors=True)  # left over when a kill came right after the rename
+    if disk.owns(_partial(output), COMMAND):
+        shutil.rmtree(_partial(output), ignore_errors=True)  # left over when a kill came right after the rename
     return {**facts, "is_new": False}
 
 
@@ -150,6 +152,7 @@ def _alone(partial: Path, decides: Mapping[str, Any]) -> Iterator[None]:
     if not is_main():
         yield
         return
+    disk.own_folder(partial, COMMAND)
     with disk.lock(partial, f"{partial} is being written", " or name another folder with -o"):
         path = partial / SETTINGS
         if _has_checkpoint(partial):  # without a checkpoint, any settings may replace these

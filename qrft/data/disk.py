@@ -19,6 +19,7 @@ from qrft.errors import QrftError, StoreError
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
+MARKER = ".qrft-work"  # in a work folder: the command that made it, and so may delete it
 _BROKEN = {errno.EIO, errno.EEXIST, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.ENOLCK}
 
 
@@ -29,13 +30,46 @@ def lock(folder: Path, what: str = "", way_out: str = " or choose another --name
     what, way_out: the beginning and the end of that error.
     """
     with disk_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         held = lock_file(folder / ".lock", what or f"run folder {folder} is in use", way_out)
     with held:
         try:
             yield
         finally:
             fcntl.flock(held, fcntl.LOCK_UN)  # a forked child inherits the file, and would keep it locked
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, if need be. Raises StoreError where no folder can be made, as in /proc."""
+    with disk_errors(folder):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except FileNotFoundError as error:
+            raise StoreError(f"{folder}: no folder can be made here. Work in another folder") from error
+
+
+def own_folder(folder: Path, command: str) -> None:
+    """Make a work folder that bears the command's name, or accept the one that this command left.
+
+    Raises StoreError for anything else of that name, links included: what others made is not ours to delete.
+    """
+    if not folder.is_symlink():
+        make_folder(folder)
+        if {path.name for path in folder.iterdir()} <= {".lock"}:
+            write_atomic(folder / MARKER, command + "\n")
+    if not owns(folder, command):
+        raise StoreError(
+            f"{folder}: is needed as a work folder, but {command} did not make it. Move it away, or choose another "
+            "output folder"
+        )
+
+
+def owns(folder: Path, command: str) -> bool:
+    """Return whether own_folder made this folder for the command."""
+    marker = folder / MARKER
+    if any(path.is_symlink() for path in (folder, marker)) or not marker.is_file():
+        return False
+    return marker.read_bytes() == f"{command}\n".encode()
 
 
 def link(target: Path, link: Path) -> None:
@@ -135,7 +169,7 @@ def _full_message(path: Path, code: int | None) -> str:
 def lock_file(path: Path, what: str, way_out: str) -> IO[str]:
     """Return a locked file that names its holder; closing it, or dying, frees it. Raises StoreError when it is held."""
     while True:
-        file = open(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+")  # noqa: SIM115 - stays open with the lock
+        file = open(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666), "r+")  # noqa: SIM115 - stays open with the lock
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -24,7 +24,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from qrft.data.disk import disk_errors, hash_file, list_files, lock_file, now, remove, sync, sync_folders, write_atomic
+from qrft.data.disk import (
+    disk_errors,
+    hash_file,
+    list_files,
+    lock_file,
+    make_folder,
+    now,
+    remove,
+    sync,
+    sync_folders,
+    write_atomic,
+)
 from qrft.errors import StoreError
 
 MANIFEST = "manifest.json"
@@ -69,7 +80,8 @@ class Store:
         """
         work = self.root / "tmp" / self.path(stage, digest).name
         with disk_errors(self.root):
-            work.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(work.parent)
+            _refuse_links(work.parent, work, _beside(work, ".partial"), work / "partial")
             if work not in self._locks:
                 self._locks[work] = lock_file(_beside(work, ".lock"), f"{work.name} is being made", "")
             work.mkdir(exist_ok=True)
@@ -180,6 +192,13 @@ def _close_all(locks: dict[Path, IO[str]]) -> None:
 def _file_entry(path: Path) -> dict[str, Any]:
     sync(path)  # or a power cut after the rename could leave an artifact with empty files
     return {"bytes": path.stat().st_size, "blake2b": hash_file(path)}
+
+
+def _refuse_links(*paths: Path) -> None:
+    """Raise StoreError for a link: what it points to is not the store's, and would be deleted."""
+    for path in paths:
+        if path.is_symlink():
+            raise StoreError(f"{path}: is a link, and qrft makes none there. Remove the link and run again")
 
 
 def _beside(work: Path, suffix: str) -> Path:

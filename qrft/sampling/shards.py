@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
@@ -96,6 +97,13 @@ def collect(setup: SamplerSetup, passes: Passes, folder: Path, progress: Progres
                 _write(table, path)
             passes.add(table)
     return {**passes.facts(), **meter.facts()}
+
+
+def remove_temporaries(folder: Path) -> None:
+    """Remove the half-written shards of a killed process."""
+    for leftover in folder.glob(".shard-*.tmp"):
+        if re.fullmatch(r"\.shard-\d{6,}\.parquet\.[0-9a-f]{8}\.tmp", leftover.name) and not leftover.is_symlink():
+            leftover.unlink()
 
 
 def write_budget(passes: Passes, folder: Path) -> None:

@@ -108,7 +108,7 @@ def test_the_same_command_again_does_nothing_and_a_lost_shard_is_made_again() ->
     assert before == {path: path.stat().st_mtime_ns for path in Path("samples").iterdir() if path.suffix}
     whole = contents()
     Path("samples/shard-000001.parquet").unlink()
-    Path("samples/.shard-000001.parquet.0000.tmp").write_bytes(b"half")
+    Path("samples/.shard-000001.parquet.0123abcd.tmp").write_bytes(b"half")
     assert facts_of(*words)["num_new"] == 8
     assert contents() == whole and not list(Path("samples").glob(".*.tmp"))
 
@@ -534,3 +534,12 @@ def test_the_command_and_the_library_have_the_same_defaults() -> None:
         for name, value in vars(given).items():
             if name in by_command and name not in ("base", "problems", "num_samples", "stop", "examples"):
                 assert by_command[name] == value, name
+
+
+def test_a_folder_of_someone_else_is_left_as_it_was() -> None:
+    Path("notes").mkdir()
+    for name in (".draft.tmp", ".shard-000001.parquet.0123abcd.tmp", "thesis.txt"):
+        Path("notes", name).write_text("mine")
+    before = sorted(Path("notes").iterdir())
+    assert "notes: already exists, and was not made" in fails(2, *SAMPLE, "-k", "2", "-o", "notes")
+    assert sorted(Path("notes").iterdir()) == before

@@ -410,3 +410,20 @@ def test_a_run_without_adapters_goes_from_end_to_end(tmp_path: Path) -> None:
     assert (folder / "sft/gguf/base.gguf").exists() and (folder / "rft/gguf/adapter.gguf").exists()
     assert summary["parity"] < 1e-2 and summary["sft"]["accuracy"] > 0
     assert done.stdout.count("--- prompt of the first example") == 1  # both trainings have the same: it is shown once
+
+
+def test_a_work_folder_of_someone_else_is_left_alone(tmp_path: Path) -> None:
+    Path("ad.partial").mkdir()
+    Path("ad.partial/thesis.txt").write_text("mine")
+    assert "ad.partial: is needed as a work folder, but qrft train did not make it. Move it away" in fails(1)
+    Path("elsewhere").mkdir()
+    Path("elsewhere/trained").mkdir()
+    Path("b.partial").symlink_to("elsewhere")
+    assert "b.partial: is needed as a work folder" in fails(1, out="b")
+    assert [path.name for path in Path("ad.partial").iterdir()] == ["thesis.txt"]
+    assert [path.name for path in Path("elsewhere").iterdir()] == ["trained"]
+
+
+@pytest.mark.parametrize(("out", "code", "expected"), [("", 2, "the path is empty"), ("/proc/x", 1, "/proc/x")])
+def test_a_place_where_nothing_can_be_written_is_one_clear_error(out: str, code: int, expected: str) -> None:
+    assert expected in commands.fails(code, *words(out=out))

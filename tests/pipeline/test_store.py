@@ -451,3 +451,25 @@ def test_tidy_removes_what_a_kill_after_publishing_left_and_nothing_else(tmp_pat
     store.tidy()
     assert not any(path.exists() for path in leftovers)
     assert finished.exists() and begun.exists()
+
+
+def test_a_link_in_tmp_is_refused_and_what_it_points_to_is_left_alone(tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "thesis.txt").write_text("mine")
+    store = Store(tmp_path / "store")
+    (store.root / "tmp").mkdir(parents=True)
+    (store.root / "tmp" / f"sft-{DIGEST}").symlink_to(mine)
+    with pytest.raises(StoreError, match="is a link, and qrft makes none there"):
+        store.begin("sft", DIGEST)
+    assert [path.name for path in mine.iterdir()] == ["thesis.txt"]
+
+
+def test_a_linked_lock_is_not_written_through(tmp_path: Path) -> None:
+    mine = tmp_path / "thesis.txt"
+    mine.write_text("mine")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".lock").symlink_to(mine)
+    with pytest.raises(StoreError, match="lock"), lock(tmp_path / "run"):
+        pass
+    assert mine.read_text() == "mine"

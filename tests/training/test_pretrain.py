@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from helpers.commands import fails
 from helpers.paths import RECIPES
 
 from qrft.cli.main import main
@@ -132,3 +133,11 @@ def test_held_out_text_is_in_no_corpus(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(held_out) == 2000
     for seed in (0, 1):
         assert not held_out & set(itertools.islice(tiny_corpus.documents(seed), 20_000))
+
+
+def test_a_work_folder_of_someone_else_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "base.partial").mkdir()
+    (tmp_path / "base.partial" / "config.json").write_text("mine")
+    message = fails(1, "pretrain", str(RECIPES / "tiny-base.yaml"), "--out", str(tmp_path / "base"))
+    assert "base.partial: is needed as a work folder, but qrft pretrain did not make it." in message
+    assert (tmp_path / "base.partial" / "config.json").read_text() == "mine"
