@@ -28,6 +28,7 @@ from qrft.cli.options import (
     samples_options,
     train_options,
 )
+from qrft.cli.visible import Group, echo
 from qrft.errors import QrftError
 from qrft.progress import Progress, unwatched
 
@@ -44,10 +45,10 @@ def ends_with_a_message(stopped: str) -> Callable[[Callable[..., None]], Callabl
             try:
                 function(*args, **kwargs)
             except QrftError as error:
-                click.echo(f"Error: {error}", err=True)
+                echo(f"Error: {error}", err=True)
                 sys.exit(error.exit_code)
             except KeyboardInterrupt:
-                click.echo(f"\nStopped. {stopped}", err=True)
+                echo(f"\nStopped. {stopped}", err=True)
                 sys.exit(130)
 
         return wrapped
@@ -59,7 +60,7 @@ command = ends_with_a_message("Finished work is kept: run the same command again
 all_or_nothing = ends_with_a_message("Nothing was written.")
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="qrft")
 def main() -> None:
     """Teach a language model to reason with its own correct answers (RFT), on one GPU or on none."""
@@ -345,7 +346,7 @@ def _on_samples(as_json: bool, settings: dict[str, Any], work: Callable[[Any], d
     from qrft.commands.grading import task
 
     with _bytes_bar() as progress:
-        facts = work(task(**settings, progress=progress, warn=lambda message: click.echo(message, err=True)))
+        facts = work(task(**settings, progress=progress, warn=lambda message: echo(message, err=True)))
     _print(facts, as_json, lambda results, console: results.show_facts(console, facts))
 
 

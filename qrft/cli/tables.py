@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
-from rich.console import Console
+from collections.abc import Iterable
+
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.table import Table
+
+from qrft.cli.visible import visible
+
+
+class _Console(Console):
+    """A console that sends only its own control codes, those of bars and styles, and none from data."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=visible(segment.text))
 
 
 def plain_console(*, stderr: bool = False) -> Console:
     """Return a console that does not colour numbers and paths."""
-    return Console(stderr=stderr, highlight=False)
+    return _Console(stderr=stderr, highlight=False)
 
 
 def plain_table(*titles: str, show_header: bool = True) -> Table:

@@ -1,0 +1,31 @@
+"""Control characters in texts from data are shown, not sent: a terminal would obey them."""
+
+from __future__ import annotations
+
+import re
+
+import click
+
+_CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\udc80-\udcff]")  # all but \n; the last are raw bytes of file names
+
+
+def visible(text: str) -> str:
+    r"""Return the text with each control character but \n written as \x1b is."""
+    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]) & 0xFF:02x}", text)
+
+
+def echo(message: str, *, err: bool = False) -> None:
+    """Print a message that may quote data."""
+    click.echo(visible(message), err=err)
+
+
+class Group(click.Group):
+    """A group of commands whose usage errors may quote data too: click prints these itself."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the command; a usage error leaves with a message that is safe to print."""
+        try:
+            return super().invoke(ctx)
+        except click.ClickException as error:
+            error.message = visible(error.message)  # type: ignore[misc] # the same exception keeps its kind and hints
+            raise
