@@ -9,7 +9,7 @@ from markupsafe import Markup
 from qrft.report import page
 from qrft.report.sweep.drawing import Plot
 from qrft.report.sweep.points import Row
-from qrft.report.sweep.table import markdown, means, table
+from qrft.report.sweep.table import escaped, markdown, means, table
 
 
 def html(name: str, rows: Sequence[Row], plots: Sequence[Plot], findings: Sequence[Mapping[str, str]]) -> str:
@@ -36,7 +36,7 @@ def sheets() -> Markup:
 
 def text(name: str, rows: Sequence[Row], plots: Sequence[Plot], findings: Sequence[Mapping[str, str]]) -> str:
     """Return report.md: the same in Markdown, with the pictures in files beside it."""
-    parts = [f"# {name}\n", *(f"- {finding['sentence']}\n" for finding in findings)]
+    parts = [f"# {escaped(name)}\n", *(f"- {escaped(finding['sentence'])}\n" for finding in findings)]
     if over_seeds := means(rows):
         note = "In brackets: Student's 95% interval over the seeds; none where all are equal."
         parts.append(f"\n## Means over seeds\n\n{note}\n\n{markdown(over_seeds)}")

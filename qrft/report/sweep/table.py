@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -171,13 +172,14 @@ def _mean(group: Sequence[Row], key: str, kind: str) -> Cell:
 
 def markdown(made: Table) -> str:
     """Return the table for people who read plain text."""
-    lines = ["| " + " | ".join(_escaped(column.title) for column in made.columns) + " |"]
+    lines = ["| " + " | ".join(escaped(column.title) for column in made.columns) + " |"]
     lines.append("|" + "".join("--:|" if column.is_number else "---|" for column in made.columns))
     for row in made.rows:
         texts = [f"{cell.text} ({cell.note})" if cell.note else cell.text for cell in row]
-        lines.append("| " + " | ".join(map(_escaped, texts)) + " |")
+        lines.append("| " + " | ".join(map(escaped, texts)) + " |")
     return "\n".join(lines) + "\n"
 
 
-def _escaped(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ")
+def escaped(text: str) -> str:
+    """Return a text from data in one line, with what Markdown or HTML would take for markup escaped."""
+    return re.sub(r"[\\|`*\[<&]", r"\\\g<0>", " ".join(text.splitlines()))
