@@ -30,7 +30,10 @@ def agree(folder: Path, settings: Mapping[str, Any], num_samples: int, model: st
 
 def refuse_foreign(folder: Path) -> None:
     """Raise UsageError for a folder that holds something, but nothing that `qrft sample` made."""
-    if (folder / SETTINGS).exists() or not folder.is_dir():
+    if (folder / SETTINGS).exists():
+        _read_settings(folder / SETTINGS)  # another program's file of this name is not ours to replace
+        return
+    if not folder.is_dir():
         return
     names = {file.name for file in folder.iterdir()} - {".lock"}
     if any(name.endswith(".parquet") for name in names):

@@ -100,9 +100,10 @@ def collect(setup: SamplerSetup, passes: Passes, folder: Path, progress: Progres
 
 
 def remove_temporaries(folder: Path) -> None:
-    """Remove the half-written shards of a killed process."""
-    for leftover in folder.glob(".shard-*.tmp"):
-        if re.fullmatch(r"\.shard-\d{6,}\.parquet\.[0-9a-f]{8}\.tmp", leftover.name) and not leftover.is_symlink():
+    """Remove the half-written files of a killed process."""
+    for leftover in folder.glob(".*.tmp"):
+        ours = re.fullmatch(r"\.(shard-\d{6,}\.parquet|settings\.json|budget\.jsonl)\.[0-9a-f]{8}\.tmp", leftover.name)
+        if ours and not leftover.is_symlink():
             leftover.unlink()
 
 

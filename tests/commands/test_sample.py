@@ -543,3 +543,11 @@ def test_a_folder_of_someone_else_is_left_as_it_was() -> None:
     before = sorted(Path("notes").iterdir())
     assert "notes: already exists, and was not made" in fails(2, *SAMPLE, "-k", "2", "-o", "notes")
     assert sorted(Path("notes").iterdir()) == before
+
+
+def test_the_settings_of_another_program_are_not_replaced() -> None:
+    Path("editor").mkdir()
+    Path("editor/settings.json").write_text('{"theme": "dark"}')
+    assert "editor/settings.json: can't be read" in fails(1, *SAMPLE, "-k", "2", "-o", "editor")
+    assert [path.name for path in Path("editor").iterdir()] == ["settings.json"]
+    assert Path("editor/settings.json").read_text() == '{"theme": "dark"}'
