@@ -7,7 +7,7 @@ QrftError                 something went wrong while the command worked; exit co
 ├── ModelError            a model's folder, an adapter or a GGUF file can't be used
 ├── StoreError            the store or a run folder can't be read or written
 └── SamplerError          the sampling process or the server failed
-    └── OutOfMemory       llama.cpp found no memory for a context; it is made smaller while one sample fits
+    └── OutOfMemoryError  llama.cpp found no memory for a context; it is made smaller while one sample fits
 
 A message names the file, line or key, says what was found and what was expected, and ends with what to do next.
 """
@@ -43,5 +43,5 @@ class SamplerError(QrftError):
     pass
 
 
-class OutOfMemory(SamplerError):
+class OutOfMemoryError(SamplerError):
     pass

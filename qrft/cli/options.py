@@ -185,12 +185,7 @@ def _sampled_model() -> Params:
             ["--tokenizer"], type=FILE, help="The folder of the Hugging Face tokenizer, when BASE is a .gguf file."
         ),
         option(Gguf, "quant"),
-        click.Option(
-            ["--parity/--no-parity"],
-            default=True,
-            show_default=True,
-            help="Compare llama.cpp's logits with transformers' before the first sample.",
-        ),
+        option(Gguf, "parity"),
     ]
 
 

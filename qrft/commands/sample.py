@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
@@ -23,7 +24,7 @@ from qrft.grading.latex import judges_expressions
 from qrft.grading.rules import DEFAULT_RULES, Rules
 from qrft.models import prompts
 from qrft.models.find import find_model
-from qrft.models.gguf.quant import Quant
+from qrft.models.gguf.quant import Comparison, Gguf, Quant
 from qrft.progress import Progress
 from qrft.sampling.api import Completion, ModelFiles, Request, SamplingParams
 from qrft.sampling.backends import registry
@@ -34,6 +35,8 @@ from qrft.sampling.shards import collect, remove_temporaries, stream, write_budg
 from qrft.sampling.spec import SampledModel, SampleSpec, begin
 
 NUM_PARITY_PROMPTS = 8
+NOT_COMPARED = "llama.cpp was not compared with transformers (parity off)"
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ class ModelChoice:
 
     base: a built-in model, a folder, a hub name, a .gguf, or with "openai" the model's name at the server.
     adapter: a peft folder, or a .gguf. tokenizer: for a .gguf, the folder of its Hugging Face tokenizer. parity:
-    compare llama.cpp's logits with transformers' once. settings: the sampler's own.
+    whether llama.cpp's logits are compared with transformers'. settings: the sampler's own.
     """
 
     base: str
@@ -51,7 +54,7 @@ class ModelChoice:
     adapter: Path | None = None
     tokenizer: Path | None = None
     quant: Quant = "f16"
-    parity: bool = True
+    parity: Comparison = "once"
     threads: int | None = None
 
     @property
@@ -91,6 +94,7 @@ def prepare(
     what can't be asked for, DataError for problems that can't be read.
     """
     own = _own_settings(sampler, options)
+    from_options(Gguf, {key: options[key] for key in ("quant", "parity") if key in options})  # checks them
     names = {item.name for item in fields(ModelChoice)}
     choice = ModelChoice(base, sampler, own, **{name: options.pop(name) for name in names & options.keys()})
     if until.goal and not isinstance(problems, str | Path):
@@ -214,7 +218,7 @@ def run(choice: ModelChoice, spec: SampleSpec, folder: Path, progress: Progress)
         setup, passes = begin(spec, _model(choice, model_dir, label), asked)
         facts = collect(setup, passes, folder, progress)
         write_budget(passes, folder)
-    return facts
+    return {**facts, "parity": choice.parity} if choice.reads == "gguf" else facts
 
 
 def _settings(choice: ModelChoice, spec: SampleSpec, model_dir: Path | None) -> dict[str, Any]:
@@ -268,18 +272,25 @@ def _model(choice: ModelChoice, model_dir: Path | None, label: str) -> SampledMo
 def _files(choice: ModelChoice, model_dir: Path | None, requests: Sequence[Request]) -> ModelFiles:
     if choice.reads != "gguf":
         return ModelFiles(choice.base, model_dir, choice.adapter)
+    from qrft.models.gguf.parity import MAX_TOKENS
+
     assert model_dir is not None
-    return _gguf_files(choice, model_dir, [request.prompt_ids for request in requests[:NUM_PARITY_PROMPTS]])
+    # The ends of the prompts, since all may begin with the same examples.
+    ends = [request.prompt_ids[-MAX_TOKENS:] for request in requests[:NUM_PARITY_PROMPTS]]
+    return _gguf_files(choice, model_dir, ends)
 
 
 def _gguf_files(choice: ModelChoice, model_dir: Path, prompt_ids: list[list[int]]) -> ModelFiles:
-    """Make the files that are lacking, and compare them with transformers once."""
+    """Make the files that are lacking, and compare them with transformers if asked to."""
     from qrft.models.gguf.prepare import check_once, is_gguf, prepare_adapter, prepare_base
 
     base = prepare_base(choice.base, choice.tokenizer, choice.quant, n_threads=choice.threads)
     adapter = choice.adapter and prepare_adapter(choice.adapter, choice.base, choice.tokenizer)
-    if choice.parity and any(model_dir.glob("*.safetensors")):
+    if choice.parity == "off":
+        log.warning(NOT_COMPARED)
+    elif any(model_dir.glob("*.safetensors")):
         is_ready = choice.adapter is None or is_gguf(str(choice.adapter))  # transformers has no part in such an adapter
         pair = (None, None) if is_ready else (choice.adapter, adapter)
-        check_once(model_dir, base, *pair, prompt_ids, n_threads=choice.threads)
+        again = choice.parity == "always"
+        check_once(model_dir, base, *pair, prompt_ids, again=again, n_threads=choice.threads)
     return ModelFiles(choice.base, model_dir, choice.adapter, base, adapter)

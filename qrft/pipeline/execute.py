@@ -16,8 +16,9 @@ from qrft.data import disk
 from qrft.machine import let_gpu_memory_grow
 from qrft.pipeline import cost
 from qrft.pipeline.graph import STAGES, Step
-from qrft.pipeline.stages import Job
+from qrft.pipeline.stages import Job, export
 from qrft.pipeline.store import Store
+from qrft.pipeline.store import manifest as read_manifest
 from qrft.progress import Progress
 
 
@@ -37,6 +38,7 @@ def execute(steps: Sequence[Step], store: Store, run_dir: Path, recipe: Recipe, 
         store.tidy()
         is_there = {step.digest: store.has(step.stage, step.digest) for step in steps}
         watcher.plan([(step, is_there[step.digest]) for step in steps])
+        is_sampling = any(step.stage == "sample" and not is_there[step.digest] for step in steps)
         num_missing, number = sum(not there for there in is_there.values()), 0
         done: dict[str, Path] = {}
         for step in steps:
@@ -45,6 +47,8 @@ def execute(steps: Sequence[Step], store: Store, run_dir: Path, recipe: Recipe, 
                 # Without the name of the sweep's run, which would fill the line.
                 label = f"{number}/{num_missing} {replace(step, variant='').path}" if recipe.sweep else step.path
                 run_step(step, label, store, done, recipe.num_threads, watcher)
+            elif is_sampling and step.digest not in done:
+                compare_again(step, store.path(step.stage, step.digest), done, recipe.num_threads, watcher)
             done[step.digest] = store.path(step.stage, step.digest)
             link(step, done[step.digest], run_dir)
     return {step.path: done[step.digest] for step in steps}
@@ -71,14 +75,31 @@ def run_step(
     step: Step, label: str, store: Store, done: Mapping[str, Path], num_threads: int | None, watcher: Watcher
 ) -> None:
     """Run one stage, in a work folder that becomes the artifact by one rename. done: artifacts by their digests."""
-    inputs = {
-        name: done[source.digest] if isinstance(source, Step) else source.path for name, source in step.inputs.items()
-    }
+    inputs = paths(step, done)
     work = store.begin(step.stage, step.digest)
     with disk.disk_errors(store.root), watcher.bar(label) as progress:
         with cost.Meter() as meter:
             facts = STAGES[step.stage].run(inputs, work, step.settings, Job(num_threads, progress))
         store.commit(work, manifest(step, inputs, facts, meter))
+
+
+def compare_again(
+    step: Step, artifact: Path, done: Mapping[str, Path], num_threads: int | None, watcher: Watcher
+) -> None:
+    """Compare the files of a finished export with transformers where the recipe asks for it again."""
+    settings = step.settings
+    if isinstance(settings, export.Settings) and export.is_to_compare_again(
+        settings, read_manifest(artifact)["report"]
+    ):
+        with watcher.bar(step.path) as progress:
+            export.compare_again(paths(step, done), artifact, settings, Job(num_threads, progress))
+
+
+def paths(step: Step, done: Mapping[str, Path]) -> dict[str, Path]:
+    """Return where the inputs of a step lie."""
+    return {
+        name: done[source.digest] if isinstance(source, Step) else source.path for name, source in step.inputs.items()
+    }
 
 
 def manifest(step: Step, inputs: Mapping[str, Path], facts: Mapping[str, Any], meter: cost.Meter) -> dict[str, Any]:

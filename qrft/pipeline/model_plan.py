@@ -78,7 +78,9 @@ class ModelPlan:
             self.add_export("base", inputs, makes_base=False)
 
     def add_export(self, phase: str, inputs: Inputs, *, makes_base: bool) -> Step:
-        settings = export.Settings(prompt=self.recipe.prompt, quant=self.recipe.gguf.quant if makes_base else None)
+        chosen = self.recipe.gguf
+        quant = chosen.quant if makes_base else None
+        settings = export.Settings(prompt=self.recipe.prompt, quant=quant, parity=chosen.parity)
         return self.add("export", settings, inputs, kind="gguf", phase=phase)
 
     def add_training(self, phase: str, rows: Step) -> None:

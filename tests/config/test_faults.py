@@ -158,7 +158,7 @@ def test_unknown_value_of_an_enumeration() -> None:
             "gguf.quant: found the text 'f61'. Did you mean f16? Allowed: f32, f16, bf16, q8_0, q4_k_m",
         ),
         ("gguf: {quant: 16}", "gguf.quant: found 16. Allowed: f32, f16, bf16, q8_0, q4_k_m"),
-        ("gguf: {type: f16}", "gguf.type: unknown key. Allowed: quant, file, merge"),
+        ("gguf: {type: f16}", "gguf.type: unknown key. Allowed: quant, file, merge, parity"),
         (
             "gguf: {file: r.yaml, merge: true}",
             "gguf.merge: found true with gguf.file, which nothing can be merged into. Allowed: false, or file null",

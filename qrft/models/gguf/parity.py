@@ -24,6 +24,7 @@ from qrft.models.gguf.reference import Logits, Reference
 if TYPE_CHECKING:
     from qrft.sampling.backends.llama_cpp.process import LlamaProcess
 
+MAX_TOKENS = 256  # of a text: more would tell no more, and their logits are large
 _ELEMENTS = 2**22  # of logits that are compared at a time: in float64 they take several times their memory
 
 

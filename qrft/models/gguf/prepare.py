@@ -83,10 +83,12 @@ def check_once(
     adapter_gguf: Path | None,
     prompts: Sequence[list[int]],
     *,
+    again: bool = False,
     cache_dir: Path | None = None,
     n_threads: int | None = None,
 ) -> Parity:
-    """Run check_parity and keep its result, so that these files are not compared again, whatever the prompts.
+    """Run check_parity and keep its result, so that these files are not compared again by this build of llama.cpp,
+    whatever the prompts. `again` compares them all the same.
 
     Raises ModelError when llama.cpp and transformers disagree.
     """
@@ -94,7 +96,7 @@ def check_once(
     files.append(_adapter_fingerprint(adapter_dir) if adapter_dir else "")
     files.append(fingerprint(adapter_gguf) if adapter_gguf else "")
     kept = _place(cache_dir, base_gguf.stem, "parity", "parity", _JUDGED, _engine(), *files).with_suffix(".json")
-    if not kept.exists():
+    if again or not kept.exists():
         result = check_parity(model_dir, base_gguf, adapter_dir, adapter_gguf, list(prompts), n_threads=n_threads)
         if not prompts:  # nothing was compared
             return result

@@ -9,6 +9,7 @@ from pydantic import Field, ValidationInfo, field_validator
 from qrft.config.section import Section, broken_rule
 
 Quant = Literal["f32", "f16", "bf16", "q8_0", "q4_k_m"]
+Comparison = Literal["off", "once", "always"]
 
 
 class Gguf(Section):
@@ -25,6 +26,11 @@ class Gguf(Section):
     merge: bool = Field(
         default=False,
         description="Merge each adapter into a copy of the base, instead of applying it to the base at run time.",
+    )
+    parity: Comparison = Field(
+        default="once",
+        description="Whether llama.cpp's logits are compared with transformers' before sampling: off, once for the "
+        "same files, or always.",
     )
 
     @field_validator("merge")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pyarrow.parquet as pq
 
@@ -12,16 +15,18 @@ from qrft.models import prompts
 from qrft.models.gguf.adapter import export_adapter
 from qrft.models.gguf.base import export_base
 from qrft.models.gguf.header import check_base
-from qrft.models.gguf.parity import check_parity
-from qrft.models.gguf.prepare import VERSION, base_file
-from qrft.models.gguf.quant import Quant
+from qrft.models.gguf.parity import MAX_TOKENS, check_parity
+from qrft.models.gguf.prepare import VERSION, base_file, check_once
+from qrft.models.gguf.quant import Comparison, Quant
 from qrft.models.prompts import Prompt
 from qrft.pipeline.stages import Inputs, Job, Report
 
-__all__ = ["VERSION", "Settings", "run"]
+__all__ = ["VERSION", "Settings", "compare_again", "is_to_compare_again", "run"]
 
 NUM_PARITY_PROBLEMS = 8
-MAX_PARITY_TOKENS = 256  # of one problem; their logits are in memory twice: 300 MB for a vocabulary of 150,000
+COMPARING = "comparing llama.cpp's logits with transformers'"
+NOT_COMPARED = {"parity": "off"}  # what the report of a file says that was not compared
+log = logging.getLogger(__name__)
 
 
 class Settings(Section):
@@ -29,32 +34,70 @@ class Settings(Section):
 
     prompt: Prompt
     quant: Quant | None = None
+    parity: Comparison = "once"
+
+    @property
+    def runtime_keys(self) -> frozenset[str]:
+        """The comparison decides nothing of the file."""
+        return frozenset({"parity"})
+
+
+class Files(NamedTuple):
+    """The folder of the model, its GGUF file, and the same of an adapter that is applied to it or merged into it."""
+
+    model: Path
+    base_gguf: Path
+    adapter: Path | None
+    adapter_gguf: Path | None
 
 
 def run(inputs: Inputs, out: Path, settings: Settings, job: Job) -> Report:
     """Write base.gguf, or adapter.gguf when there is an adapter to be applied to the input `base`; neither for a ready
     `file`, which is used as it is. `tuned`: a training of every weight, whose model replaces the base.
     Raises ModelError when llama.cpp and transformers disagree."""
-    model = inputs["tuned"] / "model" if "tuned" in inputs else inputs["model"]
-    adapter = inputs["adapter"] / "adapter" if "adapter" in inputs else None
-    adapter_gguf: Path | None = None
+    files = _files(inputs, out)
     job.progress(0, 2, "reading the file" if "file" in inputs else "writing the file")
     if "file" in inputs:
-        base_gguf = inputs["file"]
-        check_base(base_gguf, model)
-    elif "base" in inputs:
-        assert adapter is not None
-        base_gguf, adapter_gguf = base_file(inputs["base"]), out / "adapter.gguf"
-        export_adapter(adapter, model, adapter_gguf)
+        check_base(files.base_gguf, files.model)
+    elif files.adapter_gguf is not None:
+        assert files.adapter is not None
+        export_adapter(files.adapter, files.model, files.adapter_gguf)
     else:
-        base_gguf = out / "base.gguf"
         assert settings.quant is not None
-        export_base(model, base_gguf, settings.quant, adapter, n_threads=job.num_threads)
-    job.progress(1, 2, "comparing llama.cpp's logits with transformers'")
-    texts = _texts(model, inputs["problems"], settings.prompt)
-    parity = check_parity(model, base_gguf, adapter, adapter_gguf, texts, n_threads=job.num_threads)
+        export_base(files.model, files.base_gguf, settings.quant, files.adapter, n_threads=job.num_threads)
+    if settings.parity == "off":
+        log.warning("llama.cpp was not compared with transformers (gguf.parity off)")
+        job.progress(2, 2, "not compared")
+        return {**NOT_COMPARED}
+    job.progress(1, 2, COMPARING)
+    texts = _texts(files.model, inputs["problems"], settings.prompt)
+    parity = check_parity(*files, texts, n_threads=job.num_threads)
     job.progress(2, 2, f"logits within {parity['max_logit_difference']:.1e}")
     return dict(parity)
+
+
+def is_to_compare_again(settings: Settings, report: Mapping[str, Any]) -> bool:
+    """Tell whether the files of a finished export, with its report, are compared before they are sampled from."""
+    return settings.parity == "always" or (settings.parity == "once" and report == NOT_COMPARED)
+
+
+def compare_again(inputs: Inputs, out: Path, settings: Settings, job: Job) -> None:
+    """Compare the files of a finished export; once where `parity` says so. Raises ModelError when they disagree."""
+    job.progress(0, 1, COMPARING)
+    files = _files(inputs, out)
+    texts = _texts(files.model, inputs["problems"], settings.prompt)
+    parity = check_once(*files, texts, again=settings.parity == "always", n_threads=job.num_threads)
+    job.progress(1, 1, f"logits within {parity['max_logit_difference']:.1e}")
+
+
+def _files(inputs: Inputs, out: Path) -> Files:
+    model = inputs["tuned"] / "model" if "tuned" in inputs else inputs["model"]
+    adapter = inputs["adapter"] / "adapter" if "adapter" in inputs else None
+    if "file" in inputs:
+        return Files(model, inputs["file"], adapter, None)
+    if "base" in inputs:
+        return Files(model, base_file(inputs["base"]), adapter, out / "adapter.gguf")
+    return Files(model, out / "base.gguf", adapter, None)
 
 
 def _texts(model: Path, problems: Path, prompt: Prompt) -> list[list[int]]:
@@ -63,4 +106,4 @@ def _texts(model: Path, problems: Path, prompt: Prompt) -> list[list[int]]:
     table = pq.read_table(problems / "problems.parquet")[:NUM_PARITY_PROBLEMS]
     pairs = zip(table["question"].to_pylist(), gold_texts(table).to_pylist(), strict=True)
     examples = [prompts.example(tokenizer, question, text, prompt) for question, text in pairs]
-    return [example.token_ids[:MAX_PARITY_TOKENS] for example in examples]
+    return [example.token_ids[:MAX_TOKENS] for example in examples]

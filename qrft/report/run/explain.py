@@ -14,8 +14,8 @@ MANY_CUT_OFF = 0.1  # of the samples; fewer are not worth a sentence
 def sentences(facts: Mapping[str, Any]) -> list[str]:
     """Return the sentences for the terminal and the report; `facts` are those of `summary`."""
     if "rft" not in facts:
-        return [sft_gain(facts), *published(facts)]
-    return [gain(facts), sft_gain(facts), *paths(facts), *hints(facts), *published(facts)]
+        return [sft_gain(facts), *unproven(facts), *published(facts)]
+    return [gain(facts), sft_gain(facts), *paths(facts), *hints(facts), *unproven(facts), *published(facts)]
 
 
 def gain(facts: Mapping[str, Any]) -> str:
@@ -32,6 +32,15 @@ def gain(facts: Mapping[str, Any]) -> str:
         return f"RFT {'gains' if difference > 0 else 'loses'} {points(difference)} {relation(difference)} SFT ({test})."
     side = "above" if difference > 0 else "below"
     return f"RFT is {points(difference)} {side} SFT, which may be luck ({test}): more test problems would show."
+
+
+def unproven(facts: Mapping[str, Any]) -> Iterator[str]:
+    """Say when files were made without the comparison with transformers."""
+    if count := facts.get("num_not_compared"):
+        yield (
+            f"{plural(count, 'GGUF file')} {'was' if count == 1 else 'were'} made without comparing llama.cpp with "
+            "transformers (gguf.parity off)."
+        )
 
 
 PUBLISHED = {

@@ -47,6 +47,7 @@ def summary(inputs: Mapping[str, Path], settings: Settings) -> dict[str, Any]:
         "parity": parity(run, "max_logit_difference", max),
         "parity_kl": parity(run, "mean_kl", max),
         "parity_top1": parity(run, "top1_agreement", min),
+        "num_not_compared": sum(report.get("parity") == "off" for report in gguf_reports(run)),
     }
     return {**facts, "explained": sentences(facts)}
 
@@ -102,6 +103,10 @@ def of_models(run: Run) -> dict[str, cost.Facts]:
 
 def parity(run: Run, measure: str, worst: Callable[[list[float]], float]) -> float | None:
     """Return how far llama.cpp is from transformers: the worst of all exports; None where none was measured."""
-    reports = [run.manifests[step.name]["report"] for step in run.settings.steps if step.kind == "gguf"]
-    measured = [report[measure] for report in reports if report.get(measure) is not None]
+    measured = [report[measure] for report in gguf_reports(run) if report.get(measure) is not None]
     return worst(measured) if measured else None
+
+
+def gguf_reports(run: Run) -> list[dict[str, Any]]:
+    """Return what each export reported."""
+    return [run.manifests[step.name]["report"] for step in run.settings.steps if step.kind == "gguf"]

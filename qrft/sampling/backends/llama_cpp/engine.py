@@ -18,7 +18,7 @@ import llama_cpp.llama_cpp as lib
 import numpy as np
 from numpy.typing import NDArray
 
-from qrft.errors import OutOfMemory, SamplerError
+from qrft.errors import OutOfMemoryError, SamplerError
 from qrft.sampling.api import EngineOptions
 from qrft.sampling.backends.llama_cpp import devices, memory
 
@@ -125,10 +125,10 @@ def _has_amx() -> bool:
 
 @contextmanager
 def open_context(engine: Engine, shape: Shape) -> Iterator[Context]:
-    """Open an empty context of this shape, with the adapter on. Raises OutOfMemory when there is none for it."""
+    """Open an empty context of this shape, with the adapter on. Raises OutOfMemoryError when there is none for it."""
     handle = lib.llama_init_from_model(engine.model, _context_params(engine.options, shape))
     if not handle:
-        raise OutOfMemory(
+        raise OutOfMemoryError(
             f"llama.cpp can't make a context of {shape.n_seq} sequences of {shape.n_ctx_seq} tokens: "
             "not enough memory. Lower n_seq_max or max_new_tokens."
         )
@@ -145,13 +145,13 @@ def open_context(engine: Engine, shape: Shape) -> Iterator[Context]:
 def begin_decode(context: Context, num_tokens: int) -> bool:
     """Begin to decode the first `num_tokens` rows of the batch: a processor ends it too, a GPU goes on by itself.
 
-    Return False when the context has no room for them; it is then as before. Raises OutOfMemory when there is none for
-    the step, and SamplerError when llama.cpp fails otherwise.
+    Return False when the context has no room for them; it is then as before. Raises OutOfMemoryError when there is none
+    for the step, and SamplerError when llama.cpp fails otherwise.
     """
     context.batch.n_tokens = num_tokens
     status = lib.llama_decode(context.handle, context.batch)
     if status not in (0, _FULL):
-        kind = OutOfMemory if status == _NO_MEMORY else SamplerError
+        kind = OutOfMemoryError if status == _NO_MEMORY else SamplerError
         raise kind(f"llama.cpp could not decode {num_tokens} tokens: llama_decode returned {status}. Lower n_seq_max.")
     return bool(status != _FULL)
 

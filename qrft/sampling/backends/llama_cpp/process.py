@@ -23,7 +23,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qrft.errors import OutOfMemory, SamplerError
+from qrft.errors import OutOfMemoryError, SamplerError
 from qrft.sampling.api import CacheType, Completion, EngineInfo, EngineOptions, Request, SamplingParams, Stats
 from qrft.sampling.backends.llama_cpp.shares import run_shares
 
@@ -188,7 +188,7 @@ class LlamaProcess:
         if name == "refused":
             raise SamplerError(content)
         if name == "no memory":
-            raise OutOfMemory(content)
+            raise OutOfMemoryError(content)
         if name in ("error", "crash"):
             raise SamplerError(f"{content}{self._last_log_lines()}")
         return name, content
@@ -200,7 +200,9 @@ class LlamaProcess:
         self._process.wait()
         code = self._process.returncode
         if code == -signal.SIGABRT and _NO_MEMORY.search(self._whole_log()):
-            return OutOfMemory(f"llama.cpp ran out of memory and aborted. Lower n_seq_max.{self._last_log_lines()}")
+            return OutOfMemoryError(
+                f"llama.cpp ran out of memory and aborted. Lower n_seq_max.{self._last_log_lines()}"
+            )
         how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
         advice = "Run again; finished samples are kept."
         if code == -signal.SIGKILL:

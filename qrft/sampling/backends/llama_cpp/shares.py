@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Any
 
-from qrft.errors import OutOfMemory, SamplerError
+from qrft.errors import OutOfMemoryError, SamplerError
 from qrft.sampling.api import Completion, Request, SamplingParams, Stats
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class _Share:
         """Return whether more will come, and what came."""
         try:
             return self._take(*self.process.receive())
-        except OutOfMemory:
+        except OutOfMemoryError:
             if not self.n_ctx:  # no context was begun
                 raise
             self._begin_smaller()

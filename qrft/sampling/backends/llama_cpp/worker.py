@@ -18,7 +18,7 @@ from dataclasses import replace
 from multiprocessing.connection import Connection
 from typing import Any
 
-from qrft.errors import OutOfMemory, SamplerError
+from qrft.errors import OutOfMemoryError, SamplerError
 from qrft.sampling.api import Completion, EngineInfo, EngineOptions, Request, SamplingParams, Stats
 
 _SEND_EVERY = 0.1  # seconds: completions travel in lists, a pickle each would cost more than a step
@@ -101,7 +101,7 @@ def _serve(
                 requests, params, eos_ids = content
                 answers.send(("context", num_cells(engine, requests, params)))
                 _send_samples(generate, engine, requests, params, eos_ids, answers, cancelled)
-        except OutOfMemory as error:
+        except OutOfMemoryError as error:
             answers.send(("no memory", str(error)))
         except SamplerError as error:
             answers.send(("refused", str(error)))
