@@ -103,10 +103,12 @@ class ModelPlan:
         if not trains_adapter:
             return {"base": self.add_export(phase, {"tuned": trained, "problems": self.test_set}, makes_base=True)}
         inputs: Inputs = {"model": self.base, "adapter": trained, "problems": self.test_set}
-        if self.recipe.gguf.merge:
+        chosen = self.recipe.gguf
+        if chosen.merge:
             return {"base": self.add_export(phase, inputs, makes_base=True)}
-        adapter_gguf = self.add_export(phase, {**self.base_file, **inputs}, makes_base=False)
-        return {**self.base_file, "adapter": adapter_gguf}
+        # Whether there is a GPU is no part of the plan: what one machine made serves another.
+        may_merge = chosen.merge is None and chosen.file is None
+        return {**self.base_file, "adapter": self.add_export(phase, {**self.base_file, **inputs}, makes_base=may_merge)}
 
     def add_samples(self, phase: str, number: int) -> None:
         """Sample the newest model for the training problems, and grade what it wrote."""

@@ -120,7 +120,7 @@ def memory_by_part(step: Step, basis: Basis, shape: Shape, cells: int, live: int
     working memory."""
     parts = dict.fromkeys(memory.PARTS, 0)
     parts["weights"] = weights_held(step, basis, shape)
-    parts["adapter"] = adapter_bytes(step, shape)
+    parts["adapter"] = adapter_bytes(step, shape, basis.device.is_gpu)
     parts["cache"] = 2 * number_bytes(step, basis) * shape.num_layers * shape.key_size * cells
     parts["logits"] = 4 * live * shape.vocab_size
     parts["activations"] = 4 * 512 * (3 * shape.intermediate_size + 4 * shape.hidden_size)  # of 512 tokens at once

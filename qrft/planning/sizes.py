@@ -26,9 +26,10 @@ def gguf_bytes(shape: Shape, step: Step) -> int:
     return int(GGUF_BYTES[step.settings.quant] * (shape.num_linear + sum(shape.outer)))
 
 
-def makes_base(step: Step) -> bool:
-    """Return whether an export writes a base, instead of an adapter or nothing."""
-    return not {"base", "file"} & step.inputs.keys()
+def makes_base(step: Step, is_gpu: bool) -> bool:
+    """Return whether an export writes a base, instead of an adapter or nothing; an adapter may be merged on a GPU."""
+    assert isinstance(step.settings, export.Settings)
+    return not {"base", "file"} & step.inputs.keys() or (is_gpu and step.settings.quant is not None)
 
 
 def weights_bytes(step: Step, shape: Shape) -> int:
@@ -39,12 +40,14 @@ def weights_bytes(step: Step, shape: Shape) -> int:
     return gguf_bytes(shape, base or step)
 
 
-def adapter_bytes(step: Step, shape: Shape) -> int:
+def adapter_bytes(step: Step, shape: Shape, is_gpu: bool) -> int:
     """Return the size of the adapter that is applied at run time: float32 in its file."""
-    source = step.inputs.get("adapter")
+    source: Step | Source | None = step
     while isinstance(source, Step) and source.stage != "train":
+        if source.stage == "export" and makes_base(source, is_gpu):
+            return 0
         source = source.inputs.get("adapter")
-    if not isinstance(source, Step) or (step.stage == "export" and makes_base(step)):
+    if not isinstance(source, Step):
         return 0
     assert isinstance(source.settings, Training)
     return 4 * sum(memory.trained_tensors(shape, source.settings))

@@ -20,10 +20,10 @@ PARITY_TOKENS = 8 * 256  # of the export's comparison, by transformers and by ll
 def export(step: Step, basis: Basis) -> Estimate:
     """Estimate the export of a base or an adapter; transformers checks it in main memory and in float32."""
     shape = shape_of(step)
-    adapter = adapter_bytes(step, shape)
-    disk = gguf_bytes(shape, step) if makes_base(step) else adapter
+    adapter, is_base = adapter_bytes(step, shape, basis.device.is_gpu), makes_base(step, basis.device.is_gpu)
+    disk = gguf_bytes(shape, step) if is_base else adapter
     parts = dict.fromkeys(memory.PARTS, 0)
-    parts["weights"] = 4 * shape.num_parameters + (disk if makes_base(step) else weights_bytes(step, shape))
+    parts["weights"] = 4 * shape.num_parameters + (disk if is_base else weights_bytes(step, shape))
     parts["adapter"], parts["overhead"] = adapter, memory.LIBRARIES
     parity = 2 * 2 * PARITY_TOKENS * matrices(shape)
     here = basis.device.flops if not basis.device.is_gpu else 2e10 * (os.cpu_count() or 1)

@@ -341,6 +341,17 @@ def test_a_plan_counts_what_training_would_count(tmp_path: Path) -> None:
     assert lengths.count * lengths.mean_total == pytest.approx(sum(tokens)) and len(rows) == 300
 
 
+def test_a_plan_counts_a_merged_file_where_a_gpu_makes_one(tmp_path: Path) -> None:
+    def found(*options: str) -> tuple[int, int]:
+        steps = {step["step"]: step for step in json.loads(plan(tmp_path, "--json", *options))["steps"]}
+        return steps["sft/gguf"]["disk_bytes"], steps["sft/test-samples"]["memory_by_part"]["adapter"]
+
+    base, adapter = 3_867_136, 4 * 327_680  # the tiny base in f16, and its adapter's numbers in float32
+    there = "--gpu", "RTX 3090"
+    assert found() == found(*there, "--set", "gguf.merge=false") == (adapter, adapter)
+    assert found(*there) == found("--set", "gguf.merge=true") == (base, 0)
+
+
 def test_what_is_there_is_not_to_do(tmp_path: Path) -> None:
     recipe, store = load(TINY), Store(tmp_path / "runs" / "store")
     steps = flow.plan(recipe, BUILTIN["tiny-base"])

@@ -23,9 +23,10 @@ class Gguf(Section):
         description="A ready-made GGUF file of exactly this base model, which is read where it lies. If not set, qrft "
         "makes one.",
     )
-    merge: bool = Field(
-        default=False,
-        description="Merge each adapter into a copy of the base, instead of applying it to the base at run time.",
+    merge: bool | None = Field(
+        default=None,
+        description="Merge each adapter into a copy of the base, instead of applying it to the base at run time. If "
+        "not set, qrft merges where llama.cpp has a GPU, and applies at run time elsewhere and to a ready-made file.",
     )
     parity: Comparison = Field(
         default="once",
@@ -35,7 +36,7 @@ class Gguf(Section):
 
     @field_validator("merge")
     @classmethod
-    def _a_ready_file_stays_as_it_is(cls, merge: bool, info: ValidationInfo) -> bool:
+    def _a_ready_file_stays_as_it_is(cls, merge: bool | None, info: ValidationInfo) -> bool | None:
         if merge and info.data.get("file") is not None:
             raise broken_rule(
                 "found true with gguf.file, which nothing can be merged into. Allowed: false, or file null"

@@ -20,6 +20,7 @@ from qrft.models.gguf.prepare import VERSION, base_file, check_once
 from qrft.models.gguf.quant import Comparison, Quant
 from qrft.models.prompts import Prompt
 from qrft.pipeline.stages import Inputs, Job, Report
+from qrft.sampling.backends.llama_cpp import child
 
 __all__ = ["VERSION", "Settings", "compare_again", "is_to_compare_again", "run"]
 
@@ -30,7 +31,8 @@ log = logging.getLogger(__name__)
 
 
 class Settings(Section):
-    """`prompt` words the texts that are compared; `quant` is that of a base that is made here, None if none is."""
+    """`prompt` words the texts that are compared; `quant` is that of a base that is made here, None if none is. With an
+    input `base` that is only where the adapter is merged, on a GPU."""
 
     prompt: Prompt
     quant: Quant | None = None
@@ -52,10 +54,10 @@ class Files(NamedTuple):
 
 
 def run(inputs: Inputs, out: Path, settings: Settings, job: Job) -> Report:
-    """Write base.gguf, or adapter.gguf when there is an adapter to be applied to the input `base`; neither for a ready
+    """Write base.gguf, or adapter.gguf when the adapter is to be applied to the input `base`; neither for a ready
     `file`, which is used as it is. `tuned`: a training of every weight, whose model replaces the base.
     Raises ModelError when llama.cpp and transformers disagree."""
-    files = _files(inputs, out)
+    files = _files(inputs, out, "base" in inputs and settings.quant is not None and child.has_gpu())
     job.progress(0, 2, "reading the file" if "file" in inputs else "writing the file")
     if "file" in inputs:
         check_base(files.base_gguf, files.model)
@@ -84,18 +86,18 @@ def is_to_compare_again(settings: Settings, report: Mapping[str, Any]) -> bool:
 def compare_again(inputs: Inputs, out: Path, settings: Settings, job: Job) -> None:
     """Compare the files of a finished export; once where `parity` says so. Raises ModelError when they disagree."""
     job.progress(0, 1, COMPARING)
-    files = _files(inputs, out)
+    files = _files(inputs, out, (out / "base.gguf").exists())
     texts = _texts(files.model, inputs["problems"], settings.prompt)
     parity = check_once(*files, texts, again=settings.parity == "always", n_threads=job.num_threads)
     job.progress(1, 1, f"logits within {parity['max_logit_difference']:.1e}")
 
 
-def _files(inputs: Inputs, out: Path) -> Files:
+def _files(inputs: Inputs, out: Path, is_merged: bool) -> Files:
     model = inputs["tuned"] / "model" if "tuned" in inputs else inputs["model"]
     adapter = inputs["adapter"] / "adapter" if "adapter" in inputs else None
     if "file" in inputs:
         return Files(model, inputs["file"], adapter, None)
-    if "base" in inputs:
+    if "base" in inputs and not is_merged:
         return Files(model, base_file(inputs["base"]), adapter, out / "adapter.gguf")
     return Files(model, out / "base.gguf", adapter, None)
 

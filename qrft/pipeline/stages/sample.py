@@ -90,8 +90,10 @@ def _files(inputs: Inputs, model: str) -> ModelFiles:
     A server knows a tuned model by a name made from its training, so that it can't be mistaken for another.
     """
     if "base" in inputs:
-        adapter = inputs["adapter"] / "adapter.gguf" if "adapter" in inputs else None
-        return ModelFiles(model, inputs["model"], gguf=base_file(inputs["base"]), adapter_gguf=adapter)
+        base, adapter = base_file(inputs["base"]), inputs.get("adapter")
+        if adapter and base_file(adapter).exists():  # the export merged it
+            base, adapter = base_file(adapter), None
+        return ModelFiles(model, inputs["model"], gguf=base, adapter_gguf=adapter and adapter / "adapter.gguf")
     trained = inputs.get("adapter") or inputs.get("tuned")
     if trained is None:
         return ModelFiles(model, inputs["model"])

@@ -75,3 +75,9 @@ def _ggml() -> Any:
     ggml.ggml_backend_dev_get.argtypes = [ctypes.c_size_t]
     ggml.ggml_backend_dev_description.restype = ctypes.c_char_p
     return ggml
+
+
+if __name__ == "__main__":
+    lib.llama_backend_init()
+    load_plugin()
+    print(in_words())

@@ -11,7 +11,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -25,6 +24,7 @@ from numpy.typing import NDArray
 
 from qrft.errors import OutOfMemoryError, SamplerError
 from qrft.sampling.api import CacheType, Completion, EngineInfo, EngineOptions, Request, SamplingParams, Stats
+from qrft.sampling.backends.llama_cpp import child
 from qrft.sampling.backends.llama_cpp.shares import run_shares
 
 log = logging.getLogger(__name__)
@@ -230,19 +230,12 @@ def _start_worker(
     log: IO[bytes], environment: Mapping[str, str]
 ) -> tuple[subprocess.Popen[bytes], Connection[Any, Any], Connection[Any, Any]]:
     """Start the worker. Return it with the pipes for commands and answers."""
-    root = str(Path(__file__).parents[4])
-    path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
     process = subprocess.Popen(
-        [
-            sys.executable,
-            "-P",
-            "-m",
-            "qrft.sampling.backends.llama_cpp.worker",
-        ],  # -P: modules of the current folder stay out
+        child.command("worker"),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=log,
-        env={**_ENVIRONMENT, **os.environ, **environment, "PYTHONPATH": path},
+        env=child.environment({**_ENVIRONMENT, **os.environ, **environment}),
     )
     assert process.stdin is not None and process.stdout is not None
     # A Connection closes its descriptor itself, so it gets its own.
