@@ -313,6 +313,28 @@ def test_a_recipe_can_give_a_budget(tmp_path: Path) -> None:
 # ---------------------------------------------------------------------------------------------------------- prompts
 
 
+def test_whether_the_model_is_compared_with_transformers_is_a_choice(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+    def kept() -> list[int]:
+        """When results of comparisons were written."""
+        return [path.stat().st_mtime_ns for path in (tmp_path / "cache").rglob("*-parity-*.json")]
+
+    assert facts_of(*SAMPLE, "-k", "1", "-o", "a", "--parity", "off")["parity"] == "off" and kept() == []
+    assert "llama.cpp was not compared with transformers (parity off)" in caplog.text
+    caplog.clear()
+    assert facts_of(*SAMPLE, "-k", "1", "-o", "b")["parity"] == "once"
+    first = kept()
+    facts_of(*SAMPLE, "-k", "1", "-o", "c", "--parity", "once")
+    assert len(first) == 1 and kept() == first
+    assert facts_of(*SAMPLE, "-k", "1", "-o", "a", "-k", "2", "--parity", "always")["num_new"] > 0
+    assert len(kept()) == 1 and kept() > first and caplog.text == ""
+    with pytest.raises(UsageError, match=r"--parity: found false. Allowed: off, once, always"):
+        list(qrft.sample("tiny-base", ["What is 1+1?"], parity=False))
+
+
 def test_a_stop_text_ends_a_completion_where_it_begins() -> None:
     facts_of(*SAMPLE, "-k", "3")
     facts = facts_of(*SAMPLE, "-k", "3", "--stop", ", then", "--stop", "zebra", "-o", "stopped")

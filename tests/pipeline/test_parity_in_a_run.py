@@ -21,7 +21,6 @@ from qrft.pipeline.execute import execute
 from qrft.pipeline.flow import plan
 from qrft.pipeline.graph import Step
 from qrft.pipeline.store import Store, manifest
-from qrft.report.run.explain import unproven
 
 BASE = ("problems/test", "base/gguf", "base/test-samples")
 SMALL = ("problems.num_test=4", "evaluate.max_new_tokens=2", "num_threads=1")
@@ -95,10 +94,3 @@ def make_wrong(folder: Path) -> Path:
     (copy / "config.json").write_text(json.dumps(config))
     export_base(copy, folder / "wrong.gguf")
     return folder / "wrong.gguf"
-
-
-def test_the_summary_says_how_many_files_were_not_compared() -> None:
-    assert list(unproven({"num_not_compared": 0})) == []
-    words = "made without comparing llama.cpp with transformers (gguf.parity off)."
-    assert list(unproven({"num_not_compared": 1})) == [f"1 GGUF file was {words}"]
-    assert list(unproven({"num_not_compared": 3})) == [f"3 GGUF files were {words}"]

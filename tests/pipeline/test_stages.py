@@ -199,6 +199,13 @@ def test_a_merged_model_is_a_base_of_its_own() -> None:
     assert settings("gguf.merge=true", "gguf.quant=q8_0")["sft/gguf"].quant == "q8_0"
 
 
+def test_when_files_are_compared_changes_no_digest() -> None:
+    plans = [plan(load(TINY, [f"gguf.parity={parity}"]), BUILTIN["tiny-base"]) for parity in ("off", "once", "always")]
+    digests = [{step.path: step.digest for step in steps if step.stage != "report"} for steps in plans]
+    assert digests[0] == digests[1] == digests[2]
+    assert settings("gguf.parity=off")["sft/gguf"].parity == "off"
+
+
 def test_a_ready_file_counts_by_its_contents(tmp_path: Path) -> None:
     files = [tmp_path / name for name in ("a.gguf", "b.gguf", "c.gguf")]
     for file, content in zip(files, ("x", "x", "y"), strict=True):

@@ -35,6 +35,17 @@ def test_summary_counts_what_the_tables_hold(made: Made) -> None:
     assert any(f"RFT added {summary['num_kept']} distinct correct paths" in line for line in summary["explained"])
 
 
+def test_files_that_were_not_compared_are_counted_and_said(made: Made, tmp_path: Path) -> None:
+    assert made.summary()["num_not_compared"] == 0 and "gguf.parity" not in made.html()
+    other = Made(tmp_path, 8, 10, 4, solve)
+    for model in ("sft", "rft"):
+        change(other.inputs[f"{model}/gguf"] / "manifest.json", report={"parity": "off"})
+    summary = other.summary()
+    assert summary["num_not_compared"] == 2 and summary["parity"] == pytest.approx(1e-5)
+    words = "2 GGUF files were made without comparing llama.cpp with transformers (gguf.parity off)."
+    assert words in summary["explained"] and words in other.html()
+
+
 def test_costs_are_summed_and_shown(made: Made) -> None:
     summary = made.summary()
     num_others = len(made.inputs) - 4  # two trainings, a sampling, and the base, which is no step
