@@ -181,8 +181,9 @@ def transformers_generate(model: Model, threads: int, dtype: str, merged: bool =
     if model.adapter is not None:
         network = PeftModel.from_pretrained(network, model.adapter)
         network = network.merge_and_unload() if merged else network
-    network.eval()
-    ids = torch.tensor([prompt(model, 0)])
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    network.to(device).eval()
+    ids = torch.tensor([prompt(model, 0)], device=device)
     settings = dict(do_sample=True, temperature=TEMPERATURE, top_k=0, num_return_sequences=64, eos_token_id=None)
 
     def measure() -> float:

@@ -14,6 +14,14 @@ LLAMA = {  # Llama 1 and 2
 }
 LLAMA_VOCAB = 32_000
 QWEN = {  # Qwen2.5
+    "1.5B": dict(
+        hidden_size=1536,
+        intermediate_size=8960,
+        num_hidden_layers=28,
+        num_attention_heads=12,
+        num_key_value_heads=2,
+        tie_word_embeddings=True,
+    ),
     "7B": dict(
         hidden_size=3584,
         intermediate_size=18944,
@@ -128,8 +136,62 @@ def _random(size: Any, quantized: bool) -> list[tuple[str, Any]]:
 
     if len(size) == 1:
         return [("", torch.ones(size, dtype=torch.bfloat16))]
-    matrix = torch.randn(size, dtype=torch.bfloat16) * 0.02
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    matrix = torch.randn(size, dtype=torch.bfloat16, device=device) * 0.02
     if not quantized:
-        return [("", matrix)]
+        return [("", matrix.cpu())]
     codes, state = quantize_4bit(matrix, compress_statistics=True, quant_type="nf4")
-    return [("", codes), *((f".{name}", tensor) for name, tensor in state.as_dict(packed=True).items())]
+    return [("", codes.cpu()), *((f".{name}", tensor.cpu()) for name, tensor in state.as_dict(packed=True).items())]
+
+
+def save_adapter(folder: Path, config: Any, rank: int) -> None:
+    """A random LoRA on all linear layers of a model of this configuration, as peft saves it; all layers alike."""
+    import torch
+    from safetensors.torch import save_file
+
+    from qrft.models.architectures import ATTENTION
+    from qrft.models.shape import shape_of
+
+    torch.manual_seed(1)
+    linear = shape_of(config.to_dict()).linear
+    first = {
+        name: (torch.randn(rank, ins) * 0.02, torch.randn(outs, rank) * 0.02) for name, (outs, ins) in linear.items()
+    }
+    tensors = {}
+    for i in range(config.num_hidden_layers):
+        for name, (a, b) in first.items():
+            place = f"base_model.model.model.layers.{i}.{'self_attn' if name in ATTENTION else 'mlp'}.{name}"
+            tensors[f"{place}.lora_A.weight"], tensors[f"{place}.lora_B.weight"] = a.clone(), b.clone()
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, folder / "adapter_model.safetensors")
+    kind = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": ""}
+    sizes = {"r": rank, "lora_alpha": rank, "target_modules": sorted(linear)}
+    (folder / "adapter_config.json").write_text(json.dumps(kind | sizes))
+
+
+def repeat_layer(one: Path, out: Path, num_layers: int) -> None:
+    """Write the GGUF file of a model of one layer again, with that layer so many times: seconds for 7B, not minutes."""
+    import gguf
+
+    reader = gguf.GGUFReader(one)
+    arch = str(reader.fields["general.architecture"].contents())
+    writer = gguf.GGUFWriter(out, arch)
+    for name, field in reader.fields.items():
+        if name == "general.architecture" or name.startswith("GGUF."):
+            continue
+        value = num_layers if name == f"{arch}.block_count" else field.contents()
+        is_array = field.types[0] == gguf.GGUFValueType.ARRAY
+        writer.add_key_value(name, value, field.types[0], sub_type=field.types[-1] if is_array else None)
+    layer = "blk.0."
+    inside = [tensor for tensor in reader.tensors if tensor.name.startswith(layer)]
+    written = [(tensor.name, tensor) for tensor in reader.tensors if not tensor.name.startswith(layer)]
+    for i in range(num_layers):
+        written += [(f"blk.{i}.{tensor.name.removeprefix(layer)}", tensor) for tensor in inside]
+    for name, tensor in written:
+        writer.add_tensor_info(name, tensor.data.shape, tensor.data.dtype, tensor.data.nbytes, tensor.tensor_type)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_ti_data_to_file()
+    for _, tensor in written:
+        writer.write_tensor_data(tensor.data)
+    writer.close()

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from qrft.config.training import Training
+from qrft.models.architectures import LINEAR
 from qrft.models.prompts import Example
 
 IGNORED = -100
@@ -107,6 +108,28 @@ def rows(examples: Sequence[Example]) -> list[dict[str, list[int]]]:
 
 def padded(folder: Path, examples: Sequence[Example], settings: Training) -> Trained:
     """transformers' Trainer as people write QLoRA today: a batch padded to its longest, labels of -100, full logits."""
+    return _padded(with_lora(load(folder, settings), settings), folder, examples, settings)
+
+
+def unsloth(folder: Path, examples: Sequence[Example], settings: Training) -> Trained:
+    """The same with Unsloth's model, where that is installed; it has to be imported before transformers."""
+    from unsloth import FastLanguageModel
+
+    model, _ = FastLanguageModel.from_pretrained(
+        str(folder), max_seq_length=settings.sequence_len, load_in_4bit=settings.quantization == "nf4"
+    )
+    model = FastLanguageModel.get_peft_model(
+        model,
+        r=settings.lora_r,
+        lora_alpha=settings.lora_alpha,
+        lora_dropout=settings.lora_dropout,
+        target_modules=list(LINEAR),
+        use_gradient_checkpointing="unsloth" if settings.gradient_checkpointing else False,
+    )
+    return _padded(model, folder, examples, settings)
+
+
+def _padded(model: Any, folder: Path, examples: Sequence[Example], settings: Training) -> Trained:
     from transformers import AutoTokenizer, DataCollatorForSeq2Seq, Trainer, TrainingArguments
 
     tokenizer = AutoTokenizer.from_pretrained(folder)
@@ -114,7 +137,7 @@ def padded(folder: Path, examples: Sequence[Example], settings: Training) -> Tra
     counts = [len(example.token_ids) for example in examples]
     with tempfile.TemporaryDirectory() as out:
         trainer = Trainer(
-            model=with_lora(load(folder, settings), settings),
+            model=model,
             args=TrainingArguments(
                 **arguments(settings, out),
                 per_device_train_batch_size=settings.micro_batch_size,

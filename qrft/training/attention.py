@@ -90,7 +90,8 @@ def varlen_fault(heads: Heads, device: str) -> str:
     try:
         results = [_attended(attend, heads, device) for attend in (attend_varlen, attend_per_example)]
     except Exception as error:  # of any kind: what is missing is found where it is called
-        return f"torch's varlen_attn, which fails here ({str(error).partition(chr(10))[0]})"
+        reason = str(error).partition("\n")[0].partition(". ")[0]
+        return f"torch's varlen_attn, which fails here ({reason})"
     for found, right in zip(*results, strict=True):
         if not (found - right).abs().max() <= 0.05 * right.abs().max():  # NaN is not either
             return "torch's varlen_attn, whose results are wrong here"
