@@ -22,6 +22,7 @@ import pytest
 from helpers.commands import command_line, facts_of, fails_at_once, python, run_process, run_qrft, start_process
 from helpers.jsonl import read_jsonl, write_jsonl
 from helpers.paths import published
+from helpers.processes import has_ended
 
 from qrft import grading
 from qrft.cli import main
@@ -367,10 +368,7 @@ def test_ctrl_c_ends_it_at_once_with_all_its_processes(expressions: None, words:
         process.send_signal(signal.SIGINT)
         _, told = process.communicate()  # left alone, it would go on for minutes
     assert process.returncode == 130 and told == "\nStopped. Nothing was written.\n"
-    deadline = time.monotonic() + 5  # a process that was killed may take a moment to be gone
-    while members(process.pid) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert members(process.pid) == [] and sorted(Path().iterdir()) == before
+    assert all(has_ended(member, 5) for member in members(process.pid)) and sorted(Path().iterdir()) == before
 
 
 def members(group: int) -> list[str]:

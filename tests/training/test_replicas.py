@@ -6,12 +6,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from helpers.processes import has_ended
 from helpers.trainings import EXAMPLES, RANDOM, largest_difference, tensors, train
 
 from qrft.errors import ModelError
@@ -120,10 +120,7 @@ def test_processes_end_when_their_parent_is_killed() -> None:
         pids = parent.stdout.readline().split()
         assert len(pids) == 2
         parent.kill()
-    deadline = time.monotonic() + 20
-    while any(Path(f"/proc/{pid}").exists() for pid in pids) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
+    assert all(has_ended(pid) for pid in pids)
 
 
 def test_a_step_has_no_more_processes_than_examples(monkeypatch: pytest.MonkeyPatch) -> None:
