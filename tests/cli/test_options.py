@@ -50,7 +50,7 @@ SECTIONS = [*sections(Recipe), PretrainRecipe, Training, SamplingParams]
 
 def options() -> Iterator[tuple[str, click.Option]]:
     for name, command in main.commands.items():
-        for option in command.get_params(click.Context(command)):
+        for option in command.get_params(click.Context(command, parent=click.Context(main, **main.context_settings))):
             if isinstance(option, click.Option):
                 yield name, option
 
