@@ -67,7 +67,7 @@ def test_a_part_that_outruns_its_time_is_ended_with_what_it_started(
     rows = list(gpu.run("loss", Namespace(cache=tmp_path, rehearse=True, batched_bench=None)))
     assert time.monotonic() - start < 20
     assert [row["what"] for row in rows] == ["first", "-"] and rows[1]["words"] == "ended after its 2 s"
-    assert has_ended(rows[0]["words"])
+    assert has_ended(int(rows[0]["words"]))
 
 
 def test_a_part_that_fails_says_why_and_keeps_its_rows(

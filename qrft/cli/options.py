@@ -186,6 +186,7 @@ def _sampled_model() -> Params:
         ),
         option(Gguf, "quant"),
         option(Gguf, "parity"),
+        click.Option(["--no-parity", "parity"], flag_value="off", help="The same as --parity off."),
     ]
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -19,16 +20,21 @@ from qrft.grading.native import ffi, lib
 Texts: TypeAlias = "pa.Array | pa.ChunkedArray | Sequence[str | bytes | None]"
 
 
-def names_of(name_of: Callable[[int], Any]) -> list[str]:
+def names_of(name_of: Callable[[int], Any]) -> tuple[str, ...]:
     names: list[str] = []
     while (name := name_of(len(names))) != ffi.NULL:
         names.append(ffi.string(name).decode())
-    return names
+    return tuple(names)
 
 
-def named(codes: npt.NDArray[np.uint8], names: Sequence[str]) -> pa.DictionaryArray:
+def named(codes: npt.NDArray[np.uint8], names: tuple[str, ...]) -> pa.DictionaryArray:
     """Return the names of the codes, each stored once."""
-    return pa.DictionaryArray.from_arrays(pa.array(codes.view(np.int8)), pa.array(names))
+    return pa.DictionaryArray.from_arrays(pa.array(codes.view(np.int8)), _array(names))
+
+
+@cache
+def _array(names: tuple[str, ...]) -> pa.StringArray:
+    return pa.array(names)
 
 
 def as_bytes(text: str | bytes | None) -> bytes:

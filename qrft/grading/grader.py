@@ -21,8 +21,8 @@ GRADER_VERSION = 4
 KEY_BYTES = 16
 VALUE_BYTES = 32
 
-ANSWER_STATUSES = tuple(names_of(lib.qrft_answer_status_name))
-EQUATION_STATUSES = tuple(names_of(lib.qrft_equation_status_name))
+ANSWER_STATUSES = names_of(lib.qrft_answer_status_name)
+EQUATION_STATUSES = names_of(lib.qrft_equation_status_name)
 
 # For each C function that reads answers: what settles the rows that it leaves undecided.
 _READERS = {

@@ -16,7 +16,7 @@ from qrft.config.recipe import Recipe
 from qrft.config.variants import Variant, expand_sweep, split_models
 from qrft.pipeline.evaluation_plan import add_evaluation
 from qrft.pipeline.graph import Plan, Source, Step
-from qrft.pipeline.model_plan import ModelPlan, add_choice, add_pairs, add_report
+from qrft.pipeline.model_plan import ModelPlan, add_choice, add_report
 from qrft.pipeline.problem_sets import add_problems
 from qrft.pipeline.stages import curate, sweep
 from qrft.report.sweep.picture_files import can_draw_png
@@ -56,7 +56,9 @@ def plan_run(variant: Variant, folders: Path | Mapping[str, Path]) -> list[Step]
         for model in tuned:
             paths = together or add_choice(plan, model.recipe, phase, [model], model.name)
             model.add_training("rft" if number == recipe.rounds else phase, paths)
-            add_pairs(plan, model.recipe, phase, pool or [model], model.name)
+            if most := model.recipe.curate.pairs:
+                own = {"pairs_per_problem": most, "prompt": model.recipe.prompt}
+                add_choice(plan, model.recipe, phase, pool or [model], model.name, stage="pairs", kind="pairs", **own)
     evaluations = [add_evaluation(model) for model in models.values()]
     before = list(plan.steps)
     for model, evaluation in zip(models.values(), evaluations, strict=True):

@@ -13,9 +13,9 @@ from qrft.config.training import Training
 from qrft.data.problems.registry import rules_for
 from qrft.data.samples import pooled
 from qrft.grading.latex import judges_expressions
-from qrft.grading.rules import Rules, Selection
-from qrft.pipeline.graph import Plan, Source, Step, beneath, joined
-from qrft.pipeline.stages import curate, export, grade, pairs, report, sample
+from qrft.grading.rules import Rules
+from qrft.pipeline.graph import STAGES, Plan, Source, Step, beneath, joined
+from qrft.pipeline.stages import curate, export, grade, report, sample
 from qrft.report.run.settings import Input, Pooled
 from qrft.sampling.backends import registry
 
@@ -154,31 +154,25 @@ def grading_by(rules: Rules) -> grade.Settings:
     return grade.Settings(rules=rules, judges_expressions=judges_expressions(rules))
 
 
-def add_choice(plan: Plan, recipe: Recipe, phase: str, models: Sequence[ModelPlan], name: str = "") -> Step:
-    """Add the training table: the gold solutions, and paths selected together from the samples of these models.
+def add_choice(
+    plan: Plan,
+    recipe: Recipe,
+    phase: str,
+    models: Sequence[ModelPlan],
+    name: str = "",
+    *,
+    stage: str = "curate",
+    kind: str = "training",
+    **own: Any,
+) -> Step:
+    """Add a step that selects paths together from the samples of these models; by default the training table.
 
-    name: the model that it is for; "" where several share it.
+    name: the model that it is for; "" where several share it. own: settings of the stage beside those of selection.
     """
     sources, inputs = pool_inputs(models)
     chosen = recipe.curate.model_dump(exclude={"pool", "pairs"})
-    settings = curate.Settings(**chosen, rules=train_rules(recipe), sources=sources)
-    return plan.add("curate", settings, inputs, kind="training", phase=phase, model=name)
-
-
-def add_pairs(plan: Plan, recipe: Recipe, phase: str, models: Sequence[ModelPlan], name: str = "") -> None:
-    """Add pairs of right and wrong paths from the samples of the training table, if the recipe asks for them."""
-    if recipe.curate.pairs is None:
-        return
-    sources, inputs = pool_inputs(models)
-    settings = pairs.Settings(
-        pairs_per_problem=recipe.curate.pairs,
-        prompt=recipe.prompt,
-        rules=train_rules(recipe),
-        selection=Selection(**recipe.curate.model_dump(include={*Selection.model_fields})),
-        sources=sources,
-        first_samples=recipe.curate.first_samples,
-    )
-    plan.add("pairs", settings, inputs, kind="pairs", phase=phase, model=name)
+    settings = STAGES[stage].Settings(**chosen, **own, rules=train_rules(recipe), sources=sources)
+    return plan.add(stage, settings, inputs, kind=kind, phase=phase, model=name)
 
 
 def pool_inputs(models: Sequence[ModelPlan]) -> tuple[tuple[str, ...], dict[str, Step | Source]]:

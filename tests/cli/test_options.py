@@ -85,6 +85,8 @@ def differences(option: click.Option, kind: type[Section]) -> list[str]:
     """What an option and the key with its name do not have in common."""
     name = key_of(option)
     rule = rule_of(kind, name)
+    if isinstance(option.flag_value, str):  # short for one of the key's values
+        return [] if option.flag_value in rule["enum"] else [f"flag value: {option.flag_value}, not of {rule['enum']}"]
     pairs = {
         "default": (default_of(option), kind.model_fields[name].default),
         "choices": ([*option.type.choices] if isinstance(option.type, click.Choice) else None, rule.get("enum")),
@@ -142,6 +144,10 @@ def test_the_exceptions_are_needed() -> None:
             "not ['farthest', 'first', 'random', 'shortest', 'longest']",
         ),
         (click.Option(["--no-dedup"], is_flag=True), "sample --no-dedup: Curate: default: False, not True"),
+        (
+            click.Option(["--no-parity", "parity"], flag_value="never"),
+            "sample --no-parity: Gguf: flag value: never, not of ['off', 'once', 'always']",
+        ),
         (click.Option(["--packing"], default=True), "sample --packing: Train: is a flag: False, not True"),
     ],
 )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections
-import contextlib
 import json
 import os
 import random
@@ -22,7 +21,7 @@ import pytest
 from helpers.commands import command_line, facts_of, fails_at_once, python, run_process, run_qrft, start_process
 from helpers.jsonl import read_jsonl, write_jsonl
 from helpers.paths import published
-from helpers.processes import has_ended
+from helpers.processes import has_ended, members
 
 from qrft import grading
 from qrft.cli import main
@@ -367,18 +366,8 @@ def test_ctrl_c_ends_it_at_once_with_all_its_processes(expressions: None, words:
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)
         _, told = process.communicate()  # left alone, it would go on for minutes
-    assert process.returncode == 130 and told == "\nStopped. Nothing was written.\n"
+    assert (process.returncode, told) == (130, "\nStopped. Nothing was written.\n")
     assert all(has_ended(member, 5) for member in members(process.pid)) and sorted(Path().iterdir()) == before
-
-
-def members(group: int) -> list[str]:
-    """The processes of a group."""
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):
-            if int(stat.read_text().rpartition(")")[2].split()[2]) == group:
-                found.append(stat.parent.name)
-    return found
 
 
 # ----------------------------------------------------------------------------------------------------- for people ----

@@ -192,7 +192,7 @@ def test_problems_grades_training_rows_and_measures_are_the_same(both: Both) -> 
     assert (both.folder / "t.jsonl").read_text() == (trained / "training.jsonl").read_text()
     assert facts["num_kept"] == pc.sum(pc.not_equal(rows["source"], "gold")).as_py()
 
-    pairing = pairs_stage.Settings(selection=both.selection, rules=both.rules, sources=("",))
+    pairing = pairs_stage.Settings(**dict(both.selection), rules=both.rules, sources=("",))
     paired = both.stage(pairs_stage.run, pairing, samples=both.folder, graded=graded, problems=problems)
     assert pq.read_table(both.folder / "pairs.parquet") == pq.read_table(paired / "pairs.parquet")
     assert facts["num_pairs"] == pq.read_table(paired / "pairs.parquet").num_rows

@@ -322,7 +322,8 @@ def test_whether_the_model_is_compared_with_transformers_is_a_choice(
         """When results of comparisons were written."""
         return [path.stat().st_mtime_ns for path in (tmp_path / "cache").rglob("*-parity-*.json")]
 
-    assert facts_of(*SAMPLE, "-k", "1", "-o", "a", "--parity", "off")["parity"] == "off" and kept() == []
+    assert facts_of(*SAMPLE, "-k", "1", "-o", "a", "--parity", "off")["parity"] == "off"
+    assert facts_of(*SAMPLE, "-k", "1", "-o", "n", "--no-parity")["parity"] == "off" and kept() == []
     assert "llama.cpp was not compared with transformers (parity off)" in caplog.text
     caplog.clear()
     assert facts_of(*SAMPLE, "-k", "1", "-o", "b")["parity"] == "once"

@@ -5,6 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from qrft.models.gguf.adapter import export_adapter
+from qrft.models.gguf.base import export_base
+
 VOCAB = 300  # larger than the tokenizer's, as padded embeddings are
 
 _COMMON: dict[str, Any] = dict(
@@ -115,3 +118,11 @@ def whole_model_logits(folder: Path, adapter: Path | None, prompts: list[list[in
         model = PeftModel.from_pretrained(model, str(adapter))
     with torch.inference_mode():
         return [model.eval()(input_ids=torch.tensor([prompt])).logits[0].numpy() for prompt in prompts]
+
+
+def make_gguf_files(root: Path) -> tuple[Path, Path]:
+    """Write a base and an adapter for it as GGUF files, and return both."""
+    model = make_model(root / "model", "qwen3")
+    export_base(model, root / "base.gguf")
+    export_adapter(make_adapter(root / "adapter", model), model, root / "lora.gguf")
+    return root / "base.gguf", root / "lora.gguf"

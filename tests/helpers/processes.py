@@ -2,23 +2,41 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
-
-def is_running(pid: int | str) -> bool:
-    """Tell whether a process is there, and no zombie that waits for its parent."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
+ZOMBIE = "Z"  # it has ended, and its parent was not told yet
 
 
-def has_ended(pid: int | str, seconds: float = 20) -> bool:
-    """Tell whether a process ends within some seconds: one that was killed is there for a moment still."""
+def members(group: int) -> list[int]:
+    """Return the processes of a group that run."""
+    return [pid for pid in running() if stat(pid)[2:3] == [str(group)]]
+
+
+def children(parent: int) -> list[int]:
+    """Return the processes that run and whose parent is this one."""
+    return [pid for pid in running() if stat(pid)[1:2] == [str(parent)]]
+
+
+def running() -> list[int]:
+    """Return all processes that run."""
+    return [int(name) for name in os.listdir("/proc") if name.isdigit() and stat(int(name))[:1] not in ([], [ZOMBIE])]
+
+
+def has_ended(pid: int, seconds: float = 20) -> bool:
+    """Tell whether a process ends within some seconds: one that was killed still runs for a moment."""
     deadline = time.monotonic() + seconds
-    while is_running(pid):
+    while stat(pid)[:1] not in ([], [ZOMBIE]):
         if time.monotonic() > deadline:
             return False
         time.sleep(0.05)
     return True
+
+
+def stat(pid: int) -> list[str]:
+    """Return the state, parent, group and so on of a process (proc(5)); an empty list when it is gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return []

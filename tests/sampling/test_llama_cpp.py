@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 from helpers.commands import python, run_process, start_process
 from helpers.distribution import chi_square, exact
-from helpers.models import VOCAB, make_adapter, make_model
+from helpers.models import VOCAB, make_adapter, make_gguf_files, make_model
+from helpers.processes import has_ended, running
 
 from qrft.errors import SamplerError
 from qrft.models.gguf.adapter import export_adapter
@@ -37,11 +38,7 @@ Samples = dict[tuple[str, int], Completion]
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    root = tmp_path_factory.mktemp("gguf")
-    model = make_model(root / "model", "qwen3")
-    export_base(model, root / "base.gguf")
-    export_adapter(make_adapter(root / "adapter", model), model, root / "lora.gguf")
-    return root / "base.gguf", root / "lora.gguf"
+    return make_gguf_files(tmp_path_factory.mktemp("gguf"))
 
 
 @pytest.fixture(scope="module")
@@ -440,21 +437,10 @@ def test_the_worker_dies_with_a_killed_parent(files: tuple[Path, Path]) -> None:
         assert parent.stdout is not None
         worker = int(parent.stdout.readline())
         time.sleep(0.3)
-        assert is_alive(worker)
+        assert worker in running()
         parent.kill()
         parent.wait()
-        deadline = time.monotonic() + 60
-        while is_alive(worker) and time.monotonic() < deadline:
-            time.sleep(0.05)
-        assert not is_alive(worker)
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
-    except FileNotFoundError:
-        return False
-    return state != "Z"
+        assert has_ended(worker, 60)
 
 
 def test_the_worker_starts_without_the_heavy_packages() -> None:

@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers.gpus import LentGpu, lent_gpu
-from helpers.models import make_adapter, make_model
+from helpers.models import make_gguf_files, make_model
 
 from qrft.errors import SamplerError
-from qrft.models.gguf.adapter import export_adapter
 from qrft.models.gguf.base import export_base
 from qrft.sampling.api import Completion, Request, SamplingParams
 from qrft.sampling.backends.llama_cpp.pool import open_sampler
@@ -41,11 +40,7 @@ def gpu() -> Iterator[LentGpu]:
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    root = tmp_path_factory.mktemp("gguf")
-    model = make_model(root / "model", "qwen3")
-    export_base(model, root / "base.gguf")
-    export_adapter(make_adapter(root / "adapter", model), model, root / "lora.gguf")
-    return root / "base.gguf", root / "lora.gguf"
+    return make_gguf_files(tmp_path_factory.mktemp("gguf"))
 
 
 def sample(base: Path, adapter: Path | None, **settings: Any) -> Tokens:

@@ -11,24 +11,11 @@ from typing import Any
 
 import pytest
 import torch
-from helpers.processes import has_ended
+from helpers.processes import children, has_ended
 from helpers.trainings import EXAMPLES, RANDOM, largest_difference, tensors, train
 
 from qrft.errors import ModelError
 from qrft.training import replicas
-
-
-def children() -> list[int]:
-    """Return the processes whose parent this one is, zombies left out."""
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            state, parent, *_ = stat.read_text().rpartition(")")[2].split()
-        except OSError:  # it ended meanwhile
-            continue
-        if int(parent) == os.getpid() and state != "Z":
-            found.append(int(stat.parent.name))
-    return found
 
 
 @pytest.mark.parametrize("changes", [{}, {"quantization": "nf4"}, {"adapter": "none"}, {"packing": False}])
@@ -40,7 +27,7 @@ def test_several_processes_learn_what_one_learns(small: Path, tmp_path: Path, ch
     # The gradients are those of one process but for the order of additions; AdamW makes steps of the same size of them.
     assert largest_difference(tensors(tmp_path / "one", name), tensors(tmp_path / "three", name)) < 1e-3
     assert three["padding_share"] == one["padding_share"] == 0.0
-    assert children() == []
+    assert children(os.getpid()) == []
 
 
 def test_a_step_of_fewer_examples_than_processes_is_whole(small: Path, tmp_path: Path) -> None:
@@ -60,7 +47,7 @@ def test_a_resumed_run_draws_in_every_process_what_an_undisturbed_one_draws(smal
     train(small, tmp_path / "whole", num_processes=2, **RANDOM)
     with pytest.raises(Killed):
         train(small, tmp_path / "cut", stop, checkpoint_minutes=0, num_processes=2, **RANDOM)
-    assert children() == []
+    assert children(os.getpid()) == []
     train(small, tmp_path / "cut", num_processes=2, **RANDOM)
     assert largest_difference(tensors(tmp_path / "whole"), tensors(tmp_path / "cut")) == 0.0
 
@@ -73,12 +60,12 @@ def test_the_threads_are_as_before_afterwards(small: Path, tmp_path: Path) -> No
 
 def test_a_process_that_ends_is_one_clear_error(small: Path, tmp_path: Path) -> None:
     def kill(done: int, total: int, note: str) -> None:
-        for child in children():
+        for child in children(os.getpid()):
             os.kill(child, signal.SIGKILL)
 
     with pytest.raises(ModelError, match="most likely because memory ran out"):
         train(small, tmp_path, kill, num_processes=2)
-    assert children() == []
+    assert children(os.getpid()) == []
 
 
 def test_memory_that_runs_out_in_one_process_makes_the_rows_of_all_smaller(
@@ -120,7 +107,7 @@ def test_processes_end_when_their_parent_is_killed() -> None:
         pids = parent.stdout.readline().split()
         assert len(pids) == 2
         parent.kill()
-    assert all(has_ended(pid) for pid in pids)
+    assert all(has_ended(int(pid)) for pid in pids)
 
 
 def test_a_step_has_no_more_processes_than_examples(monkeypatch: pytest.MonkeyPatch) -> None:

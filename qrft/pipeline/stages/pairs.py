@@ -13,18 +13,17 @@ from qrft.data.jsonl import write_jsonl
 from qrft.data.samples import pooled
 from qrft.grading.pairing import Pairing
 from qrft.grading.pairs import preference_pairs
-from qrft.grading.rules import DEFAULT_RULES, DEFAULT_SELECTION, Rules, Selection
+from qrft.grading.rules import DEFAULT_RULES, Rules, Selection
 from qrft.pipeline.stages import Inputs, Job, Report
 
 PAIRS_VERSION = 1  # raise it when the same samples and grades would give other pairs
 VERSION = grading.GRADER_VERSION + PAIRS_VERSION
 
 
-class Settings(Pairing):
-    """`sources` and `first_samples` as in the stage `curate`; `selection` chooses the right paths."""
+class Settings(Pairing, Selection):
+    """How the right paths are chosen and written; `sources` and `first_samples` as in the stage `curate`."""
 
     rules: Rules = DEFAULT_RULES
-    selection: Selection = DEFAULT_SELECTION
     sources: tuple[str, ...] = ()
     first_samples: Count | None = None
 
@@ -36,7 +35,7 @@ def run(inputs: Inputs, out: Path, settings: Settings, job: Job) -> Report:
     problem = pc.index_in(samples["problem_id"], problems["problem_id"].combine_chunks()).to_numpy()
     rules, num_threads = settings.rules, job.num_threads
     rows = preference_pairs(
-        problems, problem, samples, graded, settings, settings.selection, rules=rules, num_threads=num_threads
+        problems, problem, samples, graded, settings, settings, rules=rules, num_threads=num_threads
     )
     pq.write_table(rows, out / "pairs.parquet")
     with (out / "pairs.jsonl").open("w", encoding="utf-8") as file:
