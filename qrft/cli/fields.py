@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +49,21 @@ def option(kind: type[Section], name: str, note: str = "") -> click.Option:
     return click.Option([flag], type=_type(rule), default=default, show_default=True, help=text)
 
 
+class _Mapping(click.ParamType[Any]):
+    """Fields with values of their own, written as JSON."""
+
+    name = "json"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            found = json.loads(value) if isinstance(value, str) else value
+        except (ValueError, RecursionError) as error:
+            self.fail(f"{value[:200]!r} is not JSON: {error}.", param, ctx)
+        if not isinstance(found, dict):
+            self.fail(f'{value[:200]!r} is no JSON object. Expected one such as {{"logprobs": 1}}.', param, ctx)
+        return found
+
+
 def _without_null(rule: Rule) -> Rule:
     """Return the rule of a field without null: an option is null when it is left out."""
     others = [choice for choice in rule.get("anyOf", []) if choice != {"type": "null"}]
@@ -57,6 +73,8 @@ def _without_null(rule: Rule) -> Rule:
 def _type(rule: Rule) -> click.ParamType[Any]:
     if "enum" in rule:
         return click.Choice(rule["enum"])
+    if rule["type"] == "object":
+        return _Mapping()
     ranges: dict[str, type[click.IntRange | click.FloatRange]] = {"integer": click.IntRange, "number": click.FloatRange}
     if rule["type"] not in ranges:
         return click.STRING

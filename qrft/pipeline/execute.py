@@ -20,6 +20,7 @@ from qrft.pipeline.stages import Job, export
 from qrft.pipeline.store import Store
 from qrft.pipeline.store import manifest as read_manifest
 from qrft.progress import Progress
+from qrft.sampling.backends import registry
 
 
 class Watcher(Protocol):
@@ -38,7 +39,9 @@ def execute(steps: Sequence[Step], store: Store, run_dir: Path, recipe: Recipe, 
         store.tidy()
         is_there = {step.digest: store.has(step.stage, step.digest) for step in steps}
         watcher.plan([(step, is_there[step.digest]) for step in steps])
-        is_sampling = any(step.stage == "sample" and not is_there[step.digest] for step in steps)
+        sampling = [step for step in steps if step.stage == "sample" and not is_there[step.digest]]
+        for step in sampling:
+            registry.check(dict(step.settings)["sampler"], dict(step.settings))
         num_missing, number = sum(not there for there in is_there.values()), 0
         done: dict[str, Path] = {}
         for step in steps:
@@ -47,7 +50,7 @@ def execute(steps: Sequence[Step], store: Store, run_dir: Path, recipe: Recipe, 
                 # Without the name of the sweep's run, which would fill the line.
                 label = f"{number}/{num_missing} {replace(step, variant='').path}" if recipe.sweep else step.path
                 run_step(step, label, store, done, recipe.num_threads, watcher)
-            elif is_sampling and step.digest not in done:
+            elif sampling and step.digest not in done:
                 compare_again(step, store.path(step.stage, step.digest), done, recipe.num_threads, watcher)
             done[step.digest] = store.path(step.stage, step.digest)
             link(step, done[step.digest], run_dir)

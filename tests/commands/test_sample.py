@@ -444,10 +444,12 @@ class Teacher(BaseHTTPRequestHandler):
     """Answers every prompt with its own last words."""
 
     prompts: ClassVar[list[str]] = []
+    bodies: ClassVar[list[dict[str, Any]]] = []
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.prompts.append(body["prompt"])
+        self.bodies.append(body)
         choice = {"index": 0, "text": f"{body['model']} says {body['prompt'][-9:]!r}", "finish_reason": "stop"}
         answer = json.dumps({"choices": [choice], "usage": {"completion_tokens": 7}}).encode()
         self.send_response(200)
@@ -464,8 +466,10 @@ def test_a_server_gets_the_prompts_as_texts() -> None:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         url = f"http://127.0.0.1:{server.server_port}"
         words = ("sample", "teacher", "--problems", "p.jsonl", "-k", "2", "--sampler", "openai", "--server", url)
+        words = (*words, "--extra-body", '{"lora": [{"id": 0}], "top_k": null}')
         assert facts_of(*words)["num_samples"] == 12
         server.shutdown()
+    assert all(body["lora"] == [{"id": 0}] and "top_k" not in body for body in Teacher.bodies)
     questions = [row["question"] + "\n" for row in problems(6)]
     assert sorted(Teacher.prompts) == sorted(questions * 2)
     for (problem, _), row in rows().items():
@@ -493,6 +497,8 @@ def test_a_server_gets_the_prompts_as_texts() -> None:
             "--answer-format: found 'boxed' with mode paper, which decides everything as the paper does. "
             "Allowed: gsm8k, or leave it out.",
         ),
+        (["-k", "2", "--sampler", "openai", "--server", "http://x", "--extra-body", "[1]"], "'[1]' is no JSON object"),
+        (["-k", "2", "--sampler", "openai", "--server", "http://x", "--extra-body", "{"], "'{' is not JSON"),
         (
             ["-k", "2", "--server", "http://x"],
             "--server: has no effect without --sampler openai. Leave it out",

@@ -3,10 +3,32 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import tempfile
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 ZOMBIE = "Z"  # it has ended, and its parent was not told yet
+
+
+class Measured(NamedTuple):
+    code: int
+    errors: str
+    peak_bytes: int
+    seconds: float
+
+
+def run_measured(command: Sequence[str], environment: Mapping[str, str]) -> Measured:
+    """Run a process to its end, and measure it alone: not its children, nor the processes before it."""
+    started = time.monotonic()
+    with tempfile.TemporaryFile("w+") as errors:
+        child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors, env=environment)
+        _, status, usage = os.wait4(child.pid, 0)
+        child.returncode = os.waitstatus_to_exitcode(status)
+        errors.seek(0)
+        return Measured(child.returncode, errors.read(), usage.ru_maxrss * 1024, time.monotonic() - started)
 
 
 def members(group: int) -> list[int]:

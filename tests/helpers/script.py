@@ -22,7 +22,7 @@ class Answer(NamedTuple):
     seconds: float = 0.0
 
 
-def completion(text: str = "fine", finish_reason: str = "stop", **more: Any) -> Answer:
+def completion(text: str = "fine", finish_reason: object = "stop", **more: Any) -> Answer:
     usage = {"usage": {"prompt_tokens": 3, "completion_tokens": 5}}
     choice = {"index": 0, "text": text, "finish_reason": finish_reason, "logprobs": None}
     return Answer(content=json.dumps({"choices": [{**choice, **more.pop("choice", {})}], **usage, **more}).encode())

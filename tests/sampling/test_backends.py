@@ -393,6 +393,12 @@ def test_what_a_server_tells() -> None:
         (completion("aQ: b"), ("a", "stop_text", 5, np.nan)),  # a server that leaves it in
         (completion(choice=message), ("chat", "stop", 5, -3.0)),
         (completion(choice={"message": {"content": None}}), ("", "stop", 5, np.nan)),
+        (
+            completion(choice={"message": {"content": [{"type": "thinking"}, {"type": "text", "text": "b"}]}}),
+            ("b", "stop", 5, np.nan),
+        ),
+        (completion("a", usage={"completion_tokens": 9.0}), ("a", "stop", 9, np.nan)),
+        (completion("a", choice={"logprobs": {"token_logprobs": [-1e400]}}), ("a", "stop", 5, np.nan)),
         (completion("half \ud83d a pair"), ("half ? a pair", "stop", 5, np.nan)),
     ]
     with Script(*(answer for answer, _ in cases)) as script:
@@ -402,9 +408,42 @@ def test_what_a_server_tells() -> None:
         assert one.logprob == pytest.approx(logprob, nan_ok=True)
 
 
+@pytest.mark.parametrize(
+    ("said", "found"),
+    [
+        *((word, "stop") for word in ("stop", "eos", "eos_token", "EOS", "end_turn", "FINISH_REASON_STOP", "", None)),
+        *((word, "length") for word in ("length", "max_tokens", "MAX_TOKENS", "model_length", "content_filter")),
+        ("stop_sequence", "stop_text"),
+        ("weather", "length"),
+        ({"a": 1}, "length"),
+    ],
+)
+def test_the_ends_of_other_servers(said: Any, found: str, caplog: pytest.LogCaptureFixture) -> None:
+    with Script(completion("a", said)) as script:
+        ends = [one.finish_reason for one in ask(script, 3, SamplingParams(stop=("Q:",)))]
+    assert ends == [found] * 3
+    told = [record.getMessage() for record in caplog.records if record.name.startswith("qrft")]
+    assert len(told) == (said in ("weather", {"a": 1})) and all("is not known" in text for text in told)
+
+
+def test_an_end_that_is_not_said_is_a_cut_at_the_last_token() -> None:
+    with Script(completion("a", None, usage={"completion_tokens": 32.0})) as script:
+        assert ask(script, params=SamplingParams(max_new_tokens=32))[0].finish_reason == "length"
+        assert ask(script, params=SamplingParams(max_new_tokens=33))[0].finish_reason == "stop"
+
+
 def test_failures_that_pass() -> None:
     busy = Answer(429, b"slow down", {"retry-after": "0.4"})
-    for first in (busy, Answer(500, b"oops"), Answer(), Answer(200, b"<html>"), Answer(503, b"", {"retry-after": "?"})):
+    for first in (
+        busy,
+        Answer(500, b"oops"),
+        Answer(520, b"<html>"),
+        Answer(524),
+        completion(finish_reason="abort"),
+        Answer(),
+        Answer(200, b"<html>"),
+        Answer(503, b"", {"retry-after": "?"}),
+    ):
         with Script(first, completion()) as script:
             before = time.monotonic()
             assert [one.text for one in ask(script, retries=1)] == ["fine"] and len(script.asked) == 2
@@ -424,7 +463,8 @@ def test_all_requests_heed_the_pause_that_one_is_asked_for() -> None:
     [
         (Answer(401, b'{"error": "bad key"}'), "status 401, .*bad key.*api_key_env"),
         (Answer(404, b"no such model"), "status 404, 'no such model'.*address and the model's name"),
-        (Answer(400, b"context too long"), "status 400, 'context too long'.*extra_body"),
+        (Answer(400, b"context too long"), "status 400, 'context too long'.*--extra-body"),
+        (Answer(501, b"never"), "status 501, 'never'"),
         (Answer(302, b"", {"location": "/"}), "status 302, ''.*server's log"),
         (Answer(500, b"x" * 900), r"status 500, 'x{200}\.\.\.'\. .*server's log"),
         (
@@ -436,13 +476,13 @@ def test_all_requests_heed_the_pause_that_one_is_asked_for() -> None:
         (Answer(200, b"[1]"), "not a completion"),
         (Answer(200, b'{"choices": []}'), "not a completion.*choices"),
         (Answer(200, b'{"choices": [{"finish_reason": "stop"}]}'), "not a completion.*KeyError: 'text'"),
-        (completion(finish_reason="weather"), "not a completion.*weather"),
+        (completion(finish_reason="error"), "not a completion.*finish_reason 'error'"),
         (completion(choice={"text": 5}), "not a completion"),
         (completion(choice={"logprobs": {"token_logprobs": ["a"]}}), "not a completion"),
         (completion(usage={"completion_tokens": "many"}), "not a completion"),
         (Answer(), r"no answer \(RemoteProtocolError.*Check that the server runs"),
         (Answer(200, b"{}", {"content-length": "20"}), "no answer"),
-        (Answer(200, b"{}", seconds=4), r"no answer \(ReadTimeout.*`timeout` is 2 s"),
+        (Answer(200, b"{}", seconds=4), r"no answer \(none that was whole after 2 s\).*`timeout` is 2 s"),
     ],
     ids=lambda value: repr(value)[:60] if isinstance(value, str) else "",
 )
@@ -502,6 +542,16 @@ def test_fields_that_a_server_refuses() -> None:
         assert [len(found) for found in fields] == [3, 3] + [0] * 9
     with Script(refusal) as script, pytest.raises(SamplerError, match=r"refuses top_k. Set top_k 0 \(off\), or use"):
         ask(script, params=SamplingParams(top_k=40))
+
+
+def test_a_server_that_wants_the_length_under_its_newer_name() -> None:
+    refusal = Answer(400, b"Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead.")
+    with Script(refusal, refusal, completion()) as script:
+        assert len(ask(script, 5, max_in_flight=2)) == 5
+    assert [asked.body.get("max_completion_tokens") for asked in script.asked] == [None, None] + [30] * 5
+    assert all("max_tokens" not in asked.body for asked in script.asked[2:])
+    with Script(refusal) as script, pytest.raises(SamplerError, match="--extra-body"):
+        ask(script)
 
 
 def test_tokens_of_a_real_server_follow_the_models_distribution(address: str, gguf: Path) -> None:

@@ -60,6 +60,18 @@ def steps(*settings: str) -> dict[str, Step]:
             "sample.server_model: found a name together with models. Allowed: null; the server then knows each "
             "model by its base_model",
         ),
+        (
+            (*SERVER, "sample.extra_body={a: .nan}"),
+            "sample.extra_body: found what JSON can't hold (Out of range float values are not JSON compliant). "
+            "Allowed: texts, numbers, lists, mappings",
+        ),
+        (
+            (*SERVER[:2], "sample.server=http://me:secret@host"),
+            "sample.server: 'http://host' came with a user name, a password or a query, which would stand in every "
+            "message. Leave them out of the address. Put a key into an environment variable and name that one as "
+            "`api_key_env`; for a name and a password the variable holds Basic and their base64, such as "
+            "'Basic bWU6bXkgcGFzc3dvcmQ='",
+        ),
         (("sample.sampler=vllm",), "sample.sampler: found the text 'vllm'. Allowed: llama.cpp, transformers, openai"),
     ],
     ids=str,
@@ -68,6 +80,14 @@ def test_a_sampler_reads_what_is_set(settings: tuple[str, ...], fault: str) -> N
     with pytest.raises(RecipeError) as error:
         load(TINY, settings)
     assert str(error.value).partition(": ")[2] == fault
+
+
+def test_a_key_that_is_not_there_is_missed_before_a_run_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SOME_KEY", raising=False)
+    words = [f"--set={setting}" for setting in (*SERVER, "sample.api_key_env=SOME_KEY")]
+    done = CliRunner().invoke(main, ["run", str(TINY), "-o", str(tmp_path), *words])
+    assert done.exit_code == 1 and "the environment variable SOME_KEY is not set" in done.stderr
+    assert not list((tmp_path / "store").glob("*-*"))
 
 
 def test_every_own_setting_of_a_sampler_is_a_key_of_the_recipe() -> None:

@@ -60,6 +60,12 @@ def backend(name: str) -> Backend:
     return cast(Backend, import_module(SAMPLERS[name]))
 
 
+def check(name: str, values: Mapping[str, Any]) -> None:
+    """Raise SamplerError for what will certainly fail, where the sampler can say so before anything is opened."""
+    if hasattr(backend(name), "check"):
+        backend(name).check(own_settings(name, values))  # type: ignore[attr-defined] # only a server has what may lack
+
+
 def combined_settings() -> type[Section]:
     """Return a section with the sampler's name and the own settings of all samplers, for the recipe."""
     own = {key: field for name in SAMPLERS for key, field in backend(name).Settings.model_fields.items()}

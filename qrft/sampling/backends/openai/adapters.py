@@ -7,68 +7,86 @@ with the adapter, which each request then switches on. Otherwise a person serves
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from qrft.errors import ModelError, SamplerError
 from qrft.sampling.api import ModelFiles
-from qrft.sampling.backends.openai.sampler import address
-
-if TYPE_CHECKING:
-    import httpx2
+from qrft.sampling.backends.openai.access import Key, address
+from qrft.sampling.backends.openai.exchange import Answer, NoAnswer, ask, client
+from qrft.sampling.backends.openai.loop import in_thread
 
 _TIMEOUT = 60.0  # seconds; vLLM reads an adapter before it answers
-_SHOWN = 300  # characters of an answer in a message
+_MOST_BYTES = 2**23  # of a list of models; that of a service with hundreds of them has 1 MB
+_SHOWN_NAMES = 20  # in a message
 
 Loras = list[dict[str, Any]]  # llama-server's adapters: {"id": 0, "path": "my.gguf", "scale": 1.0}
 
 
-def request_fields(model: ModelFiles, base_url: str, headers: dict[str, str]) -> dict[str, Any]:
+class _Server:
+    """What a server is asked before any sample. `url`: where OpenAI's endpoints are."""
+
+    def __init__(self, url: str, key: Key) -> None:
+        self.url, self._key = url, key
+
+    def ask(self, method: str, url: str, body: Any = None) -> Answer:
+        """Return the answer. Raises SamplerError when there is none."""
+
+        async def work(put: Callable[[Answer], None]) -> None:
+            async with client(self._key) as connection:
+                put(await ask(connection, method, url, body, key=self._key, most_bytes=_MOST_BYTES, seconds=_TIMEOUT))
+
+        try:
+            return next(in_thread(work))
+        except NoAnswer as error:
+            raise SamplerError(
+                f"{self.url}: no answer ({error.reason}). Check the address, and that the server is running."
+            ) from None
+
+    def names(self) -> list[str]:
+        """Return the names of its models. Raises SamplerError when it lists none."""
+        answer = self.ask("GET", f"{self.url}/models")
+        try:
+            return [str(entry["id"]) for entry in json.loads(answer.content)["data"]]
+        except (ValueError, LookupError, TypeError, RecursionError):
+            raise SamplerError(
+                f"{self.url}/models: status {answer.status}, {answer.shown}. Expected the list of the server's "
+                "models, by which a run knows what it samples. Check the address, and the key in api_key_env."
+            ) from None
+
+    def loras(self) -> Loras:
+        """Return the adapters that llama-server was started with; none for another server."""
+        answer = self.ask("GET", f"{self.url.removesuffix('/v1')}/lora-adapters")
+        try:
+            return [{"id": int(entry["id"]), "path": str(entry["path"])} for entry in json.loads(answer.content)]
+        except (ValueError, LookupError, TypeError, OverflowError, RecursionError):
+            return []
+
+    def load(self, model: ModelFiles) -> str:
+        """Ask vLLM to load the adapter. Return its reason when it does not; "" if it does not know the request."""
+        body = {"lora_name": model.name, "lora_path": str(model.adapter)}
+        answer = self.ask("POST", f"{self.url}/load_lora_adapter", body)
+        knows_it = b"lora" in answer.content.lower() or b"adapter" in answer.content.lower()
+        return answer.shown if knows_it and answer.status != 200 else ""
+
+
+def request_fields(model: ModelFiles, base_url: str, key: Key) -> dict[str, Any]:
     """Return the fields by which each request asks for the model, beside its name.
 
     Raises SamplerError, which says what to serve and how, when the server has no such model and can't load it.
     """
-    import httpx2
-
-    url, answer = address(base_url), ""
-    with httpx2.Client(headers=headers, timeout=_TIMEOUT) as client:
-        try:
-            names, loras = _listed(client, url), _lora_adapters(client, url)
-            if model.name in names:
-                return {} if model.adapter else _only(loras, None)
-            if model.adapter and (lora := _started_with(loras, model)) is not None:
-                return _only(loras, lora)
-            if model.adapter:
-                answer = _load(client, url, model)
-                if model.name in _listed(client, url):
-                    return {}
-        except httpx2.TransportError as error:
-            reason = f"{type(error).__name__} {error}".strip()
-            raise SamplerError(
-                f"{url}: no answer ({reason}). Check the address, and that the server is running."
-            ) from None
-    raise SamplerError(_what_to_serve(model, url, names, answer))
-
-
-def _listed(client: httpx2.Client, url: str) -> list[str]:
-    """Return the names of the server's models. Raises SamplerError when it lists none."""
-    answer = client.get(f"{url}/models")
-    try:
-        return [str(entry["id"]) for entry in json.loads(answer.content)["data"]]
-    except (ValueError, LookupError, TypeError):
-        raise SamplerError(
-            f"{url}/models: status {answer.status_code}, {answer.text[:_SHOWN]!r}. Expected the list of the server's "
-            "models, by which a run knows what it samples. Check the address, and the key in api_key_env."
-        ) from None
-
-
-def _lora_adapters(client: httpx2.Client, url: str) -> Loras:
-    """Return the adapters that llama-server was started with; none for another server."""
-    answer = client.get(f"{url.removesuffix('/v1')}/lora-adapters")
-    try:
-        return [{"id": int(entry["id"]), "path": str(entry["path"])} for entry in json.loads(answer.content)]
-    except (ValueError, LookupError, TypeError):
-        return []
+    server, answer = _Server(address(base_url), key), ""
+    names, loras = server.names(), server.loras()
+    if model.name in names:
+        return {} if model.adapter else _only(loras, None)
+    if model.adapter and (lora := _started_with(loras, model)) is not None:
+        return _only(loras, lora)
+    if model.adapter:
+        answer = server.load(model)
+        if model.name in server.names():
+            return {}
+    raise SamplerError(_what_to_serve(model, server.url, names, answer))
 
 
 def _started_with(loras: Loras, model: ModelFiles) -> int | None:
@@ -85,16 +103,9 @@ def _only(loras: Loras, wanted: int | None) -> dict[str, Any]:
     return {"lora": [{"id": entry["id"], "scale": float(entry["id"] == wanted)} for entry in loras]}
 
 
-def _load(client: httpx2.Client, url: str, model: ModelFiles) -> str:
-    """Ask vLLM to load the adapter. Return its reason when it does not; "" if it does not know the request."""
-    body = {"lora_name": model.name, "lora_path": str(model.adapter)}
-    answer = client.post(f"{url}/load_lora_adapter", json=body)
-    knows_it = "lora" in answer.text.lower() or "adapter" in answer.text.lower()
-    return answer.text[:_SHOWN] if knows_it and answer.status_code != 200 else ""
-
-
 def _what_to_serve(model: ModelFiles, url: str, names: list[str], answer: str) -> str:
-    listed = ", ".join(map(repr, names)) or "none"
+    more = f" and {len(names) - _SHOWN_NAMES} more" if len(names) > _SHOWN_NAMES else ""
+    listed = (", ".join(repr(name[:100]) for name in names[:_SHOWN_NAMES]) or "none") + more
     lacking = f"{url}: the server has no model {model.name!r}. It lists {listed}."
     if model.adapter is None:
         return (
