@@ -106,6 +106,26 @@ def test_a_problem_has_the_id_of_its_row_or_its_number(tmp_path: Path, key: str)
     assert read_file(path)["problem_id"].to_pylist() == ["x/1", "1"]
 
 
+@pytest.mark.parametrize("is_parquet", [False, True])
+def test_a_whole_float_is_a_whole_number(tmp_path: Path, is_parquet: bool) -> None:
+    path = tmp_path / ("p.parquet" if is_parquet else "p.jsonl")
+    rows = [{"id": 7.0, "question": "a", "answer": 3.0}, {"id": None, "question": "b", "answer": 2.5}]
+    if is_parquet:
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    else:
+        write(path, *rows)
+    assert read_file(path).select(["problem_id", "answer"]).to_pylist() == [
+        {"problem_id": "7", "answer": "3"},
+        {"problem_id": "1", "answer": "2.5"},
+    ]
+
+
+@pytest.mark.parametrize("wrong", [True, 1.5, ["a"], {"a": 1}])
+def test_an_id_is_a_whole_number_or_a_text(tmp_path: Path, wrong: object) -> None:
+    with pytest.raises(DataError, match=r"p.jsonl:1: id is .*, expected a whole number or a text\. Correct or remove"):
+        read_file(write(tmp_path / "p.jsonl", {"id": wrong, "question": "a", "answer": 1}))
+
+
 @pytest.mark.parametrize(
     ("row", "message"),
     [

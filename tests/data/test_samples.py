@@ -86,6 +86,35 @@ def test_ids_are_numbers_or_texts(tmp_path: Path) -> None:
     assert found == [("é", 0, "t", "a")]
 
 
+@pytest.mark.parametrize("first", [1, 1.0])
+def test_whole_floats_are_whole_numbers(tmp_path: Path, first: float) -> None:
+    numbers, indexes = [first, 2.0, 3.0], [first, 2.0, None]
+    rows = [{"id": i, "sample_index": j, "output": "a"} for i, j in zip(numbers, indexes, strict=True)]
+    expected = [("1", 1, "s", "a"), ("2", 2, "s", "a"), ("3", 0, "s", "a")]
+    assert read(write(tmp_path / "s.jsonl", rows))[0] == expected
+    columns = {"id": pa.array(numbers, pa.float64()), "sample_index": pa.array(indexes, pa.float32())}
+    pq.write_table(pa.table(columns | {"output": ["a"] * 3}), tmp_path / "s.parquet")
+    assert read(tmp_path / "s.parquet")[0] == expected
+
+
+@pytest.mark.parametrize("wrong", [1.5, True, ["1"], {"a": 1}, 1e300, float("nan"), None])
+@pytest.mark.parametrize("first", [1, 1.0, "1"])
+def test_an_id_is_a_whole_number_or_a_text(tmp_path: Path, first: object, wrong: object) -> None:
+    rows = [{"id": first, "output": "a"}, {"id": wrong, "output": "b"}]
+    found, faults = read(write(tmp_path / "s.jsonl", rows))
+    assert found == [("1", 0, "s", "a")] and faults.count == 1 and f"{tmp_path}/s.jsonl:2: " in faults.first[0]
+
+
+def test_an_index_that_is_no_whole_number(tmp_path: Path) -> None:
+    rows = [{"id": 1, "sample_index": 0.0, "output": "a"}, {"id": 1, "sample_index": 0.5, "output": "b"}]
+    assert read(write(tmp_path / "s.jsonl", rows))[1].first == [
+        f"{tmp_path}/s.jsonl:2: sample_index is 0.5, expected a whole number from 0."
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "s.parquet")
+    found, faults = read(tmp_path / "s.parquet")
+    assert len(found) == faults.count == 1
+
+
 def test_parquet_of_every_type(tmp_path: Path) -> None:
     texts = pa.array(["a", "é", "a"])
     for kind in (pa.string(), pa.large_string(), pa.binary(), pa.dictionary(pa.int32(), pa.string())):
@@ -244,7 +273,7 @@ def test_parquet_rows_without_a_text(tmp_path: Path) -> None:
     assert read(tmp_path / "t.parquet")[0] == [("2", 0, "t", "\ufffd\ufffd")]
     assert faults.first == [
         f"{tmp_path}/s.parquet:2: found no completion.",
-        f"{tmp_path}/s.parquet:4: found no problem_id.",
+        f"{tmp_path}/s.parquet:4: found no problem_id that is a whole number or a text.",
         f"{tmp_path}/s.parquet:5: sample_index is -1, expected a whole number from 0.",
         f"{tmp_path}/s.parquet:6: sample_index is 2147483648, expected a whole number from 0.",
     ]

@@ -48,8 +48,7 @@ def _fields(row: Any, place: str) -> dict[str, Any]:
     if not isinstance(row, dict) or not all(key in row for key in KEYS):
         found = f"the keys {', '.join(row)}" if isinstance(row, dict) else f"a {type(row).__name__}"
         raise DataError(f"{place}: found {found[:80]}, expected {', '.join(KEYS)}. {WAY_OUT}")
-    answer = str(row["Answer"]).removesuffix(".0")
-    return {"id": row["ID"], "question": joined(str(row["Body"]), str(row["Question"])), "answer": answer}
+    return {"id": row["ID"], "question": joined(str(row["Body"]), str(row["Question"])), "answer": row["Answer"]}
 
 
 SET = ProblemSet(splits=("test",), file="svamp/SVAMP.json", read=read)

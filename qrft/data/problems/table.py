@@ -13,6 +13,7 @@ import pyarrow as pa
 from qrft.data.jsonl import has_half_character
 from qrft.data.problems.gold import MARKER, read_gold
 from qrft.data.schema import PROBLEMS
+from qrft.data.whole_numbers import as_whole, id_text
 from qrft.errors import DataError
 
 Fields = Mapping[str, Any]
@@ -50,11 +51,18 @@ def make_table(rows: Iterable[tuple[str, Fields]], path: Path, num_problems: int
 def _problem(fields: Fields, default_id: str, place: str) -> dict[str, str]:
     question = _text(fields, next((name for name in QUESTION if fields.get(name) is not None), QUESTION[0]), place)
     solution, answer = _gold(fields, place)
-    given_id = next((fields[name] for name in PROBLEM_ID if fields.get(name) is not None), None)
-    problem_id = default_id if given_id is None else str(given_id)
+    given_ids = (_id(fields, name, place) for name in PROBLEM_ID)
+    problem_id = next((name for name in given_ids if name is not None), default_id)
     if has_half_character(problem_id):
         raise DataError(f"{place}: problem_id holds half a character (\\ud800 to \\udfff). Correct or remove the line.")
     return {"problem_id": problem_id, "question": question, "solution": solution, "answer": answer}
+
+
+def _id(fields: Fields, name: str, place: str) -> str | None:
+    try:
+        return id_text(fields.get(name), name)
+    except ValueError as error:
+        raise DataError(f"{place}: {error} Correct or remove the line.") from None
 
 
 def _gold(fields: Fields, place: str) -> tuple[str, str]:
@@ -71,7 +79,7 @@ def _gold(fields: Fields, place: str) -> tuple[str, str]:
 
 
 def _text(fields: Fields, key: str, place: str) -> str:
-    value = fields.get(key)
+    value = as_whole(fields.get(key))
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         value = str(value)
     if not isinstance(value, str) or not value.strip():

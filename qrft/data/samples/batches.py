@@ -113,9 +113,10 @@ def _whole(rows: Rows, path: Path, faults: Faults) -> Rows:
 
 
 def _fault(rows: Rows, row: int) -> str:
-    for name, column in (("problem_id", rows.ids), ("completion", rows.completions)):
-        if not column[row].is_valid:
-            return f"found no {name}."
+    if not rows.ids[row].is_valid:
+        return "found no problem_id that is a whole number or a text."
+    if not rows.completions[row].is_valid:
+        return "found no completion."
     return f"sample_index is {rows.indexes[row]}, expected a whole number from 0."
 
 

@@ -16,6 +16,7 @@ from qrft.data.files import line_blocks
 from qrft.data.jsonl import count_lines, numbered, parse_object
 from qrft.data.samples.rows import INDEXES, Faults, Rows
 from qrft.data.samples.spellings import Names, find_names
+from qrft.data.whole_numbers import as_whole, id_text, whole_column
 from qrft.errors import DataError
 
 _BOM = b"\xef\xbb\xbf"
@@ -42,12 +43,9 @@ class _Layout:
         self.names = find_names(row, place)
         texts = pa.large_string()
         is_list = isinstance(row[self.names.completion], list)
-        types = Names(
-            pa.int64() if isinstance(row[self.names.problem_id], int) else texts,
-            pa.list_(texts) if is_list else texts,
-            pa.int64(),
-            texts,
-        )
+        id_kind = {int: pa.int64(), float: pa.float64()}.get(type(row[self.names.problem_id]), texts)
+        index_kind = pa.float64() if isinstance(row.get("sample_index"), float) else pa.int64()
+        types = Names(id_kind, pa.list_(texts) if is_list else texts, index_kind, texts)
         self.types = types
         self.schema = pa.schema([(name, kind) for name, kind in zip(self.names, types, strict=True) if name])
 
@@ -69,7 +67,10 @@ def _parse(block: bytes, layout: _Layout | None, path: Path, first_line: int, nu
         table[name].combine_chunks() if name else pa.nulls(num_lines, kind)
         for name, kind in zip(layout.names, layout.types, strict=True)
     )
-    return Rows(ids, completions, indexes, models, range(first_line, first_line + num_lines)), Faults()
+    ids, whole_indexes = whole_column(ids), whole_column(indexes)
+    if ids.null_count or whole_indexes.null_count > indexes.null_count:  # the lines say what is there instead
+        return _parse_lines(block, layout, path, first_line)
+    return Rows(ids, completions, whole_indexes, models, range(first_line, first_line + num_lines)), Faults()
 
 
 def _starts_objects(block: bytes) -> bool:
@@ -125,18 +126,12 @@ def _row(row: dict[str, Any], layout: _Layout) -> tuple[str | None, Any, int | N
         raise ValueError(f"{names.completion} is {_shown(values[1])}, but has another type in the file's first row.")
     texts = [_text(text, names.completion) for text in texts]
     completion = texts if isinstance(values[1], list) else texts[0]
-    return _id(values[0], names.problem_id), completion, _index(values[2]), _text(values[3], "model")
-
-
-def _id(value: Any, name: str) -> str | None:
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)  # what pandas makes of a column of numbers with gaps
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    return _text(value, name)
+    problem_id = _text(id_text(values[0], names.problem_id), names.problem_id)
+    return problem_id, completion, _index(values[2]), _text(values[3], "model")
 
 
 def _index(value: Any) -> int | None:
+    value = as_whole(value)
     if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value not in INDEXES):
         raise ValueError(f"sample_index is {_shown(value)}, expected a whole number from 0.")
     return value

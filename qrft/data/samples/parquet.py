@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from qrft.data.files import read_errors
 from qrft.data.samples.rows import Faults, Rows
 from qrft.data.samples.spellings import Names, find_names
+from qrft.data.whole_numbers import whole_column
 from qrft.errors import DataError
 
 BATCH_ROWS = 16_384  # some MB of text, as in a block of JSONL
@@ -36,7 +38,7 @@ def _check(schema: pa.Schema, names: Names, path: Path) -> None:
     expected = {
         "problem_id": (_is_id, "whole numbers or texts"),
         "completion": (_is_completion, "texts or lists of texts"),
-        "sample_index": (pa.types.is_integer, "whole numbers"),
+        "sample_index": (_is_number, "whole numbers"),
         "model": (_is_text, "texts"),
     }
     for name, (is_right, words) in zip(names, expected.values(), strict=True):
@@ -51,8 +53,12 @@ def _is_text(kind: Any) -> bool:
     return kind in known or pa.types.is_null(kind)
 
 
+def _is_number(kind: Any) -> bool:
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
+
+
 def _is_id(kind: Any) -> bool:
-    return bool(pa.types.is_integer(kind)) or _is_text(kind)
+    return _is_number(kind) or _is_text(kind)
 
 
 def _is_list(kind: Any) -> bool:
@@ -67,13 +73,21 @@ def _rows(batch: pa.RecordBatch, names: Names, first: int) -> tuple[Rows, Faults
     ids, completions = batch[names.problem_id], batch[names.completion]
     nothing = pa.nulls(len(batch))
     rows = Rows(
-        _texts(ids),
+        _texts(whole_column(ids)),
         _lists(completions) if _is_list(completions.type) else _texts(completions),
-        (batch[names.sample_index] if names.sample_index else nothing).cast(pa.int64(), safe=False),
+        _indexes(batch[names.sample_index] if names.sample_index else nothing),
         _texts(batch[names.model] if names.model else nothing),
         range(first, first + len(batch)),
     )
     return rows, Faults()
+
+
+def _indexes(column: pa.Array) -> pa.Array:
+    """Return the indexes as int64. A float that is no whole number becomes -1, which is out of INDEXES."""
+    if not pa.types.is_floating(column.type):
+        return column.cast(pa.int64(), safe=False)
+    lacks = pc.or_kleene(column.is_null(), pc.is_nan(column))
+    return pc.if_else(lacks, pa.scalar(None, pa.int64()), whole_column(column).fill_null(-1))
 
 
 def _texts(column: pa.Array) -> pa.Array:
