@@ -62,6 +62,7 @@ def show_plan(
     terminal: Terminal,
     *,
     gpu: str | None = None,
+    ram: float | None = None,
     price: tuple[float, bool] | None = None,
     watts: float | None = None,
     calibrates: bool = False,
@@ -69,7 +70,8 @@ def show_plan(
 ) -> None:
     """Show the steps of a recipe, which are done, and what each needs: tokens, memory, disk, time, energy and cost.
 
-    gpu: a name or an amount of memory; None for the GPU of this machine. price: an amount, and whether it is per hour
+    gpu: a name or an amount of memory; None for the GPU of this machine. ram: GiB of main memory; None for what is free
+    here. price: an amount, and whether it is per hour
     instead of per kWh. watts: the power drawn at work. Raises UsageError for an unknown GPU, and for a calibration
     together with `gpu`, since only this machine can be measured.
     """
@@ -81,7 +83,7 @@ def show_plan(
     steps = plan(recipe, _models(recipe, with_weights=calibrates))
     if calibrates and gpu is not None:
         raise UsageError(f"--calibrate measures this machine, but --gpu asks about {gpu}. Give one of the two.")
-    device = find(gpu)
+    device = find(gpu, None if ram is None else ram * 2**30)
     device = device if watts is None else replace(device, watts=watts)
     has_many = steps[-1].stage == "sweep"
     distinct = list({step.digest: step for step in steps}.values()) if has_many else steps

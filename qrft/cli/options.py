@@ -103,11 +103,13 @@ def until(context: click.Context, option: click.Parameter, value: str | None) ->
 def plan_options() -> Params:
     """Make the arguments of `qrft plan`, except the recipe and the folder of the runs."""
     gpu = 'Plan for this GPU, such as "RTX 3090" or 24GiB. [default: the one of this machine]'
+    ram = "Plan for so much main memory. [default: what is free on this machine]"
     money = "The price per kWh, such as 0.30, or per hour, such as 1.10/h."
     watts = "The power drawn while working, in watts. [default: that of the GPU's board]"
     first = "First measure 20 steps of training and 20 of sampling on this machine."
     return [
         click.Option(["--gpu"], metavar="NAME|GiB", help=gpu),
+        click.Option(["--ram"], type=click.FloatRange(0, min_open=True), metavar="GiB", help=ram),
         click.Option(["--price"], callback=price, metavar="P|P/h", help=money),
         click.Option(["--watts"], type=click.FloatRange(0, min_open=True), help=watts),
         click.Option(["--calibrate", "calibrates"], is_flag=True, help=first),

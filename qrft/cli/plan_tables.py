@@ -101,7 +101,7 @@ def _show_sums(console: Console, forecast: Forecast) -> None:
         return
     disk = size(forecast.disk) or "no more"
     console.print(f"\n{len(forecast.rows):,} steps, {missing:,} to do. Disk: {disk}.")
-    kind = "GPU memory" if device.is_gpu else "main memory, as there is no GPU"
+    kind = f"GPU memory, {size(device.ram)} of main memory" if device.is_gpu else "main memory, as there is no GPU"
     console.print(f"On {device.name}: {size(device.memory)} of {kind}. Time: {_time(forecast)}.")
     if forecast.kwh is not None:
         console.print(f"Energy at {device.watts:.0f} W: {forecast.kwh:.3g} kWh.")
@@ -160,8 +160,9 @@ def _memory_by_part(rows: Sequence[Row]) -> Table:
 
 def _show_faults(console: Console, forecast: Forecast) -> None:
     """Show what is too large: the names of all such steps of a stage, and what the largest one needs."""
-    for stage in ("train", "sample"):
+    for stage in ("train", "export", "sample"):
         if rows := [row for row in forecast.rows if row.stage == stage and row.faults]:
             names, largest = ", ".join(row.name for row in rows), max(rows, key=lambda row: row.memory)
-            verb = "Does" if any(row.memory > forecast.device.memory for row in rows) else "May"
+            is_sure = any(row.memory > forecast.device.available(row.in_ram) for row in rows)
+            verb = "Does" if is_sure else "May"
             console.print(f"\n{verb} not fit: {names}: {' '.join(largest.faults)}", style="red", markup=False)

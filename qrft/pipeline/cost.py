@@ -27,22 +27,26 @@ READ_EVERY = 60.0  # seconds; RAPL's counters begin again at 0 after some ten mi
 
 
 def of_stage(stage: str, settings: Section, inputs: Mapping[str, Path], report: Mapping[str, Any]) -> Facts:
-    """Return the tokens and FLOPs of a training or a sampling, from its settings and report; {} for other stages."""
+    """Return the tokens and FLOPs of a training or a sampling, from its settings and report; {} for other stages.
+
+    And the GPU seconds of a sampler in a process of its own, which Meter can't see.
+    """
     needed = {"train": {"num_tokens", "num_trained"}, "sample": {"num_tokens", "num_samples", "num_problems"}}
     if stage not in needed or not needed[stage] <= report.keys() or "model" not in inputs:
         return {}
     num_tokens = report["num_tokens"]
+    known = {name: report[name] for name in ("num_tokens", "gpu_seconds") if name in report}
     try:
         shape = read_shape(inputs["model"])
     except ModelError:  # an architecture whose parameters qrft can't count
-        return {"num_tokens": num_tokens}
+        return known
     if isinstance(settings, Training):
         adapter = None if settings.adapter == "none" else report["num_trained"]
-        return {"num_tokens": num_tokens, "flops": training_flops(shape, num_tokens, adapter)}
+        return {**known, "flops": training_flops(shape, num_tokens, adapter)}
     num_samples, num_prompts = max(1, report["num_samples"]), max(1, report["num_problems"])
     num_prompt_tokens = report.get("num_prompt_tokens", 0)  # a prompt is decoded once for all its samples
     n_ctx = num_prompt_tokens / num_prompts + num_tokens / num_samples
-    return {"num_tokens": num_tokens, "flops": forward_flops(shape, num_prompt_tokens + num_tokens, n_ctx)}
+    return {**known, "flops": forward_flops(shape, num_prompt_tokens + num_tokens, n_ctx)}
 
 
 def of_first(facts: Facts, report: Mapping[str, Any], num_tokens: float) -> Facts:

@@ -39,19 +39,24 @@ class Basis:
     speed: Speed = Speed()
 
     @property
+    def cores(self) -> int:
+        """The cores of this machine that may be used."""
+        return len(os.sched_getaffinity(0))
+
+    @property
     def arithmetic(self) -> dict[str, Any]:
         """Return the arithmetic and the cores of the device, as qrft.training.memory takes them."""
         device = self.device
-        cores = len(os.sched_getaffinity(0))
-        return {"on_gpu": device.is_gpu, "has_bfloat16": device.has_bfloat16, "cores": cores}
+        return {"on_gpu": device.is_gpu, "has_bfloat16": device.has_bfloat16, "cores": self.cores}
 
-    def may_be_too_large(self, parts: Parts) -> bool:
-        return sum(parts.values()) + memory.error(parts) > self.device.memory
+    def may_be_too_large(self, parts: Parts, *, in_ram: bool = False) -> bool:
+        return sum(parts.values()) + memory.error(parts) > self.device.available(in_ram)
 
-    def sizes(self, parts: Parts) -> str:
+    def sizes(self, parts: Parts, *, in_ram: bool = False) -> str:
         """Say how much memory is needed, and how much there is."""
         needed = f"{in_gib(sum(parts.values()))} needed, give or take {in_gib(memory.error(parts))}"
-        return f"{needed}, {in_gib(self.device.memory)} available"
+        kind = " of main memory" if in_ram and self.device.is_gpu else ""
+        return f"{needed}, {in_gib(self.device.available(in_ram))}{kind} available"
 
 
 @dataclass(frozen=True)

@@ -111,7 +111,7 @@ def _decode(step: Step, basis: Basis, n_threads: int | None) -> float:
     """Return measured over estimated time of decoding by the base; what an adapter adds is a small share."""
     model, settings = folder_of(step), sampling.sampling_of(step)
     tokenizer = prompts.load_tokenizer(model)
-    live = sampling.live_sequences(settings, basis.amounts.rows(step))
+    live = sampling.live_sequences(step, basis)
     problems = basis.amounts.problems(input_step(step, "problems"))
     questions = list(islice(cycle(problems["question"].to_pylist()), live))
     ids = [prompts.prompt_ids(tokenizer, question, settings.prompt) for question in questions]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import re
 import shutil
 import subprocess
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from qrft.errors import UsageError
 from qrft.machine import free_memory, has_amx
@@ -15,9 +16,9 @@ from qrft.training.memory import GIB
 
 @dataclass(frozen=True)
 class Device:
-    """What computes. memory: usable bytes. flops: per second, a dense multiply-add counting as two. bandwidth: bytes
-    per second. None: unknown. is_gpu: if false, it is this machine's processor, and memory is main memory.
-    has_bfloat16: it is faster in bfloat16 than in float32.
+    """What computes. memory: usable bytes. ram: those of main memory beside a GPU's. flops: per second, a dense
+    multiply-add counting as two. bandwidth: bytes per second. None: unknown. is_gpu: if false, it is this machine's
+    processor, and memory is main memory. has_bfloat16: it is faster in bfloat16 than in float32.
     """
 
     name: str
@@ -27,6 +28,11 @@ class Device:
     watts: float | None = None
     is_gpu: bool = True
     has_bfloat16: bool = True
+    ram: float = math.inf
+
+    def available(self, in_ram: bool) -> float:
+        """Return the bytes that a step may use, in main memory or where the device computes."""
+        return self.ram if in_ram and self.is_gpu else self.memory
 
 
 def _gpu(name: str, gib: float, tflops: float, gigabytes: float, watts: float, has_bfloat16: bool = True) -> Device:
@@ -53,13 +59,18 @@ GPUS = [
 ]
 
 
-def find(name: str | None) -> Device:
+def find(name: str | None, ram: float | None = None) -> Device:
     """Find a GPU by a name such as "RTX 3090" or "3090", or by memory such as 24GiB; None takes this machine's.
 
-    Raises UsageError for a name that fits no GPU of the table, or several.
+    ram: bytes of main memory; None takes what is free on this machine. Raises UsageError for a name that fits no GPU of
+    the table, or several.
     """
-    if name is None:
-        return here()
+    device = here() if name is None else _named(name)
+    ram = free_memory() if ram is None else ram
+    return replace(device, ram=ram) if device.is_gpu else replace(device, memory=min(device.memory, ram))
+
+
+def _named(name: str) -> Device:
     size = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(?:GiB|GB|G)?", name, re.IGNORECASE)
     if size and 0 < (gib := float(size[1])) <= 1000:  # more is a name, such as 3090
         return Device(f"a GPU of {gib:g} GiB", gib * GIB)

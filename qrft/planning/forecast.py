@@ -21,7 +21,7 @@ ESTIMATES: dict[str, Callable[[Step, Basis], Estimate]] = {
     "curate": small_stages.curate,
     "pairs": small_stages.pairs,
     "train": training.estimate,
-    "export": small_stages.export,
+    "export": small_stages.export_model,
     "sample": sampling.estimate,
     "grade": small_stages.grade,
     "evaluate": small_stages.next_to_nothing,
@@ -104,6 +104,7 @@ class Forecast:
 
     def as_json(self) -> dict[str, Any]:
         device = {"name": self.device.name, "memory_bytes": self.device.memory, "is_gpu": self.device.is_gpu}
+        device |= {"ram_bytes": self.device.ram} if self.device.is_gpu else {}
         return {
             "steps": [row.as_json() for row in self.rows],
             "device": {**device, "watts": self.device.watts},

@@ -1,7 +1,7 @@
 """What a sampling will need.
 
 A step of decoding reads the weights and the caches of all sequences once, or multiplies for them, whichever takes
-longer, at an assumed share of the peak.
+longer, at an assumed share of the peak. Its logits come over the bus, and a token is picked for each row of them.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+from qrft.models.architectures import LINEAR
 from qrft.models.shape import Shape
 from qrft.pipeline.graph import Step
 from qrft.pipeline.stages import sample
@@ -16,15 +17,18 @@ from qrft.planning.amounts import Lengths, input_step
 from qrft.planning.basis import Basis, Estimate
 from qrft.planning.sizes import adapter_bytes, context_of, folder_of, matrices, shape_of, weights_bytes
 from qrft.sampling.backends import registry
+from qrft.sampling.backends.llama_cpp.usual import MAX_SEQUENCES, SHARED, TINY, TWO_CONTEXTS, usual_live
 from qrft.sampling.backends.transformers.backend import USUAL_BATCH
 from qrft.training import memory
 from qrft.training.memory import MIB, Parts
 
 DECODE_SHARE, READ_SHARE = 0.3, 0.6  # of peak operations, and of peak bandwidth
 STEP_SECONDS = 2e-3  # of launching a step of decoding
-USUAL_LIVE = 32  # sequences, if the recipe leaves their number open
-MAX_SEQUENCES = 256  # of a context
-SHARED = 4  # samples of a problem; from this number on its sequences share one cache
+BUS = 2.4e10  # bytes a second from a GPU: PCIe 4.0 x16
+PICK_SECONDS = 0.7e-9  # of a logit, on one thread: 2.1 ms for 64 rows of 49,152, 6.8 ms for 64 of 151,936
+LEAST_PICKED = 2**18  # logits that are worth a thread (qrft.sampling.backends.picking)
+# An adapter that is applied while sampling is four kernels more for each linear layer, of 4.5 microseconds each.
+ADAPTER_LAUNCHES, LAUNCH_SECONDS = 4, 4.5e-6
 
 
 def estimate(step: Step, basis: Basis) -> Estimate:
@@ -36,7 +40,7 @@ def estimate(step: Step, basis: Basis) -> Estimate:
     if reads(step) == "server":
         return replace(made, seconds=None, notes=("by a server, whose memory and time are not estimated",))
     prompt = longest_prompt(step, basis, lengths)
-    live, parts = context(step, basis, prompt, live_sequences(settings, num))
+    live, parts = context(step, basis, prompt, live_sequences(step, basis))
     time = seconds(step, basis, lengths, num, mean, live)
     notes: tuple[str, ...] = (f"{live} sequences at once",)
     if reads(step) == "folder" and not basis.speed.is_measured:
@@ -77,9 +81,18 @@ def longest_prompt(step: Step, basis: Basis, lengths: Lengths) -> int:
     return longest + examples.largest_sum(settings.few_shot)
 
 
-def live_sequences(settings: sample.Settings, num_samples: float) -> int:
-    usual = USUAL_BATCH if registry.backend(settings.sampler).READS == "folder" else USUAL_LIVE
-    return max(1, min(settings.num_sequences or usual, math.ceil(num_samples)))
+def live_sequences(step: Step, basis: Basis) -> int:
+    """Return how many sequences the sampler would have live at once, where memory allows it and nothing is measured."""
+    num_samples = math.ceil(basis.amounts.rows(step))
+    return max(1, min(sampling_of(step).num_sequences or _usual(step, basis), num_samples))
+
+
+def _usual(step: Step, basis: Basis) -> int:
+    if reads(step) == "folder":
+        return USUAL_BATCH
+    shape, on_gpu = shape_of(step), basis.device.is_gpu
+    has_many = not on_gpu and weights_bytes(step, shape) <= TINY  # processes, one per core
+    return usual_live(shape.num_parameters, on_gpu) * (basis.cores if has_many else 1)
 
 
 def context(step: Step, basis: Basis, prompt: int, most: int) -> tuple[int, Parts]:
@@ -90,22 +103,22 @@ def context(step: Step, basis: Basis, prompt: int, most: int) -> tuple[int, Part
     settings, shape, tried = sampling_of(step), shape_of(step), []
     is_open = settings.num_sequences is None
     for live in [most >> n for n in range(most.bit_length())] if is_open else [most]:
-        for cells in cache_cells(settings, prompt, live):
+        for cells in cache_cells(settings, prompt, live, basis.device.is_gpu):
             tried.append((live, memory_by_part(step, basis, shape, cells, live)))
             if not basis.may_be_too_large(tried[-1][1]):
                 return tried[-1]
     return tried[-1]
 
 
-def cache_cells(settings: sample.Settings, prompt: int, live: int) -> list[int]:
+def cache_cells(settings: sample.Settings, prompt: int, live: int, on_gpu: bool) -> list[int]:
     """Return the tokens of the context for so many sequences: the most that the sampler wants, and the least it needs.
 
     Beside the sequences that grow, others hold prompts (qrft.sampling.backends.llama_cpp.sizing). Samples of a problem
-    can share the cells of its prompt; where there are few, each sequence has its own.
+    can share the cells of its prompt; on a processor each sequence has its own where samples are few.
     """
     new, num_samples = settings.max_new_tokens, settings.num_samples
     held = min(live, live // num_samples + 2, max(MAX_SEQUENCES - live, 1))
-    if num_samples < SHARED:
+    if num_samples < SHARED and not on_gpu:
         return [(live + held) * (prompt + new)]
     return [live * (prompt + new) + held * prompt, live * new + held * prompt]
 
@@ -142,11 +155,39 @@ def seconds(
     device, shape = basis.device, shape_of(step)
     if device.flops is None or device.bandwidth is None:
         return None
-    cache = 2 * number_bytes(step, basis) * shape.num_layers * shape.key_size * live * (lengths.mean_prompt + mean / 2)
-    reading = (weights_held(step, basis, shape) + cache) / (READ_SHARE * device.bandwidth)
-    multiplying = 2 * matrices(shape) * live / (DECODE_SHARE * device.flops)
-    launching = STEP_SECONDS if device.is_gpu else STEP_SECONDS / 2
-    decoding = num * mean / live * (max(reading, multiplying) + launching)
+    decoding = num * mean / live * step_seconds(step, basis, live * (lengths.mean_prompt + mean / 2), live)
     prompts = num / max(1.0, basis.amounts.num_samples(step)) if reads_prompts else 0
     reading_prompts = 2 * matrices(shape) * prompts * lengths.mean_prompt / (DECODE_SHARE * device.flops)
     return basis.speed.decode * (decoding + reading_prompts)
+
+
+def step_seconds(step: Step, basis: Basis, cells: float, live: int) -> float:
+    """Return the time in which each of the live sequences, of so many cells together, gets a token.
+
+    Two contexts in turns read the weights twice, and tokens are picked for one while the other decodes.
+    """
+    device, logits = basis.device, live * shape_of(step).vocab_size
+    has_two = reads(step) == "gguf" and device.is_gpu and live >= TWO_CONTEXTS
+    contexts = 2 if has_two else 1
+    decoding = contexts * _decode_seconds(step, basis, cells / contexts, live / contexts)
+    if reads(step) != "gguf":  # torch picks where it computes
+        return decoding
+    copying = 4 * logits / BUS if device.is_gpu else 0.0
+    picking = PICK_SECONDS * logits / max(1, min(basis.cores, logits // contexts // LEAST_PICKED))
+    return max(decoding, copying + picking) if has_two else decoding + copying + picking
+
+
+def _decode_seconds(step: Step, basis: Basis, cells: float, live: float) -> float:
+    device, shape = basis.device, shape_of(step)
+    assert device.flops is not None and device.bandwidth is not None
+    cache = 2 * number_bytes(step, basis) * shape.num_layers * shape.key_size * cells
+    reading = (weights_held(step, basis, shape) + cache) / (READ_SHARE * device.bandwidth)
+    multiplying = 2 * matrices(shape) * live / (DECODE_SHARE * device.flops)
+    return max(reading, multiplying) + _launch_seconds(step, basis, shape)
+
+
+def _launch_seconds(step: Step, basis: Basis, shape: Shape) -> float:
+    if not basis.device.is_gpu:
+        return STEP_SECONDS / 2
+    adapted = shape.num_layers * len(LINEAR) if adapter_bytes(step, shape, is_gpu=True) else 0
+    return STEP_SECONDS + LAUNCH_SECONDS * ADAPTER_LAUNCHES * adapted

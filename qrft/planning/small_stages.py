@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 from functools import partial
+from math import prod
 
+from qrft.models.shape import Shape
 from qrft.pipeline.graph import Step
+from qrft.pipeline.stages import export
 from qrft.pipeline.stages.pairs import Settings
 from qrft.planning.amounts import input_step
 from qrft.planning.basis import Basis, Estimate
@@ -17,18 +20,41 @@ DISK_SPEED, ROWS_PER_SECOND = 3e8, 1e5
 PARITY_TOKENS = 8 * 256  # of the export's comparison, by transformers and by llama.cpp
 
 
-def export(step: Step, basis: Basis) -> Estimate:
-    """Estimate the export of a base or an adapter; transformers checks it in main memory and in float32."""
-    shape = shape_of(step)
-    adapter, is_base = adapter_bytes(step, shape, basis.device.is_gpu), makes_base(step, basis.device.is_gpu)
+def export_model(step: Step, basis: Basis) -> Estimate:
+    """Estimate the export of a base or an adapter, whose comparison by transformers is in float32 on the processor."""
+    shape, on_gpu = shape_of(step), basis.device.is_gpu
+    adapter, is_base = adapter_bytes(step, shape, on_gpu), makes_base(step, on_gpu)
     disk = gguf_bytes(shape, step) if is_base else adapter
     parts = dict.fromkeys(memory.PARTS, 0)
-    parts["weights"] = 4 * shape.num_parameters + (disk if is_base else weights_bytes(step, shape))
+    parts["weights"] = max(_written(shape) if is_base else 0, _compared(step, shape, on_gpu))
     parts["adapter"], parts["overhead"] = adapter, memory.LIBRARIES
-    parity = 2 * 2 * PARITY_TOKENS * matrices(shape)
-    here = basis.device.flops if not basis.device.is_gpu else 2e10 * (os.cpu_count() or 1)
+    parity = 2 * 2 * PARITY_TOKENS * matrices(shape) if _is_compared(step) else 0
+    here = basis.device.flops if not on_gpu else 2e10 * (os.cpu_count() or 1)
     seconds = 6 * shape.num_parameters / DISK_SPEED + parity / (PROCESSOR_SHARE * (here or 1e11)) + 4
-    return Estimate(parts=parts, in_ram=True, disk=disk, seconds=seconds)
+    return Estimate(parts=parts, in_ram=True, disk=disk, seconds=seconds, faults=_too_large(basis, parts))
+
+
+def _written(shape: Shape) -> int:
+    """Return the bytes in which the largest matrix is read, in float32, and written, in 16 bits."""
+    return 6 * max(*map(prod, shape.linear.values()), *shape.outer)
+
+
+def _compared(step: Step, shape: Shape, on_gpu: bool) -> int:
+    """Return the bytes of the comparison: transformers' one block in float32, after it llama.cpp's whole file."""
+    if not _is_compared(step):
+        return 0
+    return max(4 * shape.num_linear // shape.num_layers, 0 if on_gpu else weights_bytes(step, shape))
+
+
+def _is_compared(step: Step) -> bool:
+    assert isinstance(step.settings, export.Settings)
+    return step.settings.parity != "off"
+
+
+def _too_large(basis: Basis, parts: memory.Parts) -> tuple[str, ...]:
+    if not basis.may_be_too_large(parts, in_ram=True):
+        return ()
+    return (f"{basis.sizes(parts, in_ram=True)}. Use gguf.quant q4_k_m, gguf.parity off, or a smaller base_model.",)
 
 
 def table(step: Step, basis: Basis, *, row_bytes: int) -> Estimate:

@@ -49,6 +49,7 @@ class Meter:
     seconds: float = 0.0
     finished: Stats | None = None  # of the shards before
     merged_speedup: float | None = None  # LlamaProcess's
+    is_on_gpu: bool = False  # in a process of the sampler's own
 
     def note(self, stats: Stats) -> str:
         words = [f"{self.num_tokens / self.seconds:,.0f} tokens/s"] if self.seconds else []
@@ -62,6 +63,8 @@ class Meter:
         facts = {"num_new": self.num_samples, "seconds": self.seconds}
         if self.num_samples:
             facts["tokens_per_second"] = self.num_tokens / self.seconds
+        if self.is_on_gpu:
+            facts["gpu_seconds"] = self.seconds
         if self.merged_speedup is not None:
             facts["merged_speedup"] = self.merged_speedup
         return {**facts, **_shares(self.finished or Stats())}
@@ -93,6 +96,7 @@ def collect(setup: SamplerSetup, passes: Passes, folder: Path, progress: Progres
                     progress(sum(passes.num_samples.values()), passes.num_wanted, "opening the model")
                     sampler = stack.enter_context(closing(setup.open()))
                     meter.merged_speedup = getattr(sampler, "merged_speedup", None)
+                    meter.is_on_gpu = getattr(sampler, "is_on_gpu", False)
                 table = to_table(list(_watched(setup, sampler, passes, shard, meter, progress)), shard, setup)
                 _write(table, path)
             passes.add(table)

@@ -45,13 +45,11 @@ class Replicas:
     def __init__(self, number: int, parameters: Sequence[torch.nn.Parameter], work: Work) -> None:
         self._parameters = parameters
         self._replicas: list[_Replica] = []
+        self._growths = [0] * number  # bytes that each took so far beside what it shares with this process
         if number:
             _share_memory(parameters)
         for _ in range(number):
             self._replicas.append(_fork(work, parameters))
-
-    def __len__(self) -> int:
-        return len(self._replicas)
 
     def begin(self, shares: Sequence[tuple[Any, ...]]) -> None:
         """Give each replica its share. Raises ModelError when one has ended."""
@@ -67,9 +65,9 @@ class Replicas:
         Raises ModelError when a replica failed or has ended.
         """
         results = []
-        for replica in self._replicas:
+        for number, replica in enumerate(self._replicas):
             try:
-                result, error = replica.pipe.recv()
+                result, error, self._growths[number] = replica.pipe.recv()
             except (EOFError, OSError):
                 raise _ended() from None
             if error is not None:
@@ -80,9 +78,8 @@ class Replicas:
         return results
 
     def peak_memory(self) -> int:
-        """Return the bytes that the replicas took beside what they share with this process."""
-        self.begin([()] * len(self))
-        return sum(self.gather())
+        """Return the bytes that the replicas took until the last `gather`, beside what they share with this process."""
+        return sum(self._growths)
 
     def close(self) -> None:
         """End the processes."""
@@ -148,8 +145,8 @@ def _serve(
         while not commands.poll(_POLL_SECONDS):
             if os.getppid() != parent:
                 os._exit(0)
-        share = commands.recv()
-        commands.send(_compute(work, share, parameters, gradients) if share else (_resident_bytes() - began, None))
+        result, error = _compute(work, commands.recv(), parameters, gradients)
+        commands.send((result, error, _resident_bytes() - began))
 
 
 def _compute(

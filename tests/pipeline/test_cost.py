@@ -33,6 +33,8 @@ def test_what_a_training_and_a_sampling_cost(tmp_path: Path) -> None:
     report = {"num_tokens": 600, "num_samples": 20, "num_problems": 5, "num_prompt_tokens": 100}
     sampled = cost.of_stage("sample", Section(), inputs, report)
     assert sampled == {"num_tokens": 600, "flops": 700 * (2 * size + 2 * 2 * 50 * 64)}
+    on_a_gpu = cost.of_stage("sample", Section(), inputs, {**report, "gpu_seconds": 1.5})
+    assert on_a_gpu == {**sampled, "gpu_seconds": 1.5}
     assert cost.of_stage("grade", Section(), inputs, report) == cost.of_stage("train", training(), inputs, report) == {}
     (tmp_path / "config.json").write_text('{"model_type": "gpt2"}')  # whose parameters are not counted
     assert cost.of_stage("sample", Section(), inputs, report) == {"num_tokens": 600}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from qrft.models.gguf.base import export_base
 from qrft.sampling.api import Completion, Request, SamplingParams
 from qrft.sampling.backends.llama_cpp.pool import open_sampler
 from qrft.sampling.backends.llama_cpp.process import LlamaProcess
+from qrft.sampling.shards import Meter
 
 MIB = 2**20
 REQUESTS = [Request(f"p{i}", [0, *range(3 + i, 20 + 3 * i)], 20) for i in range(10)]
@@ -121,6 +123,29 @@ def test_the_cache_is_sized_by_the_gpus_memory(wide: Path) -> None:
         assert process.stats.num_parked > 0  # 32 would take 100 MiB
         with pytest.raises(SamplerError, match=r"of 4003 tokens is needed.*room for \d+ .0.07 GiB are free, .* 16 KiB"):
             list(process.generate([Request("p", [0, 5, 6])], SamplingParams(max_new_tokens=4000), []))
+
+
+def test_greedy_samples_share_one_cache_where_parts_would_hold_few(gpu: LentGpu, files: tuple[Path, Path]) -> None:
+    """A part is padded to 256 cells, though a sample takes 40: parts would hold 3 samples, beside their prompts."""
+    requests = [Request(f"p{i}", [0, *range(3 + i, 13 + i)]) for i in range(60)]
+    greedy = SamplingParams(temperature=0, max_new_tokens=20)
+
+    def num_steps() -> int:
+        with LlamaProcess(*files, n_threads=1, n_ctx=6 * 256) as process:
+            assert len(list(process.generate(requests, greedy, []))) == 60
+            return process.stats.num_steps
+
+    assert num_steps() > 60 / 6 * 20
+    with gpu.used():
+        assert num_steps() < 60 / 20 * 20
+
+
+def test_its_seconds_count_as_a_gpus(gpu: LentGpu, files: tuple[Path, Path]) -> None:
+    for times, expected in ((nullcontext(), False), (gpu.used(), True)):
+        with times, LlamaProcess(*files, n_threads=1) as process:
+            assert process.is_on_gpu is expected
+            meter = Meter(seconds=2.5, is_on_gpu=process.is_on_gpu)
+            assert meter.facts().get("gpu_seconds") == (2.5 if expected else None)
 
 
 def test_a_context_for_which_there_is_no_memory_is_halved(wide: Path, caplog: pytest.LogCaptureFixture) -> None:

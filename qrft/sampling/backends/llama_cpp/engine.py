@@ -23,7 +23,6 @@ from qrft.sampling.api import EngineOptions
 from qrft.sampling.backends.llama_cpp import devices, memory
 
 _WARNING, _CONTINUED = 3, 5  # of enum ggml_log_level
-MAX_SEQUENCES = 256  # LLAMA_MAX_SEQ
 _FULL, _NO_MEMORY = 1, -2  # what llama_decode returns when it finds no cells, or no memory for a step
 _CACHE_TYPES = {"f32": 0, "f16": 1, "q8_0": 8}  # ggml_type
 UBATCH = 512  # tokens that go through the layers together

@@ -16,8 +16,7 @@ from qrft.sampling.api import Completion, Request, SamplingParams, Stats, Work
 from qrft.sampling.backends.llama_cpp.process import LlamaProcess
 from qrft.sampling.backends.llama_cpp.shares import run_shares
 from qrft.sampling.backends.llama_cpp.tuning import tune
-
-_TINY = 64 * 2**20  # bytes of a base that every process may load for itself, and that needs no measurement
+from qrft.sampling.backends.llama_cpp.usual import TINY
 
 
 class LlamaPool:
@@ -72,7 +71,7 @@ def open_sampler(
     chosen = {name: value for name, value in settings.items() if value is not None}
     with ExitStack() as stack:
         process = stack.enter_context(LlamaProcess(base_gguf, adapter_gguf, n_threads=cores, **chosen))
-        is_tiny = base_gguf.stat().st_size <= _TINY
+        is_tiny = base_gguf.stat().st_size <= TINY
         sampler: LlamaProcess | LlamaPool = process
         if is_tiny and cores > 1 and not process.info.gpu:
             process.configure(n_threads=1)

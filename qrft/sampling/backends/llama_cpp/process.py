@@ -88,6 +88,10 @@ class LlamaProcess:
         self._start()
         self.n_vocab, self.n_ctx_train = self.info.n_vocab, self.info.n_ctx_train
 
+    @property
+    def is_on_gpu(self) -> bool:
+        return bool(self.info.gpu)
+
     def _start(self) -> None:
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed in close(); a file needs no one to empty it
         self._process, self._commands, self.answers = _start_worker(self._log, self._environment)

@@ -10,13 +10,11 @@ import llama_cpp.llama_cpp as lib
 from qrft.errors import SamplerError
 from qrft.sampling.api import Request, SamplingParams
 from qrft.sampling.backends.llama_cpp import devices, memory
-from qrft.sampling.backends.llama_cpp.engine import CELL_PADDING, MAX_SEQUENCES, Engine, Shape, check_tokens
+from qrft.sampling.backends.llama_cpp.engine import CELL_PADDING, Engine, Shape, check_tokens
+from qrft.sampling.backends.llama_cpp.usual import MAX_SEQUENCES, SHARED, TWO_CONTEXTS, usual_live
 
 _BATCH = 2048  # tokens in a step, while no sample runs
-_TINY = 20_000_000  # parameters
-_SHARED = 4  # samples
 _PARTS = 6  # cells of a shared cache that cost as much as one of a part
-_TWO_CONTEXTS = 128  # sequences
 _PREFIX = 32  # tokens that all prompts must share before they are kept in a sequence of their own
 
 
@@ -60,8 +58,7 @@ def shape_for(engine: Engine, requests: Sequence[Request], params: SamplingParam
 def _shape(engine: Engine, work: _Work, live: int, cells: int) -> Shape | None:
     """Return a context of at most so many samples and cells; None where one sample alone does not fit."""
     most, padded = MAX_SEQUENCES, _padded(work.n_ctx_seq)
-    unified = prefers_unified(engine, live, work.longest, work.max_new_tokens, work.num_samples)
-    unified |= cells < 3 * padded  # too few for parts: of a sample, a prompt, and what all begin with
+    unified = _prefers_unified(engine, work, live, cells)
     if not unified:  # each sequence has its own part of the cache
         most = min(most, cells // padded)
     live, holders = _samples_and_holders(most - (work.prefix > 0), live, work.num_samples)
@@ -95,7 +92,7 @@ def _prefers_two(engine: Engine, live: int) -> bool:
     """
     chosen = engine.options.overlap
     if chosen is None:
-        chosen = bool(devices.gpus()) and live >= _TWO_CONTEXTS
+        chosen = bool(devices.gpus()) and live >= TWO_CONTEXTS
     return chosen and live > 1
 
 
@@ -122,18 +119,14 @@ def shared_prefix(requests: Sequence[Request]) -> int:
 
 
 def max_live_sequences(engine: Engine) -> int:
-    """Return how many sequences may live at once, in all contexts.
-
-    By default 32; 16 for a model so small that attention over the shared cache costs more than its weights. Measured on
-    a 1M Llama, k=30, one thread, a shared machine: 16 sequences 9,100 tokens/s, 32 sequences 6,300.
-    """
+    """Return how many sequences may live at once, in all contexts."""
     chosen = engine.options.n_seq_max
     if chosen is None:
-        chosen = 16 if lib.llama_model_n_params(engine.model) < _TINY else 32
+        chosen = usual_live(lib.llama_model_n_params(engine.model), bool(devices.gpus()))
     return max(1, chosen)
 
 
-def prefers_unified(engine: Engine, live: int, longest: int, max_new_tokens: int, num_samples: int) -> bool:
+def _prefers_unified(engine: Engine, work: _Work, live: int, cells: int) -> bool:
     """Tell whether one cache for all sequences is better than a part of its own for each.
 
     One cache holds a prompt once for its samples, and each token looks at the cells of all, in one large product; in
@@ -142,11 +135,15 @@ def prefers_unified(engine: Engine, live: int, longest: int, max_new_tokens: int
     one cache against parts: 16 sequences (1,100 cells a step) 6,900, 5,800; 32 (2,100) 4,500, 5,600; 64 (4,200) 2,500,
     4,600. It is a rule and not a measurement at each start, since a resumed run has to go on as it began.
     """
-    chosen = engine.options.kv_unified
+    padded, chosen = _padded(work.n_ctx_seq), engine.options.kv_unified
+    if cells < 3 * padded:  # too few for parts: of a sample, a prompt, and what all begin with
+        return True
     if chosen is not None:
         return chosen
-    usual = max_new_tokens // 2  # tokens of a sample: limits are set so that few reach them
-    return num_samples >= _SHARED and longest + live * usual // 2 <= _PARTS * _padded(longest + usual)
+    if devices.gpus() and cells < live * padded:  # parts would hold fewer sequences, and each reads all weights
+        return True
+    usual = work.max_new_tokens // 2  # tokens of a sample: limits are set so that few reach them
+    return work.num_samples >= SHARED and work.longest + live * usual // 2 <= _PARTS * _padded(work.longest + usual)
 
 
 def _padded(n_ctx_seq: int) -> int:

@@ -15,7 +15,7 @@ from qrft.sampling.backends.llama_cpp.process import LlamaProcess
 
 log = logging.getLogger(__name__)
 
-_FIRST, _MORE, _FEWER = 32, (64, 127), 16  # sequences
+_FIRST, _MORE, _FEWER = 32, (64, 128, 240), 16  # sequences; 240: as many as two contexts in turns hold
 _WARM_UP, _STEPS, _FEWEST_STEPS = 4, 16, 6  # steps before those that count, those that count, and how few may
 _SHARE, _LEAST_SECONDS = 0.05, 30.0  # of the time that the work takes, and what may always be taken
 _ABSURD = 10  # times what the other speeds lead one to expect
