@@ -6,6 +6,7 @@ QrftError                 something went wrong while the command worked; exit co
 ├── DataError             a file of problems or samples does not hold what it should
 ├── ModelError            a model's folder, an adapter or a GGUF file can't be used
 ├── StoreError            the store or a run folder can't be read or written
+│   └── DamagedError      an artifact is not as its manifest says; `qrft run` makes it again
 └── SamplerError          the sampling process or the server failed
     └── OutOfMemoryError  llama.cpp found no memory for a context; it is made smaller while one sample fits
 
@@ -36,6 +37,10 @@ class ModelError(QrftError):
 
 
 class StoreError(QrftError):
+    pass
+
+
+class DamagedError(StoreError):
     pass
 
 

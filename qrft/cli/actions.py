@@ -44,7 +44,8 @@ def run(path: str, overrides: Sequence[str], output_dir: Path, terminal: Termina
     recipe = _load(path, overrides)
     steps = plan(recipe, _models(recipe))
     run_dir = output_dir / recipe.name
-    artifacts = execute(steps, Store(output_dir / STORE), run_dir, recipe, terminal)
+    with terminal.messages():
+        artifacts = execute(steps, Store(output_dir / STORE), run_dir, recipe, terminal)
     if "sweep" in artifacts:
         lines = (artifacts["sweep"] / "sweep.jsonl").read_text(encoding="utf-8").splitlines()
         rows = [json.loads(line) for line in lines]

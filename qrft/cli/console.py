@@ -65,6 +65,9 @@ class Terminal:
         """Print what qrft logs in the meantime, such as an example of a training, above the bar."""
         logger = logging.getLogger("qrft")
         level = logger.level
+        if self.lines in logger.handlers:  # a bar within other work that prints them
+            yield
+            return
         logger.addHandler(self.lines)
         logger.setLevel(logging.INFO)
         try:

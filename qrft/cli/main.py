@@ -43,6 +43,7 @@ def ends_with_a_message(stopped: str) -> Callable[[Callable[..., None]], Callabl
         @functools.wraps(function)
         def wrapped(*args: Any, **kwargs: Any) -> None:
             try:
+                _refuse_damaged(kwargs.values())
                 function(*args, **kwargs)
             except QrftError as error:
                 echo(f"Error: {error}", err=True)
@@ -54,6 +55,16 @@ def ends_with_a_message(stopped: str) -> Callable[[Callable[..., None]], Callabl
         return wrapped
 
     return decorate
+
+
+def _refuse_damaged(values: Iterable[Any]) -> None:
+    """Raise DamagedError when a command is given a file of a run that is not as the run wrote it."""
+    from qrft.pipeline.store import verify_around
+
+    for value in values:
+        for word in value if isinstance(value, tuple) else (value,):
+            if isinstance(word, str | Path):
+                verify_around(Path(word))
 
 
 command = ends_with_a_message("Finished work is kept: run the same command again to continue.")
@@ -379,6 +390,29 @@ def _bar(name: str) -> Iterator[Progress]:
 
     with Terminal(plain_console(stderr=True)).bar(name, len(name)) as progress:
         yield progress
+
+
+@main.command()
+@click.argument("run", type=FOLDER)
+@click.option("--json", "as_json", is_flag=True, help="Print the results as one JSON object.")
+@all_or_nothing
+def verify(run: Path, as_json: bool) -> None:
+    """Read all of RUN, and say which of its files are damaged.
+
+    RUN is a run folder or a store. `qrft run` notices files that have changed; this also finds what the disk itself has
+    lost. The exit code is 1 where something is damaged; the same `qrft run` then makes it again.
+    """
+    from qrft.commands import verify as work
+    from qrft.errors import DamagedError
+
+    with _bar("artifacts") as progress:
+        facts = work.run(run, progress)
+    _print(facts, as_json, lambda results, console: results.show_verified(console, facts))
+    if damaged := facts["damaged"]:
+        raise DamagedError(
+            f"{len(damaged)} of {facts['num_artifacts']} artifacts in {run} are damaged: {', '.join(damaged)}. Run the "
+            "same `qrft run` again: it makes them again."
+        )
 
 
 @main.command()

@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
-from qrft.cli.tables import plain_table
+from qrft.cli.tables import plain_table, size
 from qrft.report.words import evidence, p_value, plural
 
 MODELS = ("base", "sft", "rft")
@@ -219,3 +219,14 @@ def _show_only_one(console: Console, row: Mapping[str, Any]) -> None:
 
 def _some(names: Sequence[str], most: int = 10) -> str:
     return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
+
+
+# ------------------------------------------------------------------------------------------------------- qrft verify
+
+
+def show_verified(console: Console, facts: Mapping[str, Any]) -> None:
+    """Show what is damaged, a line each, and how much is not."""
+    for name, damage in facts["damaged"].items():
+        console.print(f"{name}: {damage}", soft_wrap=True, markup=False)
+    num_whole = facts["num_artifacts"] - len(facts["damaged"])
+    console.print(f"{plural(num_whole, 'artifact')} undamaged, {size(facts['num_bytes'])}")

@@ -13,6 +13,7 @@ from qrft.data.files import read_errors
 from qrft.data.schema import EVALUATION
 from qrft.errors import DataError, UsageError
 from qrft.evaluation import stats
+from qrft.pipeline.store import verify_around
 
 TABLE = Path("evaluation") / "evaluation.parquet"
 LABELS = ("model", "problems", "few_shot", "measure")
@@ -61,6 +62,7 @@ def run(paths: tuple[Path, ...]) -> dict[str, Any]:
 
 
 def _read(path: Path) -> dict[Labels, Values]:
+    verify_around(path)
     with read_errors(path):
         table = pq.read_table(path)
     if table.schema.names != EVALUATION.names:

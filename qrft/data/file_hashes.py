@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import time
 from pathlib import Path
 
 from qrft.data.disk import cache_folder, write_atomic
+from qrft.data.sealed import seal, unseal
 from qrft.errors import StoreError
 
 DIGEST_BYTES = 10
@@ -28,23 +28,26 @@ _known: dict[State, str] = {}
 
 def file_hash(path: Path) -> str:
     """Return the blake2b hash of a file's contents, of DIGEST_BYTES, in hex. Raises OSError."""
-    state = _state(path)
-    known = _known.get(state) or (_remembered().get(_key(state)) if state[2] >= LARGE else None)
+    now = state(path)
+    known = _known.get(now) or (_remembered().get(_key(now)) if now[2] >= LARGE else None)
+    settled = is_settled(now)  # before it is read, or a change in the meantime could leave its times alike
     digest = known or _hash(path)
-    if _is_settled(state) and state == _state(path):
-        _known[state] = digest
-        if state[2] >= LARGE and not known:
-            _remember(state, digest)
+    if settled and now == state(path):
+        _known[now] = digest
+        if now[2] >= LARGE and not known:
+            _remember(now, digest)
     return digest
 
 
-def _state(path: Path) -> State:
+def state(path: Path) -> State:
+    """Return what changes whenever a file does. Raises OSError."""
     found = path.stat()
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
-def _is_settled(state: State) -> bool:
-    return time.time() - max(state[3:]) / 1e9 > SETTLED_SECONDS
+def is_settled(now: State) -> bool:
+    """Return whether a further change of a file in this state would show in its times."""
+    return time.time() - max(now[3:]) / 1e9 > SETTLED_SECONDS
 
 
 def _hash(path: Path) -> str:
@@ -62,10 +65,10 @@ def _key(state: State) -> str:
 
 def _remembered() -> dict[str, str]:
     try:
-        values = json.loads(cache_file().read_bytes())
+        values = unseal(cache_file().read_bytes())
     except (OSError, ValueError):
         return {}
-    return {k: v for k, v in values.items() if isinstance(v, str)} if isinstance(values, dict) else {}
+    return {k: v for k, v in values.items() if isinstance(v, str)}
 
 
 def _remember(state: State, digest: str) -> None:
@@ -73,4 +76,4 @@ def _remember(state: State, digest: str) -> None:
     newest = dict(list(entries.items())[-MAX_REMEMBERED:])
     with contextlib.suppress(OSError, StoreError):  # a cache that can't be written costs only time
         cache_file().parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(cache_file(), json.dumps(newest, indent=0))
+        write_atomic(cache_file(), seal(newest, indent=0))

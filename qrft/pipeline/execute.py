@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import resource
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,8 @@ from qrft.pipeline.store import manifest as read_manifest
 from qrft.progress import Progress
 from qrft.sampling.backends import registry
 
+log = logging.getLogger(__name__)
+
 
 class Watcher(Protocol):
     """Receives reports of how a run goes; qrft.cli.console has one."""
@@ -37,7 +40,7 @@ def execute(steps: Sequence[Step], store: Store, run_dir: Path, recipe: Recipe, 
     with disk.lock(run_dir):
         write_recipes(recipe, run_dir)
         store.tidy()
-        is_there = {step.digest: store.has(step.stage, step.digest) for step in steps}
+        is_there = {step.digest: has(step, store) for step in steps}
         watcher.plan([(step, is_there[step.digest]) for step in steps])
         sampling = [step for step in steps if step.stage == "sample" and not is_there[step.digest]]
         for step in sampling:
@@ -45,16 +48,38 @@ def execute(steps: Sequence[Step], store: Store, run_dir: Path, recipe: Recipe, 
         num_missing, number = sum(not there for there in is_there.values()), 0
         done: dict[str, Path] = {}
         for step in steps:
-            if not store.has(step.stage, step.digest):
-                number += 1
+            made = False
+            for lacking in to_make(step, store):
+                number, made = number + 1, True
                 # Without the name of the sweep's run, which would fill the line.
-                label = f"{number}/{num_missing} {replace(step, variant='').path}" if recipe.sweep else step.path
-                run_step(step, label, store, done, recipe.num_threads, watcher)
-            elif sampling and step.digest not in done:
+                name = replace(lacking, variant="").path
+                label = f"{number}/{max(number, num_missing)} {name}" if recipe.sweep else lacking.path
+                run_step(lacking, label, store, done, recipe.num_threads, watcher)
+            if sampling and not made and step.digest not in done:
                 compare_again(step, store.path(step.stage, step.digest), done, recipe.num_threads, watcher)
             done[step.digest] = store.path(step.stage, step.digest)
             link(step, done[step.digest], run_dir)
     return {step.path: done[step.digest] for step in steps}
+
+
+def has(step: Step, store: Store) -> bool:
+    """Return whether a step is done; what is damaged of it is told."""
+    if store.has(step.stage, step.digest):
+        return True
+    if damage := store.damage(step.stage, step.digest):
+        log.warning("%s is damaged and is made again: %s", step.path, damage)
+    return False
+
+
+def to_make(step: Step, store: Store) -> Iterator[Step]:
+    """Yield what is to be made for a step to be there: nothing, or itself, after those of its inputs that were damaged
+    since they were made. They are looked at when the step is about to read them: hours may have passed."""
+    if has(step, store):
+        return
+    for source in step.inputs.values():
+        if isinstance(source, Step):
+            yield from to_make(source, store)
+    yield step
 
 
 def write_recipes(recipe: Recipe, run_dir: Path) -> None:

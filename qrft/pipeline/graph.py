@@ -36,6 +36,7 @@ class Source:
 
     @cached_property
     def digest(self) -> str:
+        store.verify_around(self.path)  # it may be another run's
         return fingerprint(self.path)
 
 

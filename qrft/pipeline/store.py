@@ -4,9 +4,13 @@
         manifest.json                   what made it, and every file's size and hash
     <root>/tmp/<stage>-<digest>/        work in progress, found again after a crash
         partial/                        the stage's own checkpoints; the only thing that outlives a crash
+    <root>/damaged/                     folders in the place of an artifact that can't be told to be qrft's
 
 An artifact becomes visible by one rename of a folder whose files are all on the disk. A process holds a lock on
 what it makes, so two runs never write the same folder; the kernel frees the lock when the process dies.
+
+Disks lose bits and people edit files, so an artifact counts only while every file has the size and hash that its
+manifest says. A damaged one is not there: whoever begins to make it removes it.
 """
 
 from __future__ import annotations
@@ -16,14 +20,18 @@ import errno
 import hashlib
 import importlib.metadata
 import json
+import logging
 import math
+import os
 import platform
 import re
+import time
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
+from qrft.data.checked import changed_files
 from qrft.data.disk import (
     disk_errors,
     hash_file,
@@ -36,10 +44,16 @@ from qrft.data.disk import (
     sync_folders,
     write_atomic,
 )
-from qrft.errors import StoreError
+from qrft.data.sealed import seal, unseal
+from qrft.errors import DamagedError, StoreError
 
 MANIFEST = "manifest.json"
 PACKAGES = ("qrft", "torch", "transformers", "peft", "bitsandbytes", "llama-cpp-python", "gguf", "pyarrow", "numpy")
+
+WORTH_TELLING = 1.0  # seconds of reading files to see whether they are damaged
+_WAY_OUT = "Run the recipe again: what is damaged is made again"
+_LOST = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EIO}  # what reading a file ends with that is no longer whole
+log = logging.getLogger(__name__)
 
 _GIVEN = {"config", "inputs", "seconds", "peak_memory_bytes", "report"}  # what a stage must say about its artifact
 
@@ -70,13 +84,23 @@ class Store:
         return self.root / f"{stage}-{digest}"
 
     def has(self, stage: str, digest: str) -> bool:
-        """Return whether the artifact exists; since one rename makes it visible, a manifest means that it is whole."""
-        return (self.path(stage, digest) / MANIFEST).is_file()
+        """Return whether the artifact exists and is undamaged."""
+        return self.path(stage, digest).exists() and self.damage(stage, digest) is None
+
+    def damage(self, stage: str, digest: str) -> str | None:
+        """Return what is wrong with the artifact; None where it is undamaged, or not there."""
+        artifact = self.path(stage, digest)
+        try:
+            if os.path.lexists(artifact):
+                verify(artifact)
+        except DamagedError as error:
+            return str(error).removesuffix(f". {_WAY_OUT}")
+        return None
 
     def begin(self, stage: str, digest: str) -> Path:
         """Make the work folder of an artifact: empty but for `partial/`, which holds what a killed process left there.
 
-        Raises StoreError when another process is making the same artifact.
+        A damaged artifact of this name is removed. Raises StoreError when another process is making the same artifact.
         """
         work = self.root / "tmp" / self.path(stage, digest).name
         with disk_errors(self.root):
@@ -84,6 +108,7 @@ class Store:
             _refuse_links(work.parent, work, _beside(work, ".partial"), work / "partial")
             if work not in self._locks:
                 self._locks[work] = lock_file(_beside(work, ".lock"), f"{work.name} is being made", "")
+            self._remove_damaged(work)
             work.mkdir(exist_ok=True)
             for leftover in work.iterdir():  # half-written by a killed process; a stage trusts its checkpoints only
                 if leftover.name != "partial":
@@ -109,7 +134,7 @@ class Store:
         with disk_errors(self.root):
             files = {file: _file_entry(work / file) for file in list_files(work) if file != MANIFEST}
             known = {"stage": stage, "digest": name, "versions": _versions(), "created": now(), "files": files}
-            write_atomic(work / MANIFEST, json.dumps(_jsonable({**manifest, **known}), indent=1, sort_keys=True))
+            write_atomic(work / MANIFEST, seal(dict(sorted(_jsonable({**manifest, **known}).items()))))
             sync_folders(work)
             if (work / "partial").exists():  # kept until the artifact is published: a kill may come while gigabytes go
                 remove(aside)
@@ -134,14 +159,34 @@ class Store:
         try:
             work.rename(artifact)
         except OSError as error:
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
                 raise
-            if not (artifact / MANIFEST).is_file():
-                raise StoreError(
-                    f"{artifact}: has no {MANIFEST}, so it is not whole. Remove the folder and run again"
-                ) from None
-            remove(work)
+            self._remove_damaged(work)  # in the meantime
+            if artifact.exists():
+                remove(work)
+            else:
+                work.rename(artifact)
         sync(self.root)
+
+    def _remove_damaged(self, work: Path) -> None:
+        """Remove the artifact that the work folder is for, if it is damaged. Its lock must be held.
+
+        What has no manifest may be anything: it is kept in `damaged`.
+        """
+        artifact, aside = self.root / work.name, _beside(work, ".damaged")
+        _refuse_links(aside)
+        remove(aside)  # of a process that was killed here
+        stage, _, name = work.name.rpartition("-")
+        if self.damage(stage, name) is None:
+            return
+        if os.path.lexists(artifact / MANIFEST):
+            artifact.rename(aside)  # at once, so that no reader finds half of it
+            remove(aside)
+            return
+        kept = self.root / "damaged" / f"{work.name}-{time.time_ns()}"
+        make_folder(kept.parent)
+        artifact.rename(kept)
+        log.warning("%s: has no %s, so it was moved to %s. Remove that if you don't need it", artifact, MANIFEST, kept)
 
     def _release(self, work: Path) -> None:
         lock = self._locks.pop(work, None)
@@ -151,37 +196,67 @@ class Store:
 
 
 def manifest(artifact: Path) -> dict[str, Any]:
-    """Return the manifest of an artifact. Raises StoreError when it can't be read."""
+    """Return the manifest of an artifact. Raises DamagedError for one that is missing or not as it was written."""
     path = artifact / MANIFEST
     try:
-        values = json.loads(path.read_bytes())
-        if not isinstance(values, dict) or not isinstance(values.get("files"), dict):
-            raise ValueError("not a manifest")
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise StoreError(f"{path}: {reason}. Remove the folder {artifact} and run the same command again") from None
+        with _reading(path):
+            values = unseal(path.read_bytes())
+            for name, entry in values["files"].items():
+                if set(entry) != {"bytes", "blake2b"} or Path(name).is_absolute() or ".." in Path(name).parts:
+                    raise ValueError(f"not the entry of a file: {name!r}")
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise DamagedError(f"{path}: is not a manifest ({error}). {_WAY_OUT}") from None
     return values
 
 
-def verify(artifact: Path, *, contents: bool = False) -> dict[str, Any]:
-    """Check that the files have the sizes in the manifest, and with `contents` that they have its hashes too.
+def verify(artifact: Path, *, fresh: bool = False) -> dict[str, Any]:
+    """Check that every file has the size and the hash in the manifest, and return the manifest.
 
-    Returns the manifest. Raises StoreError that names the first damaged file.
+    `fresh` reads every file. Otherwise those are not read that have not changed since they were: a bit that the disk
+    itself has lost goes unnoticed. Raises DamagedError that names the first damaged file.
     """
     values = manifest(artifact)
     for name, entry in values["files"].items():
-        path = artifact / name
-        found = path.stat().st_size if path.is_file() else None
-        if found is None:
-            trouble = "is missing"
-        elif found != entry["bytes"]:
-            trouble = f"has {found} bytes, but the manifest says {entry['bytes']}"
-        elif contents and hash_file(path) != entry["blake2b"]:
-            trouble = "has other contents than the manifest says"
-        else:
-            continue
-        raise StoreError(f"{path}: {trouble}. Remove the folder {artifact} and run the same command again")
+        with _reading(artifact / name):
+            found = (artifact / name).stat().st_size
+        if found != entry["bytes"]:
+            words = f"has {found} bytes, but its manifest says {entry['bytes']}"
+            raise DamagedError(f"{artifact / name}: {words}. {_WAY_OUT}")
+    start = time.monotonic()
+    with _reading(artifact):
+        hashes = {name: entry["blake2b"] for name, entry in values["files"].items()}
+        for name in changed_files(artifact, hashes, fresh=fresh):
+            raise DamagedError(f"{artifact / name}: has other contents than its manifest says. {_WAY_OUT}")
+    if (seconds := time.monotonic() - start) > WORTH_TELLING:
+        gigabytes = sum(entry["bytes"] for entry in values["files"].values()) / 1e9
+        log.info("%s: %.1f GB are undamaged, which took %.0f s to see", artifact.name, gigabytes, seconds)
     return values
+
+
+def is_artifact_name(name: str) -> bool:
+    """Return whether a folder of this name would be an artifact's."""
+    return re.fullmatch(r"[a-z][a-z0-9_-]*-[0-9a-f]{20}", name) is not None
+
+
+def verify_around(path: Path) -> None:
+    """Check the artifact that a file or folder lies in, if it lies in one. Raises DamagedError."""
+    with contextlib.suppress(OSError, ValueError):  # no name of a file
+        path = path.resolve()
+        for folder in (path, *path.parents):
+            if is_artifact_name(folder.name) and (folder / MANIFEST).exists():
+                verify(folder)
+
+
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Turn what reading a file ends with that is no longer whole into a DamagedError; other errors are the disk's."""
+    with disk_errors(path.parent):
+        try:
+            yield
+        except OSError as error:
+            if error.errno not in _LOST:
+                raise
+            raise DamagedError(f"{error.filename or path}: {error.strerror}. {_WAY_OUT}") from None
 
 
 def _close_all(locks: dict[Path, IO[str]]) -> None:

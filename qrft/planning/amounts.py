@@ -76,11 +76,14 @@ class Amounts:
 
     def __init__(self, store: Store) -> None:
         self.store = store
+        self._is_there: dict[str, bool] = {}
         self._tables: dict[str, pa.Table] = {}
         self._lengths: dict[tuple[str, str, str], Lengths] = {}
 
     def is_there(self, step: Step) -> bool:
-        return self.store.has(step.stage, step.digest)
+        if step.digest not in self._is_there:
+            self._is_there[step.digest] = self.store.has(step.stage, step.digest)
+        return self._is_there[step.digest]
 
     def report(self, step: Step) -> Mapping[str, Any]:
         """Return the report of a finished step; {} for one that is to do."""

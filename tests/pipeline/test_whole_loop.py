@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import random
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +18,8 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from helpers import damage
+from helpers.commands import fails, run_process
 from helpers.paths import RECIPES, TINY, published
 
 from qrft import grading
@@ -87,7 +92,7 @@ def test_the_run_folder_has_everything_under_human_names(whole: tuple[Path, str]
     assert load(folder / "recipe.yaml") == recipe
     for step in plan(recipe, BUILTIN["tiny-base"]):
         assert (folder / step.path).is_symlink()
-        assert store.verify(folder / step.path, contents=True)["stage"] == step.stage
+        assert store.verify(folder / step.path, fresh=True)["stage"] == step.stage
     assert (folder / "report.html").read_text().startswith("<!")
     assert (folder / "sft" / "train" / "adapter" / "adapter_config.json").exists()
     assert not list((whole[0] / "store" / "tmp").iterdir())
@@ -178,6 +183,82 @@ def test_killed_at_any_moment_the_same_command_goes_on_to_the_same_artifacts(
     resumed = json.loads((tmp_path / "tiny/summary.json").read_text())
     for key in ("base", "sft", "rft", "p_value", "num_kept"):
         assert undisturbed[key] == resumed[key]
+
+
+def copy(whole: tuple[Path, str], place: Path) -> Path:
+    return Path(shutil.copytree(whole[0], place / "runs", symlinks=True))
+
+
+def test_damaged_artifacts_are_named_and_made_again_as_they_were(whole: tuple[Path, str], tmp_path: Path) -> None:
+    """One flipped bit changed results in silence; a file cut, emptied or gone was not noticed either."""
+    out, draw = copy(whole, tmp_path), random.Random(0)
+    damaged = {
+        "problems/train/problems.parquet": damage.empty,
+        "sft/train/adapter/adapter_model.safetensors": damage.flip_bit,
+        "base/gguf/base.gguf": damage.flip_bit,
+        "round-1/samples/samples.parquet": damage.cut_tail,
+        "round-1/graded/manifest.json": damage.take_away,
+        "evaluation/evaluation.parquet": damage.flip_bit,
+        "report/summary.json": damage.flip_bit,
+    }
+    for name, happens in damaged.items():
+        happens(out / "tiny" / name, draw)
+    printed = run(TINY, out).stdout.replace("\n", " ")
+    for name in damaged:
+        step, file = name.split("/adapter/")[0] if "/adapter/" in name else str(Path(name).parent), Path(name).name
+        assert re.search(rf"{step} is damaged and is made again: \S+/{file}: ", printed), f"{name} is not named"
+    assert f"{len(damaged)} to do." in printed, "nothing else is made again"
+    assert contents(out) == contents(whole[0])
+    assert (
+        json.loads((out / "tiny/summary.json").read_text())["sft"]
+        == (json.loads((whole[0] / "tiny/summary.json").read_text())["sft"])
+    )
+
+
+def test_verify_names_what_is_damaged_and_run_makes_it_again(whole: tuple[Path, str], tmp_path: Path) -> None:
+    out = copy(whole, tmp_path)
+    words = [sys.executable, "-m", "qrft", "verify", str(out / "tiny")]
+    done = run_process(words)
+    assert re.fullmatch(r"19 artifacts undamaged, [\d.]+ MiB\n", done.stdout)
+    damage.flip_bit(out / "tiny/sft/gguf/adapter.gguf", random.Random(0))
+    shutil.rmtree((out / "tiny/evaluation").resolve())
+    done = run_process(words, 1)
+    assert "sft/gguf: " in done.stdout and "adapter.gguf: has other contents than its manifest says." in done.stdout
+    assert "evaluation: " in done.stdout and "17 artifacts undamaged" in done.stdout
+    assert "Error: 2 of 19 artifacts in " in done.stderr and "Run the same `qrft run` again" in done.stderr
+    assert set(json.loads(run_process([*words, "--json"], 1).stdout)["damaged"]) == {"sft/gguf", "evaluation"}
+    run(TINY, out)
+    run_process(words)
+    assert contents(out) == contents(whole[0])
+    message = run_process([*words[:-1], str(out / "tiny/sft/train/adapter")], 2).stderr
+    assert "adapter: holds no artifacts. Expected a run folder" in message
+
+
+def test_other_commands_do_not_read_damaged_artifacts(whole: tuple[Path, str], tmp_path: Path) -> None:
+    """24 of 150 flipped bits in evaluation.parquet gave other figures in silence."""
+    out = copy(whole, tmp_path)
+    folder = out / "tiny"
+    problems = folder / "problems/train/problems.parquet"
+    adapter, others = folder / "sft/train/adapter", ["--problems", problems, "-o", tmp_path / "samples"]
+    commands = {
+        "evaluation/evaluation.parquet": ["evaluate", folder, folder],
+        "round-1/samples/samples.parquet": ["evaluate", folder / "round-1/samples", "--problems", problems],
+        "problems/train/problems.parquet": ["evaluate", RECIPES, "--problems", problems],
+        "sft/train/adapter/adapter_config.json": [
+            "sample",
+            "tiny-base",
+            "--adapter",
+            adapter,
+            "--problems",
+            "x",
+            "-o",
+            "y",
+        ],
+    }
+    for name, words in commands.items():
+        damage.flip_bit(folder / name, random.Random(1))
+        message = fails(1, *words)
+        assert re.match(rf"\S+/{Path(name).name}: has other contents than its manifest says. Run the recipe", message)
 
 
 def test_a_shard_that_is_there_is_not_sampled_again(

@@ -106,7 +106,7 @@ def test_a_sweep_killed_and_resumed_gives_the_same_table(
     assert results(rows_of(tmp_path / "trial")) == results(whole[1])
     assert {path.name for path in tmp_path.glob("store/*-*")} == {path.name for path in whole[0].glob("store/*-*")}
     folder = tmp_path / "trial" / whole[1][5]["variant"]
-    assert store.verify(folder / "rft/train", contents=True)["stage"] == "train"
+    assert store.verify(folder / "rft/train", fresh=True)["stage"] == "train"
     assert (folder / "report.html").exists() and (folder / "recipe.yaml").exists()
 
 
