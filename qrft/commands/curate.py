@@ -15,7 +15,8 @@ import pyarrow.parquet as pq
 
 from qrft.commands.grading import Graded, Problems, Task, Totals, graded
 from qrft.commands.spool import Part, Spool
-from qrft.data.files import check_output, new_file
+from qrft.data.disk import whole_file
+from qrft.data.files import check_output
 from qrft.data.jsonl import write_jsonl
 from qrft.data.samples import Batch, ahead
 from qrft.data.schema import GRADED, TRAINING
@@ -165,7 +166,7 @@ def _as_graded(rows: pa.Table) -> pa.Table:
 
 @contextmanager
 def _writer(output: Path, schema: pa.Schema) -> Iterator[Callable[[pa.Table], None]]:
-    with new_file(output) as path:
+    with whole_file(output) as path:
         if output.suffix == ".parquet":
             with pq.ParquetWriter(path, schema) as writer:
                 yield writer.write_table

@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from qrft.commands.grading import Graded, Problems, Task, Totals, graded
-from qrft.data.files import check_output, new_file
+from qrft.data.disk import whole_file
+from qrft.data.files import check_output
 from qrft.data.schema import GRADED
 
 WRITTEN = pa.schema(
@@ -25,7 +26,7 @@ def run(task: Task, output: Path) -> dict[str, Any]:
     totals = Totals(len(problems))
     with (
         closing(graded(task, problems, totals)) as parts,
-        new_file(output) as path,
+        whole_file(output) as path,
         pq.ParquetWriter(path, WRITTEN) as writer,
     ):
         for part in parts:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import glob
 import hashlib
+import logging
 import os
 import re
 import secrets
 import shutil
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +20,7 @@ from typing import IO
 
 from qrft.errors import QrftError, StoreError
 
+log = logging.getLogger(__name__)
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
 MARKER = ".qrft-work"  # in a work folder: the command that made it, and so may delete it
@@ -81,7 +85,7 @@ def link(target: Path, link: Path) -> None:
         link.parent.mkdir(parents=True, exist_ok=True)
         if link.exists() and not link.is_symlink():
             raise StoreError(f"{link}: is not a link, so qrft did not make it. Move it away and run again")
-        temporary = _temporary(link)
+        temporary = link.with_name(f".{link.name}.{secrets.token_hex(4)}.tmp")
         temporary.symlink_to(os.path.relpath(os.path.realpath(target), os.path.realpath(link.parent)))
         os.replace(temporary, link)
 
@@ -104,23 +108,40 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "qrft"
 
 
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Give a temporary name beside `path` to write to. At the end the file gets its own name, once it is on the disk;
+    it is removed when anything fails.
+
+    Raises StoreError when the disk is full or the folder is not writable.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    with disk_errors(path.parent):
+        try:
+            yield temporary
+            sync(temporary)
+            os.replace(temporary, path)
+            sync(path.parent)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+def remove_temporaries(path: Path) -> None:
+    """Remove what killed processes left of whole_file(path). The caller makes sure that no process is writing it."""
+    with disk_errors(path.parent):
+        for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+            if re.fullmatch(r"[0-9a-f]{8}", leftover.name.split(".")[-2]) and not leftover.is_symlink():
+                leftover.unlink(missing_ok=True)
+
+
 def write_atomic(path: Path, data: bytes | str) -> None:
     """Write a file whole or not at all; it is on the disk when this returns. Text is written in UTF-8.
 
     Raises StoreError when the disk is full or the folder is not writable.
     """
-    temporary = _temporary(path)
-    with disk_errors(path.parent):
-        try:
-            with open(temporary, "xb") as file:
-                file.write(data.encode() if isinstance(data, str) else data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-        sync(path.parent)
+    with whole_file(path) as temporary, open(temporary, "xb") as file:
+        file.write(data.encode() if isinstance(data, str) else data)
 
 
 @contextlib.contextmanager
@@ -189,6 +210,25 @@ def lock_file(path: Path, what: str, way_out: str) -> IO[str]:
     return file
 
 
+@contextlib.contextmanager
+def waiting_lock(path: Path, what: str) -> Iterator[None]:
+    """Hold a lock file, which is removed at the end. Wait, and say for whom, while another process holds it."""
+    file, told = None, ""
+    while file is None:
+        try:
+            file = lock_file(path, what, "")
+        except StoreError as error:
+            if str(error) != told:
+                log.warning("%s", error)
+            told = str(error)
+            time.sleep(0.2)
+    with file:
+        try:
+            yield
+        finally:
+            remove(path)  # before the lock is released; lock_file notices a file that is gone
+
+
 def _is_at(file: IO[str], path: Path) -> bool:
     try:
         return os.path.samestat(os.fstat(file.fileno()), os.stat(path))
@@ -228,10 +268,6 @@ def remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
-
-
-def _temporary(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
 
 
 def hash_file(path: Path) -> str:

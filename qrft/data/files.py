@@ -1,17 +1,15 @@
-"""People's files: read in blocks of whole lines, compressed or not; written whole or not at all."""
+"""People's files: read in blocks of whole lines, compressed or not."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from qrft.data.disk import disk_errors
 from qrft.errors import DataError, UsageError
 
 BLOCK_BYTES = 4 << 20  # parsing is fastest while a block and its columns fit the second-level cache or little more
@@ -73,16 +71,3 @@ def check_output(output: Path, suffixes: Sequence[str], inputs: Sequence[Path]) 
         raise UsageError(f"{output}: there is no folder {output.parent}. Make it, or name another folder.")
     if output.exists() and any(path.exists() and path.samefile(output) for path in inputs):
         raise UsageError(f"{output}: is also an input, and would be overwritten. Name another output.")
-
-
-@contextlib.contextmanager
-def new_file(path: Path) -> Iterator[Path]:
-    """Give a temporary name to write to; the file becomes `path` at the end, and is removed when anything fails."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    with disk_errors(path.parent):
-        try:
-            yield temporary
-            os.replace(temporary, path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise

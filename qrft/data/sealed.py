@@ -12,24 +12,34 @@ CHECKSUM = "checksum"
 
 def seal(values: Mapping[str, Any], indent: int | None = 1) -> str:
     """Return the values as JSON text with their checksum. All keys must be texts."""
-    return json.dumps({**values, CHECKSUM: _checksum(values)}, indent=indent)
+    return json.dumps(with_checksum(values), indent=indent)
 
 
 def unseal(text: bytes) -> dict[str, Any]:
-    """Return the values of a JSON object. Raises ValueError for other text, and for values that are not those sealed.
-
-    A file of an earlier version, which has no checksum, is taken as it is.
-    """
+    """Return the values of a JSON object. Raises ValueError for other text, and for values that are not those sealed."""
     try:
         values = json.loads(text)
     except RecursionError:
         values = None
+    return without_checksum(values)
+
+
+def with_checksum(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values and their checksum."""
+    return {**values, CHECKSUM: _checksum(values)}
+
+
+def without_checksum(values: Any) -> dict[str, Any]:
+    """Return the values that with_checksum was given. Raises ValueError when these are others, or no JSON object.
+
+    What an earlier version wrote has no checksum, and is taken as it is.
+    """
     if not isinstance(values, dict):
         raise ValueError("expected a JSON object")
-    checksum = values.pop(CHECKSUM, None)
-    if checksum not in (None, _checksum(values)):
+    own = {key: value for key, value in values.items() if key != CHECKSUM}
+    if values.get(CHECKSUM) not in (None, _checksum(own)):
         raise ValueError("its checksum does not fit its contents")
-    return values
+    return own
 
 
 def _checksum(values: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qrft.data.files import new_file
+from qrft.data.disk import whole_file
 from qrft.data.problems import tiny_corpus, tiny_math
 from qrft.models.flops import training_flops
 from qrft.models.prompts import load_tokenizer
@@ -227,6 +227,6 @@ class _Checkpoints:
             return
         state = {"recipe": self._recipe, "losses": losses, "seconds": self.seconds()}
         state |= {"model": self._model.state_dict(), "optimizer": self._optimizer.state_dict()}
-        with new_file(self.path) as path:
+        with whole_file(self.path) as path:
             torch.save(state, path)
         self._saved = time.monotonic()

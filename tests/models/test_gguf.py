@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
+import random
 import shutil
+import threading
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from helpers import damage
 from helpers.commands import python, run_process
 from helpers.models import KINDS, VOCAB, make_adapter, make_model
 
+from qrft.data.disk import lock_file
 from qrft.data.problems import tiny_math
 from qrft.errors import ModelError, StoreError
 from qrft.models import prompts
@@ -260,10 +265,55 @@ def test_a_base_is_converted_once(model_dir: Path, tmp_path: Path) -> None:
     adapter = make_adapter(tmp_path / "adapter", model_dir)
     merged = prepare_base(str(model_dir), quant="q8_0", adapter=adapter, cache_dir=cache, n_threads=1)
     lora = prepare_adapter(adapter, str(model_dir), cache_dir=cache)
-    assert len({first, merged, lora}) == 3 and sorted(cache.iterdir()) == sorted([first, merged, lora])
+    assert len({first, merged, lora}) == 3 and sorted(cache.glob("*.gguf")) == sorted([first, merged, lora])
     assert prepare_adapter(adapter, str(model_dir), cache_dir=cache) == lora
     edit_json(adapter / "adapter_config.json", lora_alpha=12)
     assert prepare_adapter(adapter, str(model_dir), cache_dir=cache) != lora
+
+
+@pytest.mark.parametrize("happens", [*damage.KINDS, "its record is gone"])
+def test_a_damaged_file_of_the_cache_is_named_and_made_again(
+    model_dir: Path, tmp_path: Path, happens: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A bit in the cached base gave other samples."""
+    made = prepare_base(str(model_dir), quant="f16", cache_dir=tmp_path)
+    whole = made.read_bytes()
+    if callable(happens):
+        happens(made, random.Random(3))
+    else:
+        made.with_name(made.name + ".json").unlink()
+    assert prepare_base(str(model_dir), quant="f16", cache_dir=tmp_path) == made
+    assert made.read_bytes() == whole
+    assert happens is damage.take_away or f"{made}: is not as it was made, so it is made again" in caplog.text
+
+
+def test_a_kept_comparison_that_is_damaged_is_not_believed(model_dir: Path, tmp_path: Path) -> None:
+    base = prepare_base(str(model_dir), quant="f32", cache_dir=tmp_path)
+    first = check_once(model_dir, base, None, None, PROMPTS, cache_dir=tmp_path, n_threads=1)
+    (kept,) = tmp_path.glob("*parity*.json")
+    kept.write_text(kept.read_text().replace(": ", ": 1", 1))
+    assert check_once(model_dir, base, None, None, PROMPTS, cache_dir=tmp_path, n_threads=1) == first
+
+
+def test_what_killed_conversions_left_goes_and_files_of_others_stay(model_dir: Path, tmp_path: Path) -> None:
+    made = prepare_base(str(model_dir), quant="f16", cache_dir=tmp_path)
+    made.unlink()
+    left, others = tmp_path / f".{made.name}.0123abcd.tmp", tmp_path / f"{made.name}.partial"
+    left.write_bytes(b"half")
+    others.write_text("precious")
+    assert prepare_base(str(model_dir), quant="f16", cache_dir=tmp_path) == made
+    assert not left.exists() and others.read_text() == "precious"
+    assert sorted(path.name for path in tmp_path.iterdir()) == [made.name, f"{made.name}.json", others.name]
+
+
+def test_a_second_process_waits_for_a_file_of_the_cache_and_says_so(
+    model_dir: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = prepare_base(str(model_dir), quant="f16", cache_dir=tmp_path)
+    held = lock_file(made.with_name(made.name + ".lock"), "", "")
+    threading.Timer(1.0, held.close).start()
+    assert prepare_base(str(model_dir), quant="f16", cache_dir=tmp_path) == made
+    assert f"{made} is being made by process {os.getpid()} (since " in caplog.text
 
 
 def test_a_cache_that_cannot_be_written_is_said(model_dir: Path, tmp_path: Path) -> None:

@@ -244,16 +244,7 @@ def test_other_commands_do_not_read_damaged_artifacts(whole: tuple[Path, str], t
         "evaluation/evaluation.parquet": ["evaluate", folder, folder],
         "round-1/samples/samples.parquet": ["evaluate", folder / "round-1/samples", "--problems", problems],
         "problems/train/problems.parquet": ["evaluate", RECIPES, "--problems", problems],
-        "sft/train/adapter/adapter_config.json": [
-            "sample",
-            "tiny-base",
-            "--adapter",
-            adapter,
-            "--problems",
-            "x",
-            "-o",
-            "y",
-        ],
+        "sft/train/adapter/adapter_config.json": ["sample", "tiny-base", "--adapter", adapter, *others],
     }
     for name, words in commands.items():
         damage.flip_bit(folder / name, random.Random(1))

@@ -423,6 +423,22 @@ def test_an_abort_inside_the_worker_shows_its_log(files: tuple[Path, Path]) -> N
             process.receive()
 
 
+def test_a_file_on_which_llama_cpp_aborts_is_named_and_not_to_be_tried_again(
+    files: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """It said "Run again; finished samples are kept", for a file that aborts every time."""
+    data, key = bytearray(files[0].read_bytes()), b"llama.block_count"
+    place = data.index(key) + len(key) + 4  # after the type of the value
+    data[place : place + 4] = bytes(4)
+    broken = tmp_path / "broken.gguf"
+    broken.write_bytes(data)
+    message = (
+        rf"llama.cpp was ended by SIGABRT while it loaded {broken}: the file is broken, .* Make or download it again"
+    )
+    with pytest.raises(SamplerError, match=message):
+        LlamaProcess(broken, n_threads=1)
+
+
 def test_the_worker_dies_with_a_killed_parent(files: tuple[Path, Path]) -> None:
     script = f"""
         from pathlib import Path

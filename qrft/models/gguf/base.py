@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from qrft.data.disk import whole_file
 from qrft.errors import ModelError
 from qrft.models.gguf.architecture import Model, add_metadata, gguf_name, open_model, rope_factors, to_ggml_layout
 from qrft.models.gguf.lora import Lora, add_delta, open_lora
@@ -89,16 +90,8 @@ def gguf_file(out: Path, arch: str) -> Iterator[gguf.GGUFWriter]:
     """Open a writer whose file appears as `out` at the end of the block, and is removed when the block raises."""
     import gguf
 
-    partial = out.with_name(out.name + ".partial")
-    writer = gguf.GGUFWriter(partial, arch)
-    try:
+    with whole_file(out) as temporary, closing(gguf.GGUFWriter(temporary, arch)) as writer:
         yield writer
-        writer.close()
-        partial.replace(out)
-    except BaseException:
-        writer.close()
-        partial.unlink(missing_ok=True)
-        raise
 
 
 def write_header(writer: gguf.GGUFWriter) -> None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
+import logging
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any, cast
 
-from qrft.data.disk import cache_folder, disk_errors, write_atomic
+from qrft.data.disk import cache_folder, disk_errors, remove_temporaries, waiting_lock, write_atomic
+from qrft.data.file_hashes import file_hash
+from qrft.data.sealed import seal, unseal
 from qrft.errors import ModelError
 from qrft.models.find import find_model, fingerprint
 from qrft.models.gguf.adapter import export_adapter
@@ -20,6 +22,7 @@ from qrft.models.gguf.header import check_adapter, check_base, check_vocabulary
 from qrft.models.gguf.parity import Parity, check_parity
 from qrft.models.gguf.quant import Quant
 
+log = logging.getLogger(__name__)
 _JUDGED = "2"  # what a kept comparison has judged: raised when another is needed
 VERSION = 2  # of the files: raise it when the same model and settings would give other files
 
@@ -47,10 +50,7 @@ def prepare_base(
     folder = find_model(base)
     parts = [fingerprint(folder), quant, _adapter_fingerprint(adapter) if adapter else ""]
     out = _place(cache_dir, folder.name, quant, "base", *parts)
-    with _lock(out.parent):
-        if not out.exists():
-            export_base(folder, out, quant, adapter, n_threads=n_threads)
-    return out
+    return _made_once(out, lambda: export_base(folder, out, quant, adapter, n_threads=n_threads))
 
 
 def prepare_adapter(adapter: Path, base: str, tokenizer: Path | None = None, cache_dir: Path | None = None) -> Path:
@@ -70,10 +70,7 @@ def prepare_adapter(adapter: Path, base: str, tokenizer: Path | None = None, cac
         )
     parts = [fingerprint(folder), _adapter_fingerprint(adapter)]
     out = _place(cache_dir, adapter.resolve().name, "lora", "adapter", *parts)
-    with _lock(out.parent):
-        if not out.exists():
-            export_adapter(adapter, folder, out)
-    return out
+    return _made_once(out, lambda: export_adapter(adapter, folder, out))
 
 
 def check_once(
@@ -96,14 +93,15 @@ def check_once(
     files.append(_adapter_fingerprint(adapter_dir) if adapter_dir else "")
     files.append(fingerprint(adapter_gguf) if adapter_gguf else "")
     kept = _place(cache_dir, base_gguf.stem, "parity", "parity", _JUDGED, _engine(), *files).with_suffix(".json")
-    if again or not kept.exists():
+    known = None if again else _read(kept)
+    if known is None:
         result = check_parity(model_dir, base_gguf, adapter_dir, adapter_gguf, list(prompts), n_threads=n_threads)
         if not prompts:  # nothing was compared
             return result
         kept.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(kept, json.dumps(result))
-    parity: Parity = json.loads(kept.read_bytes())
-    return parity
+        write_atomic(kept, seal(result))
+        return result
+    return cast(Parity, known)
 
 
 def _engine() -> str:
@@ -167,14 +165,24 @@ def _adapter_fingerprint(folder: Path) -> str:
     return fingerprint(settings) + fingerprint(folder)
 
 
-@contextmanager
-def _lock(folder: Path) -> Iterator[None]:
-    """Lock the folder while a file is made: a second process waits, then finds it. A dead process frees it."""
-    with disk_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(handle)
+def _made_once(out: Path, make: Callable[[], None]) -> Path:
+    """Return the file, which is made unless the cache has it as it was made. A second process waits for it."""
+    record = out.with_name(out.name + ".json")
+    with disk_errors(out.parent):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with waiting_lock(out.with_name(out.name + ".lock"), f"{out} is being made"):
+            if not out.exists() or _read(record) != {"blake2b": file_hash(out)}:
+                if out.exists():
+                    log.warning("%s: is not as it was made, so it is made again", out)
+                remove_temporaries(out)
+                make()
+                write_atomic(record, seal({"blake2b": file_hash(out)}))
+    return out
+
+
+def _read(record: Path) -> dict[str, Any] | None:
+    """Return what is kept in a file of the cache; None where it is not there or damaged."""
+    try:
+        return unseal(record.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return None

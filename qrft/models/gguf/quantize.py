@@ -16,6 +16,7 @@ import threading
 import time
 from pathlib import Path
 
+from qrft.data.disk import whole_file
 from qrft.errors import ModelError
 from qrft.models.gguf.quant import Quant
 
@@ -29,24 +30,19 @@ def quantize(source: Path, out: Path, quant: Quant, n_threads: int | None = None
     Matrices whose rows don't divide into the blocks of `quant` (256 values for q4_k_m, 32 for q8_0) get the nearest
     larger type that they fit; vectors stay f32. Raises ModelError with llama.cpp's last log lines when it fails.
     """
-    partial = out.with_name(out.name + ".partial")
-    words = [str(source.absolute()), str(partial.absolute()), quant, str(n_threads or len(os.sched_getaffinity(0)))]
     path = os.pathsep.join([str(Path(__file__).parents[3]), *filter(None, [os.environ.get("PYTHONPATH")])])
-    try:
-        with tempfile.TemporaryFile() as log:
-            code = subprocess.run(
-                [sys.executable, "-P", "-m", "qrft.models.gguf.quantize", *words],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env={**os.environ, "PYTHONPATH": path},
-            ).returncode
-            if code != 0:
-                log.seek(0)
-                raise ModelError(_failure(source, quant, code, log.read()))
-        partial.replace(out)
-    finally:
-        partial.unlink(missing_ok=True)
+    with whole_file(out) as partial, tempfile.TemporaryFile() as log:
+        words = [source.absolute(), partial.absolute(), quant, n_threads or len(os.sched_getaffinity(0))]
+        code = subprocess.run(
+            [sys.executable, "-P", "-m", "qrft.models.gguf.quantize", *map(str, words)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env={**os.environ, "PYTHONPATH": path},
+        ).returncode
+        if code != 0:
+            log.seek(0)
+            raise ModelError(_failure(source, quant, code, log.read()))
 
 
 def _failure(source: Path, quant: Quant, code: int, log: bytes) -> str:

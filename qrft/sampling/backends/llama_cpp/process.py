@@ -95,9 +95,11 @@ class LlamaProcess:
     def _start(self) -> None:
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed in close(); a file needs no one to empty it
         self._process, self._commands, self.answers = _start_worker(self._log, self._environment)
+        self._is_loading = True
         try:
             self.send("load", self.options)
             self.info: EngineInfo = self.receive()[1]
+            self._is_loading = False
         except BaseException:
             self.close()
             raise
@@ -208,6 +210,12 @@ class LlamaProcess:
                 f"llama.cpp ran out of memory and aborted. Lower n_seq_max.{self._last_log_lines()}"
             )
         how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        if self._is_loading and code in (-signal.SIGABRT, -signal.SIGSEGV, -signal.SIGFPE, -signal.SIGBUS):
+            files = " and ".join(filter(None, [self.options.base_gguf, self.options.adapter_gguf]))
+            return SamplerError(
+                f"llama.cpp {how} while it loaded {files}: the file is broken, or of a kind that this llama.cpp does "
+                f"not know. Make or download it again.{self._last_log_lines()}"
+            )
         advice = "Run again; finished samples are kept."
         if code == -signal.SIGKILL:
             advice = "If the machine ran out of memory, lower n_seq_max or max_new_tokens; finished samples are kept."

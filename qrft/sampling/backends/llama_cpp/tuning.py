@@ -7,6 +7,7 @@ again, so it goes on as it began.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from qrft.data.disk import cache_folder, write_atomic
+from qrft.data.sealed import with_checksum, without_checksum
 from qrft.sampling.api import Work
 from qrft.sampling.backends.llama_cpp.process import LlamaProcess
 from qrft.sampling.backends.llama_cpp.trials import Search, is_small
@@ -39,7 +41,7 @@ def tune(process: LlamaProcess, work: Work) -> None:
     path, key = cache_folder() / "sampling.json", _key(process, work)
     kept = _read(path)
     if key not in kept:
-        kept = {**_read(path), key: _measure(process, work)}
+        kept = {**_read(path), key: with_checksum(_measure(process, work))}
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(path, json.dumps(kept, indent=1))
     process.configure(**kept[key]["settings"])
@@ -65,13 +67,19 @@ def _measure(process: LlamaProcess, work: Work) -> dict[str, Any]:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """Return what is kept, but for what was measured in another way."""
+    """Return what is kept, but for what was measured in another way or is damaged."""
     try:
         kept = json.loads(path.read_bytes())
     except (OSError, ValueError):  # not there, or not ours: measured anew
         return {}
     entries = kept if isinstance(kept, dict) else {}
-    return {key: entry for key, entry in entries.items() if key.startswith(f"{_LAYOUT} ")}
+    return {key: entry for key, entry in entries.items() if key.startswith(f"{_LAYOUT} ") and _is_whole(entry)}
+
+
+def _is_whole(entry: Any) -> bool:
+    with contextlib.suppress(ValueError):
+        return {"settings", "tokens_per_second"} <= without_checksum(entry).keys()
+    return False
 
 
 def _key(process: LlamaProcess, work: Work) -> str:
