@@ -16,7 +16,7 @@ def seal(values: Mapping[str, Any], indent: int | None = 1) -> str:
 
 
 def unseal(text: bytes) -> dict[str, Any]:
-    """Return the values of a JSON object. Raises ValueError for other text, and for values that are not those sealed."""
+    """Return the values that were sealed. Raises ValueError when the text holds others, or no JSON object."""
     try:
         values = json.loads(text)
     except RecursionError:

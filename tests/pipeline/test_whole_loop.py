@@ -239,7 +239,7 @@ def test_other_commands_do_not_read_damaged_artifacts(whole: tuple[Path, str], t
     out = copy(whole, tmp_path)
     folder = out / "tiny"
     problems = folder / "problems/train/problems.parquet"
-    adapter, others = folder / "sft/train/adapter", ["--problems", problems, "-o", tmp_path / "samples"]
+    adapter, others = folder / "sft/train/adapter", ["--problems", "x", "-k", 1, "-o", tmp_path / "samples"]
     commands = {
         "evaluation/evaluation.parquet": ["evaluate", folder, folder],
         "round-1/samples/samples.parquet": ["evaluate", folder / "round-1/samples", "--problems", problems],

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from helpers.models import make_adapter
 
+from qrft.data.sealed import with_checksum, without_checksum
 from qrft.models.find import BUILTIN
 from qrft.models.gguf.adapter import export_adapter
 from qrft.models.gguf.base import export_base
@@ -46,7 +47,7 @@ def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def the_entry(kept: Path) -> Any:
     (entry,) = json.loads(kept.read_bytes()).values()
-    return entry
+    return without_checksum(entry)
 
 
 def settings(process: LlamaProcess) -> dict[str, Any]:
@@ -69,10 +70,12 @@ def test_the_fastest_is_measured_once_and_kept(
     assert "32 sequences at once in one cache" in caplog.text
 
     entry["settings"] = {"n_seq_max": 7, "kv_unified": True}  # none that a measurement would give
-    kept.write_text(json.dumps({next(iter(json.loads(kept.read_bytes()))): entry}))
-    with LlamaProcess(base, n_threads=1) as again:
-        tune(again, WORK)
-        assert settings(again) == entry["settings"]
+    (key,) = json.loads(kept.read_bytes())
+    for is_sealed in (True, False):  # another way of decoding gives other samples: a damaged one is measured anew
+        kept.write_text(json.dumps({key: with_checksum(entry) if is_sealed else {**entry, "checksum": "damaged"}}))
+        with LlamaProcess(base, n_threads=1) as again:
+            tune(again, WORK)
+            assert (settings(again) == entry["settings"]) == is_sealed
 
 
 def test_the_key_names_device_and_build(process: LlamaProcess, kept: Path) -> None:
