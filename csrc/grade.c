@@ -53,6 +53,19 @@ const char *qrft_equation_status_name(int status) {
     }
 }
 
+const char *qrft_path_source_name(int source) {
+    switch (source) {
+    case QRFT_PATH_EQUATIONS:
+        return "equations";
+    case QRFT_PATH_RUNNING_TEXT:
+        return "running_text";
+    case QRFT_PATH_TEXT:
+        return "text";
+    default:
+        return NULL;
+    }
+}
+
 /* ---------------------------------------------------------------------------------------------------- answers ---- */
 
 typedef qrft_answer (*answer_reader)(const uint8_t *text, const uint8_t *end, const qrft_options *options);
@@ -122,6 +135,7 @@ static void grade_row(const grade_job *job, int64_t row) {
     grades->is_correct[row] = is_correct(job, row, &answer);
     grades->num_equations[row] = list.count;
     grades->equation_statuses[row] = (uint8_t)list.status;
+    grades->path_sources[row] = (uint8_t)list.source;
     hash_end(&list.hash, grades->equation_keys + 16 * row);
 }
 

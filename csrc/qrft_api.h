@@ -150,6 +150,16 @@ const char *qrft_equation_status_name(int status);
 
 /* ---------------------------------------------------------------------------------------------------- grade ---- */
 
+/* What a text's key was made from, which tells its path from others. */
+enum qrft_path_source {
+    QRFT_PATH_EQUATIONS = 0,    /* its equations, by the options; in paper_mode always */
+    QRFT_PATH_RUNNING_TEXT = 1, /* it has none, but there are some in its running text */
+    QRFT_PATH_TEXT = 2          /* its words: it holds no equation at all */
+};
+
+/* The name of a source ("equations" ...), or NULL for a number that is none. A static string. */
+const char *qrft_path_source_name(int source);
+
 /* One entry (for keys: 16 bytes) per text. num_equations stops counting at INT32_MAX. */
 typedef struct {
     int64_t *answer_starts;
@@ -159,10 +169,11 @@ typedef struct {
     int32_t *num_equations;
     uint8_t *equation_statuses;
     uint8_t *equation_keys;
+    uint8_t *path_sources;
 } qrft_grades;
 
 /*
- * Grades every text: its answer against the gold answer, its equations, the key of its equation list.
+ * Grades every text: its answer against the gold answer, its equations, the key of its path.
  * gold: statuses and values from qrft_numbers_parse; its starts and ends are not read and may be NULL.
  * gold_index: text i is compared with gold entry gold_index[i], which must exist; a negative index stands for no
  * gold answer, and then nothing is correct. NULL: with gold entry i.

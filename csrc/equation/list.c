@@ -4,6 +4,7 @@
 void equations_begin(qrft_equations *list) {
     list->count = 0;
     list->status = QRFT_EQUATION_OK;
+    list->source = QRFT_PATH_EQUATIONS;
     hash_begin(&list->hash);
 }
 

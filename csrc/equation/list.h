@@ -10,6 +10,7 @@
 typedef struct {
     int32_t count;
     enum qrft_equation_status status;
+    enum qrft_path_source source;
     qrft_hash hash; /* not yet ended */
 } qrft_equations;
 

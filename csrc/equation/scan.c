@@ -29,6 +29,23 @@ static const uint8_t *take_equation(qrft_equations *list, const uint8_t *start, 
     return mark + 2;
 }
 
+/*
+ * The key of a text in which no equation was found: that of the equations in its running text, or else of its words.
+ * They count for nothing else.
+ */
+static void key_without_equations(qrft_equations *list, qrft_cursor text, const qrft_options *options) {
+    qrft_equations running;
+    equations_begin(&running);
+    if (options->equation_source != QRFT_EQUATIONS_ANYWHERE) running_text_check(&running, text, true, false, options);
+    if (running.count > 0) {
+        list->hash = running.hash;
+        list->source = QRFT_PATH_RUNNING_TEXT;
+    } else {
+        hash_words(&list->hash, text.at, text.end);
+        list->source = QRFT_PATH_TEXT;
+    }
+}
+
 void equations_check(qrft_equations *list, const uint8_t *text, const uint8_t *end, const qrft_options *options) {
     equations_begin(list);
     if (options->paper_mode) {
@@ -40,7 +57,8 @@ void equations_check(qrft_equations *list, const uint8_t *text, const uint8_t *e
         if (options->equation_source == QRFT_EQUATIONS_ANYWHERE) {
             running_text_check(list, (qrft_cursor){at, opening}, at == text, opening < end, options);
         }
-        if (opening == end) return;
+        if (opening == end) break;
         at = take_equation(list, opening + 2, end, options);
     }
+    if (list->count == 0) key_without_equations(list, (qrft_cursor){text, end}, options);
 }

@@ -21,7 +21,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 typedef struct {
     int64_t start, end;
-    uint8_t status, correct, equations, key[16];
+    uint8_t status, correct, equations, key[16], source;
     int32_t count;
 } grade;
 
@@ -32,7 +32,7 @@ static grade grade_text(const qrft_texts *texts, const qrft_options *options) {
     qrft_value gold_value;
     qrft_answers gold = {&gold_start, &gold_end, &gold_status, &gold_value};
     qrft_grades grades = {&result.start, &result.end,       &result.status, &result.correct,
-                          &result.count, &result.equations, result.key};
+                          &result.count, &result.equations, result.key,     &result.source};
     assert(qrft_answers_extract(texts, options, 1, &gold) == QRFT_DONE);
     assert(qrft_texts_grade(texts, &gold, &gold_index, options, 1, &grades) == QRFT_DONE);
     assert(result.start == gold_start && result.end == gold_end && result.status == gold_status);
@@ -65,6 +65,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     bool answer_open = options.paper_mode && result.status == QRFT_ANSWER_UNDECIDED;
     bool equations_open = options.paper_mode && result.equations == QRFT_EQUATION_UNDECIDED;
     assert(answer_open || qrft_answer_status_name(result.status));
+    assert(qrft_path_source_name(result.source) && (result.source == QRFT_PATH_EQUATIONS || result.count == 0));
     assert(equations_open || qrft_equation_status_name(result.equations));
     assert((result.start == -1 && result.end == -1) || (0 <= result.start && result.start <= result.end));
     assert(result.end <= (int64_t)length && result.count >= 0);

@@ -129,13 +129,14 @@ static qrft_options options; /* the default; the made texts are graded by every 
 
 typedef struct {
     int64_t starts[ROWS], ends[ROWS];
-    uint8_t statuses[ROWS], correct[ROWS], equations[ROWS], keys[16 * ROWS];
+    uint8_t statuses[ROWS], correct[ROWS], equations[ROWS], keys[16 * ROWS], sources[ROWS];
     int32_t counts[ROWS];
     qrft_value values[ROWS];
 } outputs;
 
 static qrft_grades grades_of(outputs *out) {
-    return (qrft_grades){out->starts, out->ends, out->statuses, out->correct, out->counts, out->equations, out->keys};
+    return (qrft_grades){out->starts, out->ends,      out->statuses, out->correct,
+                         out->counts, out->equations, out->keys,     out->sources};
 }
 
 static qrft_answers answers_of(outputs *out) {
@@ -160,6 +161,11 @@ static void test_known(void) {
     assert(out.equations[0] == QRFT_EQUATION_OK && out.starts[0] == 26 && out.ends[0] == 29);
     grade_one("<<1/0=1>> #### 3", "4", &out);
     assert(out.equations[0] == QRFT_EQUATION_DIVISION_BY_ZERO && !out.correct[0]);
+    grade_one("so 2 + 3 = 5\n#### 5", "5", &out);
+    assert(out.counts[0] == 0 && out.sources[0] == QRFT_PATH_RUNNING_TEXT);
+    grade_one("five\n#### 5", "5", &out);
+    assert(out.sources[0] == QRFT_PATH_TEXT && strcmp(qrft_path_source_name(out.sources[0]), "text") == 0);
+    assert(qrft_path_source_name(3) == NULL);
     assert(qrft_texts_distance((const uint8_t *)"kitten", 6, (const uint8_t *)"sitting", 7) == 3);
     assert(strcmp(qrft_equation_status_name(QRFT_EQUATION_TOO_DEEP), "too_deep") == 0);
     qrft_options no_marker = {.answer_format = QRFT_FORMAT_MARKER, .marker = (const uint8_t *)"A", .marker_length = -1};

@@ -3,6 +3,7 @@
  * arrives in pieces: they are gathered in `pending` and mixed in blocks of 16 bytes. Not a cryptographic hash: keys
  * tell equation lists apart, they do not resist attack.
  */
+#include <stdbool.h>
 #include <string.h>
 
 #include "text/hash.h"
@@ -103,6 +104,24 @@ void hash_solid_line(qrft_hash *hash, const uint8_t *at, const uint8_t *end, con
     memcpy(hash->pending + hash->filled, at, 32);
     hash->filled += length;
     hash->pending[hash->filled++] = '\n';
+}
+
+static bool is_of_word(uint8_t byte) {
+    uint8_t letter = byte | 32;
+    return (letter >= 'a' && letter <= 'z') || is_digit(byte) || byte >= 0x80 || (byte && strchr("+-/=^%<>", byte));
+}
+
+void hash_words(qrft_hash *hash, const uint8_t *at, const uint8_t *end) {
+    while (at < end && !is_of_word(*at)) at++;
+    for (bool is_apart = false; at < end; at++) {
+        if (!is_of_word(*at)) {
+            is_apart = true;
+            continue;
+        }
+        if (is_apart) add_byte(hash, ' ');
+        is_apart = false;
+        add_byte(hash, *at >= 'A' && *at <= 'Z' ? *at | 32 : *at);
+    }
 }
 
 void hash_end(qrft_hash *hash, uint8_t key[16]) {

@@ -33,6 +33,12 @@ void hash_line(qrft_hash *hash, const uint8_t *at, const uint8_t *end);
 /* The same for bytes that hold no white space; the memory may be read up to `limit`, which is not before their end. */
 void hash_solid_line(qrft_hash *hash, const uint8_t *at, const uint8_t *end, const uint8_t *limit);
 
+/*
+ * Adds the text in words with one space between: ASCII letters in lower case, digits, bytes from 0x80 and + - / = ^ % <
+ * > make words, all else separates them. No line feed ends it, so it is never the bytes of lines.
+ */
+void hash_words(qrft_hash *hash, const uint8_t *at, const uint8_t *end);
+
 /* Writes the hash of all that was added; nothing may be added after it. */
 void hash_end(qrft_hash *hash, uint8_t key[16]);
 

@@ -71,6 +71,9 @@ def show_samples(console: Console, facts: Mapping[str, Any], folder: Path) -> No
             f"{facts['num_problems']:,} problems had enough",
             soft_wrap=True,
         )
+    if sources := facts.get("told_apart_by"):
+        counts = ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in sources.items())
+        console.print(f"right samples are told apart by: {counts}", soft_wrap=True)
     reasons = facts["finish_reasons"]
     console.print(
         f"{facts['num_samples']:,} samples, {facts['num_tokens']:,} tokens in {folder}; "

@@ -22,7 +22,7 @@ from qrft.errors import DataError
 from qrft.grading.batch import BatchGrader, gold_column
 from qrft.grading.columns import threads as core_threads
 from qrft.grading.latex import HOW_TO_INSTALL, judges_expressions
-from qrft.grading.paths import COMPARED, is_right_path
+from qrft.grading.paths import COMPARED, is_right_path, path_sources
 from qrft.grading.rules import DEFAULT_RULES
 from qrft.progress import Progress, unwatched
 
@@ -117,6 +117,7 @@ class Totals:
     num_equations_ok: int = 0
     faults: Faults = field(default_factory=Faults)
     answer_statuses: Counter[str] = field(default_factory=Counter)
+    path_sources: Counter[str] = field(default_factory=Counter)
     equation_statuses: Counter[str] = field(default_factory=Counter)
 
     def add(self, batch: Batch, grades: pa.Table) -> None:
@@ -124,6 +125,7 @@ class Totals:
         self.num_samples += grades.num_rows
         self.num_correct += pc.sum(grades["is_correct"]).as_py() or 0
         self.num_equations_ok += int(np.count_nonzero(is_right_path(grades)))
+        self.path_sources += path_sources(grades)
         for counter, name in ((self.answer_statuses, "status"), (self.equation_statuses, "equations_status")):
             counter.update({row["values"]: row["counts"] for row in pc.value_counts(grades[name]).to_pylist()})
 
@@ -138,6 +140,7 @@ class Totals:
             "num_malformed": self.faults.count,
             "answer_statuses": dict(self.answer_statuses.most_common()),
             "equation_statuses": dict(self.equation_statuses.most_common()),
+            "told_apart_by": dict(self.path_sources.most_common()),
         }
 
 

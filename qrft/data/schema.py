@@ -36,7 +36,8 @@ GRADED = pa.schema(
         ("is_correct", pa.bool_()),  # the answer equals the problem's
         ("num_equations", pa.int32()),
         ("equations_status", STATUS),  # "ok", or the name of what is wrong with the first bad equation
-        ("equation_key", pa.binary(16)),  # 128-bit hash of the equation list
+        ("equation_key", pa.binary(16)),  # 128-bit hash of the path: the equation list, or what stands in for it
+        ("path_source", STATUS),  # what the key was made from: "equations", "running_text" or "text"
     ]
 )
 

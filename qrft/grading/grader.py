@@ -15,7 +15,7 @@ from qrft.grading.reference import paper
 from qrft.grading.rules import DEFAULT_FORMAT, DEFAULT_RULES, Rules
 from qrft.grading.undecided import settle_answers, settle_grades
 
-GRADER_VERSION = 4
+GRADER_VERSION = 5
 """Raised whenever docs/semantics.md changes a result; it enters the digests of the stages that grade."""
 
 KEY_BYTES = 16
@@ -23,6 +23,7 @@ VALUE_BYTES = 32
 
 ANSWER_STATUSES = names_of(lib.qrft_answer_status_name)
 EQUATION_STATUSES = names_of(lib.qrft_equation_status_name)
+PATH_SOURCES = names_of(lib.qrft_path_source_name)
 
 # For each C function that reads answers: what settles the rows that it leaves undecided.
 _READERS = {
@@ -111,6 +112,7 @@ class _GradeArrays:
         self.num_equations = np.empty(num_rows, np.int32)
         self.equation_statuses = np.empty(num_rows, np.uint8)
         self.keys = np.empty((num_rows, KEY_BYTES), np.uint8)
+        self.path_sources = np.empty(num_rows, np.uint8)
 
     def struct(self, rows: slice) -> Any:
         fields = {
@@ -121,6 +123,7 @@ class _GradeArrays:
             "num_equations": pointer(self.num_equations[rows], "int32_t *"),
             "equation_statuses": pointer(self.equation_statuses[rows], "uint8_t *"),
             "equation_keys": pointer(self.keys[rows], "uint8_t *"),
+            "path_sources": pointer(self.path_sources[rows], "uint8_t *"),
         }
         return ffi.new("qrft_grades *", fields)
 
@@ -134,6 +137,7 @@ class _GradeArrays:
             pa.array(self.num_equations),
             named(self.equation_statuses, EQUATION_STATUSES),
             keys,
+            named(self.path_sources, PATH_SOURCES),
         ]
         return pa.table(columns, schema=GRADED)
 
@@ -188,7 +192,7 @@ def grade(
 def equation_keys(
     texts: Texts, *, rules: Rules = DEFAULT_RULES, num_threads: int | None = None
 ) -> npt.NDArray[np.uint8]:
-    """Return the keys of the texts' equation lists, shape (n, 16)."""
+    """Return the keys of the texts' paths, shape (n, 16)."""
     column = as_chunked(texts)
     nothing_gold = np.full(len(column), -1, np.int64)
     return _grade(column, _AnswerArrays(0), nothing_gold, rules, num_threads).keys

@@ -1,9 +1,12 @@
 """What a right path is, and which path a problem has before anything is sampled. All counts of paths use these.
 
-A path is the equation list of a solution, known by its key (docs/semantics.md, "The key of an equation list").
+A path is the equation list of a solution, or what stands in for it, known by its key (docs/semantics.md, "The key of a
+path").
 """
 
 from __future__ import annotations
+
+from collections import Counter
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +31,12 @@ COMPARED = ("ok", "latex_equal", "latex_different")  # the statuses of answers t
 def is_right_path(graded: pa.Table) -> Flags:
     """Return whether each row of schema.GRADED has the right answer and every equation right: what is selected from."""
     return as_flags(pc.and_(graded["is_correct"], pc.equal(graded["equations_status"], _OK)))
+
+
+def path_sources(graded: pa.Table) -> Counter[str]:
+    """Count the right paths by what tells them apart: their equations, those of their running text, or their words."""
+    found = pc.value_counts(graded["path_source"].filter(pa.array(is_right_path(graded))))
+    return Counter({row["values"]: row["counts"] for row in found.to_pylist()})
 
 
 def is_wrong(graded: pa.Table) -> Flags:

@@ -82,7 +82,9 @@ class Selection(Section):
         default=None, description="The most sampled paths to keep per problem. If not set, all of them."
     )
     dedup: bool = Field(
-        default=True, description="Keep only one path per list of equations. Otherwise, every correct path is kept."
+        default=True,
+        description="Keep only one path per list of equations; samples without any are told apart by their texts. "
+        "Otherwise, every correct path is kept.",
     )
 
 

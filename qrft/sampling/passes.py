@@ -100,7 +100,8 @@ class Passes:
         if self.tally is None:
             return facts
         # The key is older than the word "pass", and is in people's manifests.
-        return {**facts, "num_satisfied": self.num_satisfied(), "rounds": [asdict(done) for done in self.passes]}
+        facts |= {"num_satisfied": self.num_satisfied(), "rounds": [asdict(done) for done in self.passes]}
+        return {**facts, "told_apart_by": dict(self.tally.sources.most_common())}
 
     def by_problem(self) -> Iterator[Mapping[str, Any]]:
         """Yield, if there is a goal, how many samples each problem got and what they brought."""

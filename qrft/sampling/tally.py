@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pyarrow as pa
 
 from qrft.grading.batch import BatchGrader
-from qrft.grading.paths import gold_keys, is_right_path
+from qrft.grading.paths import gold_keys, is_right_path, path_sources
 from qrft.grading.rules import DEFAULT_RULES, Rules
 from qrft.sampling.budget import Until
 
@@ -24,6 +26,7 @@ class Tally:
         ids: list[str] = problems["problem_id"].to_pylist()
         self._answers = dict(zip(ids, problems["answer"].to_pylist(), strict=True))
         self._gold = dict(zip(ids, gold_keys(problems, rules, num_threads).to_pylist(), strict=True))
+        self.sources: Counter[str] = Counter()  # of the right paths
         self._correct: dict[str, list[bool]] = {name: [] for name in ids}  # by sample_index
         self._paths: dict[str, list[bytes | None]] = {name: [] for name in ids}
 
@@ -34,6 +37,7 @@ class Tally:
         with BatchGrader(self._rules, self._num_threads) as grader:
             graded = grader.grade(samples["completion"], gold)
         columns = graded["is_correct"].to_pylist(), graded["equation_key"].to_pylist(), is_right_path(graded)
+        self.sources += path_sources(graded)
         for name, is_correct, key, is_right in zip(ids, *columns, strict=True):
             self._correct[name].append(is_correct)
             self._paths[name].append(key if is_right and key != self._gold[name] else None)

@@ -6,6 +6,7 @@ import collections
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import time
@@ -79,6 +80,7 @@ COUNTS = {
     "num_malformed": 0,
     "answer_statuses": {"ok": 11, "no_marker": 1},
     "equation_statuses": {"ok": 11, "wrong": 1},
+    "told_apart_by": {"equations": 5, "text": 1},
 }
 
 
@@ -143,6 +145,28 @@ def test_curate() -> None:
     assert (rows[0]["completion"], rows[1]["completion"]) == (PROBLEMS[0]["answer"], SAMPLES[1]["completion"])
     assert all(row["question"] == PROBLEMS[int(row["problem_id"])]["question"] for row in rows)
     assert facts == COUNTS | {"num_kept": 4, "distinct_per_problem": 1.0, "distinct_per_problem_with_gold": 7 / 4}
+
+
+def test_samples_without_marked_equations_are_told_apart() -> None:
+    write_jsonl(
+        "q.jsonl", [{"question": "5 rows of 3 and 2 more?", "answer": "Five times 3 is 15, and 2: 17.\n#### 17"}]
+    )
+    texts = [
+        "5*3 = 15 and 15+2 = 17.\n#### 17",
+        "At first 5*3 = 15, then 15+2 = 17!\n#### 17",  # the same equations
+        "Take 15, add 2.\n#### 17",
+        "take 15,  **add** 2\n\n#### 17",  # the same words
+        "Five times 3 is 15, and 2: 17.\n#### 17",  # the gold solution
+        "Add 2 to 15.\n#### 17",
+    ]
+    write_jsonl("t.jsonl", [{"id": 0, "output": text} for text in texts])
+    facts = facts_of("curate", "t.jsonl", "--problems", "q.jsonl", "-o", "o.jsonl", "--keep", "first")
+    assert [row["sample_index"] for row in read_jsonl("o.jsonl")] == [None, 0, 2, 5]
+    assert facts["told_apart_by"] == {"text": 4, "running_text": 2} and facts["num_kept"] == 3
+    paper = facts_of("curate", "t.jsonl", "--problems", "q.jsonl", "-o", "o.jsonl", "--mode", "paper")
+    assert paper["told_apart_by"] == {"equations": 6} and paper["num_kept"] == 1
+    shown = run_qrft("grade", "t.jsonl", "--problems", "q.jsonl", "-o", "g.parquet").stdout
+    assert re.search(r"told apart by +text 4, running_text 2", shown)
 
 
 def test_the_gold_path_counts_as_the_paper_does() -> None:
@@ -515,7 +539,7 @@ def test_a_set_brings_its_answer_format(folder: Path, monkeypatch: pytest.Monkey
     named = ["m.jsonl", "--problems", "math-500/test"]
     assert facts_of("evaluate", *named)["answer_statuses"] == {"ok": 1, "no_marker": 1}
     assert facts_of("evaluate", *named, "--answer-format", "gsm8k")["num_correct"] == 1
-    assert facts_of("curate", *named, "-o", "t.jsonl")["num_kept"] == 0  # the same equations as the gold solution: none
+    assert facts_of("curate", *named, "-o", "t.jsonl")["num_kept"] == 1  # the words of its one right sample are others
     a_file = ["m.jsonl", "--problems", "math-500/test.jsonl"]
     facts_of("grade", *a_file, "-o", "g.parquet")
     assert pq.read_table("g.parquet")["is_correct"].to_pylist() == [False, True]

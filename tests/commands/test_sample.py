@@ -272,6 +272,7 @@ def test_tokens_go_to_problems_that_lack_paths(kind: str) -> None:
     assert len(set(expected.values())) > 1, "the test shows nothing where all problems need equally many"
     budget = read_jsonl("samples/budget.jsonl")
     assert {row["problem_id"]: row["num_samples"] for row in budget} == expected
+    assert sum(facts["told_apart_by"].values()) > 0
     assert facts["num_satisfied"] == sum(row["is_satisfied"] for row in budget)
     assert all((row[f"num_{kind}"] >= count) == row["is_satisfied"] for row in budget)
     assert sum(done["num_samples"] for done in facts["rounds"]) == len(samples)

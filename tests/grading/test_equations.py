@@ -10,7 +10,7 @@ from fractions import Fraction
 
 import pytest
 from helpers.texts import NUMBERS, QUICK, WIDE, gsm8k, piece
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from qrft import grading
@@ -125,6 +125,8 @@ def check_by_rules(texts: list[bytes]) -> None:
         assert "malformed" not in {equation.status for equation in running}
         keys = [reference.equation_key(text, rules.equations, rules.order) for text in texts]
         assert columns["equation_key"].to_pylist() == keys
+        paths = [reference.path_of(text, rules.equations, rules.order) for text in texts]
+        assert columns["path_source"].to_pylist() == [path.source for path in paths]
 
 
 @QUICK
@@ -153,6 +155,7 @@ def test_what_runs_is_judged_as_what_is_marked(parts: list[bytes]) -> None:
     """An equation that is found in running text gets the status and the key that it would have between marks."""
     text = b" = ".join(parts)
     marks = [b"<<" + text[found.start : found.end] + b">>" for found in reference.find_equations(text, "anywhere")]
+    assume(marks)  # without any, the key is that of the words
     running, marked = grading.grade([text, b"".join(marks)], ["0"] * 2, rules=RULES[2]).to_pylist()
     assert running == marked and running["equations_status"] != "malformed"
 

@@ -158,7 +158,8 @@ FACTS: dict[str, Any] = {
     "base": {"accuracy": 0.01, "few_shot": 0}, "sft": {"accuracy": 0.658}, "rft": {"accuracy": 0.719},
     "gain": 0.061, "p_value": 0.0003, "num_test": 1000, "num_train": 300, "num_gold": 300, "num_samples": 9000,
     "samples_per_problem": 30,
-    "num_correct": 5000, "num_correct_with_equations": 5000, "num_kept": 512, "paths_per_problem": 512 / 300,
+    "num_correct": 5000, "num_correct_with_equations": 5000, "num_told_by_running_text": 0,
+    "num_told_by_text": 0, "num_kept": 512, "paths_per_problem": 512 / 300,
     "num_solved": 296, "num_cut_off": 0, "num_unusable_gold": 0, "dedup": True,
 }  # fmt: skip
 
@@ -222,6 +223,11 @@ def test_sentences_of_a_usual_run() -> None:
             {"num_correct_with_equations": 0},
             "No correct sample writes its steps as equations, so paths can't be told apart: at most one per problem "
             "was kept.",
+        ),
+        (
+            {"num_told_by_running_text": 90, "num_told_by_text": 7},
+            "97 right samples without marked equations: 90 told apart by the equations in the running text, 7 by the "
+            "words.",
         ),
         (
             {"base": {"accuracy": 0.1, "few_shot": 8}},

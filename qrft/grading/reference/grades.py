@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from qrft.grading.reference.answers import find_answer, parse_number
 from qrft.grading.reference.equations import equations_status, find_equations
-from qrft.grading.reference.keys import equation_key
+from qrft.grading.reference.keys import path_of
 
 
 class Grade(NamedTuple):
@@ -19,6 +19,7 @@ class Grade(NamedTuple):
     num_equations: int
     equations_status: str
     equation_key: bytes
+    path_source: str
 
 
 def grade(
@@ -41,5 +42,5 @@ def grade(
         is_correct,
         len(found),
         equations_status(found),
-        equation_key(completion, equations, order),
+        *path_of(completion, equations, order),
     )

@@ -1,13 +1,16 @@
 """The reference's keys: the MurmurHash3 of an equation list, whose texts are stripped of white space.
 
-If the rules say so, the operands of + and * are sorted first.
+A text without equations has the key of those in its running text, or else of its words. If the rules say so, the
+operands of + and * are sorted first.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
-from qrft.grading.reference.equations import find_equations
+from qrft.grading.reference.equations import Equation, find_equations
 from qrft.grading.reference.numbers import (
     CURRENCIES,
     DIGITS,
@@ -122,8 +125,28 @@ def key_text(equation: bytes, status: str, order: str) -> bytes:
     return b"=".join(sorted_sum(part) for part in text.split(b"="))
 
 
-def equation_key(text: str | bytes, source: str = "marked", order: str = "exact") -> bytes:
+class Path(NamedTuple):
+    key: bytes
+    source: str  # what the key was made from
+
+
+WORD = re.compile(rb"[0-9A-Za-z\x80-\xff+\-/=^%<>]+")
+
+
+def path_of(text: str | bytes, source: str = "marked", order: str = "exact") -> Path:
+    """Return the key of the equations; of those in running text where there are none; of the words as a last resort."""
     text = as_bytes(text)
-    closed = [e for e in find_equations(text, source) if e.status != "unclosed"]
-    parts = [key_text(text[e.start : e.end], e.status, order) + b"\n" for e in closed]
-    return murmur3(b"".join(parts))
+    if found := find_equations(text, source):
+        return Path(list_key(text, found, order), "equations")
+    if found := find_equations(text, "anywhere"):
+        return Path(list_key(text, found, order), "running_text")
+    return Path(murmur3(b" ".join(WORD.findall(text)).lower()), "text")
+
+
+def list_key(text: bytes, equations: Iterable[Equation], order: str) -> bytes:
+    closed = [e for e in equations if e.status != "unclosed"]
+    return murmur3(b"".join(key_text(text[e.start : e.end], e.status, order) + b"\n" for e in closed))
+
+
+def equation_key(text: str | bytes, source: str = "marked", order: str = "exact") -> bytes:
+    return path_of(text, source, order).key

@@ -203,4 +203,5 @@ def grade(completion: str | bytes, gold_answer: str | bytes) -> Grade:
         len(equations),
         equations_status(equations),
         equation_key(completion),
+        "equations",
     )

@@ -104,7 +104,13 @@ def paths(facts: Mapping[str, Any]) -> Iterator[str]:
 
 def hints(facts: Mapping[str, Any]) -> Iterator[str]:
     """Yield what limits the result, if anything does."""
-    if facts["num_correct"] and not facts["num_correct_with_equations"]:
+    by_running_text, by_text = facts["num_told_by_running_text"], facts["num_told_by_text"]
+    if (by_running_text or by_text) and facts["dedup"]:
+        yield (
+            f"{plural(by_running_text + by_text, 'right sample')} without marked equations: {by_running_text:,} told "
+            f"apart by the equations in the running text, {by_text:,} by the words."
+        )
+    elif facts["num_correct"] and not facts["num_correct_with_equations"]:
         yield (
             "No correct sample writes its steps as equations, so paths can't be told apart"
             + (": at most one per problem was kept." if facts["dedup"] else ".")

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from qrft import grading
 from qrft.data.worked import is_worked
+from qrft.grading.paths import path_sources
 from qrft.pipeline import cost
 from qrft.report.run import profile
 from qrft.report.run.explain import sentences
@@ -70,6 +71,7 @@ def sample_counts(run: Run) -> dict[str, Any]:
     num_train = run.problems.num_rows
     num_kept = count(pc.equal(run.verdicts, "kept"))
     with_equations = pc.and_(run.graded["is_correct"], pc.greater(run.graded["num_equations"], 0))
+    sources = path_sources(run.graded)
     gold_statuses = grading.parse_numbers(run.problems["answer"], rules=run.rules).statuses
     usable = pa.array(["ok", "expression"] if run.settings.judges_expressions else ["ok"])
     return {
@@ -77,6 +79,8 @@ def sample_counts(run: Run) -> dict[str, Any]:
         "samples_per_problem": run.samples_per_problem,
         "num_correct": count(run.graded["is_correct"]),
         "num_correct_with_equations": count(with_equations),
+        "num_told_by_running_text": sources["running_text"],
+        "num_told_by_text": sources["text"],
         "num_kept": num_kept,
         "num_rows": int(is_worked(run.problems).sum()) + num_kept,
         "paths_per_problem": num_kept / max(num_train, 1),
