@@ -12,7 +12,7 @@ from qrft.data.files import line_blocks
 from qrft.errors import DataError
 from qrft.models import prompts
 from qrft.models.find import find_model, fingerprint
-from qrft.models.weights import read_json
+from qrft.models.json_file import read_json
 from qrft.progress import Progress
 from qrft.training import text_loss
 
@@ -42,7 +42,7 @@ def run(
     tokenizer = prompts.load_tokenizer(folder)
     progress(0, 1, "loading the model")
     facts = text_loss.measure(
-        text_loss.load_model(folder),
+        text_loss.load_on_device(folder),
         tokenizer,
         islice(_joined(first, texts), limit),
         context,

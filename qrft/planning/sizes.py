@@ -6,8 +6,8 @@ import math
 from pathlib import Path
 
 from qrft.config.training import Training
+from qrft.models.json_file import read_json
 from qrft.models.shape import Shape, read_shape
-from qrft.models.weights import read_json
 from qrft.pipeline.graph import Source, Step
 from qrft.pipeline.stages import export
 from qrft.training import memory

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from qrft.config.training import Training
 from qrft.errors import ModelError
+from qrft.models.loading import load_adapter
+from qrft.models.weights import open_weights, read_tensor
 
 if TYPE_CHECKING:
     import torch
@@ -26,14 +28,12 @@ def add(base: PreTrainedModel, model_dir: Path, settings: Training, start: Path 
     The adapters are new, or those in the folder `start`, to be trained further.
     Raises ModelError when a target is not a layer of the model.
     """
-    from peft import PeftModel
-
     model: Any
     if start is None:
         model = _new(base, settings)
         model.initial_factors = _begin(model, model_dir, settings)
     else:
-        model = PeftModel.from_pretrained(base, start, is_trainable=True)
+        model = load_adapter(base, start, is_trainable=True)
         model.initial_factors = {}  # the base is as it was
     for _, layer in _layers(model):
         layer.forward = partial(_forward, layer)
@@ -164,22 +164,17 @@ def _original_weights(model_dir: Path) -> Callable[[str], torch.Tensor]:
 
     It raises ModelError when no file has the weight.
     """
-    from safetensors import safe_open
+    import torch
 
-    files = {}
-    for path in sorted(model_dir.glob("*.safetensors")):
-        with safe_open(path, framework="pt") as file:
-            files.update(dict.fromkeys(file.keys(), path))
+    refs = open_weights(model_dir)
 
     def read(name: str) -> torch.Tensor:
-        if name not in files:
+        if name not in refs:
             raise ModelError(
                 f"{model_dir}: no *.safetensors file holds {name}, from which train.lora_init pissa and loftq begin. "
                 "Use train.lora_init default."
             )
-        with safe_open(files[name], framework="pt") as file:
-            tensor: torch.Tensor = file.get_tensor(name)
-        return tensor
+        return torch.from_numpy(read_tensor(name, refs[name]))
 
     return read
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from qrft.config.training import Training
 from qrft.errors import ModelError
-from qrft.machine import has_amx, is_out_of_memory
+from qrft.machine import has_amx
+from qrft.models.loading import load_config, load_model
 from qrft.models.shape import read_shape
 from qrft.training import lora
 
@@ -94,7 +95,7 @@ def load_base(model_dir: Path, quantization: str, attention: str = "sdpa", *, dt
     Raises ModelError when the folder can't be loaded, or holds a base that is quantised already.
     """
     import torch
-    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+    from transformers import BitsAndBytesConfig
 
     refuse_quantized(model_dir)
     nf4 = BitsAndBytesConfig(  # type: ignore[no-untyped-call]
@@ -103,21 +104,13 @@ def load_base(model_dir: Path, quantization: str, attention: str = "sdpa", *, dt
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=dtype,
     )
-    try:
-        return AutoModelForCausalLM.from_pretrained(
-            model_dir,
-            dtype=dtype,
-            attn_implementation=attention,
-            quantization_config=nf4 if quantization == "nf4" else None,
-            device_map={"": torch.cuda.current_device()} if torch.cuda.is_available() else None,
-        )
-    except Exception as error:  # the library raises many kinds for an unreadable folder
-        if is_out_of_memory(error):
-            raise
-        raise ModelError(
-            f"{model_dir}: the model can't be loaded ({str(error).splitlines()[0]}). "
-            "Expected config.json and whole *.safetensors files; download the model again or name another folder."
-        ) from error
+    return load_model(
+        model_dir,
+        dtype=dtype,
+        attn_implementation=attention,
+        quantization_config=nf4 if quantization == "nf4" else None,
+        device_map={"": torch.cuda.current_device()} if torch.cuda.is_available() else None,
+    )
 
 
 def refuse_quantized(model_dir: Path) -> None:
@@ -136,9 +129,7 @@ def refuse_quantized(model_dir: Path) -> None:
 
 def save_whole(model: PreTrainedModel, tokenizer: Any, model_dir: Path, out: Path) -> None:
     """Save the fine-tuned model in the base's own precision, with its tokenizer. Changes `model`: no copy is made."""
-    from transformers import AutoConfig
-
-    dtype = AutoConfig.from_pretrained(model_dir).dtype
+    dtype = load_config(model_dir).dtype
     if dtype is not None:
         model.to(dtype)  # parameter by parameter, in place
     model.save_pretrained(out)

@@ -14,7 +14,7 @@ from qrft.data.disk import whole_file
 from qrft.data.problems import tiny_corpus, tiny_math
 from qrft.models.flops import training_flops
 from qrft.models.prompts import load_tokenizer
-from qrft.models.shape import shape_of
+from qrft.models.shape import shape_in
 from qrft.progress import Progress
 from qrft.training import text_loss
 
@@ -142,7 +142,7 @@ def pretrain(recipe: PretrainRecipe, out: Path, progress: Progress) -> dict[str,
         "num_tokens": num_tokens,
         "num_parameters": sum(p.numel() for p in model.parameters()),
         "vocab_size": len(tokenizer),
-        "flops": training_flops(shape_of(model.config.to_dict()), num_tokens),
+        "flops": training_flops(shape_in(model.config.to_dict(), Path("config.json")), num_tokens),
         "seconds": checkpoints.seconds(),
         "held_out": held_out_loss(out, recipe.context_length),
     }
@@ -190,7 +190,7 @@ def _train(
 
 def held_out_loss(folder: Path, context: int) -> dict[str, Any]:
     """Measure the held-out loss of the model as it was written."""
-    model, tokenizer = text_loss.load_model(folder), load_tokenizer(folder)
+    model, tokenizer = text_loss.load_on_device(folder), load_tokenizer(folder)
     return text_loss.measure(model, tokenizer, tiny_corpus.held_out(), context)
 
 

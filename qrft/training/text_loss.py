@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qrft.errors import DataError, UsageError
+from qrft.models.loading import load_model
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -161,13 +162,12 @@ def ratio(above: npt.NDArray[np.float64], below: npt.NDArray[np.float64]) -> tup
     return quotient, math.sqrt(spread * n / (n - 1)) / float(below.sum())
 
 
-def load_model(folder: Path) -> PreTrainedModel:
+def load_on_device(folder: Path) -> PreTrainedModel:
     """Load the model, in float32 on the processor, on a GPU in the type of its file."""
     import torch
-    from transformers import AutoModelForCausalLM
 
     on_gpu = torch.cuda.is_available()
-    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(folder, dtype="auto" if on_gpu else torch.float32)
+    model = load_model(folder, dtype="auto" if on_gpu else torch.float32)
     model.to("cuda" if on_gpu else "cpu")  # type: ignore[arg-type]
     model.eval()  # type: ignore[no-untyped-call]
     return model

@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 
 from qrft.errors import ModelError
 from qrft.models.architectures import ARCHITECTURES, architecture_name
-from qrft.models.shape import Shape, shape_of
-from qrft.models.weights import TensorRef, open_weights, read_json
+from qrft.models.json_file import read_json
+from qrft.models.loading import load_config
+from qrft.models.shape import Shape, read_shape
+from qrft.models.weights import TensorRef, open_weights
 
 if TYPE_CHECKING:
     import gguf
@@ -52,15 +54,7 @@ def open_model(folder: Path) -> Model:
             f"{folder / 'config.json'}: architecture {name} is not supported, only {', '.join(ARCHITECTURES)}. "
             "Choose a base model of one of these."
         )
-    from transformers import AutoConfig
-
-    try:
-        config = AutoConfig.from_pretrained(folder, local_files_only=True)
-    except Exception as error:  # transformers raises anything for a broken file
-        raise ModelError(
-            f"{folder / 'config.json'}: transformers can't read it ({error}). Repair it, or download the model again."
-        ) from error
-    shape = shape_of(config.to_dict())
+    config, shape = load_config(folder), read_shape(folder)
     model = Model(folder, ARCHITECTURES[name].llama_cpp, config, shape, open_weights(folder))
     _check_settings(model)
     _check_embeddings(model)

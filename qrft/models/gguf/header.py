@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from qrft.errors import ModelError
 from qrft.models.architectures import ARCHITECTURES, architecture_name
-from qrft.models.weights import read_json
+from qrft.models.json_file import read_json
 
 Precision = Literal["f32", "f16", "bf16", "q8_0", "coarser"]
 

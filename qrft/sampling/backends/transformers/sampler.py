@@ -18,9 +18,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from qrft.errors import ModelError, SamplerError
+from qrft.errors import SamplerError
 from qrft.machine import is_out_of_memory
 from qrft.models import prompts
+from qrft.models.loading import load_adapter, load_model
 from qrft.sampling.api import Completion, FinishReason, Request, SamplingParams, Stats
 from qrft.sampling.backends.picking import Picker
 from qrft.sampling.backends.stop_texts import first_stop
@@ -272,22 +273,19 @@ class TransformersSampler:
 
 def _load(model_dir: Path, adapter_dir: Path | None, dtype: str | None, device: Any) -> Any:
     import torch
-    from transformers import AutoModelForCausalLM
 
     chosen: Any = getattr(torch, dtype) if dtype else torch.float32 if device.type == "cpu" else "auto"
-    part = model_dir
     try:
-        model: Any = AutoModelForCausalLM.from_pretrained(model_dir, dtype=chosen, local_files_only=True)
+        model: Any = load_model(model_dir, dtype=chosen)
         if adapter_dir is not None:
-            from peft import PeftModel
-
-            part = adapter_dir
-            model = PeftModel.from_pretrained(model, str(adapter_dir)).get_base_model()
+            model = load_adapter(model, adapter_dir).get_base_model()
         return model.to(device).eval()
-    except Exception as error:  # the libraries raise many kinds for an unreadable folder
-        raise ModelError(
-            f"{part}: transformers can't load it ({type(error).__name__}: {next(iter(str(error).splitlines()), '')}). "
-            "Expected a causal language model's folder and, as adapter, one that PEFT saved for it."
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        raise SamplerError(
+            f"{model_dir}: the model does not fit into memory ({str(error).splitlines()[0]}). Sample with llama.cpp "
+            "from a quantised base, or choose a smaller model."
         ) from error
 
 
