@@ -150,10 +150,10 @@ def save_adapter(folder: Path, config: Any, rank: int) -> None:
     from safetensors.torch import save_file
 
     from qrft.models.architectures import ATTENTION
-    from qrft.models.shape import shape_of
+    from qrft.models.shape import shape_in
 
     torch.manual_seed(1)
-    linear = shape_of(config.to_dict()).linear
+    linear = shape_in(config.to_dict(), Path("config.json")).linear
     first = {
         name: (torch.randn(rank, ins) * 0.02, torch.randn(outs, rank) * 0.02) for name, (outs, ins) in linear.items()
     }

@@ -11,12 +11,11 @@ from helpers.commands import python, run_process
 from helpers.paths import ROOT
 
 PACKAGE = ROOT / "qrft"
-LIGHT_MODELS = {f"models.{name}" for name in ("architectures", "find", "flops", "prompts", "shape", "weights")}
 LAYERS = [
     {"errors", "machine", "progress", "data.schema", "data.disk", "config.section", "studies.registry"},
     {"grading.rules", "models.gguf.quant", "sampling.api", "sampling.budget", "sampling.backends.registry"},  # settings
-    {"config", "pipeline.store", "pipeline.cost", "data", "grading", *LIGHT_MODELS},
-    {"models", "sampling", "evaluation"},
+    {"config", "pipeline.store", "pipeline.cost", "data", "grading", "models"},
+    {"models.gguf", "sampling", "evaluation"},
     {"training", "report"},
     {"studies"},
     {"pipeline.stages", "commands"},

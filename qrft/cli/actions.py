@@ -21,7 +21,6 @@ from qrft.config.variants import expand_sweep, split_models
 from qrft.data.disk import MARKER, disk_errors, lock, own_folder, write_atomic
 from qrft.errors import RecipeError, StoreError, UsageError
 from qrft.models.find import find_model, fingerprint
-from qrft.models.weights import open_weights
 from qrft.pipeline.execute import execute
 from qrft.pipeline.flow import plan
 from qrft.pipeline.store import Store
@@ -124,16 +123,9 @@ def _load(path: str, overrides: Sequence[str]) -> Recipe:
 
 
 def _models(recipe: Recipe, with_weights: bool = True) -> dict[str, Path]:
-    """Return the folders of all base models, once their weights' headers are read, so that a truncated file is found.
-
-    Without weights, none are downloaded and none are required.
-    """
+    """Return the folders of all base models. Without weights, none are downloaded and none are required."""
     names = {own.base_model for variant in expand_sweep(recipe) for own in split_models(variant.recipe).values()}
-    folders = {name: find_model(name, with_weights=with_weights) for name in sorted(filter(None, names))}
-    for folder in folders.values():
-        if with_weights or any(folder.glob("*.safetensors")):
-            open_weights(folder)
-    return folders
+    return {name: find_model(name, with_weights=with_weights) for name in sorted(filter(None, names))}
 
 
 def quiet_libraries() -> None:

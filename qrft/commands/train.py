@@ -19,7 +19,6 @@ from qrft.data.problems.registry import PUBLISHED, locate
 from qrft.data.training_rows import Row, read_training_rows
 from qrft.errors import DataError, UsageError
 from qrft.models.find import find_model
-from qrft.models.weights import open_weights
 from qrft.progress import Progress, unwatched
 from qrft.training.finetune import finetune, is_main
 
@@ -72,9 +71,7 @@ def task(
         rows = read_training_rows(locate(name) if name in PUBLISHED else Path(data))
     else:
         name, rows = "the rows", [_row(i, pair) for i, pair in enumerate(data)]
-    model_dir = find_model(base)
-    open_weights(model_dir)  # finds a truncated file before any work
-    return Task(base, model_dir, name, rows, checked, threads)
+    return Task(base, find_model(base), name, rows, checked, threads)
 
 
 def _row(number: int, pair: Any) -> Row:

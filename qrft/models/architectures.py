@@ -49,4 +49,5 @@ BY_MODEL_TYPE = {architecture.model_type: architecture for architecture in ARCHI
 
 def architecture_name(config: Mapping[str, Any]) -> str:
     """Return the name under which a config.json's content lists its architecture, "none" where it lists none."""
-    return str((config.get("architectures") or ["none"])[0])
+    names = config.get("architectures")
+    return names[0] if isinstance(names, list) and names and isinstance(names[0], str) else "none"

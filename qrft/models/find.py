@@ -9,11 +9,14 @@ from pathlib import Path
 from qrft.data.file_hashes import file_hash
 from qrft.errors import DataError, ModelError, QrftError
 from qrft.models.architectures import ARCHITECTURES, architecture_name
+from qrft.models.json_file import read_json
+from qrft.models.loading import check_tokenizer
 
 BUILTIN = {"tiny-base": Path(__file__).parent / "bases" / "tiny-base"}
 # The files that make a model what it is; a README or another format's weights do not.
 MODEL_FILES = (
     "config.json",
+    "generation_config.json",
     "*.safetensors",
     "*.safetensors.index.json",
     "tokenizer*.json",
@@ -30,14 +33,18 @@ TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json")
 def find_model(base_model: str, *, is_exported: bool = True, with_weights: bool = True) -> Path:
     """Return the model's folder: built in, on this disk, or downloaded from the hub once.
 
-    is_exported: refuse a model that qrft can't export to llama.cpp. with_weights: download the weights too.
-    Raises ModelError when there is no such model, or one that is refused.
+    is_exported: refuse a model that qrft can't export to llama.cpp. with_weights: download the weights too, and require
+    them; weights that are there are checked in any case.
+    Raises ModelError when there is no such model, or one that is refused or not whole.
     """
     folder = BUILTIN.get(base_model) or Path(base_model).expanduser()
     if not folder.is_dir():
         folder = _download(base_model, [name for name in MODEL_FILES if with_weights or "safetensors" not in name])
-    if is_exported:
-        _check(folder)
+    from qrft.models.whole import check_weights  # with numpy, which no help waits for
+
+    _check(folder, is_exported)
+    if with_weights or any(folder.glob("*.safetensors")):
+        check_weights(folder)
     return folder
 
 
@@ -53,24 +60,20 @@ def _download(name: str, files: list[str]) -> Path:
         ) from error
 
 
-def _check(folder: Path) -> None:
+def _check(folder: Path, is_exported: bool) -> None:
     path = folder / "config.json"
-    try:
-        architecture = architecture_name(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, AttributeError, LookupError, TypeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        if not isinstance(error, OSError | ValueError):  # JSON of another shape
-            reason = 'expected an object with a list of names under "architectures"'
-        raise ModelError(
-            f"{path}: can't be read ({reason}). Name a model's folder: config.json, *.safetensors, tokenizer.json."
-        ) from error
-    if architecture not in ARCHITECTURES:
+    architecture = architecture_name(read_json(path))
+    if is_exported and architecture not in ARCHITECTURES:
         raise ModelError(
             f"{path}: the architecture is {architecture}; qrft exports {', '.join(ARCHITECTURES)}. "
             "Choose a model of one of these."
         )
     if not any((folder / name).is_file() for name in TOKENIZERS):
         raise ModelError(f"{folder}: has no tokenizer ({', '.join(TOKENIZERS)}). Copy the model's tokenizer there.")
+    check_tokenizer(folder)
+    from qrft.models.whole import check_config
+
+    check_config(path)
 
 
 def fingerprint(path: Path) -> str:

@@ -12,8 +12,19 @@ from pathlib import Path
 from typing import Any
 
 from qrft.errors import ModelError
-from qrft.models.architectures import BY_MODEL_TYPE, LINEAR
-from qrft.models.weights import read_json
+from qrft.models.architectures import ATTENTION, BY_MODEL_TYPE, LINEAR
+from qrft.models.json_file import read_json
+
+# The sizes that a config.json gives, and the largest that is believed: larger ones are mistakes, or meant to fill the
+# memory of whoever makes a model or a list of that size.
+LARGEST = {
+    "hidden_size": 2**20,
+    "intermediate_size": 2**24,
+    "num_hidden_layers": 10_000,
+    "num_attention_heads": 2**16,
+    "vocab_size": 2**24,
+}
+_OPTIONAL = {"num_key_value_heads": 2**16, "head_dim": 2**16, "max_position_embeddings": 2**31}
 
 
 @dataclass(frozen=True)
@@ -47,6 +58,18 @@ class Shape:
         return dict(zip(LINEAR, (*sizes, (inner, hidden), (inner, hidden), (hidden, inner)), strict=True))
 
     @property
+    def tensors(self) -> dict[str, tuple[int, ...]]:
+        """Return the shapes of all tensors but the head by transformers' names."""
+        hidden, linear = (self.hidden_size,), self.linear
+        block: dict[str, tuple[int, ...]] = {f"{_part(name)}.{name}.weight": linear[name] for name in linear}
+        block |= {f"{_part(name)}.{name}.bias": linear[name][:1] for name in self.biases}
+        block |= {"input_layernorm.weight": hidden, "post_attention_layernorm.weight": hidden}
+        if self.has_qk_norm:
+            block |= {f"self_attn.{name}.weight": (self.head_dim,) for name in ("q_norm", "k_norm")}
+        blocks = {f"model.layers.{i}.{name}": size for i in range(self.num_layers) for name, size in block.items()}
+        return {"model.embed_tokens.weight": (self.vocab_size, self.hidden_size), "model.norm.weight": hidden, **blocks}
+
+    @property
     def block_vectors(self) -> list[int]:
         """Return the lengths of a block's norms and biases."""
         norms = [self.hidden_size, self.hidden_size, *([self.head_dim] * 2 if self.has_qk_norm else [])]
@@ -71,28 +94,34 @@ class Shape:
 def read_shape(folder: Path) -> Shape:
     """Read the sizes of the model in a folder. Raises ModelError when its config.json can't be read or lacks one."""
     path = folder / "config.json"
-    config = read_json(path)
-    if config.get("model_type", "llama") not in BY_MODEL_TYPE:
-        raise ModelError(
-            f"{path}: found the model_type {config['model_type']!r}. Expected one of {', '.join(BY_MODEL_TYPE)}. "
-            "Choose a base model of one of these."
-        )
-    try:
-        return shape_of(config)
-    except (KeyError, TypeError, ZeroDivisionError) as error:
-        raise ModelError(
-            f"{path}: has no usable {error.args[0] if isinstance(error, KeyError) else 'sizes'}. Expected the "
-            f"configuration of a {', '.join(BY_MODEL_TYPE)} model; download the model again."
-        ) from error
+    return shape_in(read_json(path), path)
 
 
-def shape_of(config: Mapping[str, Any]) -> Shape:
-    """Return the sizes that the content of a config.json gives; missing ones are transformers' defaults.
+def shape_in(config: Mapping[str, Any], path: Path) -> Shape:
+    """Return the sizes that the content of the config.json `path` gives; missing ones are transformers' defaults.
 
-    Raises KeyError for a size that has no default, and for the model_type of an unsupported architecture.
+    Raises ModelError for a size that is missing or can't be, and for an unsupported architecture.
     """
+    if str(config.get("model_type", "llama")) not in BY_MODEL_TYPE:
+        raise ModelError(
+            f"{path}: found the model_type {str(config['model_type'])[:80]!r}. Expected one of "
+            f"{', '.join(BY_MODEL_TYPE)}. Choose a base model of one of these."
+        )
     architecture = BY_MODEL_TYPE[config.get("model_type", "llama")]
+    _check_sizes(config, path)
     heads, hidden = config["num_attention_heads"], config["hidden_size"]
+    kv_heads = config.get("num_key_value_heads", architecture.num_key_value_heads) or heads
+    head_dim = config.get("head_dim", architecture.head_dim) or hidden // heads
+    if heads % kv_heads:
+        raise ModelError(
+            f"{path}: num_key_value_heads: found {kv_heads}, which does not divide the {heads} heads of "
+            "num_attention_heads. Download the model again."
+        )
+    if head_dim < 2 or head_dim % 2:
+        raise ModelError(
+            f"{path}: head_dim, or hidden_size by num_attention_heads: found {head_dim}. Expected an even number, "
+            "whose halves are rotated. Download the model again."
+        )
     biases = [*architecture.biases]
     for key, names in architecture.bias_keys.items():
         biases += names if config.get(key) else ()
@@ -101,10 +130,36 @@ def shape_of(config: Mapping[str, Any]) -> Shape:
         intermediate_size=config["intermediate_size"],
         num_layers=config["num_hidden_layers"],
         num_heads=heads,
-        num_kv_heads=config.get("num_key_value_heads", architecture.num_key_value_heads) or heads,
-        head_dim=config.get("head_dim", architecture.head_dim) or hidden // heads,
+        num_kv_heads=kv_heads,
+        head_dim=head_dim,
         vocab_size=config["vocab_size"],
         is_tied=bool(config.get("tie_word_embeddings", False)),
         biases=tuple(biases),
         has_qk_norm=architecture.has_qk_norm,
     )
+
+
+def is_size(value: Any, largest: int) -> bool:
+    """Tell whether a value from a config.json is a whole number from 1 to the largest."""
+    return type(value) is int and 1 <= value <= largest
+
+
+def _check_sizes(config: Mapping[str, Any], path: Path) -> None:
+    """Raise ModelError for a size that is missing, or is none."""
+    if missing := [key for key in LARGEST if key not in config]:
+        raise ModelError(
+            f"{path}: has no usable {missing[0]}. Expected the configuration of a {', '.join(BY_MODEL_TYPE)} model; "
+            "download the model again."
+        )
+    given = {key: largest for key, largest in _OPTIONAL.items() if config.get(key) is not None}
+    for key, largest in {**LARGEST, **given}.items():
+        if not is_size(config[key], largest):
+            raise ModelError(
+                f"{path}: {key}: found {str(config[key])[:80]}. Expected a whole number from 1 to {largest:,}; "
+                "download the model again."
+            )
+
+
+def _part(linear: str) -> str:
+    """Return which part of a block a linear layer belongs to."""
+    return "self_attn" if linear in ATTENTION else "mlp"

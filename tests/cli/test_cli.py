@@ -255,8 +255,6 @@ def remove(file: str) -> Callable[[Path], None]:
     return lambda model: (model / file).unlink()
 
 
-FOLDER = "Name a model's folder: config.json, *.safetensors, tokenizer.json."
-SHAPE = 'expected an object with a list of names under "architectures"'
 AGAIN = "Copy or download the file again."
 ONLY = (
     "qrft exports LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM. "
@@ -268,15 +266,22 @@ ONLY = (
 @pytest.mark.parametrize(
     ("damage", "expected"),
     [
-        (remove("config.json"), f"model/config.json: can't be read (No such file or directory). {FOLDER}"),
+        (
+            remove("config.json"),
+            "model/config.json: not found. Expected a Hugging Face folder that holds config.json; check the path.",
+        ),
         (
             rewrite("config.json", lambda data: data[:100]),
-            f"model/config.json: can't be read (Expecting value: line 6 column 23 (char 100)). {FOLDER}",
+            "model/config.json: is not JSON (Expecting value: line 6 column 23 (char 100)). Copy or download the "
+            "folder again.",
         ),
-        (rewrite("config.json", lambda data: b"[]"), f"model/config.json: can't be read ({SHAPE}). {FOLDER}"),
+        (
+            rewrite("config.json", lambda data: b"[]"),
+            "model/config.json: holds a list, expected an object. Download the folder again.",
+        ),
         (
             rewrite("config.json", lambda data: b'{"architectures": {"a": 1}}'),
-            f"model/config.json: can't be read ({SHAPE}). {FOLDER}",
+            f"model/config.json: the architecture is none; {ONLY}",
         ),
         (rewrite("config.json", lambda data: b"{}"), f"model/config.json: the architecture is none; {ONLY}"),
         (
