@@ -533,3 +533,44 @@ def test_a_sliding_window_limits_the_context(tmp_path: Path) -> None:
     export_base(make_model(tmp_path / "model", "mistral"), tmp_path / "base.gguf")
     with LlamaProcess(tmp_path / "base.gguf", n_threads=1) as process:
         assert process.n_ctx_train == 100  # config.json says 256 positions and a window of 100
+
+
+def test_copies_of_the_base_beside_the_factors_are_no_training(tmp_path: Path) -> None:
+    """peft saves them when lm_head is adapted; a training in bfloat16 saves them rounded."""
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    model = make_model(tmp_path / "model", "llama-untied-biases")
+    adapter = make_adapter(tmp_path / "adapter", model, target_modules=["q_proj", "lm_head"])
+    path, head = adapter / "adapter_model.safetensors", "base_model.model.lm_head.base_layer.weight"
+    factors = {name: tensor for name, tensor in load_file(path).items() if ".lora_" in name}
+    base = load_file(model / "model.safetensors")["lm_head.weight"]
+    for dtype in (torch.float32, torch.bfloat16, torch.float16):
+        save_file({**factors, head: base.to(dtype)}, path)
+        export_adapter(adapter, model, tmp_path / "lora.gguf")
+    for tensor, message in (
+        (base + 1, r"lm_head\.base_layer\.weight differs from the base's, so it was trained as a whole"),
+        (torch.cat([base, base[:2]]), r"is \(302, 64\), but .* has \(300, 64\)\. The vocabulary was enlarged"),
+    ):
+        save_file({**factors, head: tensor.contiguous()}, path)
+        with pytest.raises(ModelError, match=message):
+            export_adapter(adapter, model, tmp_path / "lora.gguf")
+
+
+def test_a_pattern_of_targets_is_judged_by_the_tensors(model_dir: Path, tmp_path: Path) -> None:
+    spared = make_adapter(tmp_path / "spared", model_dir, target_modules=r"(?!.*embed_tokens).*(q_proj|v_proj)")
+    export_adapter(spared, model_dir, tmp_path / "lora.gguf")
+    taken = make_adapter(tmp_path / "taken", model_dir, target_modules=r".*(embed_tokens|v_proj)")
+    with pytest.raises(ModelError, match=r"lora_embedding_\w+ is not one of a pair of LoRA factors"):
+        export_adapter(taken, model_dir, tmp_path / "lora.gguf")
+
+
+def test_a_byte_level_tokenizer_without_merges_is_left_out(tmp_path: Path) -> None:
+    model = make_model(tmp_path / "model")
+    tokenizer = json.loads((model / "tokenizer.json").read_text())
+    tokenizer["model"]["merges"] = []
+    (model / "tokenizer.json").write_text(json.dumps(tokenizer))
+    export_base(model, tmp_path / "base.gguf")
+    assert read_header(tmp_path / "base.gguf").metadata["tokenizer.ggml.model"] == "no_vocab"
+    with LlamaProcess(tmp_path / "base.gguf", n_threads=1) as process:
+        assert len(process.logits(PROMPTS)) == 2

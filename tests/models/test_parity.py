@@ -13,7 +13,7 @@ from helpers.gpus import LentGpu, lent_gpu
 from helpers.models import make_adapter, make_model, whole_model_logits
 
 from qrft.errors import ModelError
-from qrft.models.gguf import base
+from qrft.models.gguf import base, bfloat16
 from qrft.models.gguf.adapter import export_adapter
 from qrft.models.gguf.base import export_base
 from qrft.models.gguf.header import read_header
@@ -88,7 +88,7 @@ def test_float32_weights_are_rounded_to_bf16_as_torch_does() -> None:
     numbers = bits.view(np.float32)
     numbers = numbers[np.isfinite(numbers)]
     expected = torch.from_numpy(numbers).to(torch.bfloat16).view(torch.int16).numpy()
-    np.testing.assert_array_equal(base.to_bfloat16(numbers).view(np.int16), expected)
+    np.testing.assert_array_equal(bfloat16.to_bfloat16(numbers).view(np.int16), expected)
 
 
 def test_arithmetic_that_fails_only_as_it_samples_is_named(model: Path, tmp_path: Path) -> None:

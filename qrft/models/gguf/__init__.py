@@ -5,6 +5,7 @@ vocabulary     tokens and merges, so that people can chat with the export
 adapter_config peft's settings: what can be exported
 lora           peft folders: the matrices
 base           export_base
+bfloat16       rounding to it, which numpy lacks
 quant          how many bits per weight
 quantize       llama.cpp's own quantiser, in a process of its own
 adapter        export_adapter

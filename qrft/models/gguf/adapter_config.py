@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from qrft.errors import ModelError
-from qrft.models.weights import read_json
+from qrft.models.json_file import read_json
 
 FILE = "adapter_config.json"
 
@@ -49,9 +49,9 @@ class AdapterConfig(BaseModel):
     target_modules: str | list[str] | None = None
 
     @property
-    def targets(self) -> list[str]:
-        names = self.target_modules or []
-        return [names] if isinstance(names, str) else names
+    def named_targets(self) -> list[str]:
+        """Return the modules that are named; a pattern may exclude what it spells, so the tensors say what it took."""
+        return self.target_modules if isinstance(self.target_modules, list) else []
 
 
 def read_adapter_config(folder: Path) -> AdapterConfig:
@@ -93,7 +93,7 @@ def check_exportable(config: AdapterConfig) -> None:
     init = config.init_lora_weights
     if isinstance(init, str) and init.lower().startswith(_CHANGES_BASE):
         raise _refusal("init_lora_weights", init, "it changes the base weights")
-    for target in config.targets:
+    for target in config.named_targets:
         if any(name in target for name in _EMBEDDINGS):
             raise _refusal("target_modules", target, "trained embeddings have no place in a GGUF adapter")
 

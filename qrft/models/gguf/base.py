@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from qrft.data.disk import whole_file
 from qrft.errors import ModelError
 from qrft.models.gguf.architecture import Model, add_metadata, gguf_name, open_model, rope_factors, to_ggml_layout
+from qrft.models.gguf.bfloat16 import to_bfloat16
 from qrft.models.gguf.lora import Lora, add_delta, open_lora
 from qrft.models.gguf.quant import Quant
 from qrft.models.gguf.quantize import quantize
@@ -133,16 +134,3 @@ def _tensor(model: Model, lora: Lora | None, name: str, dtype: Dtype) -> NDArray
     if held == "f16" and max(tensor.max(initial=0.0), -tensor.min(initial=0.0)) > np.finfo(np.float16).max:
         raise ModelError(f"{model.folder}: {name} holds values too large for f16. Set gguf.quant bf16 or f32.")
     return tensor.astype(_NUMPY[held], copy=False)
-
-
-def to_bfloat16(tensor: NDArray[np.float32]) -> NDArray[np.uint16]:
-    """Return the upper halves of finite float32 numbers, rounded to the nearest, to the even one of two.
-
-    Same as ggml_compute_fp32_to_bf16 in ggml-impl.h.
-    """
-    bits = np.ascontiguousarray(tensor).view(np.uint32)
-    rounded = (bits >> 16) & 1
-    rounded += 0x7FFF
-    rounded += bits
-    rounded >>= 16
-    return rounded.astype(np.uint16)

@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from qrft.errors import ModelError
 from qrft.models.gguf.adapter_config import AdapterConfig, read_adapter_config
 from qrft.models.gguf.architecture import Model
+from qrft.models.gguf.bfloat16 import to_bfloat16
 from qrft.models.weights import TensorRef, open_weights, read_tensor
+from qrft.models.whole import EMBEDDINGS, HEAD
 
 _PREFIX = "base_model.model."
 
@@ -39,7 +41,8 @@ def open_lora(folder: Path, model: Model) -> Lora:
     tensors = open_weights(folder, "adapter_model")
     factors: dict[str, tuple[TensorRef, TensorRef]] = {}
     for name in tensors:
-        if _is_copy_of_base(name, tensors[name], model):
+        if ".lora_" not in name:
+            _check_copy(folder, name, tensors[name], model)
             continue
         partner = name.replace(".lora_A.", ".lora_B.") if ".lora_A." in name else name.replace(".lora_B.", ".lora_A.")
         if not name.endswith((".lora_A.weight", ".lora_B.weight")) or partner not in tensors:
@@ -65,13 +68,36 @@ def add_delta(lora: Lora, name: str, weight: NDArray[np.float32]) -> NDArray[np.
     return weight + np.float32(lora.scale(a.shape[0])) * (b @ a)
 
 
-def _is_copy_of_base(name: str, tensor: TensorRef, model: Model) -> bool:
-    """Return whether a tensor is a copy of the base's: peft saves lm_head or the embeddings when it adapts lm_head."""
+def _check_copy(folder: Path, name: str, tensor: TensorRef, model: Model) -> None:
+    """Check that a tensor beside the factors is a copy of the base's, perhaps in the precision of the training: peft
+    saves lm_head or the embeddings too when it adapts lm_head. Raises ModelError that says what it is instead."""
     base_name = name.removeprefix(_PREFIX).replace(".base_layer.", ".")
+    if base_name == HEAD and base_name not in model.weights:  # tied
+        base_name = EMBEDDINGS
     base = model.weights.get(base_name)
-    if base is None or base.shape != tensor.shape:
-        return False
-    return np.array_equal(read_tensor(name, tensor), read_tensor(base_name, base))
+    if base is None:
+        raise ModelError(
+            f"{folder}: tensor {name} is not one of a pair of LoRA factors, and {model.folder} has no {base_name}. "
+            "Train linear layers only."
+        )
+    if base.shape != tensor.shape:
+        enlarged = " The vocabulary was enlarged, which" if base_name in (HEAD, EMBEDDINGS) else " It"
+        raise ModelError(
+            f"{folder}: {name} is {tensor.shape}, but {model.folder} has {base.shape}.{enlarged} has no place in a "
+            "GGUF adapter. Train linear layers only, on a base that has all its tokens."
+        )
+    if not np.array_equal(read_tensor(name, tensor), _rounded(read_tensor(base_name, base), tensor.dtype)):
+        raise ModelError(
+            f"{folder}: {name} differs from the base's, so it was trained as a whole, which has no place in a GGUF "
+            "adapter. Train linear layers only."
+        )
+
+
+def _rounded(weight: NDArray[np.float32], dtype: str) -> NDArray[np.float32]:
+    """Return the weight as a file of this type holds it."""
+    if dtype == "BF16":
+        return (to_bfloat16(weight).astype(np.uint32) << 16).view(np.float32)
+    return weight.astype(np.float16).astype(np.float32) if dtype == "F16" else weight
 
 
 def _check_fit(lora: Lora, model: Model) -> None:

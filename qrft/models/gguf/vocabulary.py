@@ -7,7 +7,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qrft.models.weights import read_json
+from qrft.models.json_file import read_json
+from qrft.models.loading import one_message
 
 if TYPE_CHECKING:
     import gguf
@@ -18,11 +19,18 @@ _BYTE_TOKEN = re.compile(r"<0x[0-9A-F]{2}>")
 def add_vocabulary(writer: gguf.GGUFWriter, folder: Path, vocab_size: int) -> None:
     """Write tokens, merges and special tokens from tokenizer.json, padded or cut to `vocab_size`.
 
-    A folder without tokenizer.json, or with one that is neither byte-level BPE nor SentencePiece-style BPE, gets a
-    GGUF without a vocabulary: it can be sampled from all the same, but not chatted with.
+    A folder without tokenizer.json, or with one that llama.cpp can't read, which is neither byte-level BPE with merges
+    nor SentencePiece-style BPE, gets a GGUF without a vocabulary: it can be sampled from all the same, but not chatted
+    with.
     Raises ModelError for a broken file.
     """
-    tokenizer = read_json(folder / "tokenizer.json") if (folder / "tokenizer.json").is_file() else {}
+    path = folder / "tokenizer.json"
+    tokenizer = read_json(path) if path.is_file() else {}
+    with one_message(path, "its vocabulary can't be read"):
+        _add(writer, folder, tokenizer, vocab_size)
+
+
+def _add(writer: gguf.GGUFWriter, folder: Path, tokenizer: dict[str, Any], vocab_size: int) -> None:
     kind = _kind(tokenizer)
     writer.add_tokenizer_model(kind)
     if kind == "no_vocab":
@@ -47,7 +55,8 @@ def _kind(tokenizer: dict[str, Any]) -> str:
         return "no_vocab"
     if model.get("byte_fallback"):
         return "llama"
-    return "gpt2" if "ByteLevel" in json.dumps(tokenizer.get("decoder")) else "no_vocab"
+    is_byte_level = "ByteLevel" in json.dumps(tokenizer.get("decoder"))
+    return "gpt2" if is_byte_level and model.get("merges") else "no_vocab"
 
 
 def _tokens(tokenizer: dict[str, Any], vocab_size: int, is_sentencepiece: bool) -> tuple[list[str], list[int]]:
