@@ -225,7 +225,7 @@ def _settings(choice: ModelChoice, spec: SampleSpec, model_dir: Path | None) -> 
     """Return everything that decides the samples, except their number."""
     runtime = registry.backend(choice.sampler).RUNTIME_KEYS
     settings: dict[str, Any] = {
-        "version": 1,
+        "version": 2,
         "sampler": choice.sampler,
         "base": choice.base if model_dir is None else named(choice.base, _base_file(choice, model_dir)),
         "adapter": choice.adapter and named(str(choice.adapter), choice.adapter),

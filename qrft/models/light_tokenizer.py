@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from qrft.errors import ModelError
+from qrft.models.json_file import read_json
+from qrft.models.loading import one_message
 from qrft.models.prompts import CHAT, load_tokenizer
-from qrft.models.weights import read_json
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -35,7 +37,10 @@ class LightTokenizer:
         if self.eos_token_id is None:
             raise ValueError(f"{folder}: has no end-of-text token")
 
-    def __call__(self, text: str, add_special_tokens: bool = True) -> dict[str, list[int]]:
+    def __call__(
+        self, text: str, add_special_tokens: bool = True, split_special_tokens: bool = False
+    ) -> dict[str, list[int]]:
+        self._tokenizer.encode_special_tokens = split_special_tokens
         return {"input_ids": self._tokenizer.encode(text, add_special_tokens=add_special_tokens).ids}
 
     def decode(self, token_ids: list[int]) -> str:
@@ -47,8 +52,9 @@ def load_light_tokenizer(folder: Path, template: str) -> PreTrainedTokenizerBase
     the chat template. Raises ModelError as `load_tokenizer` does."""
     if template != CHAT:
         try:
-            return cast("PreTrainedTokenizerBase", LightTokenizer(folder))
-        except Exception:  # the library raises a bare Exception; transformers reads more forms, and says what is wrong
+            with one_message(folder, "its tokenizer can't be read"):
+                return cast("PreTrainedTokenizerBase", LightTokenizer(folder))
+        except ModelError:  # transformers reads more forms, and says what is wrong
             pass
     return load_tokenizer(folder)
 

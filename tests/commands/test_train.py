@@ -230,7 +230,6 @@ def test_data_in_any_spelling_is_the_same_training() -> None:
         ('{"question": " ", "completion": "b"}', "d.jsonl:1: question is empty. Correct or remove the row."),
         ('\n{"question": "a", "completion": " "}', "d.jsonl:2: its completion is empty, so there is nothing to learn."),
         ('{"question": "\\ud83d", "completion": "b"}', "d.jsonl:1: question holds half a character"),
-        ('{"question": "<s> a", "completion": "b"}', "d.jsonl:1: a question spells the token that begins a text, <s>"),
         ("", "d.jsonl: found no rows. Expected an example per line: "),
     ],
 )

@@ -24,7 +24,7 @@ from qrft.sampling.requests import choose_examples
 from qrft.sampling.shards import collect, write_budget
 from qrft.sampling.spec import SampledModel, SampleSpec, begin
 
-VERSION = 2
+VERSION = 3
 
 
 class Settings(Sample):

@@ -13,7 +13,7 @@ from qrft.data.training_rows import Row
 from qrft.pipeline.stages import Inputs, Job, Report
 from qrft.training.finetune import finetune
 
-VERSION = 3
+VERSION = 4
 Settings = Training
 
 
