@@ -54,10 +54,18 @@ format: setup
 
 setup: $(SETUP)
 
+# llama.cpp's kernels for Intel's AMX crash as GCC 12 builds them, and run as Clang does: where there are both, Clang builds
+# it, and keeps its wheel apart from that of other compilers. The sampler tries the kernels before it uses them.
+HAS_AMX_AND_CLANG := $(shell grep -qw amx_int8 /proc/cpuinfo 2>/dev/null && command -v clang++ >/dev/null && echo yes)
+AMX_FLAGS := -DCMAKE_C_FLAGS=-D__AMX_INT8__=1 -DCMAKE_CXX_FLAGS=-D__AMX_INT8__=1
+INSTALL_LLAMA := CC=clang CXX=clang++ CMAKE_ARGS="$(AMX_FLAGS)" $(BIN)/pip install --quiet -c constraints.txt \
+  --cache-dir $(HOME)/.cache/qrft/pip-clang --no-binary llama-cpp-python llama-cpp-python
+
 # Without build isolation, so that an editable install can rebuild the C core with the same tools when it is imported.
 $(SETUP): pyproject.toml constraints.txt CMakeLists.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet -c constraints.txt scikit-build-core cffi ninja
+	$(if $(HAS_AMX_AND_CLANG),$(INSTALL_LLAMA))
 	$(BIN)/pip install --quiet -c constraints.txt --no-build-isolation -e '.[dev,latex]'
 	touch $@
 

@@ -15,6 +15,8 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
+from qrft.sampling.backends.llama_cpp import amx
+
 _BEFORE = "    const llama_vocab * vocab   = llama_model_get_vocab(model);\n"
 _APPLY_ADAPTERS = """
 #undef LOG
@@ -62,7 +64,7 @@ def run(program: Path, model: Path, adapter: Path | None, **options: object) -> 
     command += ["-c", str(npp + npl * ntg + 256 if unified else npl * room), "-b", "2048", "-ub", "512"]
     command += ["-fa", "on" if options["flash_attention"] else "off", "-t", str(options["threads"])]
     command += ["--output-format", "jsonl", "-kvu" if unified else "-no-kvu"]
-    command += ["--no-repack"] if has_amx() else []
+    command += [] if amx.may_have_weights(str(model)) else ["--no-repack"]
     command += ["--lora", str(adapter)] if adapter else []
     done = subprocess.run(command, capture_output=True, text=True, env=_installed_library())
     found = [line for line in done.stdout.splitlines() if line.startswith("{")]
@@ -70,13 +72,6 @@ def run(program: Path, model: Path, adapter: Path | None, **options: object) -> 
         raise SystemExit(f"{' '.join(command)}\nended with {done.returncode}:\n{done.stdout}{done.stderr[-2000:]}")
     figures: dict[str, float] = json.loads(found[0])
     return figures
-
-
-def has_amx() -> bool:
-    """Whether the library has the AMX kernels that crash (see the sampler's engine.py) and are left out everywhere."""
-    import llama_cpp
-
-    return b"AMX_INT8 = 1" in llama_cpp.llama_print_system_info()
 
 
 def _installed_library() -> dict[str, str]:

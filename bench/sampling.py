@@ -35,6 +35,7 @@ from qrft.models.find import find_model
 from qrft.models.gguf.adapter import export_adapter
 from qrft.models.gguf.base import export_base
 from qrft.sampling.api import Request, SamplingParams, Work
+from qrft.sampling.backends.llama_cpp import amx
 from qrft.sampling.backends.llama_cpp.pool import LlamaPool, open_sampler
 from qrft.sampling.backends.llama_cpp.process import LlamaProcess
 
@@ -143,7 +144,7 @@ def create_completion(model: Model, threads: int) -> Callable[[], float]:
     from llama_cpp import Llama
 
     defaults = llama_cpp.llama_model_default_params
-    if batched_bench.has_amx():
+    if not amx.may_have_weights(str(model.base)):
         llama_cpp.llama_model_default_params = lambda: _without_repacking(defaults())
     adapter = str(model.adapter_gguf) if model.adapter_gguf else None
     llama = Llama(str(model.base), lora_path=adapter, n_ctx=512, n_threads=threads, verbose=False)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from qrft.errors import OutOfMemoryError, SamplerError
 from qrft.sampling.api import EngineOptions
-from qrft.sampling.backends.llama_cpp import devices, memory
+from qrft.sampling.backends.llama_cpp import amx, devices, memory
 
 _WARNING, _CONTINUED = 3, 5  # of enum ggml_log_level
 _FULL, _NO_MEMORY = 1, -2  # what llama_decode returns when it finds no cells, or no memory for a step
@@ -85,7 +85,7 @@ def load(options: EngineOptions) -> Engine:
     devices.load_plugin()
     memory.check_fits(options)
     params = lib.llama_model_default_params()
-    params.use_extra_bufts = not _has_amx()
+    params.use_extra_bufts = amx.may_have_weights(options.base_gguf)
     model = lib.llama_model_load_from_file(os.fsencode(options.base_gguf), params)
     if not model:
         raise SamplerError(f"{options.base_gguf}: llama.cpp can't load it as a model. Export the base again.")
@@ -110,16 +110,6 @@ def _description(model: Any) -> str:
     buffer = ctypes.create_string_buffer(128)
     lib.llama_model_desc(model, buffer, len(buffer))
     return buffer.value.decode("utf-8", "replace")
-
-
-def _has_amx() -> bool:
-    """Tell whether this build would give quantised weights to its AMX kernels.
-
-    GCC 12 drops most of the tile configuration that they write (its intrinsic declares 8 of the 64 bytes as read), so
-    that a batch of two tokens ends in a segmentation fault; the other kernels are right everywhere. Without AMX, f16 is
-    no slower: 57M Llama, one thread, tokens per CPU second, off against on: 94, 70 (1 sequence); 535, 518 (32).
-    """
-    return b"AMX_INT8 = 1" in lib.llama_print_system_info()
 
 
 @contextmanager
