@@ -19,7 +19,7 @@ static inline bool has_mark(const uint8_t *at, const uint8_t *end) {
 
 static inline int blank_length(const uint8_t *at, const uint8_t *end) {
     if (has_byte(at, end, ' ') || has_byte(at, end, '\t')) return 1;
-    return wide_sign_length(at, end, 0xC2, 0xA0, 0); /* U+00A0, the no-break space */
+    return wide_space_length(at, end);
 }
 
 /* Stays within the line, for an answer does not reach over a line break. */
@@ -28,8 +28,16 @@ static inline const uint8_t *skip_blanks(const uint8_t *at, const uint8_t *end) 
     return at;
 }
 
+/* The dashes that stand for a minus: U+2010 to U+2013, U+FE63, U+FF0D. */
+static inline int dash_length(const uint8_t *at, const uint8_t *end) {
+    if (end - at < 3 || *at < 0xE2) return 0;
+    if (at[0] == 0xE2 && at[1] == 0x80) return at[2] >= 0x90 && at[2] <= 0x93 ? 3 : 0;
+    return wide_sign_length(at, end, 0xEF, 0xB9, 0xA3) | wide_sign_length(at, end, 0xEF, 0xBC, 0x8D);
+}
+
 static inline int sign_length(const uint8_t *at, const uint8_t *end) {
-    return has_byte(at, end, '+') ? 1 : minus_length(at, end);
+    int length = has_byte(at, end, '+') ? 1 : minus_length(at, end);
+    return length ? length : dash_length(at, end);
 }
 
 /* The length of a currency in an answer, where a dollar may be escaped, as LaTeX wants it. */

@@ -2,6 +2,7 @@
 
 #include "answer/chars.h"
 #include "answer/find.h"
+#include "answer/follow.h"
 #include "answer/latex.h"
 #include "answer/number.h"
 #include "answer/paper.h"
@@ -139,7 +140,7 @@ static const uint8_t *solution_end(const uint8_t *at, const uint8_t *end, bool s
  */
 static inline qrft_opening next_opening(const solution *s, marker_finder find, const uint8_t *at) {
     at = find(s, at);
-    return at ? opening_read(s->text, at, s->end, false) : (qrft_opening){0};
+    return at ? opening_read(s->text, at, s->end) : (qrft_opening){0};
 }
 
 /* Skips openings of no answer, from this one on; from == NULL when no other comes. */
@@ -166,7 +167,7 @@ static inline qrft_answer first_answer(const solution *s, marker_finder find) {
     const uint8_t *first = find(s, s->text);
     qrft_answer answer = NO_ANSWER;
     if (!first || read_alone(first, s->end, &answer)) return answer;
-    qrft_opening opening = skip_unanswered(s, find, opening_read(s->text, first, s->end, false));
+    qrft_opening opening = skip_unanswered(s, find, opening_read(s->text, first, s->end));
     return opening.from ? opening_answer(&opening, s->end) : answer_missing(first, s->end);
 }
 
@@ -178,7 +179,7 @@ static qrft_answer last_answer(const solution *s, marker_finder find) {
     if (!opening.from) return answer_missing(first.from, s->end);
     solution one = {s->text, solution_end(opening.from, s->end, true), s->options};
     qrft_opening last = {0};
-    for (opening = opening_read(s->text, opening.from, one.end, false); opening.from;
+    for (opening = opening_read(s->text, opening.from, one.end); opening.from;
          opening = next_opening(&one, find, opening.at)) {
         if (opening.kind != QRFT_NOTHING) last = opening;
     }
@@ -224,7 +225,7 @@ static qrft_cursor next_tag(const uint8_t *at, const uint8_t *end) {
 /* All of the text is the answer, but for white space before it. */
 static qrft_answer read_whole(const uint8_t *text, const uint8_t *end, bool is_math) {
     text = skip_space(text, end);
-    qrft_opening opening = opening_read(text, text, end, is_math);
+    qrft_opening opening = opening_read_whole(text, end, is_math);
     return opening.kind == QRFT_NOTHING ? answer_missing(text, end) : opening_answer(&opening, end);
 }
 
@@ -291,6 +292,9 @@ static qrft_answer last_number_between(const solution *s, const uint8_t *at, con
             continue;
         }
         qrft_number number = number_read(digits, end);
+        const uint8_t *tail = number_tail(digits, number.end, end);
+        if (tail || number_is_head(digits, number.end, end)) number.status = QRFT_ANSWER_NOT_A_NUMBER;
+        if (tail) number.end = tail;
         if (is_negative) number.value.n = -number.value.n;
         if (!is_in_word(s->text, at)) answer = (qrft_answer){at, number.end, number.status, number.value};
         at = number.end;
@@ -298,10 +302,17 @@ static qrft_answer last_number_between(const solution *s, const uint8_t *at, con
     return answer;
 }
 
-/* The beginning of the last line that holds a digit, or NULL. */
-static const uint8_t *last_line_with_digit(const uint8_t *text, const uint8_t *end) {
-    while (end > text && !is_digit(end[-1])) end--;
-    if (end == text) return NULL;
+/* A digit, or a sign such as ½. */
+static bool has_numeral(const uint8_t *at, const uint8_t *end) {
+    return is_digit(*at) || (*at >= 0xC2 && number_starts(at, end));
+}
+
+/* The beginning of the last line that holds a numeral, or NULL. */
+static const uint8_t *last_line_with_numeral(const uint8_t *text, const uint8_t *end) {
+    const uint8_t *at = end;
+    while (at > text && !has_numeral(at - 1, end)) at--;
+    if (at == text) return NULL;
+    end = at;
     while (end > text && end[-1] != '\n') end--;
     return end;
 }
@@ -309,9 +320,9 @@ static const uint8_t *last_line_with_digit(const uint8_t *text, const uint8_t *e
 /* Reads the lines from the last one on backwards, for no number reaches over a line break. */
 static qrft_answer last_number(const solution *s) {
     const uint8_t *digit = s->text;
-    while (digit < s->end && !is_digit(*digit)) digit++;
+    while (digit < s->end && !has_numeral(digit, s->end)) digit++;
     const uint8_t *end = solution_end(digit, s->end, false);
-    for (const uint8_t *line; (line = last_line_with_digit(s->text, end)); end = line) {
+    for (const uint8_t *line; (line = last_line_with_numeral(s->text, end)); end = line) {
         qrft_answer answer = last_number_between(s, line, end);
         if (answer.status == QRFT_ANSWER_NOT_A_NUMBER) return answer_missing(answer.start, end);
         if (answer.status != QRFT_ANSWER_NO_MARKER) return answer;

@@ -3,6 +3,7 @@
 #include "answer/chars.h"
 #include "answer/latex.h"
 #include "answer/number.h"
+#include "answer/signs.h"
 #include "text/literal.h"
 
 /* n / d with signs; too_big when either literal is. */
@@ -17,7 +18,7 @@ typedef struct {
 
 static bool read_whole(const uint8_t *at, const uint8_t *end, qrft_literal *literal) {
     if (!has_digit(at, end)) return false;
-    *literal = literal_read(at, end);
+    *literal = literal_read_wide(at, end);
     return literal->places == 0;
 }
 
@@ -54,11 +55,27 @@ static bool read_frac(const uint8_t *at, const uint8_t *end, fraction *result) {
     return at != NULL;
 }
 
+/* A sign such as ½. */
+static bool read_sign(const uint8_t *at, const uint8_t *end, fraction *result) {
+    int n, d;
+    qrft_sign sign = sign_at(at, end);
+    if (!sign.code || !sign_is_fraction(sign.code, &n, &d)) return false;
+    *result = (fraction){at + sign.length, {n, 1}, {d, 1}, false};
+    return true;
+}
+
+/* A slash, the fraction slash U+2044 or the division slash U+2215. */
+static int slash_length(const uint8_t *at, const uint8_t *end) {
+    if (has_byte(at, end, '/')) return 1;
+    return wide_sign_length(at, end, 0xE2, 0x81, 0x84) | wide_sign_length(at, end, 0xE2, 0x88, 0x95);
+}
+
 /* "/ 4" after the 3 of 3/4. */
 static bool read_denominator(const qrft_literal *n, const uint8_t *end, fraction *result) {
     qrft_literal d;
     const uint8_t *at = skip_blanks(n->end, end);
-    if (!has_byte(at, end, '/') || !read_whole(skip_blanks(at + 1, end), end, &d)) return false;
+    int slash = slash_length(at, end);
+    if (slash == 0 || !read_whole(skip_blanks(at + slash, end), end, &d)) return false;
     *result = make_fraction(d.end, n, &d);
     return true;
 }
@@ -67,10 +84,10 @@ static bool is_proper(const fraction *f) {
     return f->too_big || (f->n.n >= 0 && f->n.n < f->d.n);
 }
 
-/* The 1/2 of "1 1/2" or 1\frac{1}{2}; only a proper fraction belongs to the number before it. */
+/* The 1/2 of "1 1/2", 1\frac{1}{2} or 1½; only a proper fraction belongs to the number before it. */
 static bool read_proper(const uint8_t *at, const uint8_t *end, fraction *result) {
     const uint8_t *start = skip_blanks(at, end);
-    if (read_frac(start, end, result)) return is_proper(result);
+    if (read_frac(start, end, result) || read_sign(start, end, result)) return is_proper(result);
     qrft_literal n;
     if (start == at || !read_whole(start, end, &n) || !read_denominator(&n, end, result)) return false;
     return is_proper(result);
@@ -92,6 +109,9 @@ static qrft_number quotient(const qrft_literal *whole, const fraction *f) {
 
 /* -------------------------------------------------------------------------------------------- powers of ten ---- */
 
+/* A power of this is 1, or needs more than 127 bits, unless its base is 0 or -1. */
+#define MAX_EXPONENT 1000
+
 /* A sign and digits at `at`: where they end, or NULL. What is more than QRFT_MAX_PLACES reads as one more. */
 static const uint8_t *read_exponent(const uint8_t *at, const uint8_t *end, int *exponent) {
     int sign = sign_length(at, end);
@@ -112,15 +132,38 @@ static const uint8_t *read_e(const uint8_t *at, const uint8_t *end, int *exponen
     return has_byte(at, end, 'e') || has_byte(at, end, 'E') ? read_exponent(at + 1, end, exponent) : NULL;
 }
 
-/* The "x 10^5" of "1 x 10^5", with any sign of times, the exponent perhaps in braces. */
+/* The ³ of 10³: where it ends, or NULL. What is more than MAX_EXPONENT reads as that. */
+static const uint8_t *read_superscripts(const uint8_t *at, const uint8_t *end, int *exponent) {
+    int minus = wide_sign_length(at, end, 0xE2, 0x81, 0xBB); /* U+207B */
+    const uint8_t *start = at += minus;
+    int value = 0, digit;
+    for (qrft_sign sign; (sign = sign_at(at, end)).code && (digit = sign_superscript(sign.code)) >= 0;) {
+        value = value * 10 + digit;
+        if (value > MAX_EXPONENT) value = MAX_EXPONENT;
+        at += sign.length;
+    }
+    *exponent = minus ? -value : value;
+    return at == start ? NULL : at;
+}
+
+/* A sign of times before a power of ten: also \times, \cdot and dots in the middle, U+00B7 and U+22C5. */
+static int scale_length(const uint8_t *at, const uint8_t *end) {
+    int length = times_length(at, end);
+    if (length == 0) length = command_length(at, end, "times cdot");
+    if (length == 0) length = wide_sign_length(at, end, 0xC2, 0xB7, 0);
+    return length ? length : wide_sign_length(at, end, 0xE2, 0x8B, 0x85);
+}
+
+/* The "x 10^5" or "x 10⁵" of "1 x 10^5", with any sign of times, the exponent perhaps in braces. */
 static const uint8_t *read_power(const uint8_t *at, const uint8_t *end, int *exponent) {
     at = skip_blanks(at, end);
-    int times = times_length(at, end);
-    if (times == 0) times = command_length(at, end, "times cdot");
+    int times = scale_length(at, end);
     if (times == 0) return NULL;
     at = skip_blanks(at + times, end);
-    if (end - at < 3 || memcmp(at, "10^", 3) != 0) return NULL;
-    at += 3;
+    if (end - at < 3 || memcmp(at, "10", 2) != 0) return NULL;
+    at += 2;
+    if (*at != '^') return read_superscripts(at, end, exponent);
+    at++;
     bool has_brace = has_byte(at, end, '{');
     at = read_exponent(at + has_brace, end, exponent);
     if (!at || !has_brace) return at;
@@ -138,23 +181,34 @@ static qrft_number scaled(const uint8_t *end, const qrft_literal *literal, int e
     return number;
 }
 
+static qrft_number raised(const uint8_t *end, const qrft_literal *literal, int exponent) {
+    qrft_number number = {end, QRFT_ANSWER_TOO_BIG, {0, 1}};
+    if (literal->too_big) return number;
+    if (literal->value.n == 0 && exponent < 0) number.status = QRFT_ANSWER_NOT_A_NUMBER;
+    else if (rational_power(literal->value, exponent, &number.value)) number.status = QRFT_ANSWER_OK;
+    return number;
+}
+
 /* -------------------------------------------------------------------------------------------------- the whole ---- */
 
 bool number_starts(const uint8_t *at, const uint8_t *end) {
     fraction f;
-    return literal_starts(at, end) || read_frac(at, end, &f);
+    if (at >= end) return false;
+    return *at < 0x80 ? literal_starts(at, end) || read_frac(at, end, &f) : read_sign(at, end, &f);
 }
 
 qrft_number number_read(const uint8_t *at, const uint8_t *end) {
     fraction f;
     int exponent;
-    if (read_frac(at, end, &f)) return quotient(NULL, &f);
-    qrft_literal literal = literal_read(at, end);
+    if (read_frac(at, end, &f) || read_sign(at, end, &f)) return quotient(NULL, &f);
+    qrft_literal literal = literal_read_wide(at, end);
     qrft_number number = {literal.end, literal.too_big ? QRFT_ANSWER_TOO_BIG : QRFT_ANSWER_OK, literal.value};
     if (literal.end == end || *literal.end == '\n') return number; /* nearly always */
     const uint8_t *stop = read_e(literal.end, end, &exponent);
     if (!stop) stop = read_power(literal.end, end, &exponent);
     if (stop) return scaled(stop, &literal, exponent);
+    stop = read_superscripts(literal.end, end, &exponent);
+    if (stop) return raised(stop, &literal, exponent);
     if (literal.places == 0 && read_denominator(&literal, end, &f)) return quotient(NULL, &f);
     if (literal.places == 0 && read_proper(literal.end, end, &f)) return quotient(&literal, &f);
     return number;

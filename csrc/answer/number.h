@@ -1,4 +1,4 @@
-/* The numbers of answers: literals, fractions, mixed numbers, powers of ten. */
+/* The numbers of answers: literals, fractions, mixed numbers, powers. */
 #ifndef QRFT_ANSWER_NUMBER_H
 #define QRFT_ANSWER_NUMBER_H
 

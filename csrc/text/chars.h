@@ -54,6 +54,15 @@ static inline int wide_sign_length(const uint8_t *at, const uint8_t *end, uint8_
     return third == 0 || at[2] == third ? length : 0;
 }
 
+/* A space beyond ASCII: U+00A0, U+2000 to U+200A, U+202F, U+205F, U+3000. */
+static inline int wide_space_length(const uint8_t *at, const uint8_t *end) {
+    if (at >= end || *at < 0x80) return 0;
+    if (wide_sign_length(at, end, 0xC2, 0xA0, 0)) return 2;
+    if (wide_sign_length(at, end, 0xE2, 0x81, 0x9F) || wide_sign_length(at, end, 0xE3, 0x80, 0x80)) return 3;
+    if (end - at < 3 || at[0] != 0xE2 || at[1] != 0x80) return 0;
+    return (at[2] >= 0x80 && at[2] <= 0x8A) || at[2] == 0xAF ? 3 : 0;
+}
+
 /* The lengths in bytes of the sign, currency or operator at `at`; 0 when there is none. */
 static inline int minus_length(const uint8_t *at, const uint8_t *end) {
     return has_byte(at, end, '-') ? 1 : wide_sign_length(at, end, 0xE2, 0x88, 0x92); /* U+2212 */

@@ -47,7 +47,7 @@ static const uint8_t *read_digits(const uint8_t *at, const uint8_t *end, accumul
     return at;
 }
 
-int separator_length(const uint8_t *at, const uint8_t *end) {
+static int separator_length(const uint8_t *at, const uint8_t *end) {
     if (has_byte(at, end, ',')) return has_byte(at + 1, end, '\\') && has_byte(at + 2, end, '!') ? 3 : 1;
     if (!has_byte(at, end, '\\') && !has_byte(at, end, '{')) return 0;
     if (has_byte(at + 1, end, ',')) {
@@ -57,24 +57,34 @@ int separator_length(const uint8_t *at, const uint8_t *end) {
     return *at == '\\' && has_byte(at + 1, end, '!') && has_byte(at + 2, end, ',') ? 3 : 0;
 }
 
+int wide_separator_length(const uint8_t *at, const uint8_t *end) {
+    if (has_byte(at, end, '\'')) return 1;
+    if (wide_sign_length(at, end, 0xE2, 0x80, 0x99)) return 3; /* U+2019 */
+    int space = wide_space_length(at, end);
+    return space ? space : separator_length(at, end);
+}
+
 /* Nearly no number has a separator, and one byte says so. */
-static bool may_be_separator(const uint8_t *at, const uint8_t *end) {
-    return at < end && (*at == ',' || *at == '\\' || *at == '{');
+static bool may_be_separator(const uint8_t *at, const uint8_t *end, bool is_wide) {
+    if (at >= end) return false;
+    return *at == ',' || *at == '\\' || *at == '{' || (is_wide && (*at == '\'' || *at >= 0x80));
 }
 
 /* The three digits after the separator at `at`, or NULL when there are not exactly three. */
-static const uint8_t *group_after_separator(const uint8_t *at, const uint8_t *end) {
-    int length = separator_length(at, end);
+static const uint8_t *group_after_separator(const uint8_t *at, const uint8_t *end, bool is_wide) {
+    int length = is_wide ? wide_separator_length(at, end) : separator_length(at, end);
     if (length == 0 || end - at < length + 3) return NULL;
     at += length;
     return is_digit(at[0]) && is_digit(at[1]) && is_digit(at[2]) && !has_digit(at + 3, end) ? at : NULL;
 }
 
 /* Separators are read only where they belong: after one to three digits that do not begin with 0. */
-static const uint8_t *read_integer(const uint8_t *at, const uint8_t *end, accumulator *number) {
+static const uint8_t *read_integer(const uint8_t *at, const uint8_t *end, bool is_wide, accumulator *number) {
     const uint8_t *stop = read_digits(at, end, number);
-    if (!may_be_separator(stop, end) || stop == at || stop - at > 3 || *at == '0') return stop;
-    for (const uint8_t *group; (group = group_after_separator(stop, end));) stop = read_digits(group, end, number);
+    if (!may_be_separator(stop, end, is_wide) || stop == at || stop - at > 3 || *at == '0') return stop;
+    for (const uint8_t *group; (group = group_after_separator(stop, end, is_wide));) {
+        stop = read_digits(group, end, number);
+    }
     return stop;
 }
 
@@ -93,10 +103,10 @@ bool literal_starts(const uint8_t *at, const uint8_t *end) {
     return has_digit(at, end) || (has_byte(at, end, '.') && has_digit(at + 1, end));
 }
 
-qrft_literal literal_read(const uint8_t *at, const uint8_t *end) {
+static inline qrft_literal read_literal(const uint8_t *at, const uint8_t *end, bool is_wide) {
     accumulator number = {0, 0, 0, false};
     qrft_literal literal = {0};
-    literal.end = read_integer(at, end, &number);
+    literal.end = read_integer(at, end, is_wide, &number);
     if (has_byte(literal.end, end, '.') && has_digit(literal.end + 1, end)) {
         const uint8_t *decimals = literal.end + 1;
         literal.end = read_decimals(decimals, end, &number);
@@ -106,4 +116,12 @@ qrft_literal literal_read(const uint8_t *at, const uint8_t *end) {
     literal.too_big = number.too_big || number.places > QRFT_MAX_PLACES;
     if (!literal.too_big) literal.value = rational_make(number.mantissa, power_of_ten((int)number.places));
     return literal;
+}
+
+qrft_literal literal_read(const uint8_t *at, const uint8_t *end) {
+    return read_literal(at, end, false);
+}
+
+qrft_literal literal_read_wide(const uint8_t *at, const uint8_t *end) {
+    return read_literal(at, end, true);
 }

@@ -28,10 +28,13 @@ bool literal_starts(const uint8_t *at, const uint8_t *end);
 /* Reads the literal at `at`, where literal_starts holds. */
 qrft_literal literal_read(const uint8_t *at, const uint8_t *end);
 
+/* The same, where people's separators part thousands too: a space beyond ASCII, or an apostrophe. */
+qrft_literal literal_read_wide(const uint8_t *at, const uint8_t *end);
+
 /*
- * The length of the thousands separator at `at`, which is "," or one of LaTeX's ",\!", "\!,", "\,", "{,}"; 0 when there
- * is none. Three digits need not follow.
+ * The length of the thousands separator at `at`, which is "," or one of LaTeX's ",\!", "\!,", "\,", "{,}", or one of
+ * people's; 0 when there is none. Three digits need not follow.
  */
-int separator_length(const uint8_t *at, const uint8_t *end);
+int wide_separator_length(const uint8_t *at, const uint8_t *end);
 
 #endif

@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import re
 import select
 import subprocess
 import sys
@@ -31,13 +30,15 @@ import pyarrow.compute as pc
 from qrft.errors import QrftError
 from qrft.grading.columns import Texts, as_bytes, as_chunked, same_length, threads
 from qrft.grading.grader import parse_numbers
+from qrft.grading.latex_text import is_same, plain
 from qrft.grading.rules import DEFAULT_RULES, Rules
 
-Outcome: TypeAlias = "bool | Literal['timeout', 'error']"
+Outcome: TypeAlias = "bool | Literal['undecided', 'timeout', 'error']"
 
 STATUSES: dict[Outcome, str] = {
     True: "latex_equal",
     False: "latex_different",
+    "undecided": "latex_undecided",
     "timeout": "latex_timeout",
     "error": "latex_error",
 }
@@ -144,8 +145,9 @@ def _read_line(process: subprocess.Popen[bytes], timeout_seconds: float) -> byte
 class Judges:
     """Worker processes that compare expressions, for as long as this is open; none is started before it is needed.
 
+    "undecided": Math-Verify says that they are equal, but it did not read all of both, or their values may differ;
     "timeout": a pair took longer than `timeout_seconds`, and its worker was killed; "error": it can't be read, or the
-    worker crashed. Neither changes the outcome of another pair. Use as a context manager.
+    worker crashed. None changes the outcome of another pair. Use as a context manager.
     """
 
     def __init__(self, num_workers: int | None = None, timeout_seconds: float = 5.0) -> None:
@@ -176,8 +178,9 @@ class Judges:
 
         Raises ImportError without Math-Verify. `progress` gets the number of pairs that have been sent to a worker.
         """
-        self._known.update((pair, True) for pair in pairs if pair[0] == pair[1])  # a text equals itself
-        rest = list(dict.fromkeys(pair for pair in pairs if pair not in self._known))
+        new = list(dict.fromkeys(pair for pair in pairs if pair not in self._known))
+        self._known.update((pair, True) for pair in new if is_same(*pair))
+        rest = [pair for pair in new if pair not in self._known]
         if rest and not is_available():
             raise ImportError(HOW_TO_INSTALL)
         for number, future in enumerate([self._pool.submit(self._judge, pair) for pair in rest]):
@@ -198,12 +201,6 @@ class Judges:
 # ---------------------------------------------------------------------------------------------------------- rows ----
 
 ANSWERED = pa.array(["ok", "too_big", "expression"])
-DELIMITERS = re.compile(r"(?<!\\)(?:\\[()\[\]]|\$+)")
-
-
-def plain(answer: bytes) -> str:
-    """Return an answer's text without the marks of math, such as $, and without Markdown around it."""
-    return DELIMITERS.sub(" ", answer.decode("utf-8", "replace")).strip(" \t\n\v\f\r*_`.")
 
 
 def spans(

@@ -22,6 +22,7 @@ ANSWERS = {
     "expression": "an expression, which was not compared (pip install 'qrft[latex]')",
     "latex_equal": "the same expression as the gold answer",
     "latex_different": "a different expression from the gold answer",
+    "latex_undecided": "an expression that may equal the gold answer, but was not read to its end",
     "latex_timeout": "an expression that took too long to compare",
     "latex_error": "an expression that can't be read, or whose gold answer can't be",
 }

@@ -1,6 +1,7 @@
 """ASDiv: diverse story problems of primary school, with bare answers (Miao et al. 2020, arXiv 2106.15772).
 
-A row in its form; the unit in brackets is left out of the answer:
+A row in its form; the units in brackets are left out of the answer, which may have several parts ("17 (years old); 12
+(years old)" is "17; 12"):
 
     <Problem ID="nluds-0001" Grade="1"><Body>Ann has 7 pears and 2 nuts.</Body><Question>How many fruits does she have?
     </Question><Solution-Type>Addition</Solution-Type><Answer>9 (fruits)</Answer><Formula>7+2=9</Formula></Problem>
@@ -35,7 +36,8 @@ def read(path: Path) -> pa.Table:
 
 def _fields(row: ElementTree.Element) -> dict[str, str]:
     body, question, answer = (row.findtext(key, "") for key in ("Body", "Question", "Answer"))
-    return {"id": row.get("ID", ""), "question": joined(body, question), "answer": answer.partition("(")[0]}
+    parts = (part.partition("(")[0].strip() for part in answer.split(";"))
+    return {"id": row.get("ID", ""), "question": joined(body, question), "answer": "; ".join(parts)}
 
 
 SET = ProblemSet(splits=("test",), file="asdiv/ASDiv.xml", read=read)

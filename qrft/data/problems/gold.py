@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from qrft.grading.reference.answers import BOX_HERE, end_of_box
+from qrft.grading.reference.answers import end_of_box
+from qrft.grading.reference.opening import BOX_HERE
 
 MARKER = "####"  # GSM8K's: what follows it is the answer
 MATH_SIGNS = " \t\r\n$.()[]\\"  # what may surround a box without making it a solution

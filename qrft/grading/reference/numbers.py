@@ -8,7 +8,8 @@ from math import gcd
 from typing import NamedTuple
 
 SPACES = b" \t\n\v\f\r"
-BLANKS = (" ", "\t", "\u00a0")
+WIDE_SPACES = tuple(map(chr, (0xA0, *range(0x2000, 0x200B), 0x202F, 0x205F, 0x3000)))
+BLANKS = (" ", "\t", *WIDE_SPACES)
 DIGITS = b"0123456789"
 MINUS = ("-", "\u2212")
 PLUS = ("+",)
@@ -17,6 +18,7 @@ TIMES = ("*", "x", "X", "\u00d7")
 DIVIDE = ("//", "/", "\u00f7")
 POWER = ("**", "^")
 SEPARATORS = (",\\!", "\\!,", "\\,", "{,}", ",")
+WIDE_SEPARATORS = ("'", "\u2019", *WIDE_SPACES, *SEPARATORS)
 
 LIMIT = 2**127
 MAX_PLACES = 38
@@ -67,17 +69,17 @@ def literal_starts(text: bytes, at: int) -> bool:
     return is_in(text, at, DIGITS) or (is_in(text, at, b".") and is_in(text, at + 1, DIGITS))
 
 
-def separator_at(text: bytes, at: int) -> int:
+def separator_at(text: bytes, at: int, separators: Iterable[str]) -> int:
     """Return the length of the thousands separator at `at` with exactly three digits after it, or 0."""
-    length = sign_at(text, at, SEPARATORS)
+    length = sign_at(text, at, separators)
     return length if length and skip(text, at + length, DIGITS) == at + length + 3 else 0
 
 
-def read_literal(text: bytes, at: int) -> Literal:
+def read_literal(text: bytes, at: int, separators: Iterable[str] = SEPARATORS) -> Literal:
     end = skip(text, at, DIGITS)
     whole, decimals = text[at:end], b""
     if 1 <= end - at <= 3 and not whole.startswith(b"0"):
-        while length := separator_at(text, end):
+        while length := separator_at(text, end, separators):
             end += length + 3
             whole += text[end - 3 : end]
     if is_in(text, end, b".") and is_in(text, end + 1, DIGITS):

@@ -102,6 +102,8 @@ def answer_trouble(row: Row, gold_answer: str, rules: Rules) -> str:
         return f"answer {answer} is too big to compare"
     if status == "latex_timeout":
         return f"comparing answer {answer} with {gold_answer} took too long"
+    if status == "latex_undecided":
+        return f"answer {answer} may equal {gold_answer}, but parts of one of them can't be read"
     if status == "latex_error":
         return f"answer {answer} can't be compared with {gold_answer}"
     if status == "ok" and not is_number(gold_answer, rules):
