@@ -5,6 +5,7 @@
 #include "equation/scan.h"
 #include "text/column.h"
 #include "text/parallel.h"
+#include "text/trace.h"
 
 /* About 0.2 ms of work a range: small enough to share well, large enough that taking one costs nothing. */
 #define GRAIN 1024
@@ -23,6 +24,8 @@ const char *qrft_answer_status_name(int status) {
         return "too_big";
     case QRFT_ANSWER_EXPRESSION:
         return "expression";
+    case QRFT_ANSWER_OPEN_TRACE:
+        return "open_trace";
     default:
         return NULL;
     }
@@ -97,7 +100,8 @@ static bool answers_range(void *context, int64_t first, int64_t last) {
 }
 
 int qrft_answers_extract(const qrft_texts *texts, const qrft_options *options, int num_threads, qrft_answers *answers) {
-    answers_job job = {texts, options, answer_find, answers};
+    answer_reader find = traces_are_known(options) ? answer_find_behind_traces : answer_find;
+    answers_job job = {texts, options, find, answers};
     return parallel_run(answers_range, &job, texts->num_texts, GRAIN, num_threads);
 }
 
@@ -126,9 +130,10 @@ static bool is_correct(const grade_job *job, int64_t row, const qrft_answer *ans
 static void grade_row(const grade_job *job, int64_t row) {
     const qrft_grades *grades = job->grades;
     qrft_cursor text = text_at(job->texts, row);
-    qrft_answer answer = answer_find(text.at, text.end, job->options);
     qrft_equations list;
-    equations_check(&list, text.at, text.end, job->options);
+    bool has_traces = equations_check(&list, text.at, text.end, job->options);
+    qrft_answer answer = has_traces ? answer_find_behind_traces(text.at, text.end, job->options)
+                                    : answer_find(text.at, text.end, job->options);
     grades->answer_starts[row] = answer.start ? answer.start - text.at : -1;
     grades->answer_ends[row] = answer.start ? answer.end - text.at : -1;
     grades->answer_statuses[row] = (uint8_t)answer.status;

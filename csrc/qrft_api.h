@@ -73,6 +73,13 @@ typedef struct {
      */
     const uint8_t *marker;
     int64_t marker_length; /* in bytes; negative counts as 0 */
+    /* The tags of reasoning traces, any bytes; a NULL or empty one: texts have no traces. */
+    const uint8_t *trace_opening;
+    int64_t trace_opening_length;
+    const uint8_t *trace_closing;
+    int64_t trace_closing_length;
+    int trace_is_open;   /* not 0: every text begins inside a trace, which its prompt opened */
+    int trace_equations; /* not 0: equations inside traces count as others do */
 } qrft_options;
 
 /* -------------------------------------------------------------------------------------------------- answers ---- */
@@ -83,6 +90,7 @@ enum qrft_answer_status {
     QRFT_ANSWER_NOT_A_NUMBER = 2, /* no answer where one should stand */
     QRFT_ANSWER_TOO_BIG = 3,      /* a number whose numerator or denominator needs more than 127 bits */
     QRFT_ANSWER_EXPRESSION = 4,   /* an answer, but no number: \sqrt{2}, (3, 4), 10 - 3 */
+    QRFT_ANSWER_OPEN_TRACE = 5,   /* the text ends inside a trace, so it has no answer */
     QRFT_ANSWER_UNDECIDED = 255   /* paper_mode only, and no name: the caller has to decide the text */
 };
 
@@ -103,7 +111,7 @@ typedef struct {
 
 /*
  * Where each text's answer lies and what it is worth. Each pointer has room for num_texts entries.
- * The span is in bytes of the text, and -1, -1 for QRFT_ANSWER_NO_MARKER. For QRFT_ANSWER_NOT_A_NUMBER it is what
+ * The span is in bytes of the text, and -1, -1 for QRFT_ANSWER_NO_MARKER and QRFT_ANSWER_OPEN_TRACE. For QRFT_ANSWER_NOT_A_NUMBER it is what
  * stands there instead: the rest of the line, or the content of the box; in paper_mode the run of digits, points and
  * commas, with its minus.
  */

@@ -8,6 +8,7 @@
 #include "answer/paper.h"
 #include "answer/read.h"
 #include "text/literal.h"
+#include "text/trace.h"
 
 /* A text, or the part of it that counts. */
 typedef struct {
@@ -367,6 +368,21 @@ qrft_answer answer_find(const uint8_t *text, const uint8_t *end, const qrft_opti
     solution s = {text, end, options};
     if (options->answer_format == QRFT_FORMAT_AUTO) return find_in_any_format(&s);
     return find_in_format(&s, options->answer_format);
+}
+
+/* Whether a new problem's heading follows the answer: what is then thought about is not the question asked. */
+static bool is_over(const qrft_answer *answer, const uint8_t *end) {
+    return is_found(answer) && solution_end(answer->end, end, false) < end;
+}
+
+qrft_answer answer_find_behind_traces(const uint8_t *text, const uint8_t *end, const qrft_options *options) {
+    qrft_stretches walk = stretches_of(text, end, options);
+    qrft_answer answer = NO_ANSWER;
+    for (qrft_cursor stretch; stretches_next(&walk, &stretch);) {
+        answer = answer_find(stretch.at, stretch.end, options);
+        if (is_over(&answer, stretch.end)) return answer;
+    }
+    return walk.is_unclosed ? (qrft_answer){.status = QRFT_ANSWER_OPEN_TRACE} : answer;
 }
 
 qrft_answer answer_read(const uint8_t *text, const uint8_t *end, const qrft_options *options) {

@@ -97,7 +97,8 @@ static int dressing_length(const uint8_t *at, const uint8_t *end) {
     return length;
 }
 
-/* Skips units up to where all that the opening opened is closed, or to the end; NULL when anything else stands there. */
+/* Skips units up to where all that the opening opened is closed, or to the end; NULL when anything else stands there.
+ */
 static const uint8_t *skip_units(const qrft_opening *o, const uint8_t *at, const uint8_t *end) {
     for (int64_t num_open = o->num_open;;) {
         at = skip_gap(at, end, true);
@@ -150,7 +151,8 @@ static int link_length(const uint8_t *at, const uint8_t *end) {
     return length ? length : latex_space_length(at, end);
 }
 
-/* Where a number from `start` to `at` goes on: at the digits behind what joins them to it, or behind a sign; or NULL. */
+/* Where a number from `start` to `at` goes on: at the digits behind what joins them to it, or behind a sign; or NULL.
+ */
 static const uint8_t *next_digits(const uint8_t *start, const uint8_t *at, const uint8_t *end) {
     if (at == end || *at == '\n') return NULL; /* nearly always */
     int exponent = *at == 'e' || *at == 'E' ? 1 + sign_length(at + 1, end) : 0;
@@ -343,6 +345,7 @@ enum qrft_answer_status what_follows(const qrft_opening *o, const uint8_t *at, c
     if (at == end || *at == '\n') return QRFT_ANSWER_OK;
     if (goes_on(at, end)) return QRFT_ANSWER_EXPRESSION;
     if (next_digits(o->at, at, end)) return QRFT_ANSWER_NOT_A_NUMBER;
-    if (o->is_whole ? says_more(at, end) : has_other_parts(o->text, at, end_of_line(at, end))) return QRFT_ANSWER_EXPRESSION;
+    if (o->is_whole ? says_more(at, end) : has_other_parts(o->text, at, end_of_line(at, end)))
+        return QRFT_ANSWER_EXPRESSION;
     return QRFT_ANSWER_OK;
 }

@@ -8,10 +8,12 @@
 /* Whether the number from o->at to `at` is the answer: QRFT_ANSWER_OK, _EXPRESSION or _NOT_A_NUMBER. */
 enum qrft_answer_status what_follows(const qrft_opening *o, const uint8_t *at, const uint8_t *end);
 
-/* Where that ends of which the number from `start` to `at` is only the head: "1.2.3", "1_000", "5h30". NULL: it is all. */
+/* Where that ends of which the number from `start` to `at` is only the head: "1.2.3", "1_000", "5h30". NULL: it is all.
+ */
 const uint8_t *number_tail(const uint8_t *start, const uint8_t *at, const uint8_t *end);
 
-/* Whether the number from `start` to `at` is the head of an expression, with nothing between: "2^5", "2√3", "3.33...". */
+/* Whether the number from `start` to `at` is the head of an expression, with nothing between: "2^5", "2√3", "3.33...".
+ */
 bool number_is_head(const uint8_t *start, const uint8_t *at, const uint8_t *end);
 
 /* Where the parts in math end that `at`, the end of the first, is joined to: "and $5$". `at` itself without any. */

@@ -184,8 +184,10 @@ static qrft_number scaled(const uint8_t *end, const qrft_literal *literal, int e
 static qrft_number raised(const uint8_t *end, const qrft_literal *literal, int exponent) {
     qrft_number number = {end, QRFT_ANSWER_TOO_BIG, {0, 1}};
     if (literal->too_big) return number;
-    if (literal->value.n == 0 && exponent < 0) number.status = QRFT_ANSWER_NOT_A_NUMBER;
-    else if (rational_power(literal->value, exponent, &number.value)) number.status = QRFT_ANSWER_OK;
+    if (literal->value.n == 0 && exponent < 0)
+        number.status = QRFT_ANSWER_NOT_A_NUMBER;
+    else if (rational_power(literal->value, exponent, &number.value))
+        number.status = QRFT_ANSWER_OK;
     return number;
 }
 

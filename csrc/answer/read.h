@@ -8,7 +8,8 @@
 /* Looks for an answer at `at` in the text. */
 qrft_opening opening_read(const uint8_t *text, const uint8_t *at, const uint8_t *end);
 
-/* The same for a text that is an answer and nothing else. is_math: LaTeX math stands there, even if nothing opens it. */
+/* The same for a text that is an answer and nothing else. is_math: LaTeX math stands there, even if nothing opens it.
+ */
 qrft_opening opening_read_whole(const uint8_t *text, const uint8_t *end, bool is_math);
 
 /* Reads the answer that an opening of a kind other than QRFT_NOTHING found. */

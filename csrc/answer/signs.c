@@ -35,7 +35,7 @@ qrft_sign sign_at(const uint8_t *at, const uint8_t *end) {
 }
 
 bool sign_is_fraction(uint32_t code, int *numerator, int *denominator) {
-    static const uint8_t QUARTERS[][2] = {{1, 4}, {1, 2}, {3, 4}};                             /* U+00BC */
+    static const uint8_t QUARTERS[][2] = {{1, 4}, {1, 2}, {3, 4}}; /* U+00BC */
     static const uint8_t OTHERS[][2] = {{1, 7}, {1, 9}, {1, 10}, {1, 3}, {2, 3}, {1, 5}, {2, 5}, {3, 5},
                                         {4, 5}, {1, 6}, {5, 6},  {1, 8}, {3, 8}, {5, 8}, {7, 8}}; /* U+2150 */
     const uint8_t *fraction = NULL;
@@ -61,10 +61,9 @@ bool sign_makes_expression(uint32_t code) {
 
 bool sign_is_numeric(uint32_t code) {
     static const range SIGNS[] = {
-        {0xBC, 0xBE},     {0x300, 0x36F},   {0x660, 0x66C},   {0x6F0, 0x6F9},   {0x966, 0x96F},
-        {0x9E6, 0x9EF},   {0xA66, 0xA6F},   {0xAE6, 0xAEF},   {0xB66, 0xB6F},   {0xBE6, 0xBEF},
-        {0xC66, 0xC6F},   {0xCE6, 0xCEF},   {0xD66, 0xD6F},   {0xE50, 0xE59},   {0x20D0, 0x20F0},
-        {0x2150, 0x2189}, {0xFF10, 0xFF19}, {0x1D7CE, 0x1D7FF},
+        {0xBC, 0xBE},   {0x300, 0x36F}, {0x660, 0x66C},   {0x6F0, 0x6F9},   {0x966, 0x96F},   {0x9E6, 0x9EF},
+        {0xA66, 0xA6F}, {0xAE6, 0xAEF}, {0xB66, 0xB6F},   {0xBE6, 0xBEF},   {0xC66, 0xC6F},   {0xCE6, 0xCEF},
+        {0xD66, 0xD6F}, {0xE50, 0xE59}, {0x20D0, 0x20F0}, {0x2150, 0x2189}, {0xFF10, 0xFF19}, {0x1D7CE, 0x1D7FF},
     };
     return IS_AMONG(code, SIGNS);
 }

@@ -2,9 +2,11 @@
 #ifndef QRFT_EQUATION_SCAN_H
 #define QRFT_EQUATION_SCAN_H
 
+#include <stdbool.h>
+
 #include "equation/list.h"
 
-/* Fills the list with the equations of a text, by the options. */
-void equations_check(qrft_equations *list, const uint8_t *text, const uint8_t *end, const qrft_options *options);
+/* Fills the list with the equations of a text, by the options. Returns whether the text has traces. */
+bool equations_check(qrft_equations *list, const uint8_t *text, const uint8_t *end, const qrft_options *options);
 
 #endif

@@ -3,6 +3,8 @@
  * allows. The input's first byte chooses the options; a marker, where there is one, is the text's first three bytes.
  * The text lies in a block of its own size, so that ASan sees a read outside it.
  *
+ * Outside mode paper the tags of traces are those of the rules' default.
+ *
  * The first byte of a kept input means the same for ever, whatever formats are added:
  *
  *     bit   7       6 5        4      3       2 1 0
@@ -47,6 +49,11 @@ static bool read_options(uint8_t byte, qrft_options *options) {
     options->answer_format = (byte & 7) | (byte >> 2 & 24);
     options->equation_source = byte >> 3 & 1;
     options->key_order = byte >> 4 & 1;
+    static const uint8_t OPENING[] = "<think>", CLOSING[] = "</think>";
+    options->trace_opening = OPENING;
+    options->trace_opening_length = sizeof OPENING - 1;
+    options->trace_closing = CLOSING;
+    options->trace_closing_length = sizeof CLOSING - 1;
     return options->answer_format < QRFT_NUM_FORMATS;
 }
 

@@ -95,6 +95,23 @@ static const char *const PIECES[] = {
     "^",
     "2^9",
     "(1+2)*3",
+    "<think>",
+    "</think>",
+    "<<think>",
+    "\xC2\xBD",
+    "\xC2\xB2",
+    "\xE2\x80\x89",
+    "\xE2\x80\x99",
+    "\xE2\x80\x93",
+    "\xE2\x88\x9A",
+    "\xF0\x9D\x9F\x8E",
+    " and ",
+    ", ",
+    " feet",
+    "(old)",
+    "_2",
+    "...",
+    " base 2",
     " = ",
     "3 x 4 = 12",
 };
@@ -238,7 +255,19 @@ static void check_in_format(const uint8_t *text, int64_t length, int format) {
 static void check_text(const uint8_t *text, int64_t length) {
     options.marker = (const uint8_t *)"=> ";
     options.marker_length = 3;
-    for (int format = 0; format < QRFT_NUM_FORMATS; format++) check_in_format(text, length, format);
+    options.trace_opening = (const uint8_t *)"<think>";
+    options.trace_opening_length = 7;
+    options.trace_closing = (const uint8_t *)"</think>";
+    options.trace_closing_length = 8;
+    for (int format = 0; format < QRFT_NUM_FORMATS; format++) {
+        check_in_format(text, length, format);
+        options.trace_is_open = 1;
+        check_in_format(text, length, format);
+        options.trace_is_open = 0;
+        options.trace_closing_length = 1; /* "<": found by a search of its own */
+        check_in_format(text, length, format);
+        options.trace_closing_length = 8;
+    }
     options.answer_format = QRFT_FORMAT_GSM8K;
     assert(qrft_texts_distance(text, length, text, length) == 0);
 }

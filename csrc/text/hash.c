@@ -113,7 +113,7 @@ static bool is_of_word(uint8_t byte) {
 
 void hash_words(qrft_hash *hash, const uint8_t *at, const uint8_t *end) {
     while (at < end && !is_of_word(*at)) at++;
-    for (bool is_apart = false; at < end; at++) {
+    for (bool is_apart = hash->mixed + hash->filled > 0; at < end; at++) {
         if (!is_of_word(*at)) {
             is_apart = true;
             continue;

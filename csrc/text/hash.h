@@ -35,7 +35,8 @@ void hash_solid_line(qrft_hash *hash, const uint8_t *at, const uint8_t *end, con
 
 /*
  * Adds the text in words with one space between: ASCII letters in lower case, digits, bytes from 0x80 and + - / = ^ % <
- * > make words, all else separates them. No line feed ends it, so it is never the bytes of lines.
+ * > make words, all else separates them. No line feed ends it, so it is never the bytes of lines. Words added later
+ * stand behind a space too.
  */
 void hash_words(qrft_hash *hash, const uint8_t *at, const uint8_t *end);
 

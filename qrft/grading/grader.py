@@ -13,6 +13,7 @@ from qrft.grading.columns import Texts, as_chunked, check, named, names_of, piec
 from qrft.grading.native import enumerator, ffi, lib
 from qrft.grading.reference import paper
 from qrft.grading.rules import DEFAULT_FORMAT, DEFAULT_RULES, Rules
+from qrft.grading.traces import Traces
 from qrft.grading.undecided import settle_answers, settle_grades
 
 GRADER_VERSION = 5
@@ -33,12 +34,15 @@ _READERS = {
 
 
 class _Options:
-    """A qrft_options, with the marker's memory."""
+    """A qrft_options, with the memory of the marker and the tags."""
 
     def __init__(self, rules: Rules) -> None:
         # A command line's bytes that are not UTF-8 are surrogates in Python's text.
         self._marker = (rules.marker or "").encode("utf-8", "surrogateescape")
         marker = ffi.from_buffer("uint8_t[]", self._marker)
+        traces = rules.traces or Traces("", "")
+        self._tags = [tag.encode("utf-8", "surrogateescape") for tag in (traces.opening, traces.closing)]
+        opening, closing = (ffi.from_buffer("uint8_t[]", tag) for tag in self._tags)
         answer_format = "marker" if rules.marker is not None else rules.answer_format or DEFAULT_FORMAT
         fields = {
             "paper_mode": rules.mode == "paper",
@@ -47,6 +51,12 @@ class _Options:
             "key_order": enumerator("ORDER", rules.order),
             "marker": marker,
             "marker_length": len(marker),
+            "trace_opening": opening,
+            "trace_opening_length": len(opening),
+            "trace_closing": closing,
+            "trace_closing_length": len(closing),
+            "trace_is_open": traces.is_open,
+            "trace_equations": traces.with_equations,
         }
         self.pointer = ffi.new("qrft_options *", fields)
 

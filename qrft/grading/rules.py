@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationInfo, ValidatorFunctionWrapHandler, WrapValidator, field_validator
+from pydantic import AfterValidator, Field, ValidationInfo, ValidatorFunctionWrapHandler, WrapValidator, field_validator
 
 from qrft.config.section import Count, Section, broken_rule
+from qrft.grading.traces import Traces
 
 Mode = Literal["default", "paper"]
 AnswerFormat = Literal["gsm8k", "boxed", "answer-is", "answer-tag", "last-number", "auto"]
@@ -24,6 +25,19 @@ def _any_bytes(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
     return value if isinstance(value, str) and value else check(value)
 
 
+TRACE_TAGS, NO_TRACES = "<think> </think>", "none"
+
+
+def _two_tags(value: str) -> str:
+    tags = value.split()
+    if value != NO_TRACES and (len(tags) != 2 or tags[0] == tags[1]):
+        raise broken_rule(
+            f"found {value!r}. Allowed: two different tags with a blank between, such as {TRACE_TAGS!r}, or {NO_TRACES}"
+        )
+    return value
+
+
+TraceTags = Annotated[str, AfterValidator(_two_tags)]
 Marker = Annotated[str, Field(min_length=1), WrapValidator(_any_bytes)]
 
 
@@ -59,9 +73,29 @@ class Rules(Section):
         "(exact) or the same one (commutative).",
     )
 
-    @field_validator("answer_format", "marker", "equations", "order")
+    trace_tags: TraceTags = Field(
+        default=TRACE_TAGS,
+        description="The tags between which a reasoning model thinks, with a blank between them. What stands there is "
+        "not its answer, and its equations do not count. With none, no text has such traces.",
+    )
+    trace_is_open: bool = Field(
+        default=False,
+        description="Whether the prompt opens the trace, as some chat templates do, so that a completion holds only "
+        "the closing tag. One without it has no answer then.",
+    )
+    trace_equations: bool = Field(default=False, description="Whether the equations inside traces count too.")
+
+    @property
+    def traces(self) -> Traces | None:
+        """The tags, and what else is said of traces; None where texts have none."""
+        if self.trace_tags == NO_TRACES or self.mode == "paper":
+            return None
+        opening, closing = self.trace_tags.split()
+        return Traces(opening, closing, self.trace_is_open, self.trace_equations)
+
+    @field_validator("answer_format", "marker", "equations", "order", "trace_tags", "trace_is_open", "trace_equations")
     @classmethod
-    def _paper_leaves_no_choice(cls, value: str | None, info: ValidationInfo) -> str | None:
+    def _paper_leaves_no_choice(cls, value: str | bool | None, info: ValidationInfo) -> str | bool | None:
         unset = cls.model_fields[str(info.field_name)].default
         default = DEFAULT_FORMAT if info.field_name == "answer_format" else unset  # as the paper's script has it
         if info.data.get("mode") == "paper" and value not in (unset, default):

@@ -17,6 +17,7 @@ VERDICTS = {
 ANSWERS = {
     "ok": "a number",
     "no_marker": "no answer",
+    "open_trace": "no answer: the model was still thinking",
     "not_a_number": "no number where the answer should be",
     "too_big": "a number too big to compare",
     "expression": "an expression, which was not compared (pip install 'qrft[latex]')",

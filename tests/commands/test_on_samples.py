@@ -506,7 +506,7 @@ def test_starting_is_light() -> None:
         ("gsm8k/train", 7473, ("0", "72"), 7473),
         ("gsm8k/test", 1319, ("0", "18"), 1319),
         ("svamp/test", 1000, ("chal-1", "51"), 1000),
-        ("asdiv/test", 2305, ("nluds-0001", "9"), 2180),
+        ("asdiv/test", 2305, ("nluds-0001", "9"), 2094),
     ],
 )
 def test_published_sets(
@@ -516,7 +516,7 @@ def test_published_sets(
     table = load(name)
     assert table.num_rows == num and (table["problem_id"][0].as_py(), table["answer"][0].as_py()) == first
     statuses = collections.Counter(grading.parse_numbers(table["answer"]).statuses.to_pylist())
-    assert statuses["ok"] >= readable
+    assert statuses["ok"] == readable
     assert not np.isin(table["question"].to_pylist(), [""]).any()
 
 

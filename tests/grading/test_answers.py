@@ -20,7 +20,17 @@ from qrft.grading.rules import AnswerFormat
 
 FORMATS = get_args(AnswerFormat)
 CALLERS = ["=>", " ", "$", "-", "answer", "**", "\\boxed{", "(", "1", "a a", "é", "\\"]
-RULES = [grading.Rules(answer_format=name) for name in FORMATS] + [grading.Rules(marker=marker) for marker in CALLERS]
+TRACED = [
+    grading.Rules(trace_tags="<a> <b>", answer_format="boxed"),
+    grading.Rules(trace_is_open=True, answer_format="answer-tag"),
+    grading.Rules(trace_tags="< ##", answer_format="auto"),
+    grading.Rules(trace_tags="none", answer_format="last-number"),
+]
+RULES = (
+    TRACED
+    + [grading.Rules(answer_format=name) for name in FORMATS]
+    + [grading.Rules(marker=marker) for marker in CALLERS]
+)
 
 # ---------------------------------------------------------------------------------------------------- strategies ----
 
@@ -129,6 +139,7 @@ WORDS += [
     ";",
     "!",
 ]
+LAYOUT += ["<think>", "</think>", "<think>", "</think>\n", "<a>", "<b>", "<", "\n\nQuestion: 2\n"]
 JUNK = [b"\xff", b"\xe2\x88", b"\xc2", b"\xa0", b"\xb0", b"\x80"]
 
 PIECES = [
@@ -164,7 +175,7 @@ def check(texts: list[bytes]) -> None:
     for rules in RULES:
         how = (rules.answer_format, rules.marker)
         assert found_by_c(grading.extract_answers(texts, rules=rules)) == [
-            reference.find_answer(text, *how) for text in texts
+            reference.find_answer(text, *how, rules.traces) for text in texts
         ]
         assert found_by_c(grading.parse_numbers(texts, rules=rules)) == [
             reference.parse_number(text, *how) for text in texts
@@ -215,7 +226,7 @@ def test_gsm8k_solutions_dressed(name: str) -> None:
     split = [text.rsplit("#### ", 1) for text in gsm8k("test")]
     texts = [steps + DRESSINGS[name].format(gold) for steps, gold in split]
     golds = [gold for _, gold in split]
-    rules = RULES[FORMATS.index(name)]
+    rules = grading.Rules(answer_format=name)
     graded = grading.grade(texts, golds, rules=rules)
     assert graded["is_correct"].to_pylist() == [True] * len(texts)
     sample = range(0, len(texts), 13)  # the reference is slow

@@ -36,7 +36,8 @@ def rules_of(options: int, text: bytes) -> grading.Rules | None:
 def expected(rules: grading.Rules, text: bytes) -> dict[str, object]:
     if rules.mode == "paper":
         return paper.grade(text, text)._asdict()
-    return reference.grade(text, text, rules.answer_format, rules.marker, rules.equations, rules.order)._asdict()
+    how = (rules.answer_format, rules.marker, rules.equations, rules.order, rules.traces)
+    return reference.grade(text, text, *how)._asdict()
 
 
 def test_corpus() -> None:

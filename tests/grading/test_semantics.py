@@ -8,11 +8,13 @@ from helpers.spec import examples, name_of
 from qrft import grading
 from qrft.grading import reference
 
+TRACES = grading.Rules().traces
+
 
 @pytest.mark.parametrize(("text", "gold", "status", "correct", "span"), examples("answers"), ids=name_of)
 def test_answers(text: str, gold: str, status: str, correct: str, span: str) -> None:
     row = grading.grade([text], [gold]).to_pylist()[0]
-    assert row == reference.grade(text, gold)._asdict()
+    assert row == reference.grade(text, gold, traces=TRACES)._asdict()
     assert (row["status"], row["is_correct"]) == (status, correct == "yes")
     found = text.encode()[row["answer_start"] : row["answer_end"]].decode() if row["answer_start"] >= 0 else ""
     assert found == span
@@ -24,7 +26,7 @@ def test_formats(how: str, text: str, gold: str, status: str, correct: str, span
     marker = how.removeprefix("marker ") if how.startswith("marker ") else None
     rules = grading.Rules(marker=marker) if marker else grading.Rules(answer_format=how)  # type: ignore[arg-type]
     row = grading.grade([text], [gold], rules=rules).to_pylist()[0]
-    assert row == reference.grade(text, gold, rules.answer_format, marker)._asdict()
+    assert row == reference.grade(text, gold, rules.answer_format, marker, traces=TRACES)._asdict()
     assert (row["status"], row["is_correct"]) == (status, correct == "yes")
     found = text.encode()[row["answer_start"] : row["answer_end"]].decode() if row["answer_start"] >= 0 else ""
     assert found == span

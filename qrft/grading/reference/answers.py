@@ -18,6 +18,7 @@ from qrft.grading.reference.follow import (
 from qrft.grading.reference.numbers import DIGITS, SPACES, as_bytes, is_in, skip
 from qrft.grading.reference.opening import BOX_HERE, Opening, open_answer
 from qrft.grading.reference.patterns import BLANK, BLANKS, CLOSE_MATH, CLOSER, CURRENCY, GAP, SIGN, pattern
+from qrft.grading.traces import Traces, stretches
 
 
 class Answer(NamedTuple):
@@ -236,8 +237,26 @@ FORMATS: dict[str, Callable[[bytes], Answer]] = {
 }
 
 
-def find_answer(text: str | bytes, answer_format: str = "gsm8k", marker: str | bytes | None = None) -> Answer:
-    text = as_bytes(text)
+def find_answer(
+    text: str | bytes,
+    answer_format: str = "gsm8k",
+    marker: str | bytes | None = None,
+    traces: Traces | None = None,
+) -> Answer:
+    """Find the answer of a text: with traces the one behind them, or before the heading of a new problem."""
+    text, answer = as_bytes(text), Answer("no_marker")
+    spans, is_unclosed = stretches(text, traces)
+    for start, end in spans:
+        answer = find_in_stretch(text[start:end], answer_format, marker)
+        is_over = answer.status in FOUND and heading(NEW_PROBLEM).search(text, start + answer.end, end)
+        if answer.start >= 0:
+            answer = answer._replace(start=start + answer.start, end=start + answer.end)
+        if is_over:
+            return answer
+    return Answer("open_trace") if is_unclosed else answer
+
+
+def find_in_stretch(text: bytes, answer_format: str, marker: str | bytes | None) -> Answer:
     if marker is not None:
         return first_answer(text, re.compile(re.escape(as_bytes(marker))))
     return FORMATS[answer_format](text)

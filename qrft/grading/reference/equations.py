@@ -28,6 +28,7 @@ from qrft.grading.reference.numbers import (
     subtract,
 )
 from qrft.grading.reference.running_text import find_running
+from qrft.grading.traces import Traces, stretches
 
 MAX_DEPTH = 64
 
@@ -216,9 +217,24 @@ class Equation(NamedTuple):
     status: str
 
 
-def find_equations(text: str | bytes, source: str = "marked") -> list[Equation]:
-    """Return the equations in text order; with source "anywhere", those of running text too."""
-    text = as_bytes(text)
+def find_equations(text: str | bytes, source: str = "marked", traces: Traces | None = None) -> list[Equation]:
+    """Return the equations in text order; with source "anywhere", those of running text too.
+
+    Those inside traces do not count, unless `traces` says so.
+    """
+    text, found = as_bytes(text), []
+    for start, end in counted(text, traces):
+        inside = find_in_stretch(text[start:end], source)
+        found += [Equation(start + one.start, start + one.end, one.status) for one in inside]
+    return found
+
+
+def counted(text: bytes, traces: Traces | None) -> list[tuple[int, int]]:
+    """Return the spans of a text whose equations count."""
+    return stretches(text, None if traces and traces.with_equations else traces).spans
+
+
+def find_in_stretch(text: bytes, source: str) -> list[Equation]:
     equations: list[Equation] = []
     at, opening = 0, text.find(b"<<")
     while True:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from qrft.grading.reference.answers import find_answer, parse_number
 from qrft.grading.reference.equations import equations_status, find_equations
 from qrft.grading.reference.keys import path_of
+from qrft.grading.traces import Traces
 
 
 class Grade(NamedTuple):
@@ -29,12 +30,13 @@ def grade(
     marker: str | bytes | None = None,
     equations: str = "marked",
     order: str = "exact",
+    traces: Traces | None = None,
 ) -> Grade:
     """Grade a completion against a gold answer in mode "default"; paper.grade does it in mode "paper"."""
-    answer = find_answer(completion, answer_format, marker)
+    answer = find_answer(completion, answer_format, marker, traces)
     gold = parse_number(gold_answer, answer_format, marker)
     is_correct = answer.value is not None and answer.value == gold.value
-    found = find_equations(completion, equations)
+    found = find_equations(completion, equations, traces)
     return Grade(
         answer.start,
         answer.end,
@@ -42,5 +44,5 @@ def grade(
         is_correct,
         len(found),
         equations_status(found),
-        *path_of(completion, equations, order),
+        *path_of(completion, equations, order, traces),
     )

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from qrft.grading.reference.equations import Equation, find_equations
+from qrft.grading.reference.equations import Equation, counted, find_equations
 from qrft.grading.reference.numbers import (
     CURRENCIES,
     DIGITS,
@@ -23,6 +23,7 @@ from qrft.grading.reference.numbers import (
     as_bytes,
     sign_at,
 )
+from qrft.grading.traces import Traces
 
 # --------------------------------------------------------------------------------------------------------- hash ----
 
@@ -133,14 +134,15 @@ class Path(NamedTuple):
 WORD = re.compile(rb"[0-9A-Za-z\x80-\xff+\-/=^%<>]+")
 
 
-def path_of(text: str | bytes, source: str = "marked", order: str = "exact") -> Path:
+def path_of(text: str | bytes, source: str = "marked", order: str = "exact", traces: Traces | None = None) -> Path:
     """Return the key of the equations; of those in running text where there are none; of the words as a last resort."""
     text = as_bytes(text)
-    if found := find_equations(text, source):
+    if found := find_equations(text, source, traces):
         return Path(list_key(text, found, order), "equations")
-    if found := find_equations(text, "anywhere"):
+    if found := find_equations(text, "anywhere", traces):
         return Path(list_key(text, found, order), "running_text")
-    return Path(murmur3(b" ".join(WORD.findall(text)).lower()), "text")
+    words = [word for start, end in counted(text, traces) for word in WORD.findall(text[start:end])]
+    return Path(murmur3(b" ".join(words).lower()), "text")
 
 
 def list_key(text: bytes, equations: Iterable[Equation], order: str) -> bytes:
@@ -148,5 +150,7 @@ def list_key(text: bytes, equations: Iterable[Equation], order: str) -> bytes:
     return murmur3(b"".join(key_text(text[e.start : e.end], e.status, order) + b"\n" for e in closed))
 
 
-def equation_key(text: str | bytes, source: str = "marked", order: str = "exact") -> bytes:
-    return path_of(text, source, order).key
+def equation_key(
+    text: str | bytes, source: str = "marked", order: str = "exact", traces: Traces | None = None
+) -> bytes:
+    return path_of(text, source, order, traces).key

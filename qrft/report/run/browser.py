@@ -65,7 +65,7 @@ def bad_equations(completion: str, rules: Rules) -> list[tuple[str, str]]:
         return [(text, "wrong") for text in texts if not paper.check_equation(text)]
     return [
         (data[e.start : e.end].decode(errors="replace"), e.status)
-        for e in reference.find_equations(data, rules.equations)
+        for e in reference.find_equations(data, rules.equations, rules.traces)
         if e.status != "ok"
     ]
 
@@ -94,6 +94,10 @@ def answer_trouble(row: Row, gold_answer: str, rules: Rules) -> str:
     status, answer = row["status"], answer_of(row)
     if status == "no_marker":
         return "no answer" + (", cut off at the token limit" if row["finish_reason"] == "length" else "")
+    if status == "open_trace":
+        return "no answer: the trace never closes" + (
+            ", cut off at the token limit" if row["finish_reason"] == "length" else ""
+        )
     if status == "not_a_number":
         return f"the answer is not a number: {answer}" if answer else "nothing stands where the answer should be"
     if status == "expression":
