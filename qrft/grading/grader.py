@@ -16,7 +16,7 @@ from qrft.grading.rules import DEFAULT_FORMAT, DEFAULT_RULES, Rules
 from qrft.grading.traces import Traces
 from qrft.grading.undecided import settle_answers, settle_grades
 
-GRADER_VERSION = 5
+GRADER_VERSION = 6
 """Raised whenever docs/semantics.md changes a result; it enters the digests of the stages that grade."""
 
 KEY_BYTES = 16
