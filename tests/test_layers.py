@@ -12,7 +12,16 @@ from helpers.paths import ROOT
 
 PACKAGE = ROOT / "qrft"
 LAYERS = [
-    {"errors", "machine", "progress", "data.schema", "data.disk", "config.section", "studies.registry"},
+    {
+        "errors",
+        "machine",
+        "progress",
+        "data.schema",
+        "data.disk",
+        "config.section",
+        "grading.traces",
+        "studies.registry",
+    },
     {"grading.rules", "models.gguf.quant", "sampling.api", "sampling.budget", "sampling.backends.registry"},  # settings
     {"config", "pipeline.store", "pipeline.cost", "data", "grading", "models"},
     {"models.gguf", "sampling", "evaluation"},
