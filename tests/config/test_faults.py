@@ -173,7 +173,8 @@ def test_unknown_value_of_an_enumeration() -> None:
         (
             "grade: {format: boxed}",
             "grade.format: unknown key. Did you mean answer_format? Allowed: mode, answer_format, marker, "
-            "equations, order",
+            "equations, order, "
+            "trace_tags, trace_is_open, trace_equations",
         ),
         (
             "grade: {order: commutative, mode: paper}",
