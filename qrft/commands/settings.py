@@ -8,13 +8,17 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from qrft.config.paths import for_people
 from qrft.models.find import fingerprint
 
 
 def named(name: str, path: Path) -> dict[str, str]:
     """Identify what is at a path by its contents; the name is for people."""
     config = path / "adapter_config.json"
-    return {"name": name, "digest": fingerprint(path) + (fingerprint(config) if config.is_file() else "")}
+    return {
+        "name": for_people([name])[name],
+        "digest": fingerprint(path) + (fingerprint(config) if config.is_file() else ""),
+    }
 
 
 def digest(value: Any) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 from qrft.commands.settings import differences, digest, named
 from qrft.config.load import load_training
+from qrft.config.paths import for_people
 from qrft.config.training import Training
 from qrft.config.yaml_lines import shorten
 from qrft.data import disk
@@ -43,7 +44,7 @@ class Task:
         texts = [[row.question, row.completion] for row in self.rows]
         return {
             "base": named(self.base, self.model_dir),
-            "data": {"name": self.data, "digest": digest(texts)},
+            "data": {"name": for_people([self.data])[self.data], "digest": digest(texts)},
             **self.settings.identity(),
         }
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,38 @@ def path_faults(values: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
         for key, text in _texts(values, pattern):
             if found := fault(text):
                 yield key, found
+
+
+def for_people(names: Iterable[str]) -> dict[str, str]:
+    """Return what to call models, sets and files in what is shown or passed on: a path by its last part, or by as many
+    as tell the given ones apart. The rest tells of the machine and of whoever works on it."""
+    called = {name: name for name in names}
+    paths = {name: local_path(name).parts for name in called if _is_path(name)}
+    for name, parts in paths.items():
+        others = [other for other in paths.values() if other != parts]
+        length = next(n for n in range(1, len(parts) + 1) if all(other[-n:] != parts[-n:] for other in others))
+        called[name] = "/".join(parts[-length:])
+    return called
+
+
+def without_folders(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a recipe's values with every local path as people call it."""
+    changed = copy.deepcopy(dict(values))
+    found = [(key, text) for pattern in _CHECKS for key, text in _texts(changed, pattern)]
+    called = for_people([text for _, text in found])
+    for (*parents, last), text in found:
+        inner: Any = changed
+        for key in parents:
+            inner = inner[key]
+        if isinstance(inner[last], list):  # its items have the list's key
+            inner[last] = [called.get(item, item) for item in inner[last]]
+        else:
+            inner[last] = called[text]
+    return changed
+
+
+def _is_path(name: str) -> bool:
+    return name not in BUILTIN and name not in BY_NAME and (os.path.isabs(name) or os.path.exists(local_path(name)))
 
 
 def _texts(values: Any, pattern: Sequence[str], key: KeyPath = ()) -> Iterator[tuple[KeyPath, str]]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from qrft.config.paths import for_people
 from qrft.config.recipe import Recipe
 from qrft.config.variants import Variant, expand_sweep, split_models
 from qrft.pipeline.evaluation_plan import add_evaluation
@@ -73,12 +74,17 @@ def folder_of(recipe: Recipe, folders: Path | Mapping[str, Path]) -> Path:
 def table_of(recipe: Recipe, variants: Sequence[Variant], steps: Sequence[Step]) -> Step:
     """Return the last step of a sweep or of several models: their table, with a row for every report."""
     runs = {variant.name: variant for variant in variants}
+    texts = [value for run in variants for value in run.settings.values() if isinstance(value, str)]
+    called = for_people([*texts, *(str(run.recipe.base_model) for run in variants)])
     reports = [step for step in steps if step.kind == "report"]
     rows = [
         sweep.Entry(
             variant=step.variant,
-            model=step.model or str(runs[step.variant].recipe.base_model),
-            settings=runs[step.variant].settings,
+            model=step.model or called[str(runs[step.variant].recipe.base_model)],
+            settings={
+                key: called[value] if isinstance(value, str) else value
+                for key, value in runs[step.variant].settings.items()
+            },
             report=f"{step.path}.html",
         )
         for step in reports

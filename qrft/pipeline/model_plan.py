@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from qrft.config.paths import local_path
+from qrft.config.paths import local_path, without_folders
 from qrft.config.recipe import Recipe
 from qrft.config.section import Section
 from qrft.config.training import Training
@@ -200,7 +200,7 @@ def add_report(model: ModelPlan, evaluation: Step, steps: Sequence[Step], recipe
             others.remove(step.digest)  # a step that two models share counts once
     settings = report.Settings(
         name=joined(recipe.name, model.plan.variant, model.name),
-        recipe=recipe.model_dump(mode="json"),
+        recipe=without_folders(recipe.model_dump(mode="json")),
         paper=model.recipe.paper,
         steps=tuple(described(name, step, model) for name, step in made.items()),
         **dict(model.grading),

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 
 from qrft.report.sweep.points import SEEDS
+from qrft.report.sweep.table import escaped
 from qrft.studies import registry
 from qrft.studies.estimates import Rows
 from qrft.studies.finding import Finding
@@ -23,9 +24,9 @@ def text(study: str, found: Sequence[Finding], rows: Rows) -> str:
     num_test = sorted({row["num_test"] for row in rows})
     return "\n".join(
         [
-            f"# Study: {study}\n",
-            *(f"- **{finding.verdict}**: {finding.sentence}" for finding in found),
-            f"\n{len(rows)} rows; models {', '.join(models)}; seeds {', '.join(seeds)}; "
+            f"# Study: {escaped(study)}\n",
+            *(f"- **{finding.verdict}**: {escaped(finding.sentence)}" for finding in found),
+            f"\n{len(rows)} rows; models {', '.join(map(escaped, models))}; seeds {', '.join(seeds)}; "
             f"{' or '.join(f'{n:,}' for n in num_test)} test problems.",
             "The sentences are computed from `sweep.csv`: one figure per seed, with Student's 95% interval over "
             "the seeds.",

@@ -45,7 +45,7 @@ def write(out: Path, model_dir: Path, settings: Training, facts: Mapping[str, An
     hub = hub_name(model_dir)
     base = hub or model_dir.name
     is_adapter = settings.adapter != "none"
-    place = hub or model_dir.absolute()
+    place = hub or f"path/of/{base}"  # the folder itself would tell of this machine and its user
     use = (USE_ADAPTER if is_adapter else USE_WHOLE).format(base=place, folder="path/of/this/folder")
     values = settings.model_dump(mode="json", include={key for key in SETTINGS if _matters(key, is_adapter)})
     table = "\n".join(f"| `{key}` | {json.dumps(values[key])} |" for key in SETTINGS if key in values)

@@ -234,7 +234,7 @@ def _save(
     if settings.adapter == "none":
         model.save_whole(learner, tokenizer, model_dir, out)
     else:
-        lora.save(learner, out, card.hub_name(model_dir) or str(model_dir))
+        lora.save(learner, out, card.hub_name(model_dir) or model_dir.name)
     card.write(out, model_dir, settings, facts)
     for weights in out.glob("*.safetensors"):  # their library keeps them from everyone else on the machine
         shutil.copymode(out / card.FILE, weights)
