@@ -66,12 +66,13 @@ def test_no_command_runs_code_of_a_folder_though_standard_input_says_yes(model_t
     marker = tmp_path / "ran"
     make_evil(tmp_path / "model", marker, model_type=model_type)
     (tmp_path / "rows.jsonl").write_text('{"question": "3 and 4?", "completion": "#### 7"}\n')
+    (tmp_path / "p.jsonl").write_text('{"problem_id": "a", "question": "3 and 4?", "answer": "7"}\n')
     (tmp_path / "text.txt").write_text("Tom has 12 apples.\n")
     home = str(tmp_path / "home")
     for words in (
         ["train", "model", "--data", "rows.jsonl", "-o", "adapter", "--set", "num_epochs=1"],
-        ["sample", "model", "--sampler", "transformers", "--problems", "tiny-math:test", "--limit", "1", "-o", "out"],
-        ["sample", "model", "--problems", "tiny-math:test", "--limit", "1", "-o", "out2"],
+        ["sample", "model", "--sampler", "transformers", "--problems", "p.jsonl", "-k", "1", "-o", "out"],
+        ["sample", "model", "--problems", "p.jsonl", "-k", "1", "-o", "out2"],
         ["loss", "model", "--text", "text.txt", "--context", "64"],
     ):
         done = subprocess.run(

@@ -138,15 +138,20 @@ def _check_tokens(header: Header, folder: Path) -> None:
     """Compare the vocabulary inside a GGUF, if it has one, with tokenizer.json, if there is one."""
     if not (folder / "tokenizer.json").is_file() or not header.tokens:
         return
-    vocabulary = read_json(folder / "tokenizer.json").get("model", {}).get("vocab", {})
+    model = read_json(folder / "tokenizer.json").get("model")
+    vocabulary = model.get("vocab") if isinstance(model, dict) else None
     if not isinstance(vocabulary, dict) or not vocabulary:  # Unigram lists pairs; only the size is checked
         return
     size = len(header.tokens)
-    wrong = [i for text, i in vocabulary.items() if i >= size or header.tokens[i] != text.encode("utf-8", "replace")]
+    wrong = [
+        index
+        for text, index in vocabulary.items()
+        if not (type(index) is int and 0 <= index < size) or header.tokens[index] != text.encode("utf-8", "replace")
+    ]
     if len(wrong) > (1 - _MIN_SAME_TOKENS) * len(vocabulary):
         raise ModelError(
             f"{header.path}: its vocabulary of {size} tokens differs from {folder / 'tokenizer.json'} in "
-            f"{len(wrong)} of {len(vocabulary)} tokens, the first {min(wrong)}. Name the tokenizer of this very model."
+            f"{len(wrong)} of {len(vocabulary)} tokens, such as {wrong[0]}. Name the tokenizer of this very model."
         )
 
 

@@ -12,7 +12,9 @@ import re
 import signal
 import subprocess
 import tempfile
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -30,6 +32,7 @@ from qrft.sampling.backends.llama_cpp.shares import run_shares
 log = logging.getLogger(__name__)
 
 _LOG_LINES = 15
+_ANSWER_SECONDS = 60.0  # from the first byte of an answer to its last
 # What llama.cpp says before it aborts, in the words of CUDA and HIP, of cuBLAS, of Vulkan, of C++.
 _NO_MEMORY = re.compile("out of memory|resource allocation failed|CUBLAS_STATUS_ALLOC_FAILED|OutOfDevice|bad_alloc")
 # llama.cpp's threads meet some hundred times a token, and OpenMP lets them spin there for milliseconds. When another
@@ -188,9 +191,17 @@ class LlamaProcess:
 
     def receive(self) -> tuple[str, Any]:
         try:
-            name, content = self.answers.recv()
+            self.answers.poll(None)
+            with self._ends_unless_done(_ANSWER_SECONDS):
+                name, content = self.answers.recv()
         except (EOFError, OSError):
             raise self._failure() from None
+        except Exception as error:  # whatever reading a broken pickle raises
+            self._process.kill()
+            raise SamplerError(
+                f"the sampling process sent what is no answer ({type(error).__name__}) and was ended. Run again; "
+                f"finished samples are kept.{self._last_log_lines()}"
+            ) from None
         if name == "refused":
             raise SamplerError(content)
         if name == "no memory":
@@ -198,6 +209,16 @@ class LlamaProcess:
         if name in ("error", "crash"):
             raise SamplerError(f"{content}{self._last_log_lines()}")
         return name, content
+
+    @contextmanager
+    def _ends_unless_done(self, seconds: float) -> Iterator[None]:
+        """End the process if the block takes longer: half an answer would be waited for without end."""
+        watch = threading.Timer(seconds, self._process.kill)
+        watch.start()
+        try:
+            yield
+        finally:
+            watch.cancel()
 
     def _failure(self) -> SamplerError:
         """Say how the process ended."""
