@@ -23,6 +23,7 @@ from qrft.errors import RecipeError, StoreError, UsageError
 from qrft.models.find import find_model, fingerprint
 from qrft.pipeline.execute import execute
 from qrft.pipeline.flow import plan
+from qrft.pipeline.problem_sets import begins_with_sft
 from qrft.pipeline.store import Store
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def run(path: str, overrides: Sequence[str], output_dir: Path, terminal: Termina
     quiet_libraries()
     recipe = _load(path, overrides)
     steps = plan(recipe, _models(recipe))
+    _say_how_it_starts(recipe, terminal)
     run_dir = output_dir / recipe.name
     with terminal.messages():
         artifacts = execute(steps, Store(output_dir / STORE), run_dir, recipe, terminal)
@@ -81,6 +83,7 @@ def show_plan(
     recipe = _load(path, overrides)
     store = Store(output_dir / STORE)
     steps = plan(recipe, _models(recipe, with_weights=calibrates))
+    _say_how_it_starts(recipe, terminal)
     if calibrates and gpu is not None:
         raise UsageError(f"--calibrate measures this machine, but --gpu asks about {gpu}. Give one of the two.")
     device = find(gpu, None if ram is None else ram * 2**30)
@@ -95,6 +98,14 @@ def show_plan(
     if has_many:
         terminal.plan([(step, store.has(step.stage, step.digest)) for step in steps])
     show_forecast(terminal.console, needs, shows_steps=not has_many)
+
+
+def _say_how_it_starts(recipe: Recipe, terminal: Terminal) -> None:
+    if recipe.start is None and not begins_with_sft(recipe):
+        terminal.console.print(
+            "There is no SFT: no problem of problems.train has a worked solution, so the first round samples the base "
+            "model (start: base).\n"
+        )
 
 
 def _needs(

@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from qrft.cli.tables import plain_table, size
-from qrft.report.words import evidence, p_value, plural
+from qrft.report.words import BEFORE, evidence, p_value, plural
 
 MODELS = ("base", "sft", "rft")
 
@@ -25,9 +25,10 @@ def show_run(console: Console, summary: Mapping[str, Any], run_dir: Path) -> Non
         if row := summary.get(model):
             table.add_row(model.upper(), f"{row['accuracy']:.1%}", f"{row['low']:.1%} to {row['high']:.1%}")
     if "rft" in summary:
-        table.add_row("gain", f"{100 * summary['gain']:+.1f}", f"points, RFT over SFT; {evidence(summary)}")
+        before, has_gold = BEFORE[summary["gain_over"]], summary["num_gold"]
+        table.add_row("gain", f"{100 * summary['gain']:+.1f}", f"points, RFT over {before}; {evidence(summary)}")
         paths = f"{summary['paths_per_problem']:.2f}"
-        table.add_row("paths", paths, "new ones kept per problem, besides the gold one")
+        table.add_row("paths", paths, f"new ones kept per problem{', besides the gold one' if has_gold else ''}")
     console.print()
     console.print(table)
     console.print()

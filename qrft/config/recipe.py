@@ -63,6 +63,11 @@ class Recipe(Section):
     train: Train = Field(default_factory=Train, description="The settings of both fine-tunings, SFT and RFT.")
     sft: TrainOverrides = Field(default_factory=dict, description="Keys of train that differ for SFT.")
     rft: RftOverrides = Field(default_factory=dict, description="Keys of train that differ for RFT.")
+    start: Literal["sft", "base"] | None = Field(
+        default=None,
+        description="What the first round samples: the model after SFT (sft), or the base model as it is (base), as "
+        "suits an instruct model. If not set, base where no training problem has a worked solution, otherwise sft.",
+    )
     rounds: int = Field(
         default=1, ge=0, description="How many times to sample the newest model and fine-tune again; 0 stops after SFT."
     )
@@ -119,6 +124,13 @@ class Recipe(Section):
     def _rft_models_are_there(cls, rft: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
         _check_names(rft.get("models", ()), info, "models")
         return rft
+
+    @field_validator("rounds")
+    @classmethod
+    def _something_is_trained(cls, rounds: int, info: ValidationInfo) -> int:
+        if info.data.get("start") == "base" and not rounds:
+            raise broken_rule("found 0 with start base, so nothing would be trained. Allowed: 1 or more")
+        return rounds
 
     @field_validator("rounds_from")
     @classmethod

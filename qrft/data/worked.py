@@ -15,8 +15,8 @@ _EMPTY = pa.scalar(
 
 WAY_OUT = (
     'Give worked solutions: under "answer" with the answer at the end, after #### or in \\boxed{}, or under "solution" '
-    "beside the answer. Or let a model that can solve some of the problems write them: sample it with `qrft sample`, "
-    "keep its right paths with `qrft curate`, and train on them with `qrft train`."
+    "beside the answer. Or let a model that solves some of the problems write them: with `start: base` and a round or "
+    "more, `qrft run` samples the base model itself."
 )
 
 

@@ -18,7 +18,7 @@ from qrft.config.variants import Variant, expand_sweep, split_models
 from qrft.pipeline.evaluation_plan import add_evaluation
 from qrft.pipeline.graph import Plan, Source, Step
 from qrft.pipeline.model_plan import ModelPlan, add_choice, add_report
-from qrft.pipeline.problem_sets import add_problems
+from qrft.pipeline.problem_sets import add_problems, begins_with_sft
 from qrft.pipeline.stages import curate, sweep
 from qrft.report.sweep.picture_files import can_draw_png
 
@@ -43,11 +43,14 @@ def plan_run(variant: Variant, folders: Path | Mapping[str, Path]) -> list[Step]
     }
     pool, tuned = [models[name] for name in recipe.curate.pool], [models[name] for name in recipe.tuned]
 
-    gold = plan.add("curate", curate.Settings(), {"problems": sets.train}, kind="training", phase="sft")
+    gold = None
+    if begins_with_sft(recipe):
+        gold = plan.add("curate", curate.Settings(), {"problems": sets.train}, kind="training", phase="sft")
     for model in models.values():
         model.add_base()
-    for model in models.values():
-        model.add_training("sft", gold)
+    if gold is not None:
+        for model in models.values():
+            model.add_training("sft", gold)
     for number in range(1, recipe.rounds + 1):
         phase = f"round-{number}"
         for model in models.values():

@@ -111,11 +111,11 @@ class ModelPlan:
         return {**self.base_file, "adapter": self.add_export(phase, {**self.base_file, **inputs}, makes_base=may_merge)}
 
     def add_samples(self, phase: str, number: int) -> None:
-        """Sample the newest model for the training problems, and grade what it wrote."""
-        newest = list(self.tuned)[-1]
-        label = "sft" if number == 1 else f"rft-{number - 1}"
+        """Sample the newest model for the training problems, and grade what it wrote: the base where none is tuned."""
+        phase_sampled, files = list({"base": self.base_file, **self.tuned}.items())[-1]
+        label = phase_sampled if number == 1 else f"rft-{number - 1}"
         settings = self.sampling(label, number)
-        inputs = {"model": self.base, "problems": self.train_set, **self.tuned[newest]}
+        inputs = {"model": self.base, "problems": self.train_set, **files}
         samples = self.add("sample", settings, inputs, kind="samples", phase=phase)
         inputs = {"samples": samples, "problems": self.train_set}
         graded = self.add("grade", self.grading, inputs, kind="graded", phase=phase)

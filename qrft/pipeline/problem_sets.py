@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
+from pathlib import Path
 from typing import NamedTuple
 
 from qrft.config.paths import local_path
 from qrft.config.recipe import Recipe
+from qrft.data.file_hashes import state
 from qrft.data.problems import registry
+from qrft.data.problems.own_files import read_file
+from qrft.data.worked import is_worked
 from qrft.pipeline.graph import Plan, Source, Step
 from qrft.pipeline.stages import problems
 
@@ -45,6 +50,26 @@ def add_problem_set(
     else:
         inputs["file"] = Source(local_path(name))
     return plan.add("problems", settings, inputs, kind="problems", part=part, model=model)
+
+
+def begins_with_sft(recipe: Recipe) -> bool:
+    """Return whether SFT comes first: as `start` says, or where some training problem has a worked solution.
+
+    Raises DataError for a file that can't be read.
+    """
+    name, most = recipe.problems.train, recipe.problems.num_train
+    if recipe.start is not None or name in registry.GENERATED or not recipe.rounds:
+        return recipe.start != "base"
+    is_published = name in registry.PUBLISHED and not local_path(name).is_file()
+    path = registry.locate(name) if is_published else local_path(name)
+    return _has_worked(path, name if is_published else None, most, state(path) if path.exists() else None)
+
+
+@lru_cache
+def _has_worked(path: Path, published: str | None, most: int | None, state: object) -> bool:
+    """Read the file once for all runs of a sweep, while its state is the same."""
+    table = registry.read(path, published).slice(0, most) if published else read_file(path, most)
+    return bool(is_worked(table).any())
 
 
 def further_sets(recipe: Recipe) -> dict[str, str]:

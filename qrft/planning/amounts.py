@@ -9,14 +9,14 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from qrft.data.worked import check_worked, gold_texts
+from qrft.data.worked import check_worked, gold_texts, is_worked
 from qrft.models import prompts
 from qrft.models.light_tokenizer import load_light_tokenizer
 from qrft.pipeline.graph import STAGES, Source, Step
@@ -25,7 +25,7 @@ from qrft.pipeline.store import Store, manifest
 
 MOST_COUNTED = 1000  # texts that are tokenized; more are drawn evenly
 SAMPLED = (
-    "A sampled solution is as long as the gold one.",
+    "A sampled solution is as long as the gold one, or half of sample.max_new_tokens where there is none.",
     "Of k samples per problem, sqrt(k)/2 new paths are kept (the paper's 7B: 5.3 of 100).",
 )
 WITH_GOAL = "With sample.until half of the most samples are drawn."
@@ -110,10 +110,11 @@ class Amounts:
         assert isinstance(settings, curate.Settings)
         if not settings.sources:
             check_worked(self.problems(asked), f"problems.train: {_name(asked)}")
-        gold = self.rows(asked)
+        num_problems = self.rows(asked)
+        gold = int(is_worked(self.problems(asked)).sum())
         most, first = settings.max_per_problem or math.inf, settings.first_samples or math.inf
         read = [min(first, self.num_samples(source)) for _, source in _steps(step) if source.stage == "sample"]
-        return gold + sum(gold * min(most, math.sqrt(num_samples) / 2) for num_samples in read)
+        return gold + sum(num_problems * min(most, math.sqrt(num_samples) / 2) for num_samples in read)
 
     def num_samples(self, step: Step) -> float:
         """Return how many samples per problem a sampling draws."""
@@ -143,10 +144,21 @@ class Amounts:
             self._lengths[key] = self._measure(step, model, template)
         return self._lengths[key]
 
+    def to_sample(self, step: Step, model: Path, template: str) -> Lengths:
+        """Return the lengths of a sampling's prompts with what is to come: the gold solution, or half of the limit."""
+        settings, asked = step.settings, input_step(step, "problems")
+        assert isinstance(settings, sample.Settings)
+        gold = self.lengths(asked, model, template)
+        if is_worked(self.problems(asked)).any():
+            return gold
+        return replace(gold, totals=tuple(prompt + settings.max_new_tokens // 2 for prompt in gold.prompts))
+
     def _measure(self, step: Step, model: Path, template: str) -> Lengths:
         if step.stage == "curate" and not self.is_there(step):  # the gold solutions represent those to come
-            gold = self.lengths(input_step(step, "problems"), model, template)
-            return Lengths(gold.prompts, gold.totals, round(self.rows(step)))
+            sampled = [source for _, source in _steps(step) if source.stage == "sample"]
+            asked = input_step(step, "problems")
+            like = self.to_sample(sampled[0], model, template) if sampled else self.lengths(asked, model, template)
+            return replace(like, count=round(self.rows(step)))
         return measure(self.examples(step), model, template)
 
     def examples(self, step: Step) -> pa.Table:

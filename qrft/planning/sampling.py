@@ -33,7 +33,7 @@ ADAPTER_LAUNCHES, LAUNCH_SECONDS = 4, 4.5e-6
 
 def estimate(step: Step, basis: Basis) -> Estimate:
     settings = sampling_of(step)
-    lengths = basis.amounts.lengths(input_step(step, "problems"), folder_of(step), settings.prompt)
+    lengths = basis.amounts.to_sample(step, folder_of(step), settings.prompt)
     num = basis.amounts.rows(step)
     mean = min(lengths.mean_completion, settings.max_new_tokens)
     made = Estimate(tokens=round(num * mean), disk=int(2 * num * mean))  # compressed text

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+BEFORE = {"sft": "SFT", "base": "the base model"}  # what RFT is compared with
+
 VERDICTS = {
     "kept": "kept",
     "duplicate": "same equations as a kept path",

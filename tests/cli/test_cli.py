@@ -434,9 +434,10 @@ def test_problems_without_a_worked_solution_are_refused_before_anything_is_train
         "problems.train: train.jsonl: none of 2 problems has a worked solution, which SFT learns from; found bare "
         "answers, such as '5' of problem_id '0'. Give worked solutions: "
     )
-    assert fails_at_once(1, "plan", "r.yaml").startswith(told)
-    message = fails(1, "run", "r.yaml", has_begun=True)
-    assert message.startswith(told) and message.endswith("and train on them with `qrft train`.")
+    start = "--set", "start=sft"
+    assert fails_at_once(1, "plan", "r.yaml", *start).startswith(told)
+    message = fails(1, "run", "r.yaml", *start, has_begun=True)
+    assert message.startswith(told) and message.endswith("`qrft run` samples the base model itself.")
     assert artifacts() == ["problems", "problems"]
 
 

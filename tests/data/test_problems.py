@@ -170,8 +170,8 @@ def test_a_set_without_a_worked_solution_is_refused_with_the_way_out() -> None:
         "problems.train: mine.jsonl: none of 2 problems has a worked solution, which SFT learns from; found bare "
         "answers, such as '72' of problem_id 'p0'. "
         'Give worked solutions: under "answer" with the answer at the end, after #### or in \\boxed{}, or under '
-        '"solution" beside the answer. Or let a model that can solve some of the problems write them: sample it with '
-        "`qrft sample`, keep its right paths with `qrft curate`, and train on them with `qrft train`."
+        '"solution" beside the answer. Or let a model that solves some of the problems write them: with `start: base` '
+        "and a round or more, `qrft run` samples the base model itself."
     )
 
 

@@ -90,13 +90,14 @@ def _table(problems: pa.Table, labels: Mapping[str, Any], found: Floats) -> pa.T
 
 
 def evaluate(headline: Mapping[str, Floats]) -> dict[str, Any]:
-    """Return each model's accuracy from its value for each problem, and RFT's gain over SFT with its paired interval.
+    """Return each model's accuracy from its value for each problem, and RFT's gain with its paired interval: over SFT,
+    or over the base where there was no SFT.
 
-    p_value: exact McNemar between sft and rft; null where a problem's value is a share and not right or wrong.
+    p_value: exact McNemar between the two; null where a problem's value is a share and not right or wrong.
     """
     result: dict[str, Any] = {"num_test": len(next(iter(headline.values())))}
-    if {"sft", "rft"} <= headline.keys():
-        paired = stats.compare(headline["sft"], headline["rft"])
+    if "rft" in headline:
+        paired = stats.compare(headline["sft" if "sft" in headline else "base"], headline["rft"])
         result["p_value"] = paired["p_value"]
         result["gain"] = {key: paired[key] for key in ("difference", "low", "high")}
     for model, found in headline.items():

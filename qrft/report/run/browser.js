@@ -58,7 +58,7 @@
     return [
       heading("Test question " + entry.id), element("p", "", entry.question),
       heading("Gold solution"), solution(entry.gold),
-      heading("Answers"), answer("SFT", entry.sft), answer("RFT", entry.rft),
+      heading("Answers"), answer(entry.before.name, entry.before), answer("RFT", entry.rft),
     ];
   }
 
@@ -86,7 +86,7 @@
       show: difference,
       note: (entry) => entry.group,
       share: null,
-      texts: (entry) => [entry.id, entry.question, entry.gold, entry.sft.text, entry.rft.text],
+      texts: (entry) => [entry.id, entry.question, entry.gold, entry.before.text, entry.rft.text],
     },
   };
 

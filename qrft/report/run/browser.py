@@ -15,7 +15,7 @@ from qrft.grading import Rules, reference
 from qrft.grading.reference import paper
 from qrft.grading.rules import DEFAULT_FORMAT
 from qrft.report.run.measures import Run
-from qrft.report.words import EQUATION_TROUBLE
+from qrft.report.words import BEFORE, EQUATION_TROUBLE
 
 # A page of 500 problems is a few megabytes, which any browser opens at once. Nobody reads more of them one by one.
 MAX_PROBLEMS = 500
@@ -216,19 +216,24 @@ NO_DIFFERENCES: dict[str, Any] = {"won": [], "lost": [], "num_won": 0, "num_lost
 
 
 def differences(run: Run) -> dict[str, Any]:
-    """Return the test problems that only RFT solved ("won") and that only SFT solved ("lost"), with both answers."""
-    if not run.steps("samples", phase="sft", part=GREEDY):
+    """Return the test problems that only RFT solved ("won"), and those that only the model before it solved ("lost"),
+    with both answers."""
+    if not run.steps("samples", phase=run.before_rft, part=GREEDY):
         return NO_DIFFERENCES
     asked = run.table(run.step("problems", part="test"), "problems.parquet")
     problems = {row["problem_id"]: row for row in asked.to_pylist()}
-    sft, rft = (greedy(run, model) for model in ("sft", "rft"))
-    shared = [name for name in problems if name in sft and name in rft]
-    won = [name for name in shared if rft[name]["is_correct"] and not sft[name]["is_correct"]]
-    lost = [name for name in shared if sft[name]["is_correct"] and not rft[name]["is_correct"]]
-    rules = run.settings.test_rules
+    before, rft = (greedy(run, model) for model in (run.before_rft, "rft"))
+    shared = [name for name in problems if name in before and name in rft]
+    won = [name for name in shared if rft[name]["is_correct"] and not before[name]["is_correct"]]
+    lost = [name for name in shared if before[name]["is_correct"] and not rft[name]["is_correct"]]
+
+    def entries(names: list[str]) -> list[dict[str, Any]]:
+        answered = [(problems[name], before[name], rft[name]) for name in names[:MAX_DIFFERENCES]]
+        return [difference_entry(*rows, BEFORE[run.before_rft], run.settings.test_rules) for rows in answered]
+
     return {
-        "won": [difference_entry(problems[name], sft[name], rft[name], rules) for name in won[:MAX_DIFFERENCES]],
-        "lost": [difference_entry(problems[name], sft[name], rft[name], rules) for name in lost[:MAX_DIFFERENCES]],
+        "won": entries(won),
+        "lost": entries(lost),
         "num_won": len(won),
         "num_lost": len(lost),
     }
@@ -242,14 +247,15 @@ def greedy(run: Run, model: str) -> dict[str, Row]:
     return {row["problem_id"]: row for row in rows}
 
 
-def difference_entry(problem: Row, sft: Row, rft: Row, rules: Rules) -> dict[str, Any]:
+def difference_entry(problem: Row, before: Row, rft: Row, name_before: str, rules: Rules) -> dict[str, Any]:
     entry: dict[str, Any] = {
         "id": problem["problem_id"],
         "question": cut(problem["question"]),
         "gold": cut(problem["solution"] or problem["answer"]),
     }
-    for name, row in (("sft", sft), ("rft", rft)):
-        entry[name] = {
+    for key, name, row in (("before", name_before, before), ("rft", "RFT", rft)):
+        entry[key] = {
+            "name": name,
             "is_correct": bool(row["is_correct"]),
             "why": greedy_reason(row, problem["answer"], rules),
             **marked(row, rules),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from qrft.report.words import evidence, percent, plural, points
+from qrft.report.words import BEFORE, evidence, percent, plural, points
 
 SIGNIFICANT = 0.05
 MANY_CUT_OFF = 0.1  # of the samples; fewer are not worth a sentence
@@ -13,25 +13,27 @@ MANY_CUT_OFF = 0.1  # of the samples; fewer are not worth a sentence
 
 def sentences(facts: Mapping[str, Any]) -> list[str]:
     """Return the sentences for the terminal and the report; `facts` are those of `summary`."""
+    by_sft = [sft_gain(facts)] if "sft" in facts else []
     if "rft" not in facts:
-        return [sft_gain(facts), *unproven(facts), *published(facts)]
-    return [gain(facts), sft_gain(facts), *paths(facts), *hints(facts), *unproven(facts), *published(facts)]
+        return [*by_sft, *unproven(facts), *published(facts)]
+    return [gain(facts), *by_sft, *paths(facts), *hints(facts), *unproven(facts), *published(facts)]
 
 
 def gain(facts: Mapping[str, Any]) -> str:
-    """Say whether RFT beats SFT, and whether that could be luck."""
-    difference = facts["gain"]
+    """Say whether RFT beats the model before it, and whether that could be luck."""
+    difference, before = facts["gain"], BEFORE[facts["gain_over"]]
     test = f"{evidence(facts)} on {plural(facts['num_test'], 'problem')}"
-    if not any(facts[model]["accuracy"] for model in ("base", "sft", "rft")):
+    if not any(facts[model]["accuracy"] for model in ("base", "sft", "rft") if model in facts):
         return (
             f"No model solved any of {plural(facts['num_test'], 'test problem')}: the run can't show a gain or a loss."
         )
     if difference == 0:
-        return f"RFT and SFT are equally accurate ({test})."
+        return f"RFT and {before} are equally accurate ({test})."
     if is_significant(facts):
-        return f"RFT {'gains' if difference > 0 else 'loses'} {points(difference)} {relation(difference)} SFT ({test})."
+        verb = "gains" if difference > 0 else "loses"
+        return f"RFT {verb} {points(difference)} {relation(difference)} {before} ({test})."
     side = "above" if difference > 0 else "below"
-    return f"RFT is {points(difference)} {side} SFT, which may be luck ({test}): more test problems would show."
+    return f"RFT is {points(difference)} {side} {before}, which may be luck ({test}): more test problems would show."
 
 
 def unproven(facts: Mapping[str, Any]) -> Iterator[str]:
@@ -86,7 +88,8 @@ def sft_gain(facts: Mapping[str, Any]) -> str:
 def paths(facts: Mapping[str, Any]) -> Iterator[str]:
     """Yield what rejection sampling added to the gold solutions."""
     num_train, k = facts["num_train"], facts["samples_per_problem"]
-    alone = "so RFT trained on the gold solutions alone, as SFT did, and no gain is expected"
+    as_sft = ", as SFT did, and no gain is expected" if "sft" in facts else ""
+    alone = f"so RFT trained on the gold solutions alone{as_sft}"
     solved = f"{facts['num_solved']:,} of {plural(num_train, 'problem')}"
     in_samples = f"at least once in {'up to ' if facts.get('rounds') else ''}{plural(k, 'sample')}"
     if facts["num_correct"] == 0:
@@ -96,8 +99,9 @@ def paths(facts: Mapping[str, Any]) -> Iterator[str]:
     else:
         gold = plural(facts["num_gold"], "gold solution")
         added = plural(facts["num_kept"], "distinct correct path" if facts["dedup"] else "correct sample")
+        learnt = f"added {added} to {gold}" if facts["num_gold"] else f"trained on {added}"
         yield (
-            f"RFT added {added} to {gold}: {facts['paths_per_problem']:.1f} per problem; "
+            f"RFT {learnt}: {facts['paths_per_problem']:.1f} per problem; "
             f"{solved} {'was' if num_train == 1 else 'were'} solved {in_samples}."
         )
 

@@ -95,7 +95,7 @@ class Run:
 
     @property
     def models(self) -> list[str]:
-        """Return base, sft and, if this model got it, rft."""
+        """Return base and, if this model got them, sft and rft."""
         return [name for name in ("base", "sft", "rft") if name in self.evaluation]
 
     @property
@@ -103,6 +103,11 @@ class Run:
         """Return the measure that counts as each model's accuracy: its first one."""
         measures = self.evaluation["measures"]
         return {model: next(entry for entry in measures if entry["model"] == model) for model in self.models}
+
+    @property
+    def before_rft(self) -> str:
+        """Return the model that RFT is compared with: sft, or base where there was no SFT."""
+        return "sft" if "sft" in self.evaluation else "base"
 
     @property
     def has_rft(self) -> bool:

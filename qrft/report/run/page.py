@@ -28,6 +28,7 @@ def html(inputs: Mapping[str, Path], settings: Settings, summary: Mapping[str, A
         name=settings.name,
         summary=summary,
         has_rft=run.has_rft,
+        before=words.BEFORE[run.before_rft],
         starts_from_base=run.has_rft and starts_from_base(run),
         created=max((manifest.get("created", "") for manifest in run.manifests.values()), default=""),
         charts=pictures(run, summary),

@@ -62,7 +62,7 @@ def accuracy(run: Run, model: str) -> dict[str, Any]:
 def rft_facts(run: Run) -> dict[str, Any]:
     gain = run.evaluation["gain"]
     facts = {"gain": gain["difference"], "gain_low": gain["low"], "gain_high": gain["high"]}
-    facts |= {"p_value": run.evaluation["p_value"]}
+    facts |= {"p_value": run.evaluation["p_value"], "gain_over": run.before_rft}
     return {**facts, **sample_counts(run), **profile.paths(run, run.samples, run.graded)}
 
 
@@ -101,7 +101,7 @@ def count(flags: Any) -> int:
 
 def of_models(run: Run) -> dict[str, cost.Facts]:
     """Return what each trained model cost, without the answers to test problems."""
-    found = {"sft": run.costs[run.step("train", phase="sft")]}
+    found = {model: run.costs[step] for model in run.models for step in run.steps("train", phase=model)}
     return {**found, "rft": cost.total(run.costs_of_rft)} if run.has_rft else found
 
 
