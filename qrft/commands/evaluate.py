@@ -19,6 +19,7 @@ from qrft.evaluation.votes import Ballots, Votes
 def run(task: Task, maj: Sequence[int] | None = None, passes: Sequence[int] | None = None) -> dict[str, Any]:
     """Return the facts, with `maj1@1`, `maj@K` and `pass@K`, each a value with its 95% interval over all problems.
 
+    Where some problems have no sample, each comes a second time, over the problems that have: `maj1@1_of_sampled`.
     maj, passes: the K's; None: powers of two, and the number of samples that every problem has. Raises DataError
     when a problem has some samples, but fewer than a K that was asked for.
     """
@@ -30,8 +31,12 @@ def run(task: Task, maj: Sequence[int] | None = None, passes: Sequence[int] | No
     for k in (*(maj or ()), *(passes or ())):
         _check(votes, problems, k)
     values = votes.measures(default if maj is None else maj, default if passes is None else passes)
-    measures = {name: stats.summary(value) for name, value in {"maj1@1": votes.share(), **values}.items()}
-    return totals.facts() | {"num_unsampled": int((votes.num_samples == 0).sum())} | measures
+    values = {"maj1@1": votes.share(), **values}
+    is_sampled = votes.num_samples > 0
+    if not is_sampled.all():  # a part of a set: over all of it, and over the part
+        values |= {f"{name}_of_sampled": value[is_sampled] for name, value in values.items()}
+    measures = {name: stats.summary(value) for name, value in values.items()}
+    return totals.facts() | {"num_unsampled": int((~is_sampled).sum())} | measures
 
 
 def _default_ks(fewest: int) -> list[int]:

@@ -54,7 +54,7 @@ Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
 NUM_RESAMPLES = 2000  # the bounds of a percentile interval then move by about a twentieth of its width between seeds
-MAX_EXACT = 300_000_000  # steps of exact votes, about 20 seconds of one core: beyond, votes are drawn
+MAX_EXACT = 60_000_000  # steps of exact votes, about 5 seconds of one core: beyond, votes are drawn
 NEGLIGIBLE = 1e-18  # a chance that no sum shows in double precision
 NUM_VOTES = 250_000  # draws in all: with 0.5 a draw at most, their mean is off by 0.001 (one standard error)
 
@@ -93,52 +93,88 @@ def majority_at_k(
 
 
 def _work(num_correct: int, num_samples: int, others: tuple[int, ...], k: int) -> int:
-    """Estimate the work of _expected_share, in steps of some 50 ns: 100 million for 1,319 problems with 200 samples."""
-    return min(num_correct, k) * num_samples * (1 + len(set(others)))
+    """Estimate the work of _expected_share, in steps of some 80 ns: 17 million for 1,319 problems with 200 samples."""
+    if k == num_samples or not len(contested := _contested(num_correct, num_samples, max(others, default=0), k)):
+        return 200
+    return 4000 + len(contested) * len(_roots(num_samples, k)) * (1 + len(set(others)))
 
 
 def _expected_share(num_correct: int, num_samples: int, others: tuple[int, ...], k: int) -> float:
     """Return the sum over r, the votes for the right answer, of P(r) E[1 / (1 + ties); no other answer has more].
 
     Choosing k of n is drawing each with chance k/n, given that k come: so the answers' counts are independent binomials
-    with a fixed sum, and the coefficient of x^k in the product of their generating functions is what is asked for. It
-    is read off at the roots of unity. 1 / (1 + ties) is the integral of y^ties over [0, 1], which Gauss and Legendre's
-    nodes give exactly, the factor y standing at each count of r.
+    with a fixed sum. Where r is more than any other answer has at all, it wins whatever the others get.
     """
+    most = max(others, default=0)
     if k == num_samples:
-        most = max(others, default=0)
         return 1 / (1 + others.count(num_correct)) if num_correct and num_correct >= most else 0.0
     chance = k / num_samples
-    right_chance = _binomial(num_correct, chance)
-    right = np.flatnonzero(right_chance[: k + 1] > NEGLIGIBLE)
-    right = right[right > 0]
-    ties = [min(sum(votes >= r for votes in others), (k - r) // r) for r in right.tolist()]
-    nodes, weights = (np.concatenate(parts) for parts in zip(*map(_unit_legendre, [0, *ties]), strict=True))
-    r = np.repeat([0, *right], [most // 2 + 1 for most in [0, *ties]])  # a row a count and node; r = 0 wins nothing
+    right, rest = _binomial(num_correct, chance), _binomial(num_samples - num_correct, chance)
+    free = np.arange(max(most + 1, k - len(rest) + 1), min(num_correct, k) + 1)
+    wins = float((right[free] * rest[k - free]).sum())
+    contested = _contested(num_correct, num_samples, most, k)
+    if len(contested):
+        wins += _contested_wins(contested, num_correct, num_samples, others, k)
+    return min(1.0, wins / float(_binomial(num_samples, chance)[k]))
 
-    size = (num_samples + 1) | 1  # odd, so that the frequencies but for 0 are pairs of conjugates
-    frequencies = np.arange(size // 2 + 1)
-    roots = np.exp(2j * np.pi / size * frequencies)
+
+@lru_cache(maxsize=1 << 16)
+def _contested(num_correct: int, num_samples: int, most: int, k: int) -> Ints:
+    """Return the counts of right votes that may come, and that another answer, with `most` votes, may reach."""
+    likely = np.flatnonzero(_binomial(num_correct, k / num_samples)[: min(k, most) + 1] > NEGLIGIBLE)
+    return likely[likely > 0]
+
+
+@lru_cache(maxsize=1 << 8)
+def _roots(num_samples: int, k: int) -> npt.NDArray[np.complex128]:
+    """Return the roots of unity that tell x^k from the powers above it whose coefficients are not negligible.
+
+    Their number is odd, so that all but the first are pairs of conjugates, of which one of each is returned.
+    """
+    likely = int(np.flatnonzero(_binomial(num_samples, k / num_samples) > NEGLIGIBLE / 100)[-1])
+    size = max(k, likely) + 1 | 1
+    roots: npt.NDArray[np.complex128] = np.exp(2j * np.pi / size * np.arange(size // 2 + 1))
+    return roots
+
+
+@lru_cache(maxsize=1 << 7)
+def _partial_sums(votes: int, num_samples: int, k: int) -> tuple[npt.NDArray[np.complex128], ...]:
+    """Return for r = 0, 1, .. the generating function of fewer than r of an answer's votes, and of r, at the roots."""
+    roots, most = _roots(num_samples, k), min(votes, k)
+    terms = _binomial(votes, k / num_samples)[: most + 1, None] * roots ** np.arange(most + 1)[:, None]
+    return np.cumsum([np.zeros_like(roots), *terms], axis=0), terms
+
+
+def _contested_wins(right: Ints, num_correct: int, num_samples: int, others: tuple[int, ...], k: int) -> float:
+    """Return the part of these counts of right votes, not yet divided by the chance that k come.
+
+    What is asked for is the coefficient of x^k in the product of the answers' generating functions, read off at the
+    roots of unity. 1 / (1 + ties) is the integral of y^ties over [0, 1], which Gauss and Legendre's nodes give exactly,
+    the factor y standing at each count of r.
+    """
+    chance, roots = k / num_samples, _roots(num_samples, k)
+    ties = [min(sum(votes >= r for votes in others), (k - r) // r) for r in right.tolist()]
+    nodes, weights = (np.concatenate(parts) for parts in zip(*map(_unit_legendre, ties), strict=True))
+    r = np.repeat(right, [most // 2 + 1 for most in ties])  # a row a count and node
     silent = num_samples - num_correct - sum(others)
     product = np.repeat([(1 - chance + chance * roots) ** silent], len(r), axis=0)
     for votes, count in Counter(others).items():
-        terms = _binomial(votes, chance)[:, None] * roots ** np.arange(votes + 1)[:, None]
-        below = np.cumsum([np.zeros_like(roots), *terms], axis=0)  # row r: fewer than r votes
+        below, terms = _partial_sums(votes, num_samples, k)
         tied = np.where(r <= votes, nodes, 0)[:, None] * terms[np.minimum(r, votes)]
         product *= (below[np.minimum(r, votes + 1)] + tied) ** count
-    back = np.exp(-2j * np.pi / size * np.outer(k - r, frequencies)) * np.where(frequencies, 2, 1)
-    coefficients = (product * back).real.sum(axis=1) / size
-    wins = right_chance[r] * weights * coefficients
-    return float(wins[1:].sum() / _binomial(num_samples, chance)[k])
+    back = roots ** (r - k)[:, None] * np.where(np.arange(len(roots)), 2, 1)
+    coefficients = (product * back).real.sum(axis=1) / (2 * len(roots) - 1)
+    return float((_binomial(num_correct, chance)[r] * weights * coefficients).sum())
 
 
-@lru_cache
+@lru_cache(maxsize=1 << 12)
 def _unit_legendre(degree: int) -> tuple[Floats, Floats]:
     """Return nodes and weights that integrate a polynomial of that degree over [0, 1]."""
     nodes, weights = np.polynomial.legendre.leggauss(degree // 2 + 1)
     return (nodes + 1) / 2, weights / 2
 
 
+@lru_cache(maxsize=1 << 14)
 def _binomial(trials: int, chance: float) -> Floats:
     """Return the chances of 0 .. trials successes; 0 < chance < 1."""
     j = np.arange(1, trials + 1)

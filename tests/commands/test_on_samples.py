@@ -273,6 +273,8 @@ def test_evaluate() -> None:
     assert {name: value for name, value in facts.items() if name in COUNTS} == COUNTS
     assert facts["num_unsampled"] == 1
     values = {name: metric["value"] for name, metric in facts.items() if isinstance(metric, dict) and "low" in metric}
+    of_sampled = {name: values.pop(f"{name}_of_sampled") for name in list(values) if f"{name}_of_sampled" in values}
+    assert of_sampled == pytest.approx({name: value * 4 / 3 for name, value in values.items()})
     # Problem 0: 5 5.0 5 5, all right. 1: 42, 41, nothing, 41.00: 41 wins. 2: 10, $10, 3, 3: a tie. 3: no samples.
     share = (1 + 1 / 4 + 2 / 4) / 4
     expected = {"maj1@1": share, "maj@1": share, "maj@4": (1 + 0 + 0.5) / 4, "pass@1": share, "pass@4": 3 / 4}
