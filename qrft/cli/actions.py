@@ -18,7 +18,7 @@ from qrft.config.load import load
 from qrft.config.pretrain import PretrainRecipe
 from qrft.config.recipe import Recipe
 from qrft.config.variants import expand_sweep, split_models
-from qrft.data.disk import MARKER, disk_errors, lock, own_folder, write_atomic
+from qrft.data.disk import MARKER, check_place, disk_errors, lock, own_folder, write_atomic
 from qrft.errors import RecipeError, StoreError, UsageError
 from qrft.models.find import find_model, fingerprint
 from qrft.pipeline.execute import execute
@@ -156,6 +156,7 @@ def pretrain(path: str, overrides: Sequence[str], out: Path, terminal: Terminal)
     Each base of a family gets a folder in `out`; those that already exist are not made again.
     """
     quiet_libraries()
+    check_place(out)
     recipe = load(path, overrides, PretrainRecipe)
     if recipe.family:
         return _pretrain_family(recipe, out, terminal)

@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from qrft.data import jsonl
-from qrft.data.disk import disk_errors, write_atomic
+from qrft.data.disk import check_place, disk_errors, make_folder, write_atomic
 from qrft.data.problems.registry import load
 from qrft.data.schema import SAMPLES, TRAINING
 from qrft.errors import DataError, UsageError
@@ -63,7 +63,7 @@ def run(paths: Sequence[Path], problems: str, out: Path, model: str | None, prog
     model: the name of who sampled; None takes a training set's file name, and the folder's name of samples. Returns
     the facts. Raises DataError, with the file and the line, for what can't be read or is of no known problem.
     """
-    if out.exists():
+    if check_place(out).exists():
         raise UsageError(f"{out}: already exists. Name a new folder with -o.")
     kinds = {path: kind_of(path) for path in paths}
     if len(set(kinds.values())) > 1:
@@ -216,7 +216,7 @@ def _write(out: Path, kind: str, table: pa.Table, card: dict[str, Any]) -> None:
     partial = out.with_name(f".{out.name}.{secrets.token_hex(4)}.tmp")
     with disk_errors(out.parent):
         try:
-            partial.mkdir(parents=True)
+            make_folder(partial)
             pq.write_table(table, partial / f"{kind}.parquet")
             if kind == "training":
                 lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in table.to_pylist())

@@ -16,6 +16,7 @@ from qrft.models.json_file import read_json
 from qrft.progress import Progress
 from qrft.training import text_loss
 
+LONGEST_TEXT = 1 << 30  # bytes of a file that is one text, perhaps without a line end
 COMPRESSED = (".gz", ".zst")
 
 
@@ -65,7 +66,7 @@ def read_texts(path: Path) -> Iterator[str]:
     stem = path.with_suffix("") if path.suffix in COMPRESSED else path
     if stem.suffix in (".jsonl", ".json"):
         yield from (_text(row, place) for place, row in jsonl.objects(path, "text"))
-    elif data := b"".join(block for block, _ in line_blocks(path)):
+    elif data := b"".join(block for block, _ in line_blocks(path, LONGEST_TEXT)):
         yield _decoded(data, str(path))
 
 

@@ -209,6 +209,7 @@ def sample(
 
 def run(choice: ModelChoice, spec: SampleSpec, folder: Path, progress: Progress) -> dict[str, Any]:
     """Sample what the folder lacks, and return the facts. Raises UsageError for a folder made with other settings."""
+    disk.check_place(folder)
     model_dir = _model_dir(choice)
     settings = _settings(choice, spec, model_dir)
     refuse_foreign(folder)  # before a lock is left in it

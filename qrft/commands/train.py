@@ -99,7 +99,8 @@ def train(
     stop, and does nothing when the folder exists. progress: called with steps done, steps in all and a note.
     Raises UsageError for settings that are not allowed and for a folder made with other ones, DataError, ModelError.
     """
-    return run(task(base, data, threads=threads, **settings), Path(output), progress)
+    place = disk.check_place(output)
+    return run(task(base, data, threads=threads, **settings), place, progress)
 
 
 def run(work: Task, output: Path, progress: Progress) -> dict[str, Any]:
@@ -125,7 +126,7 @@ def run(work: Task, output: Path, progress: Progress) -> dict[str, Any]:
 
 def finished(work: Task, output: Path) -> dict[str, Any] | None:
     """Return the facts of the folder if it exists, None if it is to be made. Raises UsageError for another folder."""
-    if not output.exists() or (output.is_dir() and not any(output.iterdir())):
+    if not disk.check_place(output).exists() or (output.is_dir() and not any(output.iterdir())):
         return None
     try:
         card = json.loads((output / CARD).read_bytes())

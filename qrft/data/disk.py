@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
 
-from qrft.errors import QrftError, StoreError
+from qrft.errors import QrftError, StoreError, UsageError
 
 log = logging.getLogger(__name__)
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -41,6 +41,20 @@ def lock(folder: Path, what: str = "", way_out: str = " or choose another --name
             yield
         finally:
             fcntl.flock(held, fcntl.LOCK_UN)  # a forked child inherits the file, and would keep it locked
+
+
+def check_place(path: str | Path) -> Path:
+    """Return the path of an output. Raises UsageError for one that can be no file's and no folder's."""
+    if not str(path):
+        raise UsageError("the output's path is empty. Name a file or folder; the current folder is '.'.")
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except (OSError, ValueError) as error:  # too long a name, a NUL in it, a loop of links
+        reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else error
+        raise UsageError(f"{str(path)[:200]}: can't be an output ({reason}). Name another one.") from None
+    return Path(path)
 
 
 def make_folder(folder: Path) -> None:
@@ -122,6 +136,10 @@ def whole_file(path: Path) -> Iterator[Path]:
             sync(temporary)
             os.replace(temporary, path)
             sync(path.parent)
+        except FileNotFoundError as error:
+            if temporary.name not in str(error):
+                raise
+            raise StoreError(f"{path}: no file can be made here. Name another place") from error
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise

@@ -10,10 +10,11 @@ from typing import Any
 
 import pyarrow as pa
 
+from qrft.data.disk import check_place
 from qrft.errors import DataError, UsageError
 
 BLOCK_BYTES = 4 << 20  # parsing is fastest while a block and its columns fit the second-level cache or little more
-LONGEST_LINE = 1 << 30  # a file without a line end in a GiB does not consist of lines
+LONGEST_LINE = 64 << 20  # of bytes; reading one takes about five times its memory, and 1 MB of .gz may hold 1 GB
 
 _COMPRESSION = {".gz": "gzip", ".zst": "zstd"}
 
@@ -22,11 +23,13 @@ def is_parquet(path: Path) -> bool:
     return path.suffix == ".parquet"
 
 
-def line_blocks(path: Path) -> Iterator[tuple[bytes, int]]:
+def line_blocks(path: Path, longest: int | None = None) -> Iterator[tuple[bytes, int]]:
     """Yield pieces of a file of lines, each of whole lines, with the bytes of the file read so far.
 
-    Names ending in .gz and .zst are decompressed. Raises DataError for what can't be read.
+    Names ending in .gz and .zst are decompressed. Raises DataError for what can't be read, and for a line of more bytes
+    than `longest` (None: LONGEST_LINE).
     """
+    longest = longest or LONGEST_LINE
     with read_errors(path), pa.OSFile(str(path)) as raw, _decompressed(raw, path) as stream:
         rest: list[bytes | memoryview] = []
         while data := stream.read(BLOCK_BYTES):
@@ -35,8 +38,10 @@ def line_blocks(path: Path) -> Iterator[tuple[bytes, int]]:
                 yield b"".join([*rest, memoryview(data)[:end]]), raw.tell()
                 rest = []
             rest.append(data[end:])
-            if sum(map(len, rest)) > LONGEST_LINE:
-                raise DataError(f"{path}: no line end in {LONGEST_LINE >> 20:,} MiB. Expected JSONL, one row per line.")
+            if sum(map(len, rest)) > longest:
+                raise DataError(
+                    f"{path}: no line end in {longest >> 20:,} MiB. Expected JSONL, one row per line, none longer."
+                )
         if last := b"".join(rest):
             yield last, raw.tell()
 
@@ -63,6 +68,7 @@ def reason(error: Exception) -> str:
 
 def check_output(output: Path, suffixes: Sequence[str], inputs: Sequence[Path]) -> None:
     """Raise UsageError for an output that can't be written, or is an input, before any work is done."""
+    check_place(output)
     if output.suffix not in suffixes:
         raise UsageError(f"{output}: the name gives no format. Expected one that ends in {' or '.join(suffixes)}.")
     if output.is_dir():

@@ -258,7 +258,7 @@ def test_a_long_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write(tmp_path / "s.jsonl", [{"problem_id": 1, "completion": text} for text in ("a", long, "b")])
     assert [sample[3] for sample in read(path)[0]] == ["a", long, "b"]
     monkeypatch.setattr(files, "LONGEST_LINE", 1 << 20)
-    assert "no line end in 1 MiB. Expected JSONL, one row per line." in message_of(path)
+    assert "no line end in 1 MiB. Expected JSONL, one row per line, none longer." in message_of(path)
 
 
 def test_parquet_rows_without_a_text(tmp_path: Path) -> None:

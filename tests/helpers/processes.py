@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import tempfile
+import textwrap
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,18 +19,28 @@ class Measured(NamedTuple):
     code: int
     errors: str
     peak_bytes: int
-    seconds: float
+    cpu_seconds: float
 
 
-def run_measured(command: Sequence[str], environment: Mapping[str, str]) -> Measured:
-    """Run a process to its end, and measure it alone: not its children, nor the processes before it."""
-    started = time.monotonic()
+def run_measured(words: Sequence[str], environment: Mapping[str, str]) -> Measured:
+    """Run qrft in a process of its own, and measure that alone. It reads its peak memory itself: what the system tells
+    of a child includes the memory of this process, from which it came."""
+    code = """
+        import runpy, sys
+        try:
+            runpy.run_module("qrft", run_name="__main__")
+        finally:
+            lines = dict(line.split(":", 1) for line in open("/proc/self/status"))
+            print(chr(10) + "peak", lines["VmHWM"].split()[0], file=sys.stderr)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code), *words]
     with tempfile.TemporaryFile("w+") as errors:
         child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors, env=environment)
         _, status, usage = os.wait4(child.pid, 0)
         child.returncode = os.waitstatus_to_exitcode(status)
         errors.seek(0)
-        return Measured(child.returncode, errors.read(), usage.ru_maxrss * 1024, time.monotonic() - started)
+        text, _, peak = errors.read().rpartition("\npeak ")
+    return Measured(child.returncode, text, int(peak or 0) * 1024, usage.ru_utime + usage.ru_stime)
 
 
 def members(group: int) -> list[int]:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from helpers.commands import command_line, environment, fails
+from helpers.commands import environment, fails
 from helpers.hostile import Random, damaged, value, with_a_strange_value
 from helpers.processes import run_measured
 
@@ -177,7 +177,7 @@ def test_an_answer_without_end_takes_no_memory(tmp_path: Path, bomb: str) -> Non
         tmp_path / "out",
     )
     with serving(send) as url:
-        done = run_measured(command_line(*words, "--server", url), environment())
+        done = run_measured([*map(str, words), "--server", url], environment())
     assert done.code == 1 and "Traceback" not in done.errors
     expected = "not a completion" if bomb == "deep" else r"one of more than 3,145,728 bytes"
     assert re.search(expected, done.errors), done.errors

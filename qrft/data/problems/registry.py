@@ -109,6 +109,8 @@ def _unknown(path: Path, name: str) -> DataError:
         own = f"problems/{_split(name)}/problems.parquet"
         return DataError(f"{name}: is drawn anew by each run. Name the file of the run instead: {own}.")
     found = "is a folder" if path.is_dir() else "is neither a file nor a known set"
+    if path.is_fifo():  # a run reads it twice, and any command may
+        return DataError(f"{name}: is a pipe, which can be read only once. Write it to a file, and name that.")
     return DataError(f"{name}: {found}.{meant} Name a JSONL or Parquet file, or one of {', '.join(PUBLISHED)}.")
 
 
