@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 
 import click
@@ -19,11 +20,19 @@ def echo(message: str, *, err: bool = False) -> None:
     click.echo(visible(message), err=err)
 
 
+class _LastResort(logging.Handler):
+    """Prints warnings that no other handler takes, such as those of a command without a progress bar."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        echo(record.getMessage(), err=True)
+
+
 class Group(click.Group):
-    """A group of commands whose usage errors may quote data too: click prints these itself."""
+    """A group of commands whose usage errors and warnings may quote data: click and logging print them."""
 
     def invoke(self, ctx: click.Context) -> object:
         """Run the command; a usage error leaves with a message that is safe to print."""
+        logging.lastResort = _LastResort(logging.WARNING)
         try:
             return super().invoke(ctx)
         except click.ClickException as error:

@@ -70,3 +70,14 @@ def test_in_a_table_a_line_and_the_name_of_a_bar(capsys: pytest.CaptureFixture[s
     shown = capsys.readouterr().out
     assert shown.count("\\x1b") >= 4
     assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", shown)
+
+
+def test_a_warning_without_a_handler_is_shown_too(capsys: pytest.CaptureFixture[str]) -> None:
+    import logging
+
+    from qrft.cli import visible
+
+    visible._LastResort(logging.WARNING).handle(
+        logging.makeLogRecord({"msg": "named \x1b[2J", "levelno": logging.WARNING})
+    )
+    assert capsys.readouterr().err == "named \\x1b[2J\n"
