@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SETUP := $(VENV)/.installed
 
-.PHONY: demo test test-slow test-any-processor check check-native fuzz format setup clean
+.PHONY: demo test test-slow torture test-any-processor check check-native fuzz format setup clean
 
 demo: setup
 	$(BIN)/qrft run recipes/tiny.yaml
@@ -17,7 +17,11 @@ test: setup
 	$(PYTEST)
 
 test-slow: setup
-	$(PYTEST) -m "slow or not slow"
+	$(PYTEST) -m "not torture"
+
+# The campaigns of docs/reliability.md with all their trials, half an hour on two cores; the last lines are its table.
+torture: setup
+	$(PYTEST) -m torture tests/torture
 
 # The numerical tests with torch, MKL and oneDNN held back to what any x86-64 processor has: other kernels add up in
 # another order, and a tolerance that fits one machine alone shows.

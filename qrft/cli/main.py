@@ -15,6 +15,7 @@ import click
 from click.core import ParameterSource
 
 from qrft.cli.fields import Command
+from qrft.cli.interrupts import drop_output, ends_when_told, output_is_gone
 from qrft.cli.options import (
     FILE,
     FOLDER,
@@ -37,20 +38,27 @@ if TYPE_CHECKING:
 
 
 def ends_with_a_message(stopped: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """End a command on a QrftError with its message and exit code, without a traceback; on Ctrl-C with `stopped`."""
+    """End a command on a QrftError with its message and exit code, and without a traceback; on Ctrl-C and its like with
+    `stopped`."""
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(function)
         def wrapped(*args: Any, **kwargs: Any) -> None:
             try:
-                _refuse_damaged(kwargs.values())
-                function(*args, **kwargs)
+                with ends_when_told():
+                    _refuse_damaged(kwargs.values())
+                    function(*args, **kwargs)
             except QrftError as error:
                 echo(f"Error: {error}", err=True)
                 sys.exit(error.exit_code)
-            except KeyboardInterrupt:
+            except KeyboardInterrupt as signalled:
                 echo(f"\nStopped. {stopped}", err=True)
-                sys.exit(130)
+                sys.exit(getattr(signalled, "exit_code", 130))
+            except OSError as error:
+                if not output_is_gone(error):
+                    raise
+                drop_output()
+                sys.exit(141)  # as a shell says of a program that SIGPIPE ended
 
         return wrapped
 

@@ -7,6 +7,8 @@ import re
 
 import click
 
+from qrft.cli.interrupts import drop_output, output_is_gone
+
 _CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\udc80-\udcff]")  # all but \n; the last are raw bytes of file names
 
 
@@ -16,8 +18,13 @@ def visible(text: str) -> str:
 
 
 def echo(message: str, *, err: bool = False) -> None:
-    """Print a message that may quote data."""
-    click.echo(visible(message), err=err)
+    """Print a message that may quote data. Where nobody reads any more it goes nowhere."""
+    try:
+        click.echo(visible(message), err=err)
+    except OSError as error:
+        if not output_is_gone(error):
+            raise
+        drop_output()
 
 
 class _LastResort(logging.Handler):

@@ -22,6 +22,7 @@ from qrft.errors import QrftError, StoreError, UsageError
 
 log = logging.getLogger(__name__)
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_FEW_INODES = 4  # what failed may have given back some
 _DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
 MARKER = ".qrft-work"  # in a work folder: the command that made it, and so may delete it
 _BROKEN = {errno.EIO, errno.EEXIST, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.ENOLCK}
@@ -188,7 +189,10 @@ def disk_errors(path: Path) -> Iterator[None]:
 
 def _says_full(error: Exception) -> bool:
     """Return whether the words of an error mean a full disk: safetensors, torch and numpy's tofile give no errno."""
-    words = r"No space left on device|PytorchStreamWriter failed writing|^\d+ requested and \d+ written$"
+    words = (
+        r"No space left on device|Disk quota exceeded|PytorchStreamWriter failed writing|unexpected pos \d+ vs \d+"
+        r"|^\d+ requested and \d+ written$"
+    )
     return re.search(words, str(error)) is not None
 
 
@@ -196,13 +200,16 @@ def _full_message(path: Path, code: int | None) -> str:
     folder = Path(os.path.abspath(path))
     while not folder.is_dir():
         folder = folder.parent
-    free = shutil.disk_usage(folder).free / 2**20
+    again = "then run the same command again: what is finished is kept"
+    free, found = shutil.disk_usage(folder).free / 2**20, os.statvfs(folder)
+    if found.f_files and found.f_favail < _FEW_INODES and free > 1 and code in (None, errno.ENOSPC):
+        return (
+            f"{path}: no more files fit on the disk, though it is not full: it holds {found.f_files:,}, each of which "
+            f"takes an inode, and {free:,.1f} MiB are free at {folder}. Remove files there, {again}"
+        )
     reasons = {errno.EDQUOT: "your disk quota is used up", errno.EFBIG: "a file grew over the limit (ulimit -f)"}
     reason = reasons.get(code or errno.ENOSPC, "the disk is full")
-    return (
-        f"{path}: {reason}; {free:,.1f} MiB free at {folder}. "
-        "Make room, then run the same command again: what is finished is kept"
-    )
+    return f"{path}: {reason}; {free:,.1f} MiB free at {folder}. Make room, {again}"
 
 
 def lock_file(path: Path, what: str, way_out: str) -> IO[str]:

@@ -488,19 +488,26 @@ def test_write_atomic_through_a_link_spares_its_target(tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------------------------------------ full disk
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    folder = tmp_path / "small"
+@contextlib.contextmanager
+def mounted(folder: Path, options: str) -> Iterator[Path]:
     folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
+    mount = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
     try:
         mounted = subprocess.run(mount, capture_output=True, check=False).returncode == 0
     except FileNotFoundError:
         mounted = False
     if not mounted:
         pytest.skip("mounting a tmpfs is not permitted here")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    with mounted(tmp_path / "small", "size=64k") as folder:
+        yield folder
 
 
 def test_a_full_disk(small_disk: Path) -> None:
@@ -517,6 +524,14 @@ def test_a_full_disk(small_disk: Path) -> None:
         (work / "half").write_bytes(b"x" * 100_000)
     assert not store.has("sample", DIGEST)
     assert list(store.begin("sample", DIGEST).iterdir()) == [work / "partial"]
+
+
+def test_exhausted_inodes_are_not_told_as_a_full_disk(tmp_path: Path) -> None:
+    with mounted(tmp_path / "few", "size=16m,nr_inodes=6") as folder:
+        message = r"no more files fit on the disk, though it is not full: it holds 6, .* Remove files there, then run"
+        with pytest.raises(StoreError, match=message):
+            for number in range(10):
+                write_atomic(folder / str(number), "x")
 
 
 def test_a_file_over_the_limit(tmp_path: Path) -> None:
@@ -538,6 +553,7 @@ def test_a_file_over_the_limit(tmp_path: Path) -> None:
         (OSError(errno.EDQUOT, ""), "your disk quota is used up"),
         (RuntimeError("I/O error: No space left on device (os error 28)"), "the disk is full"),
         (RuntimeError("PytorchStreamWriter failed writing file data/0"), "the disk is full"),
+        (RuntimeError("[enforce fail at inline_container.cc:664] . unexpected pos 64 vs 0"), "the disk is full"),
         (PermissionError(errno.EACCES, "", "/a/b"), "^/a/b: Permission denied. Make it writable for this user"),
         (OSError(errno.EROFS, ""), "Read-only file system"),
         (OSError(errno.EIO, ""), "Input/output error. Work in another folder"),
