@@ -191,7 +191,7 @@ def _says_full(error: Exception) -> bool:
     """Return whether the words of an error mean a full disk: safetensors, torch and numpy's tofile give no errno."""
     words = (
         r"No space left on device|Disk quota exceeded|PytorchStreamWriter failed writing|unexpected pos \d+ vs \d+"
-        r"|^\d+ requested and \d+ written$"
+        r"|basic_ios::clear: iostream error|^\d+ requested and \d+ written$"
     )
     return re.search(words, str(error)) is not None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +18,7 @@ import pyarrow.parquet as pq
 from qrft.data.disk import write_atomic
 from qrft.data.files import reason
 from qrft.data.schema import SAMPLES
-from qrft.errors import StoreError
+from qrft.errors import DamagedError, StoreError
 from qrft.progress import Progress
 from qrft.sampling.api import Completion, Request, Sampler, SamplingParams, Stats
 from qrft.sampling.backends.stop_texts import first_stop
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 BUDGET = "budget.jsonl"
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -78,9 +80,12 @@ def _shares(stats: Stats) -> dict[str, float]:
     return {"decode_share": stats.decode_seconds / total, "pick_share": stats.pick_seconds / total}
 
 
-def collect(setup: SamplerSetup, passes: Passes, folder: Path, progress: Progress) -> dict[str, Any]:
+def collect(
+    setup: SamplerSetup, passes: Passes, folder: Path, progress: Progress, *, replaces_damaged: bool = False
+) -> dict[str, Any]:
     """Make the shards that the folder lacks. Return facts of all its samples and of the time the new ones took.
 
+    replaces_damaged: sample a damaged shard again, instead of leaving that to the person whose folder it is.
     Raises SamplerError when the sampler fails (the shards before it stay) and StoreError for a shard that can't be
     written, or is not of these settings.
     """
@@ -89,9 +94,8 @@ def collect(setup: SamplerSetup, passes: Passes, folder: Path, progress: Progres
         sampler: Sampler | None = None
         for number, shard in enumerate(passes.shards()):
             path = folder / f"shard-{number:06}.parquet"
-            if path.exists():
-                table = read(path, shard)
-            else:
+            table = _known(path, shard, replaces_damaged)
+            if table is None:
                 if sampler is None:
                     progress(sum(passes.num_samples.values()), passes.num_wanted, "opening the model")
                     sampler = stack.enter_context(closing(setup.open()))
@@ -101,6 +105,16 @@ def collect(setup: SamplerSetup, passes: Passes, folder: Path, progress: Progres
                 _write(table, path)
             passes.add(table)
     return {**passes.facts(), **meter.facts()}
+
+
+def _known(path: Path, shard: Sequence[Request], replaces_damaged: bool) -> pa.Table | None:
+    try:
+        return read(path, shard) if path.exists() else None
+    except DamagedError:
+        if not replaces_damaged:
+            raise
+        log.warning("%s: is damaged and is sampled again", path)
+        return None
 
 
 def remove_temporaries(folder: Path) -> None:
@@ -181,12 +195,12 @@ def to_table(completions: Sequence[Completion], shard: Sequence[Request], setup:
 
 
 def read(path: Path, shard: Sequence[Request]) -> pa.Table:
-    """Read a shard that is there. Raises StoreError when it can't be read, or holds other samples than these."""
+    """Read a shard that is there. Raises DamagedError when it can't be read, StoreError when it holds other samples."""
     try:
-        table = pq.read_table(path)
+        table = pq.read_table(path, page_checksum_verification=True)
         held = list(zip(table["problem_id"].to_pylist(), table["sample_index"].to_pylist(), strict=True))
     except (OSError, pa.ArrowException, KeyError) as error:
-        raise StoreError(f"{path}: can't be read ({reason(error)}). Remove it to have it sampled again.") from error
+        raise DamagedError(f"{path}: can't be read ({reason(error)}). Remove it to have it sampled again.") from error
     wanted = [(r.problem_id, i) for r in shard for i in range(r.first_sample, r.first_sample + r.num_samples)]
     if held != wanted or table.schema != SAMPLES:
         raise StoreError(
@@ -205,5 +219,5 @@ def _span(samples: Sequence[tuple[str, int]]) -> str:
 
 def _write(table: pa.Table, path: Path) -> None:
     buffer = pa.BufferOutputStream()
-    pq.write_table(table, buffer)
+    pq.write_table(table, buffer, write_page_checksum=True)
     write_atomic(path, buffer.getvalue().to_pybytes())

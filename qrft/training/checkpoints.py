@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qrft.config.training import Training
+from qrft.data.disk import hash_file, sync
+from qrft.data.sealed import seal, unseal
 from qrft.errors import ModelError
 
 if TYPE_CHECKING:
@@ -17,6 +20,8 @@ if TYPE_CHECKING:
 WRITING = "writing"  # where a checkpoint is written before it is published
 WEIGHTS = "trained.safetensors"
 OURS = "qrft.json"  # facts that the Trainer does not save
+HASHES = "hashes.json"  # of all other files
+log = logging.getLogger(__name__)
 
 
 def tidy(folder: Path) -> None:
@@ -26,31 +31,40 @@ def tidy(folder: Path) -> None:
 
 
 def last(folder: Path) -> Path | None:
-    """Return the newest checkpoint, if there is one; every published one is whole."""
-    return max(folder.glob("checkpoint-*"), key=lambda p: int(p.name.rpartition("-")[2]), default=None)
+    """Return the newest checkpoint, if there is one. A damaged one is removed: going on from it would teach something
+    else."""
+    for path in sorted(folder.glob("checkpoint-*"), key=lambda p: int(p.name.rpartition("-")[2]), reverse=True):
+        if _is_whole(path):
+            return path
+        log.warning("%s: is damaged, so the training goes on from an earlier one or begins again", path)
+        shutil.rmtree(path, ignore_errors=True)
+    return None
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    """Return whether every file is as it was published. Earlier versions kept no hashes."""
+    record = checkpoint / HASHES
+    try:
+        return not record.exists() or all(
+            hash_file(checkpoint / name) == found for name, found in unseal(record.read_bytes()).items()
+        )
+    except (OSError, ValueError):
+        return False
 
 
 def publish(written: Path, folder: Path) -> None:
     """Publish a checkpoint by one rename, then remove the older ones, so that one is whole at any moment."""
+    (written / HASHES).write_text(seal({path.name: hash_file(path) for path in written.iterdir()}), encoding="utf-8")
     for path in (*written.iterdir(), written):
-        _sync(path)
+        sync(path)
     older = list(folder.glob("checkpoint-*"))
     os.replace(written, folder / written.name)
-    _sync(folder)
+    sync(folder)
     for path in older:
         # Renamed first: a kill during the deletion must not leave half a checkpoint under its name.
         gone = folder / WRITING / f"old-{path.name}"
         os.replace(path, gone)
         shutil.rmtree(gone)
-
-
-def _sync(path: Path) -> None:
-    """Wait until a file or a folder's names are on the disk, so that a power cut can't reorder them."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def save_weights(model: torch.nn.Module, folder: Path, facts: dict[str, Any]) -> None:

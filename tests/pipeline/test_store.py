@@ -553,6 +553,7 @@ def test_a_file_over_the_limit(tmp_path: Path) -> None:
         (OSError(errno.EDQUOT, ""), "your disk quota is used up"),
         (RuntimeError("I/O error: No space left on device (os error 28)"), "the disk is full"),
         (RuntimeError("PytorchStreamWriter failed writing file data/0"), "the disk is full"),
+        (RuntimeError("basic_ios::clear: iostream error"), "the disk is full"),
         (RuntimeError("[enforce fail at inline_container.cc:664] . unexpected pos 64 vs 0"), "the disk is full"),
         (PermissionError(errno.EACCES, "", "/a/b"), "^/a/b: Permission denied. Make it writable for this user"),
         (OSError(errno.EROFS, ""), "Read-only file system"),

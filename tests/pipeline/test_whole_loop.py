@@ -275,6 +275,11 @@ def test_a_shard_that_is_there_is_not_sampled_again(
     sample.run(inputs, tmp_path, settings, Job())
     assert pq.read_table(tmp_path / "samples.parquet").equals(first)
     assert [path.stat().st_mtime_ns == stamp for path, stamp in zip(shards, stamps, strict=True)] == [True, False, True]
+    draw = random.Random(0)
+    for happens in (damage.cut_tail, damage.empty, *[damage.flip_bit] * 4):
+        happens(shards[2], draw)
+        sample.run(inputs, tmp_path, settings, Job())
+        assert pq.read_table(tmp_path / "samples.parquet").equals(first)
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers import damage
 from helpers.models import make_model
 from helpers.trainings import EXAMPLES, RANDOM, changed, largest_difference, tensors, train
 
@@ -159,6 +161,24 @@ examples = [prompts.Example(*example) for example in examples]
 settings = Training.model_construct(**settings)
 trainer.train(Path(base), examples, None, settings, Path(out) / "adapter", Path(out) / "checkpoints", progress)
 """
+
+
+@pytest.mark.parametrize("happens", damage.KINDS)
+def test_a_damaged_checkpoint_is_named_and_not_gone_on_from(
+    small: Path, tmp_path: Path, happens: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One bit of it would teach something else in silence."""
+    train(small, tmp_path / "whole")
+    with pytest.raises(Killed):
+        train(small, tmp_path / "cut", kill_at(7), checkpoint_minutes=0)
+    checkpoint = tmp_path / "cut/checkpoints/checkpoint-6"
+    happens(checkpoint / "trained.safetensors", random.Random(5))
+    steps: list[int] = []
+    train(small, tmp_path / "cut", lambda done, *_: steps.append(done))
+    name = "adapter/adapter_model.safetensors"
+    assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    assert f"{checkpoint}: is damaged, so the training goes on from an earlier one or begins again" in caplog.text
+    assert steps[0] <= 1
 
 
 @pytest.mark.slow

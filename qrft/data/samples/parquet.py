@@ -23,7 +23,10 @@ BATCH_LISTS = 256  # of up to hundreds of texts
 
 def read(path: Path) -> Iterator[tuple[Callable[[], tuple[Rows, Faults]], int]]:
     """Yield how to read each batch, and about the bytes up to its end. Raises DataError for a wrong column."""
-    with read_errors(path), pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20) as file:
+    with (
+        read_errors(path),
+        pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20, page_checksum_verification=True) as file,
+    ):
         names = find_names(file.schema_arrow.names, str(path))
         _check(file.schema_arrow, names, path)
         num_rows, row, size = file.metadata.num_rows, 0, path.stat().st_size

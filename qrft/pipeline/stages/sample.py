@@ -49,7 +49,7 @@ def run(inputs: Inputs, out: Path, settings: Settings, job: Job) -> Report:
     """Write samples.parquet: for every problem, in order, its samples by index. With `until` also budget.jsonl."""
     spec = _spec(inputs, settings)
     setup, passes = begin(spec, _model(inputs, settings, job.num_threads))
-    facts = collect(setup, passes, out / "partial", job.progress)
+    facts = collect(setup, passes, out / "partial", job.progress, replaces_damaged=True)
     shards = sorted((out / "partial").glob("shard-*.parquet"))
     _join(shards, spec.problems, passes.tally is None, out / "samples.parquet")
     write_budget(passes, out)
