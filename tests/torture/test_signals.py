@@ -102,9 +102,6 @@ def begin(
         ours = os.open(place, os.O_RDONLY | os.O_NONBLOCK)
         theirs = -1
     running = forks.start(*words, output=place)
-    if theirs >= 0:
-        time.sleep(0.2)  # the command has it open
-        os.close(theirs)
     os.set_blocking(ours, False)
     is_open = True
 
@@ -119,7 +116,9 @@ def begin(
     def close() -> None:
         nonlocal is_open
         if is_open:
-            os.close(ours)
+            os.close(ours)  # which hangs up, whoever has the other end open
+            if theirs >= 0:
+                os.close(theirs)
         is_open = False
 
     return running, read, close
