@@ -18,7 +18,7 @@ from qrft.config.load import load
 from qrft.config.pretrain import PretrainRecipe
 from qrft.config.recipe import Recipe
 from qrft.config.variants import expand_sweep, split_models
-from qrft.data.disk import MARKER, check_place, disk_errors, lock, own_folder, write_atomic
+from qrft.data.disk import MARKER, check_place, disk_errors, lock, own_folder, publish, write_atomic
 from qrft.errors import RecipeError, StoreError, UsageError
 from qrft.models.find import find_model, fingerprint
 from qrft.pipeline.execute import execute
@@ -214,6 +214,6 @@ def _pretrain_one(recipe: PretrainRecipe, out: Path, terminal: Terminal) -> dict
         card = {"recipe": _settings(recipe), **facts, "digest": fingerprint(partial)}
         write_atomic(partial / CARD, json.dumps(card, indent=1) + "\n")
         (partial / MARKER).unlink()
-        os.replace(partial, out)
+        publish(partial, out)
     show_base(terminal.console, card, out)
     return card

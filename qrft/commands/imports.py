@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from qrft.data import jsonl
-from qrft.data.disk import check_place, disk_errors, make_folder, write_atomic
+from qrft.data.disk import check_place, disk_errors, make_folder, publish, write_atomic
 from qrft.data.problems.registry import load
 from qrft.data.schema import SAMPLES, TRAINING
 from qrft.errors import DataError, UsageError
@@ -222,7 +222,7 @@ def _write(out: Path, kind: str, table: pa.Table, card: dict[str, Any]) -> None:
                 lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in table.to_pylist())
                 write_atomic(partial / "training.jsonl", "".join(lines))
             write_atomic(partial / "import.json", json.dumps(card, indent=1) + "\n")
-            partial.rename(out)
+            publish(partial, out)
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
             raise
