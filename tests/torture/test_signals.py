@@ -54,6 +54,7 @@ def test_told_to_end_a_run_ends_politely_and_goes_on_later(
     told: Told,
 ) -> None:
     done, number, slowest, out = 0, 0, 0.0, tmp_path / "0"
+    in_time = SECONDS * max(1, undisturbed.seconds / QUIET)
     while done < trials:
         running, read, close = begin(end, forks, "run", undisturbed.recipe, "-o", out)
         wait = time.monotonic() + draw.uniform(0, undisturbed.seconds / 2)
@@ -67,8 +68,7 @@ def test_told_to_end_a_run_ends_politely_and_goes_on_later(
                 read()
                 time.sleep(0.005)
             # A closed pipe is noticed when something is printed next, which may be after a step of the run.
-            within = SECONDS * max(1, undisturbed.seconds / QUIET)
-            within += undisturbed.seconds if end is closed_pipe else 0
+            within = in_time + (undisturbed.seconds if end is closed_pipe else 0)
             slowest = max(slowest, time.monotonic() - start)
             assert slowest < within, f"{slowest:.1f} s"
             assert running.code in {*codes, 0}, f"{running.code}: {running.printed}"
@@ -77,7 +77,7 @@ def test_told_to_end_a_run_ends_politely_and_goes_on_later(
                 assert STOPPED in running.printed, running.printed
         close()
         assert "Traceback" not in running.printed and "Exception ignored" not in running.printed, running.printed
-        left = time.monotonic() + SECONDS
+        left = time.monotonic() + in_time
         while others := members(running.pid):
             assert time.monotonic() < left, f"{others} still run"
             time.sleep(0.05)
