@@ -24,6 +24,7 @@ from qrft.sampling.backends.registry import SamplerName
 from qrft.sampling.budget import Until
 
 MODEL_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,39}")  # a folder's; with a dot, --set could not name it
+MOST_DRAWN = 1_000_000  # of a generated set: minutes of work, and a plan draws them too
 # A share may be written 1/8.
 Share = Annotated[float, Field(gt=0, le=1), BeforeValidator(sweep.number)]
 Percent = Annotated[float, Field(ge=0, le=100)]
@@ -57,6 +58,10 @@ class Problems(Section):
         name = info.data.get(str(info.field_name).removeprefix("num_"))
         if num_problems is None and name in GENERATED:
             raise broken_rule(f"found null with {name}, which has no end. Allowed: a number of problems to draw")
+        if num_problems is not None and num_problems > MOST_DRAWN and name in GENERATED:
+            raise broken_rule(
+                f"found {num_problems} with {name}, whose problems are drawn one by one. Allowed: 1 to {MOST_DRAWN:,}"
+            )
         return num_problems
 
 

@@ -6,6 +6,7 @@ sets of weights in a folder each library takes another.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ _ROWS = 4096  # of two matrices that are compared at a time
 # What configurations call the number of blocks, and numbers of which transformers makes a list while it reads them.
 _NUM_LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 _NUM_LABELS = 10_000
+_NUMBERS = ("attention_dropout", "initializer_range", "rms_norm_eps", "rope_theta")  # by which a forward pass computes
 
 
 def check_config(path: Path) -> None:
@@ -36,6 +38,11 @@ def check_config(path: Path) -> None:
             raise ModelError(
                 f"{path}: {key}: found {str(config[key])[:80]}. Expected a whole number from 1 to {largest:,}; "
                 "download the model again."
+            )
+    for key in _NUMBERS:
+        if key in config and not (type(config[key]) in (int, float) and 0 <= config[key] < math.inf):
+            raise ModelError(
+                f"{path}: {key}: found {str(config[key])[:80]}. Expected a number from 0; download the model again."
             )
     if config.get("transformers_weights") is not None:
         raise ModelError(

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qrft.errors import DataError, UsageError
-from qrft.models.loading import load_model
+from qrft.models.loading import load_model, one_message
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -73,7 +73,8 @@ def measure(
     remaining = iter(texts)
     while group := list(islice(remaining, TEXTS_AT_ONCE)):
         # A special token that is spelled in a text is only text.
-        ids = tokenizer(group, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+        with one_message(tokenizer.name_or_path, "its tokenizer fails on a text"):
+            ids = tokenizer(group, add_special_tokens=False, split_special_tokens=True)["input_ids"]
         cut = [w for number, row in enumerate(ids, len(num_bytes)) for w in windows(number, row, context, stride)]
         num_bytes.extend(len(text.encode()) for text in group)
         for batch in _batches(cut, model.config.vocab_size):

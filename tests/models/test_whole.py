@@ -130,6 +130,8 @@ def test_every_command_refuses_a_folder_that_lacks_a_weight(tmp_path: Path, monk
         ({"model_type": ["llama"]}, r"found the model_type \"\['llama'\]\""),
         ({"architectures": {"a": 1}}, r"the architecture is none"),
         ({"hidden_size": None}, r"hidden_size: found None\."),
+        ({"attention_dropout": None}, r"attention_dropout: found None\. Expected a number from 0"),
+        ({"rms_norm_eps": float("inf")}, r"rms_norm_eps: found inf\."),
     ],
 )
 def test_sizes_that_can_not_be_are_refused_by_name(changes: dict[str, Any], message: str, tmp_path: Path) -> None:

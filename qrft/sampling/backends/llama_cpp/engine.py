@@ -119,7 +119,7 @@ def open_context(engine: Engine, shape: Shape) -> Iterator[Context]:
     if not handle:
         raise OutOfMemoryError(
             f"llama.cpp can't make a context of {shape.n_seq} sequences of {shape.n_ctx_seq} tokens: "
-            "not enough memory. Lower n_seq_max or max_new_tokens."
+            "not enough memory. Lower num_sequences or max_new_tokens."
         )
     try:
         if engine.adapter is not None:
@@ -141,7 +141,7 @@ def begin_decode(context: Context, num_tokens: int) -> bool:
     status = lib.llama_decode(context.handle, context.batch)
     if status not in (0, _FULL):
         kind = OutOfMemoryError if status == _NO_MEMORY else SamplerError
-        raise kind(f"llama.cpp could not decode {num_tokens} tokens: llama_decode returned {status}. Lower n_seq_max.")
+        raise kind(f"llama.cpp could not decode {num_tokens} tokens: it returned {status}. Lower num_sequences.")
     return bool(status != _FULL)
 
 

@@ -228,7 +228,7 @@ class LlamaProcess:
         code = self._process.returncode
         if code == -signal.SIGABRT and _NO_MEMORY.search(self._whole_log()):
             return OutOfMemoryError(
-                f"llama.cpp ran out of memory and aborted. Lower n_seq_max.{self._last_log_lines()}"
+                f"llama.cpp ran out of memory and aborted. Lower num_sequences.{self._last_log_lines()}"
             )
         how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
         if self._is_loading and code in (-signal.SIGABRT, -signal.SIGSEGV, -signal.SIGFPE, -signal.SIGBUS):
@@ -239,7 +239,7 @@ class LlamaProcess:
             )
         advice = "Run again; finished samples are kept."
         if code == -signal.SIGKILL:
-            advice = "If the machine ran out of memory, lower n_seq_max or max_new_tokens; finished samples are kept."
+            advice = "If memory ran out, lower num_sequences or max_new_tokens; finished samples are kept."
         return SamplerError(f"the sampling process {how}. {advice}{self._last_log_lines()}")
 
     def hang(self) -> SamplerError:
@@ -247,7 +247,7 @@ class LlamaProcess:
         self._process.kill()
         return SamplerError(
             f"the sampling process made no step for {self.hang_seconds:g} s and was ended. Finished samples are kept. "
-            f"Try fewer threads or a smaller n_seq_max, or raise hang_seconds.{self._last_log_lines()}"
+            f"Try fewer threads or a smaller num_sequences.{self._last_log_lines()}"
         )
 
     def _whole_log(self) -> str:
