@@ -30,7 +30,7 @@ class Command(click.Command):
 
 def options(kind: type[Section], **notes: str) -> list[click.Parameter]:
     """Make an option for every field. notes: by field, what is said of this command only."""
-    return [option(kind, name, notes.get(name, "")) for name in kind.model_fields]
+    return [option(kind, name, notes.get(name, "")) for name, field in kind.model_fields.items() if not field.exclude]
 
 
 def option(kind: type[Section], name: str, note: str = "") -> click.Option:

@@ -126,10 +126,12 @@ def _own_settings(sampler: SamplerName, options: dict[str, Any]) -> Section:
 
 def _check_is_read(choice: ModelChoice, few_shot: int, examples: str | None, until: Until, rules: Rules) -> None:
     """Refuse an option that has no effect without another one: not what was asked for would be sampled."""
-    rule = next((key for key, value in rules if value != getattr(DEFAULT_RULES, key)), "rules")
+    # The tags of traces always count: they say where stop texts do not.
+    stops = rules.model_copy(update={"trace_tags": DEFAULT_RULES.trace_tags, "trace_is_open": False})
+    rule = next((key for key, value in stops if value != getattr(DEFAULT_RULES, key)), "rules")
     unread = {
         f"{_option(rule)}: has no effect without --until. Leave it out, or add --until": (
-            rules != DEFAULT_RULES and not until.goal
+            stops != DEFAULT_RULES and not until.goal
         ),
         "--examples: has no effect without --few-shot. Leave it out, or add --few-shot": (
             examples is not None and not few_shot

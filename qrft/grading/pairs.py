@@ -16,6 +16,7 @@ from qrft.grading.pairing import Pairing
 from qrft.grading.paths import is_wrong
 from qrft.grading.rules import DEFAULT_RULES, DEFAULT_SELECTION, Rules, Selection
 from qrft.grading.selection import select
+from qrft.grading.traces import without_traces
 from qrft.models.prompts import CHAT, Prompt, prompt_text
 
 Ints = npt.NDArray[np.int64]
@@ -57,13 +58,15 @@ def preference_pairs(
         num_threads=num_threads,
     ).kept
     completions = samples["completion"]
+    dropped = rules.traces if selection.traces == "drop" else None
     right, wrong = by_problem(kept, problem), by_problem(np.flatnonzero(is_wrong(graded)), problem)
     rows: list[dict[str, Any]] = []
     for number in sorted(right.keys() & wrong.keys()):
-        others = list(dict.fromkeys(completions[row].as_py() for row in wrong[number]))
+        others = list(dict.fromkeys(without_traces(completions[row].as_py(), dropped) for row in wrong[number]))
         question = problems["question"][number].as_py()
         for chosen, rejected in side_by_side(right[number], others, pairing.pairs_per_problem):
-            rows.append(pair(question, completions[chosen].as_py(), rejected, pairing.prompt))
+            kept_text = without_traces(completions[chosen].as_py(), dropped)
+            rows.append(pair(question, kept_text, rejected, pairing.prompt))
     return pa.Table.from_pylist(rows, schema=pairs_schema(pairing.prompt))
 
 

@@ -10,13 +10,14 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, ValidationInfo, ValidatorFunctionWrapHandler, WrapValidator, field_validator
 
 from qrft.config.section import Count, Section, broken_rule
-from qrft.grading.traces import Traces
+from qrft.grading.traces import TRACES, Traces
 
 Mode = Literal["default", "paper"]
 AnswerFormat = Literal["gsm8k", "boxed", "answer-is", "answer-tag", "last-number", "auto"]
 EquationSource = Literal["marked", "anywhere"]
 DEFAULT_FORMAT: AnswerFormat = "gsm8k"  # when neither the rules nor the problem set name another
 KeyOrder = Literal["exact", "commutative"]
+KeepTraces = Literal["keep", "drop"]
 Keep = Literal["farthest", "first", "random", "shortest", "longest"]
 
 
@@ -25,7 +26,7 @@ def _any_bytes(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
     return value if isinstance(value, str) and value else check(value)
 
 
-TRACE_TAGS, NO_TRACES = "<think> </think>", "none"
+TRACE_TAGS, NO_TRACES = f"{TRACES.opening} {TRACES.closing}", "none"
 
 
 def _two_tags(value: str) -> str:
@@ -114,6 +115,11 @@ class Selection(Section):
     )
     max_per_problem: Count | None = Field(
         default=None, description="The most sampled paths to keep per problem. If not set, all of them."
+    )
+    traces: KeepTraces = Field(
+        default="keep",
+        description="Whether training rows and pairs keep what a reasoning model thought before it answered (keep) or "
+        "only what it answered (drop).",
     )
     dedup: bool = Field(
         default=True,

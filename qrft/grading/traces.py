@@ -15,6 +15,9 @@ class Traces(NamedTuple):
     with_equations: bool = False
 
 
+TRACES = Traces("<think>", "</think>")  # the tags of nearly all models
+
+
 class Stretches(NamedTuple):
     """The spans of a text outside its traces, in order; whether it ends inside a trace. A trace follows each but the
     last, and the last too where the text ends inside one."""

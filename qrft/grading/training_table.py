@@ -16,6 +16,7 @@ from qrft.data.worked import is_worked
 from qrft.grading.paths import gold_paths
 from qrft.grading.rules import DEFAULT_RULES, DEFAULT_SELECTION, Rules, Selection
 from qrft.grading.selection import Selected, select
+from qrft.grading.traces import without_traces
 
 GOLD = "gold"  # the source of a worked solution
 
@@ -64,12 +65,22 @@ def training_table(
     place = np.concatenate([gold, problem[chosen.kept]])
     order = np.argsort(place, kind="stable")
     rows = pa.concat_tables([_gold_rows(problems, gold), _sampled_rows(problems, problem, samples, chosen.kept)])
-    return Training(rows.take(pa.array(order)), chosen.verdicts, chosen.kept)
+    rows = trained(rows.take(pa.array(order)), selection, rules)
+    return Training(rows, chosen.verdicts, chosen.kept)
 
 
-def gold_table(problems: pa.Table) -> pa.Table:
+def gold_table(problems: pa.Table, selection: Selection = DEFAULT_SELECTION, rules: Rules = DEFAULT_RULES) -> pa.Table:
     """Return the training rows of the worked solutions alone."""
-    return _gold_rows(problems, np.flatnonzero(is_worked(problems)))
+    return trained(_gold_rows(problems, np.flatnonzero(is_worked(problems))), selection, rules)
+
+
+def trained(rows: pa.Table, selection: Selection, rules: Rules) -> pa.Table:
+    """Return training rows without their traces, if the selection drops them."""
+    if selection.traces == "keep":
+        return rows
+    texts = [without_traces(text, rules.traces) for text in rows["completion"].to_pylist()]
+    place = rows.schema.get_field_index("completion")
+    return rows.set_column(place, rows.schema.field(place), pa.array(texts, rows.schema.field(place).type))
 
 
 def _gold_rows(problems: pa.Table, gold: Ints) -> pa.Table:

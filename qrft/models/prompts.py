@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 from pydantic import Field
 
 from qrft.errors import DataError, ModelError, UsageError
+from qrft.grading.traces import TRACES, Traces
 from qrft.models import loading, templates
 from qrft.models.json_file import read_json
 
@@ -85,6 +86,12 @@ def text_for_server(text: str, tokenizer: PreTrainedTokenizerBase) -> str:
     Only a chat template spells it.
     """
     return text.removeprefix(str(tokenizer.bos_token)) if tokenizer.bos_token and _puts_bos(tokenizer) else text
+
+
+@lru_cache(maxsize=8)  # needed for every example
+def opens_trace(tokenizer: PreTrainedTokenizerBase, template: str, traces: Traces = TRACES) -> bool:
+    """Return whether a prompt ends with the tag that opens a reasoning trace, as some chat templates end it."""
+    return template == CHAT and prompt_text("6 times 7?", CHAT, (), tokenizer).rstrip().endswith(traces.opening)
 
 
 def next_example(template: str) -> str | None:

@@ -10,7 +10,7 @@ from qrft.data.problems.registry import rules_for
 from qrft.grading.rules import Rules
 from qrft.models import prompts
 from qrft.pipeline.graph import Source, Step
-from qrft.pipeline.model_plan import ModelPlan, grading_by
+from qrft.pipeline.model_plan import ModelPlan, grading_by, trace_rules
 from qrft.pipeline.problem_sets import add_problem_set, further_sets, set_name
 from qrft.pipeline.stages import evaluate, problems, sample
 
@@ -116,6 +116,7 @@ def answering(recipe: Recipe, phase: str) -> dict[str, sample.Settings]:
         prompt=recipe.prompt,
         model=phase,
         stop=recipe.sample.stop,
+        rules=trace_rules(recipe),
         max_new_tokens=chosen.max_new_tokens,
         num_samples=1,
         temperature=0.0,

@@ -17,9 +17,9 @@ from qrft.config.recipe import Recipe
 from qrft.config.variants import Variant, expand_sweep, split_models
 from qrft.pipeline.evaluation_plan import add_evaluation
 from qrft.pipeline.graph import Plan, Source, Step
-from qrft.pipeline.model_plan import ModelPlan, add_choice, add_report
+from qrft.pipeline.model_plan import ModelPlan, add_choice, add_report, gold_settings
 from qrft.pipeline.problem_sets import add_problems, begins_with_sft
-from qrft.pipeline.stages import curate, sweep
+from qrft.pipeline.stages import sweep
 from qrft.report.sweep.picture_files import can_draw_png
 
 
@@ -45,7 +45,7 @@ def plan_run(variant: Variant, folders: Path | Mapping[str, Path]) -> list[Step]
 
     gold = None
     if begins_with_sft(recipe):
-        gold = plan.add("curate", curate.Settings(), {"problems": sets.train}, kind="training", phase="sft")
+        gold = plan.add("curate", gold_settings(recipe), {"problems": sets.train}, kind="training", phase="sft")
     for model in models.values():
         model.add_base()
     if gold is not None:

@@ -128,6 +128,8 @@ class ModelPlan:
             values["num_samples"] = first_samples
         if chosen.until.goal:  # the rules decide what counts as enough paths
             values |= dict(self.grading)
+        else:
+            values["rules"] = trace_rules(self.recipe)
         return sample.Settings(**values, prompt=self.recipe.prompt, seed=self.seed(number), model=label)
 
     def seed(self, number: int) -> int:
@@ -142,6 +144,20 @@ class ModelPlan:
         """Return the samples that a round selects from."""
         newest = list(self.sampled)[-1:]
         return {name: self.sampled[name] for name in (self.sampled if self.recipe.rounds_pool == "all" else newest)}
+
+
+def trace_rules(recipe: Recipe) -> Rules | None:
+    """Return the rules of traces alone, which say where stop texts do not count; None for what any text has."""
+    rules = recipe.grade
+    alone = Rules() if rules.mode == "paper" else Rules(trace_tags=rules.trace_tags, trace_is_open=rules.trace_is_open)
+    return None if alone == Rules() else alone
+
+
+def gold_settings(recipe: Recipe) -> curate.Settings:
+    """Return how the worked solutions are written; no other rule decides that."""
+    if recipe.curate.traces == "keep" or recipe.grade.mode == "paper":
+        return curate.Settings()
+    return curate.Settings(traces="drop", rules=trace_rules(recipe) or Rules())
 
 
 def train_rules(recipe: Recipe) -> Rules:

@@ -10,6 +10,7 @@ from typing import Annotated, Literal, Protocol
 from pydantic import Field
 
 from qrft.config.section import Count, Section, Seed
+from qrft.grading.traces import Traces
 
 # By the end-of-text token, by one of `SamplingParams.stop`, by `max_new_tokens`.
 FinishReason = Literal["stop", "stop_text", "length"]
@@ -59,6 +60,8 @@ class SamplingParams(Picking):
     """What a sampler takes. The same seed gives the same samples. Raises ValidationError for settings out of range."""
 
     seed: Seed = Field(default=0, description="The seed for every random choice of the sampler.")
+    # Of the rules, which say where stop texts do not count; no setting of its own, so it is in no digest.
+    stops_outside: Traces | None = Field(default=None, exclude=True)
 
 
 @dataclass(frozen=True)

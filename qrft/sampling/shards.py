@@ -168,11 +168,11 @@ def finish(completions: Sequence[Completion], setup: SamplerSetup) -> list[Compl
         ids = [completions[i].token_ids for i in lacking]
         for i, text in zip(lacking, setup.tokenizer.batch_decode(ids, skip_special_tokens=True), strict=True):
             texts[i] = text
-    return [_cut(c, text or "", setup.params.stop) for c, text in zip(completions, texts, strict=True)]
+    return [_cut(c, text or "", setup.params) for c, text in zip(completions, texts, strict=True)]
 
 
-def _cut(completion: Completion, text: str, stop: tuple[str, ...]) -> Completion:
-    place = first_stop(text, stop)
+def _cut(completion: Completion, text: str, params: SamplingParams) -> Completion:
+    place = first_stop(text, params.stop, params.stops_outside)
     if place < 0:
         return replace(completion, text=text)
     return replace(completion, text=text[:place], finish_reason="stop_text")

@@ -64,12 +64,16 @@ def begin(spec: SampleSpec, model: SampledModel, asked: Sequence[int] = ()) -> t
     """
     tokenizer = None if model.folder is None else prompts.load_tokenizer(model.folder)
     requests = make_requests(spec.problems, tokenizer, spec.prompt, spec.examples)
-    tally = Tally(spec.problems, spec.until, spec.rules, model.num_threads) if spec.until.goal else None
+    rules = spec.rules
+    if tokenizer is not None and rules.traces and prompts.opens_trace(tokenizer, spec.prompt, rules.traces):
+        rules = rules.model_copy(update={"trace_is_open": True})
+    tally = Tally(spec.problems, spec.until, rules, model.num_threads) if spec.until.goal else None
     passes = Passes(requests, asked or [spec.num_samples], tally, spec.samples_per_shard)
     work = work_of(requests, spec.num_samples, spec.params.max_new_tokens)
     eos_ids = [] if tokenizer is None else prompts.end_ids(tokenizer, spec.prompt)
     open_sampler = partial(_open, model, requests, work)
-    return SamplerSetup(open_sampler, spec.params, tokenizer, model.label, eos_ids), passes
+    params = spec.params.model_copy(update={"stops_outside": rules.traces})
+    return SamplerSetup(open_sampler, params, tokenizer, model.label, eos_ids), passes
 
 
 def _open(model: SampledModel, requests: Sequence[Request], work: Work) -> Sampler:

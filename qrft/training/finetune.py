@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from qrft.config.training import Training
 from qrft.data.training_rows import Row
 from qrft.errors import DataError, ModelError
+from qrft.grading.traces import TRACES
 from qrft.machine import let_gpu_memory_grow
 from qrft.models import prompts
 from qrft.models.prompts import Example
@@ -120,6 +121,12 @@ def make_examples(rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase, setti
 def _example(row: Row, tokenizer: PreTrainedTokenizerBase, template: str) -> Example:
     if not row.completion.strip():
         raise DataError(f"{row.name}: its completion is empty, so there is nothing to learn. Remove it or complete it.")
+    if TRACES.closing not in row.completion and prompts.opens_trace(tokenizer, template):
+        raise DataError(
+            f"{row.name}: its completion does not close the trace that the chat template opens with {TRACES.opening}, "
+            "so the model would learn to take its solution for a thought. Choose prompt plain or alpaca, or a template "
+            f"that does not open one, or put {TRACES.closing} before each solution."
+        )
     try:
         return prompts.example(tokenizer, row.question, row.completion, template)
     except DataError as error:

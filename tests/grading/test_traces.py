@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import pytest
 from helpers.trace_texts import SHAPES
 from pydantic import ValidationError
 
 from qrft import grading
+from qrft.data.schema import PROBLEMS
 from qrft.grading import reference
+from qrft.grading.pairing import Pairing
+from qrft.grading.pairs import preference_pairs
 from qrft.grading.traces import Traces, stretches, without_traces
+from qrft.grading.training_table import gold_table, training_table
 
 
 def graded(text: str | bytes, gold: str, rules: grading.Rules) -> dict[str, object]:
@@ -104,3 +111,41 @@ def test_stretches() -> None:
     assert stretches(b"abc", None) == ([(0, 3)], False)
     assert without_traces("<think>b</think>\n\nc", tags) == "c"
     assert without_traces(" c", tags) == " c"
+
+
+def curated(texts: list[str], **selection: Any) -> list[str]:
+    """Return the completions of the training table of one problem with these samples."""
+    problems = pa.Table.from_pylist(
+        [{"problem_id": "p", "question": "?", "solution": "<think>8</think>\n<<4+4=8>>\n#### 8", "answer": "8"}],
+        PROBLEMS,
+    )
+    samples = pa.table(
+        {"completion": texts, "model": ["m"] * len(texts), "sample_index": pa.array(range(len(texts)), pa.int32())}
+    )
+    graded = grading.grade(texts, ["8"] * len(texts))
+    table = training_table(problems, np.zeros(len(texts), np.int64), samples, graded, grading.Selection(**selection))
+    rows: list[str] = table.rows["completion"].to_pylist()
+    assert rows[0] == gold_table(problems, grading.Selection(**selection))["completion"].to_pylist()[0]
+    return rows
+
+
+def test_training_rows_keep_or_drop_the_trace() -> None:
+    texts = ["<think>5, 3</think>\n\n<<5+3=8>>\n#### 8", "6, 2</think>\n<<6+2=8>>\n#### 8", "<<7+1=8>>\n#### 8"]
+    gold = "<think>8</think>\n<<4+4=8>>\n#### 8"
+    assert curated(texts) == [gold, *texts]
+    bare = ["<<4+4=8>>\n#### 8", "<<5+3=8>>\n#### 8", "<<6+2=8>>\n#### 8", "<<7+1=8>>\n#### 8"]
+    assert curated(texts, traces="drop") == bare
+
+
+def test_pairs_drop_the_trace() -> None:
+    texts = [
+        "<think>a</think><<5+3=8>>\n#### 8",
+        "<think>b</think><<5+3=9>>\n#### 9",
+        "<think>c</think><<5+3=9>>\n#### 9",
+    ]
+    problems = pa.Table.from_pylist([{"problem_id": "p", "question": "?", "solution": "", "answer": "8"}], PROBLEMS)
+    samples, graded = pa.table({"completion": texts}), grading.grade(texts, ["8"] * 3)
+    made = preference_pairs(
+        problems, np.zeros(3, np.int64), samples, graded, Pairing(), grading.Selection(traces="drop")
+    ).to_pylist()
+    assert made == [{"prompt": "?\n", "chosen": "<<5+3=8>>\n#### 8", "rejected": "<<5+3=9>>\n#### 9"}]

@@ -23,6 +23,7 @@ from helpers.script import Answer, Script, completion
 from helpers.servers import llama_server
 
 from qrft.errors import ModelError, SamplerError
+from qrft.grading.traces import Traces
 from qrft.models import prompts
 from qrft.models.find import find_model
 from qrft.models.gguf.adapter import export_adapter
@@ -31,7 +32,7 @@ from qrft.sampling.api import Completion, ModelFiles, Request, Sampler, Sampling
 from qrft.sampling.backends import registry
 from qrft.sampling.backends.llama_cpp.process import LlamaProcess
 from qrft.sampling.backends.openai.sampler import ServerSampler
-from qrft.sampling.backends.stop_texts import first_stop
+from qrft.sampling.backends.stop_texts import StopTexts, first_stop
 from qrft.sampling.backends.transformers.sampler import TransformersSampler
 
 BASE = find_model("tiny-base")
@@ -176,6 +177,32 @@ def test_stop_texts_cut_the_completion(sampler: Sampler, greedy_texts: dict[str,
             assert one.finish_reason == "stop_text" or (
                 isinstance(sampler, ServerSampler) and one.finish_reason == "stop"
             )
+
+
+def test_stop_texts_do_not_count_in_traces(sampler: Sampler, greedy_texts: dict[str, str]) -> None:
+    """Between the first = and the next >> the tiny model thinks, as it were."""
+    traces, stop = Traces("=", ">>"), ("<<", "the answer")
+    params = SamplingParams(temperature=0, max_new_tokens=GREEDY.max_new_tokens, stop=stop, stops_outside=traces)
+    found = sample(sampler, [request_for(question) for question in QUESTIONS], params)
+    cut = {question: before_stop(greedy, stop, traces) for question, greedy in greedy_texts.items()}
+    assert any("<<" in kept for kept in cut.values())  # which would have ended it
+    assert {name: before_stop(text(one), stop, traces) for (name, _), one in found.items()} == cut
+
+
+def before_stop(text: str, stop: tuple[str, ...], traces: Traces) -> str:
+    start = first_stop(text, stop, traces)
+    return text if start < 0 else text[:start]
+
+
+def test_a_stop_text_is_found_behind_a_trace() -> None:
+    pieces = [b"<th", b"ink>", b"a\n", b"\nb", b"</think>", b"c"]
+    stop = StopTexts(["\n\n"], pieces, Traces("<think>", "</think>"))
+    inside, behind = np.array([0, 1, 2, 3], np.int32), np.array([0, 1, 2, 3, 4, 5, 2, 3], np.int32)
+    assert not stop.is_completed(inside) and stop.is_completed(behind)
+    assert StopTexts(["\n\n"], pieces).is_completed(inside)
+    assert stop.is_completed(np.array([2, 3], np.int32))
+    is_open = StopTexts(["\n\n"], pieces, Traces("<think>", "</think>", is_open=True))
+    assert not is_open.is_completed(np.array([2, 3], np.int32)) and is_open.is_completed(behind[4:])
 
 
 def test_the_length_limit(sampler: Sampler, greedy_texts: dict[str, str]) -> None:
@@ -353,6 +380,17 @@ def test_requests_and_models_that_transformers_can_not_take(tmp_path: Path) -> N
 def ask(script: Script, num_samples: int = 1, params: SamplingParams = WARM, **settings: Any) -> list[Completion]:
     sampler = ServerSampler(script.url, "some-model", **settings)
     return list(sampler.generate([Request("p", [], num_samples, 0, "2 + 2 =")], params, EOS))
+
+
+def test_a_server_that_stops_a_thought_is_asked_again_without_stop_texts() -> None:
+    params = SamplingParams(stop=("Q:",), stops_outside=Traces("<think>", "</think>"))
+    thought = completion("<think>The ", choice={"stop_reason": "Q:"})
+    whole = completion("<think>The Q: is</think> 4. Q: 3", "length")
+    with Script(thought, whole, whole) as script:
+        found = ask(script, 2, params, max_in_flight=1)
+    assert [one.text for one in found] == ["<think>The Q: is</think> 4. "] * 2
+    assert {one.finish_reason for one in found} == {"stop_text"}
+    assert [asked.body.get("stop") for asked in script.asked] == [["Q:"], None, None]
 
 
 def test_what_a_server_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,7 +44,7 @@ def run(inputs: Inputs, out: Path, settings: Settings, job: Job) -> Report:
         rows = _selected(problems, inputs, out, settings, job.num_threads)
     else:
         check_worked(problems, _name(inputs["problems"]))
-        rows = gold_table(problems)
+        rows = gold_table(problems, settings, settings.rules)
     pq.write_table(rows, out / "training.parquet")
     with (out / "training.jsonl").open("w", encoding="utf-8") as file:
         write_jsonl(file, rows)

@@ -13,15 +13,16 @@ import pyarrow.parquet as pq
 from qrft.config.section import Seed
 from qrft.config.sections import Sample
 from qrft.data.schema import SAMPLES
+from qrft.errors import UsageError
 from qrft.grading.rules import DEFAULT_RULES, Rules
 from qrft.models import prompts
 from qrft.models.gguf.prepare import base_file
 from qrft.models.prompts import Prompt
 from qrft.pipeline.stages import Inputs, Job, Report
-from qrft.sampling.api import ModelFiles, SamplingParams
+from qrft.sampling.api import ModelFiles, Picking, SamplingParams
 from qrft.sampling.backends import registry
 from qrft.sampling.requests import choose_examples
-from qrft.sampling.shards import collect, write_budget
+from qrft.sampling.shards import SamplerSetup, collect, write_budget
 from qrft.sampling.spec import SampledModel, SampleSpec, begin
 
 VERSION = 3
@@ -49,6 +50,7 @@ def run(inputs: Inputs, out: Path, settings: Settings, job: Job) -> Report:
     """Write samples.parquet: for every problem, in order, its samples by index. With `until` also budget.jsonl."""
     spec = _spec(inputs, settings)
     setup, passes = begin(spec, _model(inputs, settings, job.num_threads))
+    _check_traces(setup, spec.rules)
     facts = collect(setup, passes, out / "partial", job.progress, replaces_damaged=True)
     shards = sorted((out / "partial").glob("shard-*.parquet"))
     _join(shards, spec.problems, passes.tally is None, out / "samples.parquet")
@@ -57,11 +59,21 @@ def run(inputs: Inputs, out: Path, settings: Settings, job: Job) -> Report:
     return {**facts, "num_prompt_tokens": num_prompt_tokens, "share_stopped": facts["finish_reasons"]["stop"]}
 
 
+def _check_traces(setup: SamplerSetup, rules: Rules) -> None:
+    """Refuse a prompt that opens a trace where the grading does not know of it: thoughts would be graded."""
+    traces = setup.params.stops_outside
+    if traces and traces.is_open and not rules.trace_is_open:
+        raise UsageError(
+            f"prompt chat: the chat template opens a trace with {traces.opening}, so that a sample which "
+            "never closes it would be graded by what it thought. Set grade.trace_is_open: true, or choose prompt plain."
+        )
+
+
 def _spec(inputs: Inputs, settings: Settings) -> SampleSpec:
     return SampleSpec(
         problems=pq.read_table(inputs["problems"] / "problems.parquet"),
         num_samples=settings.until.max_samples or settings.num_samples,
-        params=SamplingParams(**{name: getattr(settings, name) for name in SamplingParams.model_fields}),
+        params=SamplingParams(**{name: getattr(settings, name) for name in (*Picking.model_fields, "seed")}),
         prompt=settings.prompt,
         examples=_examples(inputs, settings),
         until=settings.until,

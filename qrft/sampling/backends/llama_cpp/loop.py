@@ -48,7 +48,7 @@ def generate(
     shape, num_contexts = shape_for(engine, wanted, params)
     if not wanted:
         return
-    stop = StopTexts(params.stop, token_pieces(engine)) if params.stop else None
+    stop = StopTexts(params.stop, token_pieces(engine), params.stops_outside) if params.stop else None
     call = Call(params, stats, prompts_of(wanted), _eos_mask(eos_ids, engine.n_vocab), stop)
     prefix = wanted[0].prompt_ids[: shared_prefix(wanted)]
     with ExitStack() as stack:

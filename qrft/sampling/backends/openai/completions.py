@@ -41,7 +41,7 @@ def read(answer: Answer, job: Job, params: SamplingParams, unknown: Unknown) -> 
         logprob = math.fsum(logprobs) if logprobs else math.nan
     except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
         raise NotACompletion(f"{type(error).__name__}: {str(error)[:200]}") from None
-    start = first_stop(text, params.stop)
+    start = first_stop(text, params.stop, params.stops_outside)
     if start >= 0 or (reason == "stop" and _ended_by_stop_text(whole, choice, params)):
         reason = "stop_text"
     return Completion(

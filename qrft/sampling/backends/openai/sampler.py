@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from qrft.errors import SamplerError
+from qrft.grading.traces import stretches
 from qrft.sampling.api import Completion, Request, SamplingParams, Stats
 from qrft.sampling.backends.openai.access import address, key_in
 from qrft.sampling.backends.openai.completions import Job, NotACompletion, read
@@ -80,6 +81,7 @@ class ServerSampler:
         self._pace = _Pace(60.0 / requests_per_minute if requests_per_minute else 0.0)
         self._unknown: set[str] = set()  # fields that the server refused, and that are off
         self._limit = _LIMIT  # the field's name
+        self._stops_here = False  # stop texts are not sent
         self._ends: set[str] = set()  # finish reasons that are not known, and that were told
 
     def generate(
@@ -140,7 +142,10 @@ class ServerSampler:
             await self._pace.wait()
             sent = self._body(job, params)
             try:
-                return self._read(await self._post(connections, sent, params), job, params)
+                found = self._read(await self._post(connections, sent, params), job, params)
+                if "stop" not in sent or not _ends_in_trace(found, params):
+                    return found
+                self._stops_here = True  # the server knows no traces: from now on stop texts are looked for here alone
             except _Fault as fault:
                 if self._drop_unknown(fault, sent) or self._rename_limit(fault, sent):
                     continue
@@ -166,7 +171,7 @@ class ServerSampler:
             "top_k": params.top_k,
             "min_p": params.min_p,
             self._limit: params.max_new_tokens,
-            "stop": list(params.stop) or None,
+            "stop": None if self._stops_here else list(params.stop) or None,
             "seed": sample_key(params.seed, request.problem_id, index) >> 33,  # 31 bits: some servers read an int32
             **self.extra_body,
         }
@@ -230,6 +235,11 @@ class ServerSampler:
         times = f" {tries} times" if tries > 1 else ""
         wait = f" It asks to wait {fault.pause:.0f} s, more than `timeout`." if fault.pause > self.timeout else ""
         return SamplerError(f"{self.url} (model {self.model!r}):{times} {fault.found}.{wait} {fault.advice}")
+
+
+def _ends_in_trace(completion: Completion, params: SamplingParams) -> bool:
+    """Return whether a stop text may have ended a completion while the model was thinking, where none counts."""
+    return completion.finish_reason != "length" and stretches(completion.text or "", params.stops_outside).is_unclosed
 
 
 class _Fault(Exception):

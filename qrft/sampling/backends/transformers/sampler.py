@@ -190,18 +190,18 @@ class TransformersSampler:
         """Return the finish reason of these tokens, and their text if a stop text cuts it; None if they go on."""
         if token_ids[-1] in eos_ids:
             return "stop", None
-        text = self._text_before_stop(token_ids, params.stop) if params.stop else None
+        text = self._text_before_stop(token_ids, params) if params.stop else None
         if text is not None:
             return "stop_text", text
         return ("length", None) if len(token_ids) == params.max_new_tokens else None
 
-    def _text_before_stop(self, token_ids: NDArray[np.int64], stop: tuple[str, ...]) -> str | None:
+    def _text_before_stop(self, token_ids: NDArray[np.int64], params: SamplingParams) -> str | None:
         # Only the end can be new: a token of text is one byte or more, and a character four bytes or less.
-        window = max(len(text.encode()) for text in stop) + 4
-        if first_stop(self._text(token_ids[-window:]), stop) < 0:
+        window = max(len(text.encode()) for text in params.stop) + 4
+        if first_stop(self._text(token_ids[-window:]), params.stop) < 0:
             return None
         text = self._text(token_ids)
-        start = first_stop(text, stop)
+        start = first_stop(text, params.stop, params.stops_outside)
         return text[:start] if start >= 0 else None
 
     def _text(self, token_ids: NDArray[np.int64]) -> str:
