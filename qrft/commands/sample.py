@@ -22,6 +22,7 @@ from qrft.data.schema import PROBLEMS
 from qrft.errors import UsageError
 from qrft.grading.latex import judges_expressions
 from qrft.grading.rules import DEFAULT_RULES, Rules
+from qrft.grading.traces import TRACES
 from qrft.models import prompts
 from qrft.models.find import find_model
 from qrft.models.gguf.quant import Comparison, Gguf, Quant
@@ -248,6 +249,8 @@ def _settings(choice: ModelChoice, spec: SampleSpec, model_dir: Path | None) -> 
         settings["quant"] = choice.quant
     if spec.until.goal:
         settings["rules"] = {**spec.rules.model_dump(), "judges_expressions": judges_expressions(spec.rules)}
+    elif spec.params.stop and spec.rules.traces != TRACES:
+        settings["traces"] = spec.rules.traces
     return json.loads(json.dumps(settings))  # type: ignore[no-any-return] # as they come back from the file
 
 
