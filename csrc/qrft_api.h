@@ -111,9 +111,9 @@ typedef struct {
 
 /*
  * Where each text's answer lies and what it is worth. Each pointer has room for num_texts entries.
- * The span is in bytes of the text, and -1, -1 for QRFT_ANSWER_NO_MARKER and QRFT_ANSWER_OPEN_TRACE. For QRFT_ANSWER_NOT_A_NUMBER it is what
- * stands there instead: the rest of the line, or the content of the box; in paper_mode the run of digits, points and
- * commas, with its minus.
+ * The span is in bytes of the text, and -1, -1 for QRFT_ANSWER_NO_MARKER and QRFT_ANSWER_OPEN_TRACE. For
+ * QRFT_ANSWER_NOT_A_NUMBER it is what stands there instead: the rest of the line, or the content of the box; in
+ * paper_mode the run of digits, points and commas, with its minus.
  */
 typedef struct {
     int64_t *starts;

@@ -20,8 +20,8 @@ static inline const uint8_t *find_opening(const uint8_t *at, const uint8_t *end,
 }
 
 /* Judges and adds the equation opened before `start`; returns where the text goes on, or NULL as find_opening does. */
-static const uint8_t *take_equation(qrft_equations *list, const uint8_t *start, const uint8_t *end,
-                                    const qrft_options *options, const qrft_options *watched) {
+static inline const uint8_t *take_equation(qrft_equations *list, const uint8_t *start, const uint8_t *end,
+                                           const qrft_options *options, const qrft_options *watched) {
     enum qrft_equation_status status;
     const uint8_t *mark = equation_skip_plain(start, end, &status);
     if (mark && options->key_order != QRFT_ORDER_COMMUTATIVE) { /* nearly always: the short way of equations_add */
@@ -42,9 +42,9 @@ static const uint8_t *take_equation(qrft_equations *list, const uint8_t *start, 
     return mark + 2;
 }
 
-/* Adds the equations of a stretch; false when it comes upon a tag of the watched traces. */
-static inline bool add_equations(qrft_equations *list, qrft_cursor text, const qrft_options *options,
-                                 const qrft_options *watched) {
+/* Adds the equations of a stretch; false when it comes upon a tag of the watched traces, NULL for none. */
+static bool add_equations(qrft_equations *list, qrft_cursor text, const qrft_options *options,
+                          const qrft_options *watched) {
     for (const uint8_t *at = text.at;;) {
         const uint8_t *opening = find_opening(at, text.end, watched);
         if (!opening) return false;
@@ -59,14 +59,12 @@ static inline bool add_equations(qrft_equations *list, qrft_cursor text, const q
 
 /* Whether the text has no traces. Then its equations are in the list, which is otherwise empty. */
 static bool add_untraced(qrft_equations *list, qrft_cursor text, const qrft_options *options) {
-    if (!traces_are_known(options)) return add_equations(list, text, options, NULL);
-    if (options->trace_is_open) return false;
-    if (traces_are_marked(options)) { /* nearly always: the tags are looked for in passing */
-        bool is_untraced = add_equations(list, text, options, options);
-        if (!is_untraced) equations_begin(list);
-        return is_untraced;
-    }
-    return !trace_find_tag(options, text.at, text.end, text.end) && add_equations(list, text, options, NULL);
+    bool is_known = traces_are_known(options), is_watched = is_known && traces_are_marked(options);
+    if (is_known && options->trace_is_open) return false;
+    if (is_known && !is_watched && trace_find_tag(options, text.at, text.end, text.end)) return false;
+    if (add_equations(list, text, options, is_watched ? options : NULL)) return true; /* nearly always */
+    equations_begin(list);
+    return false;
 }
 
 /*
@@ -98,6 +96,7 @@ bool equations_check(qrft_equations *list, const uint8_t *text, const uint8_t *e
         return false;
     }
     bool has_traces = !add_untraced(list, (qrft_cursor){text, end}, options);
+    if (!has_traces && list->count > 0) return false; /* nearly always */
     qrft_stretches walk = stretches_of(text, end, has_traces && !options->trace_equations ? options : NULL);
     if (has_traces) {
         qrft_cursor stretch;

@@ -13,11 +13,6 @@ static bool has(const uint8_t *at, const uint8_t *end, const uint8_t *bytes, int
     return end - at >= length && *at == *bytes && memcmp(at, bytes, (size_t)length) == 0;
 }
 
-bool traces_are_known(const qrft_options *options) {
-    if (options->paper_mode || !options->trace_opening || !options->trace_closing) return false;
-    return options->trace_opening_length > 0 && options->trace_closing_length > 0;
-}
-
 static tag tag_at(const qrft_options *options, const uint8_t *at, const uint8_t *end) {
     if (has(at, end, options->trace_closing, options->trace_closing_length)) {
         return (tag){at, at + options->trace_closing_length, true};
@@ -42,15 +37,6 @@ static tag find_tag(const qrft_options *options, const uint8_t *at, const uint8_
 
 const uint8_t *trace_find_tag(const qrft_options *options, const uint8_t *at, const uint8_t *stop, const uint8_t *end) {
     return find_tag(options, at, stop, end).at;
-}
-
-static bool is_marked(const uint8_t *bytes, int64_t length) {
-    return length > 1 && bytes[0] == '<' && bytes[1] != '<' && bytes[1] != '.' && !is_digit(bytes[1]);
-}
-
-bool traces_are_marked(const qrft_options *options) {
-    return traces_are_known(options) && is_marked(options->trace_opening, options->trace_opening_length) &&
-           is_marked(options->trace_closing, options->trace_closing_length);
 }
 
 qrft_stretches stretches_of(const uint8_t *text, const uint8_t *end, const qrft_options *options) {

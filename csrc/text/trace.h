@@ -11,16 +11,26 @@
 #include "text/chars.h"
 
 /* Whether the options name both tags. */
-bool traces_are_known(const qrft_options *options);
+static inline bool traces_are_known(const qrft_options *options) {
+    return !options->paper_mode && options->trace_opening && options->trace_closing &&
+           options->trace_opening_length > 0 && options->trace_closing_length > 0;
+}
 
 /* The first tag from `at` that begins before `stop`, or NULL. */
 const uint8_t *trace_find_tag(const qrft_options *options, const uint8_t *at, const uint8_t *stop, const uint8_t *end);
 
+static inline bool tag_is_marked(const uint8_t *bytes, int64_t length) {
+    return length > 1 && bytes[0] == '<' && bytes[1] != '<' && bytes[1] != '.' && !is_digit(bytes[1]);
+}
+
 /*
- * Whether the scan for << may look for the tags in passing: each begins with a < that no << and no plain equation
- * holds.
+ * Whether the scan for << may look for the tags, which are known, in passing: each begins with a < that no << and no
+ * plain equation holds.
  */
-bool traces_are_marked(const qrft_options *options);
+static inline bool traces_are_marked(const qrft_options *options) {
+    return tag_is_marked(options->trace_opening, options->trace_opening_length) &&
+           tag_is_marked(options->trace_closing, options->trace_closing_length);
+}
 
 /* Whether a tag begins at `at`. */
 bool trace_has_tag(const qrft_options *options, const uint8_t *at, const uint8_t *end);
