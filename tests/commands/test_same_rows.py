@@ -230,11 +230,11 @@ def test_the_cases_hold_what_they_are_named_for(tmp_path: Path) -> None:
         curate.run(both.task, Output(folder / "t.parquet"), both.selection)
         rows = pq.read_table(folder / "t.parquet").to_pylist()
         sources[name] = " ".join(f"{row['problem_id']}{row['source'][0]}" for row in rows)
-    expressions = "0m 0m 1m" if latex.is_available() else "1m"
+    expressions = "0m 0m 0m 1m 1m" if latex.is_available() else "1m"
     assert sources == {
-        "bare answers": "0m 0m 1m 2g 2m",
-        "boxed": "0g 0m 0m 1g 1m",
-        "no equations": "0g 0m 1g 1m",
+        "bare answers": "0m 0m 0m 1m 1m 2g 2m",
+        "boxed": "0g 0m 0m 1g 1m 1m",
+        "no equations": "0g 0m 0m 0m 1g 1m 1m",
         "duplicates of gold": "0g 0m",
         "wrong equations": "0g 0m",
         "several models": "0g 0t 0o 1o 1t",

@@ -75,5 +75,5 @@ def test_start_decides_where_there_are_worked_solutions() -> None:
 
 def test_a_run_that_would_train_nothing_is_refused(folder: Path) -> None:
     assert "start: base" in fails(1, "run", TINY, "-o", folder / "none", *options(folder, "start=sft"), has_begun=True)
-    assert "start: base" in fails(1, "run", TINY, "-o", folder / "none", *options(folder, "rounds=0"), has_begun=True)
+    assert "start: base" in fails(1, "run", TINY, "-o", folder / "no", *options(folder, "rounds=0"), has_begun=True)
     assert "nothing would be trained" in fails(2, "plan", TINY, "--set", "start=base", "--set", "rounds=0")

@@ -78,12 +78,11 @@ def test_once_is_once_and_always_is_before_every_sampling(tmp_path: Path) -> Non
 
 
 def test_a_wrong_file_is_found_when_the_comparison_is_turned_on(tmp_path: Path) -> None:
-    _, made = run(tmp_path, "gguf.parity=off")
-    wrong = make_wrong(tmp_path)
-    (made / "base.gguf").write_bytes(wrong.read_bytes())
+    wrong = f"gguf.file={make_wrong(tmp_path)}"
+    run(tmp_path, wrong, "gguf.parity=off")
     for parity in ("once", "always"):
-        with pytest.raises(ModelError, match=r"base.gguf.*disagree"):
-            run(tmp_path, f"gguf.parity={parity}", "evaluate.max_new_tokens=3")
+        with pytest.raises(ModelError, match=r"wrong.gguf.*disagree"):
+            run(tmp_path, wrong, f"gguf.parity={parity}", "evaluate.max_new_tokens=3")
 
 
 def make_wrong(folder: Path) -> Path:

@@ -109,8 +109,8 @@ def test_every_wrong_answer_is_explained(status: str) -> None:
 def test_won_and_lost_are_those_of_the_evaluation(made: Made) -> None:
     data, summary = json.loads(Page(made.html()).data), made.summary()
     assert data["num_won"] - data["num_lost"] == round(summary["gain"] * summary["num_test"])
-    assert all(entry["rft"]["is_correct"] and not entry["sft"]["is_correct"] for entry in data["won"])
-    assert all(entry["sft"]["is_correct"] and not entry["rft"]["is_correct"] for entry in data["lost"])
+    assert all(entry["rft"]["is_correct"] and not entry["before"]["is_correct"] for entry in data["won"])
+    assert all(entry["before"]["is_correct"] and not entry["rft"]["is_correct"] for entry in data["lost"])
 
 
 def test_hostile_text_stays_text(tmp_path: Path) -> None:

@@ -156,8 +156,8 @@ def test_gold_answers_without_numbers_are_explained(tmp_path: Path) -> None:
 
 FACTS: dict[str, Any] = {
     "base": {"accuracy": 0.01, "few_shot": 0}, "sft": {"accuracy": 0.658}, "rft": {"accuracy": 0.719},
-    "gain": 0.061, "p_value": 0.0003, "num_test": 1000, "num_train": 300, "num_gold": 300, "num_samples": 9000,
-    "samples_per_problem": 30,
+    "gain": 0.061, "gain_over": "sft", "p_value": 0.0003, "num_test": 1000, "num_train": 300, "num_gold": 300,
+    "num_samples": 9000, "samples_per_problem": 30,
     "num_correct": 5000, "num_correct_with_equations": 5000, "num_told_by_running_text": 0,
     "num_told_by_text": 0, "num_kept": 512, "paths_per_problem": 512 / 300,
     "num_solved": 296, "num_cut_off": 0, "num_unusable_gold": 0, "dedup": True,

@@ -83,7 +83,7 @@ def test_vllms_reason_not_to_load_an_adapter_is_told(sft: ModelFiles) -> None:
     reason = b'{"error": {"message": "LoRA rank 64 is greater than max_lora_rank 16.", "code": 400}}'
     base = listing("tiny-base")
     with Script(base, NOT_FOUND, Answer(400, reason), base) as script:
-        assert refused(script, sft).endswith(f"\n  The server did not load it: {reason.decode()}")
+        assert refused(script, sft).endswith(f"\n  The server did not load it: {reason.decode()!r}")
 
 
 def test_llama_server_switches_its_adapters_by_request(sft: ModelFiles) -> None:
