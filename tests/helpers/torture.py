@@ -46,6 +46,7 @@ def contents(out: Path) -> dict[str, dict[str, str]]:
     return found
 
 
-def counts(short: int, long: int) -> pytest.MarkDecorator:
-    """Run a campaign with few trials, and with many under `make torture`."""
-    return pytest.mark.parametrize("trials", [short, pytest.param(long, marks=pytest.mark.torture)])
+def counts(short: int, long: int, *, is_slow: bool = False) -> pytest.MarkDecorator:
+    """Run a campaign with few trials, and with many under `make torture`. is_slow: the few are among the slow tests."""
+    few = pytest.param(short, marks=pytest.mark.slow) if is_slow else short
+    return pytest.mark.parametrize("trials", [few, pytest.param(long, marks=pytest.mark.torture)])

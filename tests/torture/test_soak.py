@@ -37,7 +37,7 @@ LOOP = """
 MIB = 1 << 20
 
 
-@counts(4, 50)
+@counts(4, 50, is_slow=True)
 def test_the_loop_again_and_again_in_one_process(trials: int, tmp_path: Path, told: Told) -> None:
     (tmp_path / "r.yaml").write_text(RECIPE)
     tests = str(Path(__file__).parents[1])

@@ -15,7 +15,7 @@ from helpers.torture import Told, Undisturbed, contents, counts
 BUSY = ("is in use by process", "is being made by process")
 
 
-@counts(2, 50)
+@counts(2, 50, is_slow=True)
 def test_of_commands_on_one_folder_or_store_one_works_and_the_others_say_so(
     trials: int, forks: Forks, undisturbed: Undisturbed, tmp_path: Path, draw: random.Random, told: Told
 ) -> None:
