@@ -23,7 +23,6 @@ from qrft.errors import RecipeError, StoreError, UsageError
 from qrft.models.find import find_model, fingerprint
 from qrft.pipeline.execute import execute
 from qrft.pipeline.flow import plan
-from qrft.pipeline.problem_sets import begins_with_sft
 from qrft.pipeline.store import Store
 
 if TYPE_CHECKING:
@@ -43,7 +42,7 @@ def run(path: str, overrides: Sequence[str], output_dir: Path, terminal: Termina
     quiet_libraries()
     recipe = _load(path, overrides)
     steps = plan(recipe, _models(recipe))
-    _say_how_it_starts(recipe, terminal)
+    _say_how_it_starts(recipe, steps, terminal)
     run_dir = output_dir / recipe.name
     with terminal.messages():
         artifacts = execute(steps, Store(output_dir / STORE), run_dir, recipe, terminal)
@@ -73,9 +72,8 @@ def show_plan(
     """Show the steps of a recipe, which are done, and what each needs: tokens, memory, disk, time, energy and cost.
 
     gpu: a name or an amount of memory; None for the GPU of this machine. ram: GiB of main memory; None for what is free
-    here. price: an amount, and whether it is per hour
-    instead of per kWh. watts: the power drawn at work. Raises UsageError for an unknown GPU, and for a calibration
-    together with `gpu`, since only this machine can be measured.
+    here. price: an amount, and whether it is per hour instead of per kWh. watts: the power drawn at work. Raises
+    UsageError for an unknown GPU, and for a calibration together with `gpu`, since only this machine can be measured.
     """
     from qrft.planning.devices import find
 
@@ -83,7 +81,7 @@ def show_plan(
     recipe = _load(path, overrides)
     store = Store(output_dir / STORE)
     steps = plan(recipe, _models(recipe, with_weights=calibrates))
-    _say_how_it_starts(recipe, terminal)
+    _say_how_it_starts(recipe, steps, terminal)
     if calibrates and gpu is not None:
         raise UsageError(f"--calibrate measures this machine, but --gpu asks about {gpu}. Give one of the two.")
     device = find(gpu, None if ram is None else ram * 2**30)
@@ -100,8 +98,8 @@ def show_plan(
     show_forecast(terminal.console, needs, shows_steps=not has_many)
 
 
-def _say_how_it_starts(recipe: Recipe, terminal: Terminal) -> None:
-    if recipe.start is None and not begins_with_sft(recipe):
+def _say_how_it_starts(recipe: Recipe, steps: Sequence[Step], terminal: Terminal) -> None:
+    if recipe.start is None and not any(step.phase == "sft" for step in steps):
         terminal.console.print(
             "There is no SFT: no problem of problems.train has a worked solution, so the first round samples the base "
             "model (start: base).\n"

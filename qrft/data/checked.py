@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from qrft.data.disk import cache_folder, hash_file, write_atomic
+from qrft.data.disk import cache_folder, hash_file
 from qrft.data.file_hashes import is_settled, state
-from qrft.data.sealed import seal, unseal
+from qrft.data.sealed import read_sealed, write_sealed
 from qrft.errors import StoreError
 
 
@@ -23,7 +23,7 @@ def changed_files(folder: Path, hashes: Mapping[str, str], *, fresh: bool = Fals
     `fresh` reads all of them, otherwise those are not read that are as they were when they had this hash.
     Raises OSError.
     """
-    known: dict[str, Any] = {} if fresh else _read(folder)
+    known: dict[str, Any] = {} if fresh else read_sealed(_place(folder))
     kept, changed = {}, []
     for name, wanted in hashes.items():
         now = state(folder / name)
@@ -36,22 +36,10 @@ def changed_files(folder: Path, hashes: Mapping[str, str], *, fresh: bool = Fals
         elif settled and now == state(folder / name):
             kept[name] = [wanted, *now]
     if fresh or kept != known:
-        _write(folder, kept)
+        with contextlib.suppress(OSError, StoreError):  # a cache that can't be written costs only time
+            write_sealed(_place(folder), kept, indent=None)
     return changed
 
 
 def _place(folder: Path) -> Path:
     return cache_folder() / "checked" / f"{folder.resolve().name}.json"
-
-
-def _read(folder: Path) -> dict[str, Any]:
-    try:
-        return unseal(_place(folder).read_bytes())
-    except (OSError, ValueError):
-        return {}
-
-
-def _write(folder: Path, kept: Mapping[str, Any]) -> None:
-    with contextlib.suppress(OSError, StoreError):  # a cache that can't be written costs only time
-        _place(folder).parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(_place(folder), seal(kept, indent=None))

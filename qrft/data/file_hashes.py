@@ -12,8 +12,8 @@ import hashlib
 import time
 from pathlib import Path
 
-from qrft.data.disk import cache_folder, write_atomic
-from qrft.data.sealed import seal, unseal
+from qrft.data.disk import cache_folder
+from qrft.data.sealed import read_sealed, write_sealed
 from qrft.errors import StoreError
 
 DIGEST_BYTES = 10
@@ -64,16 +64,11 @@ def _key(state: State) -> str:
 
 
 def _remembered() -> dict[str, str]:
-    try:
-        values = unseal(cache_file().read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return {k: v for k, v in values.items() if isinstance(v, str)}
+    return {key: value for key, value in read_sealed(cache_file()).items() if isinstance(value, str)}
 
 
 def _remember(state: State, digest: str) -> None:
     entries = {**_remembered(), _key(state): digest}
     newest = dict(list(entries.items())[-MAX_REMEMBERED:])
     with contextlib.suppress(OSError, StoreError):  # a cache that can't be written costs only time
-        cache_file().parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(cache_file(), seal(newest, indent=0))
+        write_sealed(cache_file(), newest, indent=0)

@@ -5,7 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
+
+from qrft.data.disk import make_folder, write_atomic
 
 CHECKSUM = "checksum"
 
@@ -22,6 +25,20 @@ def unseal(text: bytes) -> dict[str, Any]:
     except RecursionError:
         values = None
     return without_checksum(values)
+
+
+def read_sealed(path: Path) -> dict[str, Any]:
+    """Return the values in a file of a cache; none where it is not there, can't be read or is damaged."""
+    try:
+        return unseal(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+
+
+def write_sealed(path: Path, values: Mapping[str, Any], indent: int | None = 1) -> None:
+    """Write the values to a file, and the folders above it. Raises StoreError."""
+    make_folder(path.parent)
+    write_atomic(path, seal(values, indent))
 
 
 def with_checksum(values: Mapping[str, Any]) -> dict[str, Any]:

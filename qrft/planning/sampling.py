@@ -18,6 +18,7 @@ from qrft.planning.basis import Basis, Estimate
 from qrft.planning.sizes import adapter_bytes, context_of, folder_of, matrices, shape_of, weights_bytes
 from qrft.sampling.backends import registry
 from qrft.sampling.backends.llama_cpp.usual import MAX_SEQUENCES, SHARED, TINY, TWO_CONTEXTS, usual_live
+from qrft.sampling.backends.picking import PER_THREAD
 from qrft.sampling.backends.transformers.backend import USUAL_BATCH
 from qrft.training import memory
 from qrft.training.memory import MIB, Parts
@@ -26,7 +27,6 @@ DECODE_SHARE, READ_SHARE = 0.3, 0.6  # of peak operations, and of peak bandwidth
 STEP_SECONDS = 2e-3  # of launching a step of decoding
 BUS = 2.4e10  # bytes a second from a GPU: PCIe 4.0 x16
 PICK_SECONDS = 0.7e-9  # of a logit, on one thread: 2.1 ms for 64 rows of 49,152, 6.8 ms for 64 of 151,936
-LEAST_PICKED = 2**18  # logits that are worth a thread (qrft.sampling.backends.picking)
 # An adapter that is applied while sampling is four kernels more for each linear layer, of 4.5 microseconds each.
 ADAPTER_LAUNCHES, LAUNCH_SECONDS = 4, 4.5e-6
 
@@ -173,7 +173,7 @@ def step_seconds(step: Step, basis: Basis, cells: float, live: int) -> float:
     if reads(step) != "gguf":  # torch picks where it computes
         return decoding
     copying = 4 * logits / BUS if device.is_gpu else 0.0
-    picking = PICK_SECONDS * logits / max(1, min(basis.cores, logits // contexts // LEAST_PICKED))
+    picking = PICK_SECONDS * logits / max(1, min(basis.cores, logits // contexts // PER_THREAD))
     return max(decoding, copying + picking) if has_two else decoding + copying + picking
 
 

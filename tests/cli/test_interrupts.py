@@ -10,16 +10,22 @@ import pytest
 from helpers.commands import python, start_process
 
 DEEP = """
-    import hashlib, signal, sys, time
+    import hashlib, signal, sys, threading, time
     from qrft.cli.interrupts import ends_when_told
     if sys.argv[1] == "ignored":
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
     try:
         with ends_when_told():
-            print("ready", flush=True)
             if sys.argv[1] == "deep":
-                hashlib.pbkdf2_hmac("sha256", b"x", b"y", 2_000_000_000)  # many minutes in C
+                # The other thread runs only once this one is in C: until then nothing makes it give way.
+                sys.setswitchinterval(1000)
+                asleep = threading.Lock()
+                asleep.acquire()
+                threading.Thread(target=lambda: (asleep.acquire(), print("ready", flush=True)), daemon=True).start()
+                asleep.release()
+                hashlib.pbkdf2_hmac("sha256", b"x", b"y", 2_000_000_000)  # many minutes
             else:
+                print("ready", flush=True)
                 time.sleep(8)
     except KeyboardInterrupt as stopped:
         print("told", flush=True)

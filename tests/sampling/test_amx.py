@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 from helpers.models import make_model
 
 from qrft.data.disk import cache_folder
+from qrft.data.sealed import read_sealed
 from qrft.models.gguf.base import export_base
 from qrft.sampling.backends.llama_cpp import amx, child
 
@@ -56,6 +56,6 @@ def test_it_is_tried_once_and_only_where_the_build_knows_amx(
     assert not amx.may_have_weights(base) and not amx.may_have_weights(base)
     assert trials == [base]
     kept = cache_folder() / "amx.json"
-    assert list(json.loads(kept.read_text()).values()) == [False]
+    assert list(read_sealed(kept).values()) == [False]
     kept.write_text("[")
     assert not amx.may_have_weights(base) and len(trials) == 2

@@ -9,11 +9,11 @@ import os
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
-from qrft.data.disk import cache_folder, disk_errors, remove_temporaries, waiting_lock, write_atomic
+from qrft.data.disk import cache_folder, disk_errors, remove_temporaries, waiting_lock
 from qrft.data.file_hashes import file_hash
-from qrft.data.sealed import seal, unseal
+from qrft.data.sealed import read_sealed, write_sealed
 from qrft.errors import ModelError
 from qrft.models.find import find_model, fingerprint
 from qrft.models.gguf.adapter import export_adapter
@@ -93,13 +93,12 @@ def check_once(
     files.append(_adapter_fingerprint(adapter_dir) if adapter_dir else "")
     files.append(fingerprint(adapter_gguf) if adapter_gguf else "")
     kept = _place(cache_dir, base_gguf.stem, "parity", "parity", _JUDGED, _engine(), *files).with_suffix(".json")
-    known = None if again else _read(kept)
-    if known is None:
+    known = {} if again else read_sealed(kept)
+    if not known:
         result = check_parity(model_dir, base_gguf, adapter_dir, adapter_gguf, list(prompts), n_threads=n_threads)
         if not prompts:  # nothing was compared
             return result
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(kept, seal(result))
+        write_sealed(kept, result)
         return result
     return cast(Parity, known)
 
@@ -171,18 +170,10 @@ def _made_once(out: Path, make: Callable[[], None]) -> Path:
     with disk_errors(out.parent):
         out.parent.mkdir(parents=True, exist_ok=True)
         with waiting_lock(out.with_name(out.name + ".lock"), f"{out} is being made"):
-            if not out.exists() or _read(record) != {"blake2b": file_hash(out)}:
+            if not out.exists() or read_sealed(record) != {"blake2b": file_hash(out)}:
                 if out.exists():
                     log.warning("%s: is not as it was made, so it is made again", out)
                 remove_temporaries(out)
                 make()
-                write_atomic(record, seal({"blake2b": file_hash(out)}))
+                write_sealed(record, {"blake2b": file_hash(out)})
     return out
-
-
-def _read(record: Path) -> dict[str, Any] | None:
-    """Return what is kept in a file of the cache; None where it is not there or damaged."""
-    try:
-        return unseal(record.read_bytes())
-    except (FileNotFoundError, ValueError):
-        return None

@@ -13,7 +13,7 @@ from qrft.report.run.summary import summary
 
 __all__ = ["OUTPUTS", "VERSION", "Settings", "run"]
 
-VERSION = 5
+VERSION = 6
 OUTPUTS = ("report.html", "summary.json")
 
 

@@ -38,7 +38,7 @@ SHOWN = (
     ("paper.sft", "paper", PAPER, "Published accuracy after supervised fine-tuning"),
     ("rft.accuracy", "RFT", SHARE, "Accuracy after rejection-sampling fine-tuning"),
     ("paper.rft", "paper", PAPER, "Published accuracy after rejection-sampling fine-tuning"),
-    ("gain", "Gain", POINTS, "RFT over SFT, in points"),
+    ("gain", "Gain", POINTS, "RFT over SFT, or over the base where there was none, in points"),
     ("distinct_paths", "Paths", NUMBER, "Distinct right paths per problem, the gold one counted"),
     ("paper.distinct_paths", "paper", NUMBER, "Published distinct right paths per problem, the gold one counted"),
     ("icl.maj@100", "ICL maj@100", SHARE, "maj@100 of the base model with worked examples in the prompt"),

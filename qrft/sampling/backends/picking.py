@@ -17,7 +17,7 @@ from qrft.sampling.api import SamplingParams
 Logits = NDArray[np.float32]
 # Logits a thread must have to be worth its start: about 150 us of work against 50 to 100 us. Measured on two cores, two
 # threads against one, temperature alone: 64 rows of 4,096 1.03 times, of 32,000 1.7, of 151,936 1.8; 4 of these 1.1.
-_PER_THREAD = 2**18
+PER_THREAD = 2**18
 
 
 class Picker:
@@ -67,7 +67,7 @@ class Picker:
         self._logits.values = ffi.cast("float *", logits.ctypes.data)
         self._logits.rows = ffi.NULL if rows is None else self._some_rows
         self._logits.num_rows = count
-        num_threads = max(1, min(self._num_threads, count * self._logits.num_vocab // _PER_THREAD))
+        num_threads = max(1, min(self._num_threads, count * self._logits.num_vocab // PER_THREAD))
         if lib.qrft_tokens_pick(self._logits, self._picking, self._streams, num_threads, *self._out):
             raise SamplerError(
                 "the model returned logits that are not finite. Its weights are broken, or overflow in f16: "

@@ -8,7 +8,6 @@ drops most of what is written. As Clang builds them they run, and a 135M Llama i
 from __future__ import annotations
 
 import ctypes
-import json
 import os
 import subprocess
 import sys
@@ -18,7 +17,8 @@ import llama_cpp.llama_cpp as lib
 import numpy as np
 from numpy.typing import NDArray
 
-from qrft.data.disk import cache_folder, write_atomic
+from qrft.data.disk import cache_folder
+from qrft.data.sealed import read_sealed, write_sealed
 from qrft.sampling.backends.llama_cpp import child
 
 _TOKENS = 64  # of a batch: two are enough for the crash, and more go through another of the kernels
@@ -34,12 +34,11 @@ def may_have_weights(base_gguf: str) -> bool:
     if b"AMX_INT8 = 1" not in lib.llama_print_system_info():
         return True
     path, key = cache_folder() / "amx.json", _key(base_gguf)
-    kept = _read(path)
+    kept = read_sealed(path)
     if key not in kept:
-        kept = {**_read(path), key: is_right(base_gguf)}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(path, json.dumps(kept, indent=1))
-    return kept[key]
+        kept[key] = is_right(base_gguf)
+        write_sealed(path, {**read_sealed(path), **kept})
+    return bool(kept[key])
 
 
 def is_right(base_gguf: str) -> bool:
@@ -50,14 +49,6 @@ def is_right(base_gguf: str) -> bool:
     except subprocess.TimeoutExpired:
         return False
     return done.returncode == 0
-
-
-def _read(path: Path) -> dict[str, bool]:
-    try:
-        kept = json.loads(path.read_bytes())
-    except (OSError, ValueError):  # not there, or not ours
-        return {}
-    return kept if isinstance(kept, dict) else {}
 
 
 def _key(base_gguf: str) -> str:
