@@ -10,10 +10,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from helpers import paths
 
 from qrft import grading
 from qrft.data import schema
-from qrft.data.problems import registry, svamp
+from qrft.data.problems import formulas, registry, svamp
 from qrft.data.problems.gold import read_gold
 from qrft.data.problems.own_files import read_file
 from qrft.data.problems.table import share
@@ -180,7 +181,15 @@ def test_a_set_without_a_worked_solution_is_refused_with_the_way_out() -> None:
 
 def test_every_set_is_named_by_itself_and_its_split() -> None:
     assert registry.GENERATED == ("tiny-math/train", "tiny-math/test")
-    assert registry.PUBLISHED == ("gsm8k/train", "gsm8k/test", "math-500/test", "svamp/test", "asdiv/test")
+    bare = ("svamp/test", "asdiv/test")
+    assert (
+        "gsm8k/train",
+        "gsm8k/test",
+        "math-500/test",
+        *bare,
+        "asdiv-split/train",
+        "asdiv-split/test",
+    ) == registry.PUBLISHED
     assert all(bool(known.file) != bool(known.draw) for known in registry.SETS.values())
     assert all(not known.hub or len(known.hub.revision) == 40 for known in registry.SETS.values())
 
@@ -257,7 +266,7 @@ def test_math_500_is_read_as_published_and_graded_in_boxes(tmp_path: Path, monke
 SVAMP = {"ID": "c-1", "Body": "Ann has 3 pears", "Question": "She gets 4. How many?", "Answer": 7.0, "Type": "Addition"}
 ASDIV = (
     '<?xml version="1.0"?><Corpus><ProblemSet><Problem ID="c-1"><Body>Ann has 3 pears.</Body><Question>She gets 4. How '
-    "many?</Question><Answer>7 (pears)</Answer></Problem></ProblemSet></Corpus>"
+    "many?</Question><Answer>7 (pears)</Answer><Formula>3+4=7</Formula></Problem></ProblemSet></Corpus>"
 )
 EXPECTED = {"problem_id": "c-1", "question": "Ann has 3 pears. She gets 4. How many?", "solution": "", "answer": "7"}
 
@@ -282,6 +291,38 @@ def test_published_forms(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: 
     monkeypatch.setenv(registry.FOLDER, str(tmp_path))
     published(tmp_path, file, content)
     assert registry.load(name).to_pylist() == [EXPECTED]
+
+
+@pytest.mark.parametrize(
+    ("formula", "answer", "expected"),
+    [
+        ("7+2=9", "9", "7+2=<<7+2=9>>9\n#### 9"),
+        ("(14-8)*2=12", "12", "14-8=<<14-8=6>>6\n6*2=<<6*2=12>>12\n#### 12"),
+        ("2+3*4 = 14; 14/8=1.75", "1.75", "3*4=<<3*4=12>>12\n2+12=<<2+12=14>>14\n14/8=<<14/8=1.75>>1.75\n#### 1.75"),
+        ("3 (quarter)*25 (cent/quarter) = 75 (cent)", "75", "3*25=<<3*25=75>>75\n#### 75"),
+        ("0.5*0.1=0.05", "0.05", "0.5*0.1=<<0.5*0.1=0.05>>0.05\n#### 0.05"),
+        *((formula, "9", "") for formula in ("7+1=8", "9", "47/6=7 r5", "LCM[3,9]=9", "x:Age; x+1=10", "", "9=9")),
+        *((formula, "3", "") for formula in ("9/0=3", "10/3=3", "2-5+6=3", "3**1=3", "03+0=3", "3:1=9:3", "(((")),
+        ("(" * 5000 + "1+2" + ")" * 5000 + "=3", "3", ""),
+        ("1+2=3", "Mrs. Hilt", ""),
+    ],
+)
+def test_formulas_give_worked_solutions(formula: str, answer: str, expected: str) -> None:
+    assert formulas.solution(formula, answer) == expected
+
+
+def test_asdiv_has_two_parts_that_share_no_problem() -> None:
+    path = paths.published("asdiv/ASDiv.xml")
+    train, test = (registry.read(path, f"asdiv-split/{split}") for split in ("train", "test"))
+    assert (train.num_rows, test.num_rows) == (1735, 570)
+    assert (is_worked(train).sum(), is_worked(test).sum()) == (1193, 382)
+    whole = registry.read(path, "asdiv/test")
+    for column in ("problem_id", "question"):
+        parts = [set(part[column].to_pylist()) for part in (train, test)]
+        assert not parts[0] & parts[1] and parts[0] | parts[1] == set(whole[column].to_pylist())
+    with BatchGrader(Rules(), num_threads=1) as grader:
+        graded = grader.grade(train.filter(is_worked(train))["solution"], train.filter(is_worked(train))["answer"])
+    assert all(graded["is_correct"].to_pylist()) and set(graded["equations_status"].to_pylist()) == {"ok"}
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ class ProblemSet:
     file: as it was published, inside the folder that QRFT_DATA names; "{split}" stands for the split.
     read: makes schema.PROBLEMS of it; raises DataError for what can't be read.
     answer_format: where solutions of these problems give the answer, unless other rules are asked for.
+    split_of: tells which split a problem is in by its id, where the file holds those of all splits.
     draw: the first so many problems of an endless split, from a seed, as rows of schema.PROBLEMS.
     """
 
@@ -36,4 +37,5 @@ class ProblemSet:
     read: Callable[[Path], pa.Table] = read_file
     answer_format: AnswerFormat = "gsm8k"
     hub: Hub | None = None
+    split_of: Callable[[str], str] | None = None
     draw: Callable[[str, int, int], Iterator[dict[str, str]]] | None = None

@@ -26,6 +26,7 @@ MODULES = {
     "math-500": "math500",
     "svamp": "svamp",
     "asdiv": "asdiv",
+    "asdiv-split": "asdiv_split",
 }
 
 SETS: dict[str, ProblemSet] = {name: import_module(f"{__package__}.{file}").SET for name, file in MODULES.items()}
@@ -53,7 +54,14 @@ def load(name: str) -> pa.Table:
 def read(path: Path, name: str) -> pa.Table:
     """Return the problems of the file that `locate` gave for the name. Raises DataError for what can't be read."""
     is_published = name in PUBLISHED and path != Path(name) and path.suffix != ".parquet"
-    return BY_NAME[name].read(path) if is_published else read_file(path)
+    if not is_published:
+        return read_file(path)
+    table, split_of = BY_NAME[name].read(path), BY_NAME[name].split_of
+    if split_of is None:
+        return table
+    return table.filter(
+        pa.array([split_of(row) == _split(name) for row in table["problem_id"].to_pylist()], pa.bool_())
+    )
 
 
 def rules_for(name: str, rules: Rules) -> Rules:
