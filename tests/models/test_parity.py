@@ -22,7 +22,7 @@ from qrft.models.gguf.quant import Quant
 from qrft.sampling.backends.llama_cpp.process import LlamaProcess
 
 PROMPTS = [[0, *range(5, 60)], [0, 7, 250, 289, 3]]
-QUANTS: list[Quant] = ["f32", "f16", "bf16", "q8_0"]
+QUANTS = ["f32", *(pytest.param(quant, marks=pytest.mark.slow) for quant in ("f16", "bf16")), "q8_0"]
 
 
 @pytest.fixture(scope="module")

@@ -37,7 +37,7 @@ def test_a_sweep_of_168_runs_does_equal_steps_once() -> None:
 
 def test_a_runs_own_recipe_plans_the_same_steps() -> None:
     recipe = load(ONE + GRID)
-    for variant in expand_sweep(recipe)[::17]:
+    for variant in expand_sweep(recipe)[::41]:
         alone = load(recipes.dump(variant.recipe))
         assert alone == variant.recipe
         inside = {step.path: step.digest for step in plan(recipe) if step.path.startswith(f"{variant.name}/")}

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import re
 import shutil
-import signal
-import subprocess
 import sys
-import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 from helpers import damage
-from helpers.commands import fails, run_process
+from helpers.commands import fails, run_process, run_qrft
 from helpers.paths import RECIPES, TINY, published
+from helpers.torture import contents
 
 from qrft import grading
 from qrft.config.load import load
@@ -35,42 +31,30 @@ from qrft.sampling.spec import SampleSpec
 SMALL = [
     "problems.num_train=24",
     "problems.num_test=40",
-    "train.num_epochs=30",
-    "train.learning_rate=3e-3",
+    "train.num_epochs=20",
+    "train.learning_rate=5e-3",
     "sample.num_samples=8",
 ]
 
 
-def command(recipe: Path, out: Path, *overrides: str, changes: list[str] = SMALL) -> list[str]:
+@pytest.fixture(scope="module", autouse=True)
+def wide() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COLUMNS", "140")
+        yield
+
+
+def run(recipe: Path, out: Path, *overrides: str, changes: list[str] = SMALL) -> str:
+    """Run a recipe and return what it printed."""
     options = [word for override in (*changes, *overrides) for word in ("--set", override)]
-    return [sys.executable, "-m", "qrft", "run", str(recipe), "-o", str(out), *options]
-
-
-def run(*args: Any, **kwargs: Any) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        command(*args, **kwargs), capture_output=True, text=True, env={**os.environ, "COLUMNS": "140"}
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done
-
-
-def contents(out: Path) -> dict[str, dict[str, str]]:
-    """The hash of every file that a run made, but for those that tell seconds."""
-    found = {}
-    for manifest in sorted((out / "store").glob("*/manifest.json")):
-        values = json.loads(manifest.read_text())
-        if values["stage"] != "report":
-            found[manifest.parent.name] = {
-                name: entry["blake2b"] for name, entry in values["files"].items() if name != "loss.jsonl"
-            }
-    return found
+    return run_qrft("run", recipe, "-o", out, *options).output
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+def whole(wide: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """An undisturbed run: its output folder and what it printed."""
     out = tmp_path_factory.mktemp("runs")
-    return out, run(TINY, out).stdout
+    return out, run(TINY, out)
 
 
 def test_a_run_shows_the_plan_a_line_a_stage_and_the_result(whole: tuple[Path, str]) -> None:
@@ -105,7 +89,7 @@ def test_the_summary_tells_the_result(whole: tuple[Path, str]) -> None:
         assert 0 <= row["low"] <= row["accuracy"] <= row["high"] <= 1
     assert summary["num_test"] == 40
     assert 0 < summary["p_value"] <= 1
-    assert summary["num_kept"] > 0, "30 epochs on 24 problems must teach it to solve some of them"
+    assert summary["num_kept"] > 0, "20 epochs on 24 problems must teach it to solve some of them"
     assert summary["parity"] < 1e-2
     assert {"sft/train", "round-1/samples", "rft/train"} <= set(summary["seconds"])
 
@@ -138,7 +122,7 @@ def test_each_problems_gold_row_comes_first(whole: tuple[Path, str]) -> None:
 
 def test_a_second_run_does_nothing(whole: tuple[Path, str]) -> None:
     before = {path: path.stat().st_mtime_ns for path in (whole[0] / "store").rglob("*")}
-    printed = run(TINY, whole[0]).stdout
+    printed = run(TINY, whole[0])
     assert "steps are done: nothing to do." in printed
     assert before == {path: path.stat().st_mtime_ns for path in (whole[0] / "store").rglob("*")}
 
@@ -151,68 +135,8 @@ def test_another_k_reuses_what_is_equal(whole: tuple[Path, str]) -> None:
     assert missing[0] == "round-1/samples" and "sft/train" not in missing and "rft/train" in missing
 
 
-def kill_when(condition: Callable[[], object], words: list[str]) -> bool:
-    """Starts the command and kills it with all its children when the condition holds; False: it ended before."""
-    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
-    while process.poll() is None:
-        if condition():
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-            return True
-        time.sleep(0.01)
-    return False
-
-
-def test_killed_at_any_moment_the_same_command_goes_on_to_the_same_artifacts(
-    whole: tuple[Path, str], tmp_path: Path
-) -> None:
-    words = command(TINY, tmp_path, "train.checkpoint_minutes=0.001")
-    work, folder = tmp_path / "store" / "tmp", tmp_path / "store"
-    moments: list[Callable[[], object]] = [
-        lambda: list(folder.glob("export-*")),  # between two stages
-        lambda: list(work.glob("train-*/partial/checkpoint-*")),  # in SFT, after a checkpoint
-        lambda: list(work.glob("sample-*")),  # in sampling
-        lambda: len(list(folder.glob("train-*"))) == 1 and list(work.glob("train-*/partial/checkpoint-*/*")),  # in RFT
-        lambda: list(work.glob("evaluate-*")) or len(list(folder.glob("grade-*"))) == 3,  # near the end
-    ]
-    assert [kill_when(moment, words) for moment in moments] == [True] * len(moments)
-    run(TINY, tmp_path, "train.checkpoint_minutes=0.001")
-    assert contents(tmp_path) == contents(whole[0])
-    assert not list(work.iterdir())
-    undisturbed = json.loads((whole[0] / "tiny/summary.json").read_text())
-    resumed = json.loads((tmp_path / "tiny/summary.json").read_text())
-    for key in ("base", "sft", "rft", "p_value", "num_kept"):
-        assert undisturbed[key] == resumed[key]
-
-
 def copy(whole: tuple[Path, str], place: Path) -> Path:
     return Path(shutil.copytree(whole[0], place / "runs", symlinks=True))
-
-
-def test_damaged_artifacts_are_named_and_made_again_as_they_were(whole: tuple[Path, str], tmp_path: Path) -> None:
-    """One flipped bit changed results in silence; a file cut, emptied or gone was not noticed either."""
-    out, draw = copy(whole, tmp_path), random.Random(0)
-    damaged = {
-        "problems/train/problems.parquet": damage.empty,
-        "sft/train/adapter/adapter_model.safetensors": damage.flip_bit,
-        "base/gguf/base.gguf": damage.flip_bit,
-        "round-1/samples/samples.parquet": damage.cut_tail,
-        "round-1/graded/manifest.json": damage.take_away,
-        "evaluation/evaluation.parquet": damage.flip_bit,
-        "report/summary.json": damage.flip_bit,
-    }
-    for name, happens in damaged.items():
-        happens(out / "tiny" / name, draw)
-    printed = run(TINY, out).stdout.replace("\n", " ")
-    for name in damaged:
-        step, file = name.split("/adapter/")[0] if "/adapter/" in name else str(Path(name).parent), Path(name).name
-        assert re.search(rf"{step} is damaged and is made again: \S+/{file}: ", printed), f"{name} is not named"
-    assert f"{len(damaged)} to do." in printed, "nothing else is made again"
-    assert contents(out) == contents(whole[0])
-    assert (
-        json.loads((out / "tiny/summary.json").read_text())["sft"]
-        == (json.loads((whole[0] / "tiny/summary.json").read_text())["sft"])
-    )
 
 
 def test_verify_names_what_is_damaged_and_run_makes_it_again(whole: tuple[Path, str], tmp_path: Path) -> None:
@@ -310,4 +234,4 @@ def test_gsm8k_as_published_goes_through(tmp_path: Path) -> None:
     printed = run(RECIPES / "gsm8k-smoke.yaml", tmp_path, *sets, *smaller, "evaluate.max_new_tokens=32", changes=[])
     summary = json.loads((tmp_path / "gsm8k-smoke" / "summary.json").read_text())
     assert summary["num_test"] == 16
-    assert summary["explained"] and all(line[:40] in printed.stdout for line in summary["explained"])
+    assert summary["explained"] and all(line[:40] in printed for line in summary["explained"])

@@ -18,6 +18,7 @@ from qrft.models.find import BUILTIN
 from qrft.models.gguf.adapter import export_adapter
 from qrft.models.gguf.base import export_base
 from qrft.sampling.api import Request, SamplingParams, Work
+from qrft.sampling.backends.llama_cpp import trials
 from qrft.sampling.backends.llama_cpp.process import LlamaProcess
 from qrft.sampling.backends.llama_cpp.trials import Trial, allowance, credible, tokens_per_second
 from qrft.sampling.backends.llama_cpp.tuning import tune
@@ -42,6 +43,7 @@ def process(base: Path) -> Iterator[LlamaProcess]:
 @pytest.fixture(autouse=True)
 def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(trials, "_MORE", (64,))  # enough to choose from
     return tmp_path / "qrft" / "sampling.json"
 
 

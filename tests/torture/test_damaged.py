@@ -20,7 +20,7 @@ def files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.endswith(".lock"))
 
 
-@counts(10, 200)
+@counts(5, 200)
 def test_damage_in_any_artifact_is_noticed_before_it_is_used(
     trials: int, forks: Forks, undisturbed: Undisturbed, tmp_path: Path, draw: random.Random, told: Told
 ) -> None:
@@ -45,7 +45,7 @@ def test_damage_in_any_artifact_is_noticed_before_it_is_used(
     told(sum(done.values()), f"all named and made again as they were; {dict(done)}")
 
 
-@counts(6, 60)
+@counts(2, 60)
 def test_damage_in_any_cache_changes_no_result(
     trials: int, forks: Forks, undisturbed: Undisturbed, tmp_path: Path, draw: random.Random, told: Told
 ) -> None:

@@ -48,7 +48,7 @@ LACKS = {"bytes": "the disk is full", "inodes": "no more files fit on the disk"}
 
 
 @pytest.mark.parametrize("lacking", LACKS)
-@counts(3, 50)
+@counts(1, 50)
 def test_where_the_disk_is_full_a_run_says_so_and_goes_on_when_there_is_room(
     trials: int, lacking: str, forks: Forks, undisturbed: Undisturbed, disk: Disk, draw: random.Random, told: Told
 ) -> None:

@@ -38,7 +38,7 @@ def at_work(out: Path) -> str:
     return work[0] if work else "between"
 
 
-@counts(4, 200)
+@counts(3, 200)
 def test_killed_at_random_instants_a_run_goes_on_to_the_same_artifacts(
     trials: int, forks: Forks, undisturbed: Undisturbed, tmp_path: Path, draw: random.Random, told: Told
 ) -> None:

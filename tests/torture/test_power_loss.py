@@ -17,7 +17,10 @@ from pathlib import Path
 
 import pytest
 from helpers.commands import command_line, environment
+from helpers.jsonl import write_jsonl
 from helpers.torture import RECIPE, Told
+
+from qrft.data.problems import registry
 
 CALLS = (
     "openat,creat,write,pwrite64,writev,ftruncate,fallocate,copy_file_range,sendfile,mmap,fsync,fdatasync,"
@@ -141,6 +144,33 @@ def kind(target: str) -> str:
 STAGES = ("problems", "curate", "train", "export", "sample", "grade", "evaluate", "report")
 
 
+def renamed(folder: Path, commands: list[list[object]]) -> tuple[Counter[str], int]:
+    """Run commands, all of whose renames must be of what is on the disk; return how many of each kind, and of syncs."""
+    seen: Counter[str] = Counter()
+    num_syncs = 0
+    for words in commands:
+        disk = traced(folder, *words)
+        num_syncs += disk.num_syncs
+        for target, unsure in disk.renamed:
+            if not disk.is_within_work(target):
+                assert not unsure, f"{target} got its name before {unsure} was on the disk"
+            seen[kind(target)] += 1
+    return seen, num_syncs
+
+
+def test_what_grade_and_curate_write_is_on_the_disk(tmp_path: Path) -> None:
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    rows = registry.draw("tiny-math/train", 0, 4).to_pylist()
+    write_jsonl(folder / "problems.jsonl", [{"question": row["question"], "answer": row["solution"]} for row in rows])
+    write_jsonl(folder / "samples.jsonl", [{"id": i, "output": row["solution"]} for i, row in enumerate(rows)])
+    judged = [folder / "samples.jsonl", "--problems", folder / "problems.jsonl", "-o"]
+    seen, _ = renamed(folder, [["grade", *judged, folder / "g.parquet"], ["curate", *judged, folder / "t.jsonl"]])
+    assert seen["another file"] >= 2
+
+
+@pytest.mark.slow
+@pytest.mark.torture
 def test_what_is_renamed_into_its_place_is_on_the_disk(tmp_path: Path, told: Told) -> None:
     """Every kind of artifact, checkpoint, shard and cache, and what the single commands write."""
     folder = tmp_path / "disk"
@@ -156,15 +186,7 @@ def test_what_is_renamed_into_its_place_is_on_the_disk(tmp_path: Path, told: Tol
         ["curate", samples, *judged, folder / "training.jsonl"],
         ["train", "tiny-base", "--data", folder / "training.jsonl", "-o", folder / "adapter", *options],
     ]
-    seen: Counter[str] = Counter()
-    num_syncs = 0
-    for words in commands:
-        disk = traced(folder, *words)
-        num_syncs += disk.num_syncs
-        for target, unsure in disk.renamed:
-            if not disk.is_within_work(target):
-                assert not unsure, f"{target} got its name before {unsure} was on the disk"
-            seen[kind(target)] += 1
+    seen, num_syncs = renamed(folder, commands)
     assert {f"an artifact of {stage}" for stage in STAGES} | {"a checkpoint", "a shard", "a GGUF file"} <= set(seen)
     told(sum(seen.values()), f"renames, all of what was on the disk; {num_syncs} syncs; {dict(seen)}")
 

@@ -43,7 +43,7 @@ def closed_pipe(running: Running, close: Callable[[], None]) -> set[int | None]:
 
 
 @pytest.mark.parametrize("end", [sigterm, ctrl_c_twice, closed_terminal, closed_pipe])
-@counts(2, 20)
+@counts(1, 20)
 def test_told_to_end_a_run_ends_politely_and_goes_on_later(
     trials: int,
     end: Callable[[Running, Callable[[], None]], set[int | None]],

@@ -38,7 +38,7 @@ def trainings(base: Path, number: int, num_processes: int, quantization: str) ->
 LONG = [pytest.param(10, 10, num_processes, marks=pytest.mark.torture) for num_processes in (1, 2)]
 
 
-@pytest.mark.parametrize(("number", "each", "num_processes"), [(2, 2, 2), *LONG])
+@pytest.mark.parametrize(("number", "each", "num_processes"), [pytest.param(2, 2, 2, marks=pytest.mark.slow), *LONG])
 def test_trainings_of_one_seed_are_equal_beside_load(
     number: int, each: int, num_processes: int, tmp_path: Path
 ) -> None:
