@@ -51,7 +51,7 @@ def main() -> None:
     model = find_model(recipe.base_model)
     tokenizer = prompts.load_tokenizer(model)
     questions = pq.read_table(args.run / "problems/test/problems.parquet")["question"][: args.num_prompts].to_pylist()
-    ids = [prompts.prompt_ids(tokenizer, question, recipe.prompt) for question in questions]
+    ids = [prompts.prompt_ids(tokenizer, question, recipe.wording) for question in questions]
     base, gguf = args.run / "base/gguf/base.gguf", args.run / "rft/gguf/adapter.gguf"
     adapter, longest = args.run / "rft/train/adapter", recipe.evaluate.max_new_tokens
 

@@ -17,6 +17,7 @@ import trainers
 from qrft.config.training import Training
 from qrft.models import prompts
 from qrft.models.prompts import Example
+from qrft.models.wording import PLAIN
 
 SETTINGS = Training(
     lr_scheduler="constant", warmup_ratio=0.0, num_epochs=1.0, gradient_checkpointing=False, checkpoint_minutes=1e6
@@ -42,7 +43,7 @@ def case(folder: Path, rows: Sequence[dict[str, str]], num_steps: int, **changes
     """Draw as many rows of GSM8K as so many steps take. changes: settings other than SETTINGS."""
     settings = SETTINGS.model_copy(update=changes)
     tokenizer = prompts.load_tokenizer(folder)
-    made = (prompts.example(tokenizer, row["question"], row["answer"], "plain") for row in rows)
+    made = (prompts.example(tokenizer, row["question"], row["answer"], PLAIN) for row in rows)
     short = [example for example in made if len(example.token_ids) <= settings.sequence_len]
     return Case(folder, random.Random(0).sample(short, num_steps * settings.batch_size), settings)
 

@@ -22,7 +22,14 @@ LAYERS = [
         "grading.traces",
         "studies.registry",
     },
-    {"grading.rules", "models.gguf.quant", "sampling.api", "sampling.budget", "sampling.backends.registry"},  # settings
+    {
+        "grading.rules",
+        "models.wording",
+        "models.gguf.quant",
+        "sampling.api",
+        "sampling.budget",
+        "sampling.backends.registry",
+    },  # settings
     {"config", "pipeline.store", "pipeline.cost", "data", "grading", "models"},
     {"models.gguf", "sampling", "evaluation"},
     {"training", "report"},

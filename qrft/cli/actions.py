@@ -21,8 +21,10 @@ from qrft.config.variants import expand_sweep, split_models
 from qrft.data.disk import MARKER, check_place, disk_errors, lock, own_folder, publish, write_atomic
 from qrft.errors import RecipeError, StoreError, UsageError
 from qrft.models.find import find_model, fingerprint
+from qrft.models.wording import CHAT, Wording
 from qrft.pipeline.execute import execute
 from qrft.pipeline.flow import plan
+from qrft.pipeline.graph import Source
 from qrft.pipeline.store import Store
 
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 COMMAND = "qrft pretrain"  # whose work folder it is
 CARD = "pretraining.json"
 STORE = "store"  # beside the run folders, so runs share what is equal
+log = logging.getLogger(__name__)
 
 
 def run(path: str, overrides: Sequence[str], output_dir: Path, terminal: Terminal) -> dict[str, Any]:
@@ -43,6 +46,7 @@ def run(path: str, overrides: Sequence[str], output_dir: Path, terminal: Termina
     recipe = _load(path, overrides)
     steps = plan(recipe, _models(recipe))
     _say_how_it_starts(recipe, steps, terminal)
+    _say_how_answers_end(steps, terminal)
     run_dir = output_dir / recipe.name
     with terminal.messages():
         artifacts = execute(steps, Store(output_dir / STORE), run_dir, recipe, terminal)
@@ -82,6 +86,7 @@ def show_plan(
     store = Store(output_dir / STORE)
     steps = plan(recipe, _models(recipe, with_weights=calibrates))
     _say_how_it_starts(recipe, steps, terminal)
+    _say_how_answers_end(steps, terminal)
     if calibrates and gpu is not None:
         raise UsageError(f"--calibrate measures this machine, but --gpu asks about {gpu}. Give one of the two.")
     device = find(gpu, None if ram is None else ram * 2**30)
@@ -104,6 +109,23 @@ def _say_how_it_starts(recipe: Recipe, steps: Sequence[Step], terminal: Terminal
             "There is no SFT: no problem of problems.train has a worked solution, so the first round samples the base "
             "model (start: base).\n"
         )
+
+
+def _say_how_answers_end(steps: Sequence[Step], terminal: Terminal) -> None:
+    """Say how the prompts of chat models end and what ends an answer. Raises ModelError, before any work, for a chat
+    template that fails."""
+    chats = {
+        (base.path, step.settings.wording)
+        for step in steps
+        if isinstance(step.settings, Wording) and isinstance(base := step.inputs.get("model"), Source)
+        if step.settings.prompt == CHAT
+    }
+    if chats:
+        from qrft.models.prompts import load_tokenizer, told_ends
+
+        with terminal.messages():
+            for folder, wording in sorted(chats, key=str):
+                log.info("%s", told_ends(load_tokenizer(folder), wording))
 
 
 def _needs(

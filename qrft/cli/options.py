@@ -120,7 +120,7 @@ def plan_options() -> Params:
 def train_options() -> Params:
     """Make the arguments of `qrft train`."""
     data = "The training set: a JSONL or Parquet file with a question and its completion per row."
-    keys = "Set a key of the recipe's section train, such as lora_r=64, or prompt or seed. Can be repeated."
+    keys = "Set a key of the recipe's section train, such as lora_r=64, or prompt, system or seed. Can be repeated."
     return [
         click.Argument(["base"]),
         click.Option(["--data"], type=FILE, required=True, help=data),
@@ -153,7 +153,7 @@ def curate_options() -> Params:
     from qrft.grading.rules import Selection
 
     note = "Only with --pairs."
-    return [*samples_options(), *options(Selection), *options(Pairing, pairs_per_problem=note, prompt=note)]
+    return [*samples_options(), *options(Selection), *options(Pairing, **dict.fromkeys(Pairing.model_fields, note))]
 
 
 def evaluate_options() -> Params:
@@ -193,7 +193,7 @@ def _sampled_model() -> Params:
 
 
 def _sampled_problems() -> Params:
-    from qrft.config.training import Training
+    from qrft.models.wording import Wording
 
     kind = (
         "Stop sampling a problem once it has N correct samples (correct=N) or N distinct correct paths (distinct=N), "
@@ -215,7 +215,7 @@ def _sampled_problems() -> Params:
         click.Option(
             ["--limit"], type=click.IntRange(1), help="How many problems to use, counted from the first. [default: all]"
         ),
-        option(Training, "prompt"),
+        *options(Wording),
         click.Option(["--few-shot"], type=click.IntRange(0), default=0, show_default=True, help=shots),
         click.Option(["--examples"], help=places),
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
@@ -26,6 +26,7 @@ from qrft.grading.traces import TRACES
 from qrft.models import prompts
 from qrft.models.find import find_model
 from qrft.models.gguf.quant import Comparison, Gguf, Quant
+from qrft.models.wording import Wording
 from qrft.progress import Progress
 from qrft.sampling.api import Completion, ModelFiles, Request, SamplingParams
 from qrft.sampling.backends import registry
@@ -81,6 +82,8 @@ def prepare(
     sampler: SamplerName = registry.DEFAULT,
     limit: int | None = None,
     prompt: str = "plain",
+    system: str | None = None,
+    chat_template_args: Mapping[str, Any] | None = None,
     few_shot: int = 0,
     examples: str | None = None,
     stop: Sequence[str] = (),
@@ -95,6 +98,7 @@ def prepare(
     what can't be asked for, DataError for problems that can't be read.
     """
     own = _own_settings(sampler, options)
+    wording, server_system = _wording(own, prompt, system, chat_template_args)
     from_options(Gguf, {key: options[key] for key in ("quant", "parity") if key in options})  # checks them
     names = {item.name for item in fields(ModelChoice)}
     choice = ModelChoice(base, sampler, own, **{name: options.pop(name) for name in names & options.keys()})
@@ -102,15 +106,30 @@ def prepare(
         raise UsageError("until: questions alone have no gold answers, so no sample can be right. Name a problem file.")
     _check_is_read(choice, few_shot, examples, until, rules)
     if few_shot and not stop:
-        stop = tuple(text for text in [prompts.next_example(prompt)] if text)
+        stop = tuple(text for text in [prompts.next_example(wording)] if text)
     params = from_options(SamplingParams, {**options, "stop": stop})
     num_samples, until = until.max_samples or num_samples, until.model_copy(update={"max_samples": None})
     _check(choice, num_samples, params, until)
     table = _table(problems)
-    solved = _examples(problems, table, few_shot, examples, prompt)
+    solved = _examples(problems, table, few_shot, examples, wording)
     table = table if limit is None else table.slice(0, limit)
     rules = rules_for(str(problems), rules)
-    return choice, SampleSpec(table, num_samples, params, prompt, solved, until, rules, samples_per_shard)
+    spec = SampleSpec(table, num_samples, params, wording, solved, server_system, until, rules, samples_per_shard)
+    return choice, spec
+
+
+def _wording(
+    own: Section, prompt: str, system: str | None, args: Mapping[str, Any] | None
+) -> tuple[Wording, str | None]:
+    """Return how prompts are worded, and what a server with a chat template of its own is told before each."""
+    has_template = bool(getattr(own, "chat", False))
+    if has_template and args:
+        raise UsageError(
+            "--chat-template-args: with --chat the server applies its own template. Give the server "
+            "--extra-body '{\"chat_template_kwargs\": {...}}' if it knows that field, or leave it out."
+        )
+    given = {"prompt": prompt, "system": None if has_template else system, "chat_template_args": args}
+    return from_options(Wording, given), system if has_template else None
 
 
 def _own_settings(sampler: SamplerName, options: dict[str, Any]) -> Section:
@@ -185,12 +204,12 @@ def _table(problems: str | Path | Sequence[str]) -> pa.Table:
 
 
 def _examples(
-    problems: str | Path | Sequence[str], table: pa.Table, count: int, name: str | None, prompt: str
+    problems: str | Path | Sequence[str], table: pa.Table, count: int, name: str | None, wording: Wording
 ) -> list[prompts.Solved]:
     """Take them from the set that is named, or else from the train split of PROBLEMS, or else from PROBLEMS."""
     name = name or train_split(str(problems))
     place = name or (str(problems) if isinstance(problems, str | Path) else "the questions")
-    return choose_examples(load(name) if name and count else table, count, prompt, place)
+    return choose_examples(load(name) if name and count else table, count, wording, place)
 
 
 # --------------------------------------------------------------------------------------------------------- samples ----
@@ -233,7 +252,8 @@ def _settings(choice: ModelChoice, spec: SampleSpec, model_dir: Path | None) -> 
         "sampler": choice.sampler,
         "base": choice.base if model_dir is None else named(choice.base, _base_file(choice, model_dir)),
         "adapter": choice.adapter and named(str(choice.adapter), choice.adapter),
-        "prompt": spec.prompt,
+        **spec.wording.identity(),
+        **({"system": spec.server_system} if spec.server_system else {}),
         "few_shot": max(0, len(spec.examples) - 1),
         "examples": digest(spec.examples),
         "problems": digest(spec.problems.to_pylist()),

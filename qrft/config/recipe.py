@@ -23,7 +23,7 @@ from qrft.config.training import RftOverrides, Train, TrainOverrides, merged
 from qrft.data.problems.registry import GENERATED
 from qrft.grading.rules import Rules
 from qrft.models.gguf.quant import Gguf
-from qrft.models.prompts import PROMPT, Prompt
+from qrft.models.wording import CHAT, PROMPT, SYSTEM, TEMPLATE_ARGS, Prompt, System, TemplateArgs, Wording, wording_of
 from qrft.sampling.backends import registry
 from qrft.studies.registry import StudyName
 
@@ -59,6 +59,8 @@ class Recipe(Section):
         default=0, description="The seed for the order of training, the initialisation and the sampling."
     )
     prompt: Prompt = PROMPT
+    system: System = SYSTEM
+    chat_template_args: TemplateArgs = TEMPLATE_ARGS
     problems: Problems = Field(description="The problems to train on and to test on.")
     train: Train = Field(default_factory=Train, description="The settings of both fine-tunings, SFT and RFT.")
     sft: TrainOverrides = Field(default_factory=dict, description="Keys of train that differ for SFT.")
@@ -161,6 +163,15 @@ class Recipe(Section):
             )
         return sample
 
+    @field_validator("sample")
+    @classmethod
+    def _one_template_is_applied(cls, sample: Sample, info: ValidationInfo) -> Sample:
+        if dict(sample).get("chat") and info.data.get("prompt") == CHAT:
+            raise broken_rule(
+                "found true with prompt chat, whose text has the template already. Allowed: false", "chat"
+            )
+        return sample
+
     @field_validator("gguf")
     @classmethod
     def _the_sampler_reads_gguf(cls, gguf: Gguf, info: ValidationInfo) -> Gguf:
@@ -215,6 +226,10 @@ class Recipe(Section):
         if "server_model" in own:
             own["server_model"] = (own["server_model"] or self.base_model) if phase == "base" else None
         return {"sampler": self.sample.sampler, **own}
+
+    @property
+    def wording(self) -> Wording:
+        return wording_of(self)
 
     @property
     def tuned(self) -> list[str]:

@@ -15,7 +15,7 @@ from pydantic_core import core_schema
 
 from qrft.config.section import Count, Section, Seed, broken_rule
 from qrft.models.architectures import Linear
-from qrft.models.prompts import PROMPT, Prompt
+from qrft.models.wording import Wording
 
 LORA_KEYS = ("lora_r", "lora_alpha", "lora_dropout", "target_modules", "use_rslora", "lora_init")
 
@@ -186,8 +186,7 @@ TrainOverrides = Annotated[dict[str, Any], _overrides(Train)]
 RftOverrides = Annotated[dict[str, Any], _overrides(RftTrain)]
 
 
-class Training(Train):
-    """What `qrft train` takes with --set: the keys of `train`, and the recipe's own keys prompt and seed."""
+class Training(Train, Wording):
+    """What `qrft train` takes with --set: the keys of `train`, and the recipe's own keys of the prompt, and seed."""
 
-    prompt: Prompt = PROMPT
     seed: Seed = Field(default=0, description="The seed for the order of the examples and for the initialisation.")

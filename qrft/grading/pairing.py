@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from qrft.config.section import Count, Section
-from qrft.models.prompts import PROMPT, Prompt
+from qrft.config.section import Count
+from qrft.models.wording import Wording
 
 
-class Pairing(Section):
+class Pairing(Wording):
     """How pairs are written."""
 
     pairs_per_problem: Count = Field(default=4, description="The most pairs to write per problem.")
-    prompt: Prompt = PROMPT
 
 
 DEFAULT_PAIRING = Pairing()

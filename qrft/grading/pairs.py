@@ -17,7 +17,8 @@ from qrft.grading.paths import is_wrong
 from qrft.grading.rules import DEFAULT_RULES, DEFAULT_SELECTION, Rules, Selection
 from qrft.grading.selection import select
 from qrft.grading.traces import without_traces
-from qrft.models.prompts import CHAT, Prompt, prompt_text
+from qrft.models.prompts import prompt_text, system_turns, turn
+from qrft.models.wording import CHAT, Prompt, Wording
 
 Ints = npt.NDArray[np.int64]
 
@@ -66,7 +67,7 @@ def preference_pairs(
         question = problems["question"][number].as_py()
         for chosen, rejected in side_by_side(right[number], others, pairing.pairs_per_problem):
             kept_text = without_traces(completions[chosen].as_py(), dropped)
-            rows.append(pair(question, kept_text, rejected, pairing.prompt))
+            rows.append(pair(question, kept_text, rejected, pairing.wording))
     return pa.Table.from_pylist(rows, schema=pairs_schema(pairing.prompt))
 
 
@@ -83,9 +84,9 @@ def side_by_side(right: Sequence[int], wrong: Sequence[str], most: int) -> Itera
         yield right[number % len(right)], wrong[number % len(wrong)]
 
 
-def pair(question: str, chosen: str, rejected: str, prompt: Prompt) -> dict[str, Any]:
+def pair(question: str, chosen: str, rejected: str, wording: Wording) -> dict[str, Any]:
     """Return a row. Its texts are those that the model was trained on and wrote, so the prompt ends as in training."""
-    if prompt == CHAT:
-        texts = (("user", question), ("assistant", chosen), ("assistant", rejected))
-        return {name: [{"role": role, "content": text}] for name, (role, text) in zip(NAMES, texts, strict=True)}
-    return dict(zip(NAMES, (prompt_text(question, prompt), chosen, rejected), strict=True))
+    if wording.prompt != CHAT:
+        return dict(zip(NAMES, (prompt_text(question, wording), chosen, rejected), strict=True))
+    asked = [*system_turns(wording), turn("user", question)]
+    return dict(zip(NAMES, (asked, [turn("assistant", chosen)], [turn("assistant", rejected)]), strict=True))

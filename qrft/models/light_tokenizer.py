@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, cast
 from qrft.errors import ModelError
 from qrft.models.json_file import read_json
 from qrft.models.loading import one_message
-from qrft.models.prompts import CHAT, load_tokenizer
+from qrft.models.prompts import load_tokenizer
+from qrft.models.wording import CHAT, Wording
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -47,10 +48,10 @@ class LightTokenizer:
         return str(self._tokenizer.decode(token_ids, skip_special_tokens=False))
 
 
-def load_light_tokenizer(folder: Path, template: str) -> PreTrainedTokenizerBase:
+def load_light_tokenizer(folder: Path, wording: Wording) -> PreTrainedTokenizerBase:
     """Return a tokenizer for counting: a light one, or transformers' own where only that can read the folder, or apply
     the chat template. Raises ModelError as `load_tokenizer` does."""
-    if template != CHAT:
+    if wording.prompt != CHAT:
         try:
             with one_message(folder, "its tokenizer can't be read"):
                 return cast("PreTrainedTokenizerBase", LightTokenizer(folder))

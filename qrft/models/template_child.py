@@ -18,6 +18,7 @@ from typing import Any
 from jinja2 import Template, TemplateError, Undefined, nodes
 from jinja2.exceptions import SecurityError
 from jinja2.ext import Extension, loopcontrols
+from jinja2.meta import find_undeclared_variables
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
@@ -76,15 +77,26 @@ class Sandbox(ImmutableSandboxedEnvironment):
         raise SecurityError(f"{attribute!r} of a {type(obj).__name__}")
 
 
-@lru_cache(maxsize=8)
-def compiled(template: str) -> Template:
-    """Compile a template with what transformers offers to one: tests hold the two to the same texts."""
+@lru_cache(maxsize=1)
+def sandbox() -> Sandbox:
+    """Make an environment with what transformers offers to a template: tests hold the two to the same texts."""
     environment = Sandbox(trim_blocks=True, lstrip_blocks=True, extensions=[Generation, loopcontrols])
     environment.filters["tojson"] = to_json
     environment.globals.update(
         raise_exception=raise_exception, strftime_now=TODAY.strftime, dict=make_dict, namespace=make_namespace
     )
-    return environment.from_string(template)
+    return environment
+
+
+@lru_cache(maxsize=8)
+def compiled(template: str) -> Template:
+    return sandbox().from_string(template)
+
+
+def arguments(template: str) -> list[str]:
+    """Return the names that a template reads and that are not there for every template."""
+    read = find_undeclared_variables(sandbox().parse(template))
+    return sorted(read - sandbox().globals.keys() - {"messages", "add_generation_prompt"})
 
 
 def render(request: dict[str, Any]) -> str:
@@ -99,9 +111,10 @@ def render(request: dict[str, Any]) -> str:
     return "".join(pieces)
 
 
-def answer(line: str) -> dict[str, str]:
+def answer(line: str) -> dict[str, Any]:
     try:
-        return {"text": render(json.loads(line))}
+        request = json.loads(line)
+        return {"result": render(request) if "messages" in request else arguments(request["template"])}
     except SecurityError as error:
         return {"error": f"it reaches out of its sandbox: {error}"}
     except TemplateError as error:

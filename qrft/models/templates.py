@@ -10,9 +10,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 MAX_SECONDS = 10.0  # of one conversation, which usually takes less than a millisecond
@@ -23,14 +24,27 @@ class TemplateError(Exception):
     """Says why a template gave no text."""
 
 
-def apply(template: str, turns: Sequence[dict[str, str]], *, is_open: bool, tokens: dict[str, Any]) -> str:
+def apply(
+    template: str,
+    turns: Sequence[dict[str, str]],
+    *,
+    is_open: bool,
+    tokens: Mapping[str, Any],
+    args: Mapping[str, Any] = MappingProxyType({}),
+) -> str:
     """Return the turns as the template writes them. is_open: end with the beginning of an assistant's turn.
 
-    `tokens`: the special tokens' texts by their names, bos_token and so on. Raises TemplateError for a template that
-    fails, reaches out of its sandbox, or takes too long or too much.
+    `tokens`: the special tokens' texts by their names, bos_token and so on. `args`: what else the template reads.
+    Raises TemplateError for a template that fails, reaches out of its sandbox, or takes too long or too much.
     """
-    variables = {**tokens, "tools": None, "documents": None, "add_generation_prompt": is_open}
-    return _process().render({"template": template, "messages": list(turns), "variables": variables})
+    variables = {**tokens, "tools": None, "documents": None, **args, "add_generation_prompt": is_open}
+    return str(_process().ask({"template": template, "messages": list(turns), "variables": variables}))
+
+
+@lru_cache(maxsize=8)  # needed for every prompt
+def arguments(template: str) -> frozenset[str]:
+    """Return the names that a template reads, without the turns and what is there for all. Raises TemplateError."""
+    return frozenset(_process().ask({"template": template}))
 
 
 @lru_cache(maxsize=1)
@@ -47,16 +61,16 @@ class _Process:
         self._lock = threading.Lock()
         self._child: subprocess.Popen[bytes] | None = None
 
-    def render(self, request: dict[str, Any]) -> str:
+    def ask(self, request: dict[str, Any]) -> Any:
         with self._lock:
             try:
-                answer = json.loads(self._ask(json.dumps(request).encode() + b"\n"))
+                answer = json.loads(self._exchange(json.dumps(request).encode() + b"\n"))
             except BaseException:  # its answer would be taken for that of the next question
                 self.close()
                 raise
         if "error" in answer:
             raise TemplateError(answer["error"])
-        return str(answer["text"])
+        return answer["result"]
 
     def close(self) -> None:
         if self._child is not None:
@@ -64,7 +78,7 @@ class _Process:
             self._child.communicate()
             self._child = None
 
-    def _ask(self, line: bytes) -> bytes:
+    def _exchange(self, line: bytes) -> bytes:
         if self._child is None:
             self._child = _start()
             _read_line(self._child, MAX_START_SECONDS)

@@ -99,7 +99,7 @@ def add_answers(model: ModelPlan, asked: Asked) -> tuple[Step, Step]:
     settings, recipe = asked.settings, model.recipe
     inputs = {"model": model.base, "problems": asked.test_set.problems, **model.evaluated[asked.phase]}
     if asked.few_shot:
-        stop = tuple(filter(None, [*recipe.sample.stop, prompts.next_example(recipe.prompt)]))
+        stop = tuple(filter(None, [*recipe.sample.stop, prompts.next_example(recipe.wording)]))
         shown = {"few_shot": asked.few_shot, "examples_seed": recipe.seed, "stop": stop}
         settings = settings.model_copy(update=shown)
         inputs["examples"] = model.train_set
@@ -113,7 +113,7 @@ def answering(recipe: Recipe, phase: str) -> dict[str, sample.Settings]:
     """Return how a model answers the test problems: greedily (""), and k times for maj@K and pass@K (such as "k5")."""
     chosen = recipe.evaluate
     common = sample.Settings(
-        prompt=recipe.prompt,
+        **dict(recipe.wording),
         model=phase,
         stop=recipe.sample.stop,
         rules=trace_rules(recipe),

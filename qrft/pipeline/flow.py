@@ -61,7 +61,7 @@ def plan_run(variant: Variant, folders: Path | Mapping[str, Path]) -> list[Step]
             paths = together or add_choice(plan, model.recipe, phase, [model], model.name)
             model.add_training("rft" if number == recipe.rounds else phase, paths)
             if most := model.recipe.curate.pairs:
-                own = {"pairs_per_problem": most, "prompt": model.recipe.prompt}
+                own = {"pairs_per_problem": most, **dict(model.recipe.wording)}
                 add_choice(plan, model.recipe, phase, pool or [model], model.name, stage="pairs", kind="pairs", **own)
     evaluations = [add_evaluation(model) for model in models.values()]
     before = list(plan.steps)

@@ -80,7 +80,7 @@ class ModelPlan:
     def add_export(self, phase: str, inputs: Inputs, *, makes_base: bool) -> Step:
         chosen = self.recipe.gguf
         quant = chosen.quant if makes_base else None
-        settings = export.Settings(prompt=self.recipe.prompt, quant=quant, parity=chosen.parity)
+        settings = export.Settings(**dict(self.recipe.wording), quant=quant, parity=chosen.parity)
         return self.add("export", settings, inputs, kind="gguf", phase=phase)
 
     def add_training(self, phase: str, rows: Step) -> None:
@@ -89,7 +89,7 @@ class ModelPlan:
         phase: sft, rft, or the round whose model the next one samples.
         """
         chosen = self.recipe.train_config("sft" if phase == "sft" else "rft")
-        settings = Training(**dict(chosen), prompt=self.recipe.prompt, seed=self.recipe.seed)
+        settings = Training(**dict(chosen), **dict(self.recipe.wording), seed=self.recipe.seed)
         inputs: dict[str, Step | Source] = {"model": self.base, "training": rows}
         if self.recipe.rounds_from == "last" and self.adapter:
             inputs["start"] = self.adapter
@@ -130,7 +130,7 @@ class ModelPlan:
             values |= dict(self.grading)
         else:
             values["rules"] = trace_rules(self.recipe)
-        return sample.Settings(**values, prompt=self.recipe.prompt, seed=self.seed(number), model=label)
+        return sample.Settings(**values, **dict(self.recipe.wording), seed=self.seed(number), model=label)
 
     def seed(self, number: int) -> int:
         """Return a separate seed for each model and round.

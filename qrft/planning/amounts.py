@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from qrft.data.worked import check_worked, gold_texts, is_worked
 from qrft.models import prompts
 from qrft.models.light_tokenizer import load_light_tokenizer
+from qrft.models.wording import Wording
 from qrft.pipeline.graph import STAGES, Source, Step
 from qrft.pipeline.stages import Job, curate, problems, sample
 from qrft.pipeline.store import Store, manifest
@@ -78,7 +79,7 @@ class Amounts:
         self.store = store
         self._is_there: dict[str, bool] = {}
         self._tables: dict[str, pa.Table] = {}
-        self._lengths: dict[tuple[str, str, str], Lengths] = {}
+        self._lengths: dict[tuple[str, str, Wording], Lengths] = {}
 
     def is_there(self, step: Step) -> bool:
         if step.digest not in self._is_there:
@@ -137,29 +138,29 @@ class Amounts:
             STAGES[step.stage].run(inputs, Path(folder), step.settings, Job())
             return pq.read_table(Path(folder) / file)
 
-    def lengths(self, step: Step, model: Path, template: str) -> Lengths:
+    def lengths(self, step: Step, model: Path, wording: Wording) -> Lengths:
         """Return the lengths of the examples of a training table or a problem set, in the tokens of `model`."""
-        key = (step.digest, str(model), template)
+        key = (step.digest, str(model), wording)
         if key not in self._lengths:
-            self._lengths[key] = self._measure(step, model, template)
+            self._lengths[key] = self._measure(step, model, wording)
         return self._lengths[key]
 
-    def to_sample(self, step: Step, model: Path, template: str) -> Lengths:
+    def to_sample(self, step: Step, model: Path, wording: Wording) -> Lengths:
         """Return the lengths of a sampling's prompts with what is to come: the gold solution, or half of the limit."""
         settings, asked = step.settings, input_step(step, "problems")
         assert isinstance(settings, sample.Settings)
-        gold = self.lengths(asked, model, template)
+        gold = self.lengths(asked, model, wording)
         if is_worked(self.problems(asked)).any():
             return gold
         return replace(gold, totals=tuple(prompt + settings.max_new_tokens // 2 for prompt in gold.prompts))
 
-    def _measure(self, step: Step, model: Path, template: str) -> Lengths:
+    def _measure(self, step: Step, model: Path, wording: Wording) -> Lengths:
         if step.stage == "curate" and not self.is_there(step):  # the gold solutions represent those to come
             sampled = [source for _, source in _steps(step) if source.stage == "sample"]
             asked = input_step(step, "problems")
-            like = self.to_sample(sampled[0], model, template) if sampled else self.lengths(asked, model, template)
+            like = self.to_sample(sampled[0], model, wording) if sampled else self.lengths(asked, model, wording)
             return replace(like, count=round(self.rows(step)))
-        return measure(self.examples(step), model, template)
+        return measure(self.examples(step), model, wording)
 
     def examples(self, step: Step) -> pa.Table:
         """Return problem_id, question and completion of a training table, or of gold solutions where it is missing."""
@@ -170,12 +171,12 @@ class Amounts:
         return pa.table([table["problem_id"], table["question"], gold_texts(table)], names)
 
 
-def measure(examples: pa.Table, model: Path, template: str) -> Lengths:
+def measure(examples: pa.Table, model: Path, wording: Wording) -> Lengths:
     """Count the tokens of at most MOST_COUNTED of the examples, drawn evenly."""
-    tokenizer = load_light_tokenizer(model, template)
+    tokenizer = load_light_tokenizer(model, wording)
     step = max(1, -(-examples.num_rows // MOST_COUNTED))
     drawn = examples.take(list(range(0, examples.num_rows, step))).to_pylist()
-    counted = [prompts.example(tokenizer, row["question"], row["completion"], template) for row in drawn]
+    counted = [prompts.example(tokenizer, row["question"], row["completion"], wording) for row in drawn]
     totals = tuple(len(example.token_ids) for example in counted)
     return Lengths(tuple(example.prompt_length for example in counted), totals, examples.num_rows)
 

@@ -52,7 +52,7 @@ def _train(step: Step, basis: Basis, num_threads: int | None) -> tuple[float, in
     shape, model = shape_of(step), folder_of(step)
     settings = chosen.model_copy(update={"num_epochs": 1.0, "checkpoint_minutes": 1e6, "report_to": ()})
     table = _repeated(basis.amounts.examples(input_step(step, "training")), settings.batch_size * STEPS)
-    lengths = measure(table, model, settings.prompt).up_to(settings.sequence_len)
+    lengths = measure(table, model, settings.wording).up_to(settings.sequence_len)
     num_steps, seconds, peak = _run(model, table, settings, num_threads)
     tokens = round(lengths.count * lengths.mean_total * (num_steps - 1) / num_steps)
     expected = training.seconds(basis, shape, settings, lengths, tokens)
@@ -114,7 +114,7 @@ def _decode(step: Step, basis: Basis, n_threads: int | None) -> float:
     live = sampling.live_sequences(step, basis)
     problems = basis.amounts.problems(input_step(step, "problems"))
     questions = list(islice(cycle(problems["question"].to_pylist()), live))
-    ids = [prompts.prompt_ids(tokenizer, question, settings.prompt) for question in questions]
+    ids = [prompts.prompt_ids(tokenizer, question, settings.wording) for question in questions]
     requests = [Request(str(i), prompt) for i, prompt in enumerate(ids)]
     files = ModelFiles("base", model, gguf=_base(step, model, n_threads))
     own = registry.own_settings(settings.sampler, dict(settings))

@@ -33,7 +33,7 @@ ADAPTER_LAUNCHES, LAUNCH_SECONDS = 4, 4.5e-6
 
 def estimate(step: Step, basis: Basis) -> Estimate:
     settings = sampling_of(step)
-    lengths = basis.amounts.to_sample(step, folder_of(step), settings.prompt)
+    lengths = basis.amounts.to_sample(step, folder_of(step), settings.wording)
     num = basis.amounts.rows(step)
     mean = min(lengths.mean_completion, settings.max_new_tokens)
     made = Estimate(tokens=round(num * mean), disk=int(2 * num * mean))  # compressed text
@@ -77,7 +77,7 @@ def longest_prompt(step: Step, basis: Basis, lengths: Lengths) -> int:
     longest, settings = max(lengths.prompts, default=0), sampling_of(step)
     if not settings.few_shot:
         return longest
-    examples = basis.amounts.lengths(input_step(step, "examples"), folder_of(step), settings.prompt)
+    examples = basis.amounts.lengths(input_step(step, "examples"), folder_of(step), settings.wording)
     return longest + examples.largest_sum(settings.few_shot)
 
 

@@ -46,7 +46,7 @@ def choose(step: Step, basis: Basis) -> tuple[Training, Lengths, str]:
     """Return the settings that will be chosen, the examples that are not too long, and why nothing fits, if so."""
     settings = step.settings
     assert isinstance(settings, Training)
-    lengths = basis.amounts.lengths(input_step(step, "training"), folder_of(step), settings.prompt)
+    lengths = basis.amounts.lengths(input_step(step, "training"), folder_of(step), settings.wording)
     lengths = lengths.up_to(settings.sequence_len)
     try:
         return memory.fit(settings, shape_of(step), basis.device.memory, **basis.arithmetic), lengths, ""

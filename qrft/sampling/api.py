@@ -21,7 +21,8 @@ CacheType = Literal["f16", "f32", "q8_0"]
 class Request:
     """A prompt to be sampled `num_samples` times; the samples' indices begin at `first_sample`.
 
-    `prompt_ids`: the HF tokenizer's token ids; `prompt`: their text, for samplers that send texts.
+    `prompt_ids`: the HF tokenizer's token ids; `prompt`: their text, for samplers that send texts. `system`: a turn
+    before it, for a server that has the chat template.
     """
 
     problem_id: str
@@ -29,6 +30,7 @@ class Request:
     num_samples: int = 1
     first_sample: int = 0
     prompt: str = ""
+    system: str | None = None
 
 
 class Picking(Section):

@@ -11,6 +11,7 @@ from qrft.data.worked import is_worked
 from qrft.errors import DataError
 from qrft.models import prompts
 from qrft.models.prompts import Solved
+from qrft.models.wording import Wording
 from qrft.sampling.api import Request, Work
 
 if TYPE_CHECKING:
@@ -18,24 +19,28 @@ if TYPE_CHECKING:
 
 
 def make_requests(
-    problems: pa.Table, tokenizer: PreTrainedTokenizerBase | None, template: str, examples: Sequence[Solved] = ()
+    problems: pa.Table,
+    tokenizer: PreTrainedTokenizerBase | None,
+    wording: Wording,
+    examples: Sequence[Solved] = (),
+    system: str | None = None,
 ) -> list[Request]:
     """Return a request per problem of the table (schema.PROBLEMS), in its order; without a tokenizer only with texts.
 
     examples: from `choose_examples`, one more than a prompt holds: a problem that is an example itself gets the spare
-    one.
+    one. system: what a server is told before each prompt, where it has the chat template.
     """
     requests = []
     for row in problems.select(["problem_id", "question"]).to_pylist():
         shown = [solved for solved in examples if solved[0] != row["question"]][: len(examples) - 1]
-        ids = [] if tokenizer is None else prompts.prompt_ids(tokenizer, row["question"], template, shown)
-        text = prompts.prompt_text(row["question"], template, shown, tokenizer)
+        ids = [] if tokenizer is None else prompts.prompt_ids(tokenizer, row["question"], wording, shown)
+        text = prompts.prompt_text(row["question"], wording, shown, tokenizer)
         text = text if tokenizer is None else prompts.text_for_server(text, tokenizer)
-        requests.append(Request(row["problem_id"], ids, prompt=text))
+        requests.append(Request(row["problem_id"], ids, prompt=text, system=system))
     return requests
 
 
-def choose_examples(problems: pa.Table, count: int, template: str, place: str) -> list[Solved]:
+def choose_examples(problems: pa.Table, count: int, wording: Wording, place: str) -> list[Solved]:
     """Return the first count + 1 problems whose worked solution holds nothing like the beginning of another example.
 
     Raises DataError when there are fewer. `place`: where the problems come from, for people.
@@ -43,7 +48,7 @@ def choose_examples(problems: pa.Table, count: int, template: str, place: str) -
     if count == 0:
         return []
     chosen: dict[str, str] = {}
-    following = prompts.next_example(template)
+    following = prompts.next_example(wording)
     for row in problems.filter(pa.array(is_worked(problems))).select(["question", "solution"]).to_pylist():
         if following is None or following not in row["solution"]:
             chosen.setdefault(row["question"], row["solution"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -12,6 +13,7 @@ import pyarrow as pa
 from qrft.config.section import Section
 from qrft.grading.rules import DEFAULT_RULES, Rules
 from qrft.models import prompts
+from qrft.models.wording import CHAT, PLAIN, Wording
 from qrft.sampling.api import ModelFiles, Request, Sampler, SamplingParams, Work
 from qrft.sampling.backends import registry
 from qrft.sampling.backends.registry import SamplerName
@@ -21,20 +23,24 @@ from qrft.sampling.requests import make_requests, work_of
 from qrft.sampling.shards import SamplerSetup
 from qrft.sampling.tally import Tally
 
+log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class SampleSpec:
     """What to sample.
 
     `problems`: schema.PROBLEMS. `num_samples`: the most per problem. `examples`: worked ones for the prompts, one to
-    spare. `rules` say what counts towards the goal of `until`.
+    spare. `server_system`: the system turn of a server with a chat template of its own. `rules` say what
+    counts towards the goal of `until`.
     """
 
     problems: pa.Table
     num_samples: int
     params: SamplingParams
-    prompt: str = "plain"
+    wording: Wording = PLAIN
     examples: Sequence[prompts.Solved] = ()
+    server_system: str | None = None
     until: Until = NO_GOAL
     rules: Rules = DEFAULT_RULES
     samples_per_shard: int = SAMPLES_PER_SHARD
@@ -63,14 +69,16 @@ def begin(spec: SampleSpec, model: SampledModel, asked: Sequence[int] = ()) -> t
     that can't be read, and DataError for a question that can't be put into a prompt.
     """
     tokenizer = None if model.folder is None else prompts.load_tokenizer(model.folder)
-    requests = make_requests(spec.problems, tokenizer, spec.prompt, spec.examples)
+    requests = make_requests(spec.problems, tokenizer, spec.wording, spec.examples, spec.server_system)
+    if tokenizer is not None and spec.wording.prompt == CHAT:
+        log.info("%s", prompts.told_ends(tokenizer, spec.wording))
     rules = spec.rules
-    if tokenizer is not None and rules.traces and prompts.opens_trace(tokenizer, spec.prompt, rules.traces):
+    if tokenizer is not None and rules.traces and prompts.opens_trace(tokenizer, spec.wording, rules.traces):
         rules = rules.model_copy(update={"trace_is_open": True})
     tally = Tally(spec.problems, spec.until, rules, model.num_threads) if spec.until.goal else None
     passes = Passes(requests, asked or [spec.num_samples], tally, spec.samples_per_shard)
     work = work_of(requests, spec.num_samples, spec.params.max_new_tokens)
-    eos_ids = [] if tokenizer is None else prompts.end_ids(tokenizer, spec.prompt)
+    eos_ids = [] if tokenizer is None else prompts.end_ids(tokenizer, spec.wording)
     open_sampler = partial(_open, model, requests, work)
     params = spec.params.model_copy(update={"stops_outside": rules.traces})
     return SamplerSetup(open_sampler, params, tokenizer, model.label, eos_ids), passes

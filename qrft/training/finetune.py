@@ -17,6 +17,7 @@ from qrft.grading.traces import TRACES
 from qrft.machine import let_gpu_memory_grow
 from qrft.models import prompts
 from qrft.models.prompts import Example
+from qrft.models.wording import CHAT, Wording
 from qrft.progress import Progress
 from qrft.training.checkpoints import as_begun
 from qrft.training.watch import NotFinite
@@ -102,7 +103,7 @@ def make_examples(rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase, setti
     names: list[str] = []
     num_cut = 0
     for row in rows:
-        example = _example(row, tokenizer, settings.prompt)
+        example = _example(row, tokenizer, settings.wording)
         if len(example.token_ids) > limit:
             if not cuts or example.prompt_length >= limit:
                 continue
@@ -118,17 +119,17 @@ def make_examples(rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase, setti
     return Examples(kept, names, len(rows) - len(kept), num_cut)
 
 
-def _example(row: Row, tokenizer: PreTrainedTokenizerBase, template: str) -> Example:
+def _example(row: Row, tokenizer: PreTrainedTokenizerBase, wording: Wording) -> Example:
     if not row.completion.strip():
         raise DataError(f"{row.name}: its completion is empty, so there is nothing to learn. Remove it or complete it.")
-    if TRACES.closing not in row.completion and prompts.opens_trace(tokenizer, template):
+    if TRACES.closing not in row.completion and prompts.opens_trace(tokenizer, wording):
         raise DataError(
             f"{row.name}: its completion does not close the trace that the chat template opens with {TRACES.opening}, "
             "so the model would learn to take its solution for a thought. Choose prompt plain or alpaca, or a template "
             f"that does not open one, or put {TRACES.closing} before each solution."
         )
     try:
-        return prompts.example(tokenizer, row.question, row.completion, template)
+        return prompts.example(tokenizer, row.question, row.completion, wording)
     except DataError as error:
         raise DataError(f"{row.name}: {error}") from None
 
@@ -141,6 +142,8 @@ def describe(examples: Examples, tokenizer: PreTrainedTokenizerBase, settings: T
     for count, fate in ((examples.num_dropped, "left out"), (examples.num_cut, "cut")):
         if count:
             log.warning("%s longer than train.sequence_len %s: %s", f"{count:,}", settings.sequence_len, fate)
+    if settings.prompt == CHAT:
+        log.info("%s", prompts.told_ends(tokenizer, settings.wording))
     parts = []
     for name, ids in (("prompt", token_ids[:prompt_length]), ("completion", token_ids[prompt_length:])):
         text = tokenizer.decode(ids, clean_up_tokenization_spaces=False)

@@ -34,8 +34,10 @@ from qrft.models import prompts
 from qrft.models.find import BUILTIN
 from qrft.models.gguf.adapter import export_adapter
 from qrft.models.gguf.base import export_base
+from qrft.models.wording import PLAIN, Wording
 from qrft.pipeline.flow import plan
 from qrft.pipeline.stages import Job, sample
+from qrft.sampling.backends.openai.sampler import ServerSampler
 from qrft.sampling.budget import Until
 from qrft.sampling.requests import choose_examples, make_requests
 
@@ -356,10 +358,12 @@ def solved(*names: str) -> pa.Table:
 
 def test_examples_stand_before_the_question_and_are_never_it() -> None:
     table = solved("a", "b", "c", "d")
-    requests = make_requests(table, None, "plain", choose_examples(table, 2, "plain", "p.jsonl"))
+    requests = make_requests(table, None, PLAIN, choose_examples(table, 2, PLAIN, "p.jsonl"))
     a, b, c = (f"{name}?\nSo {name}.\n#### 1\n\n" for name in "abc")
     assert [request.prompt for request in requests] == [f"{b}{c}a?\n", f"{a}{c}b?\n", f"{a}{b}c?\n", f"{a}{b}d?\n"]
-    alpaca = make_requests(table, None, "alpaca", choose_examples(table, 1, "alpaca", "p.jsonl"))[3].prompt
+    alpaca = make_requests(
+        table, None, Wording(prompt="alpaca"), choose_examples(table, 1, Wording(prompt="alpaca"), "p.jsonl")
+    )[3].prompt
     one = "\n\n### Instruction:\n{}?\n\n### Response:"
     opening = prompts.TEMPLATES["alpaca"].partition("\n\n###")[0]
     assert alpaca == opening + one.format("a") + "So a.\n#### 1\n\n" + opening + one.format("d")
@@ -369,9 +373,9 @@ def test_examples_are_worked_and_hold_nothing_that_looks_like_the_next_one() -> 
     table = solved("a", "b", "c", "d", "e")
     texts = ["", "So\n\nb.\n#### 1", *table["solution"].to_pylist()[2:]]
     table = table.set_column(2, schema.PROBLEMS.field("solution"), pa.array(texts, pa.large_string()))
-    assert [question for question, _ in choose_examples(table, 2, "plain", "p.jsonl")] == ["c?", "d?", "e?"]
+    assert [question for question, _ in choose_examples(table, 2, PLAIN, "p.jsonl")] == ["c?", "d?", "e?"]
     with pytest.raises(DataError, match=r"p\.jsonl: found 3 problems with a worked solution, but 3 examples need 4"):
-        choose_examples(table, 3, "plain", "p.jsonl")
+        choose_examples(table, 3, PLAIN, "p.jsonl")
 
 
 def test_few_shot_stops_at_the_next_example() -> None:
@@ -479,12 +483,28 @@ def test_a_server_gets_the_prompts_as_texts() -> None:
     assert facts_of(*words)["num_new"] == 0, "all is there, so the server that is gone is not asked"
 
 
+def test_a_server_with_a_chat_template_gets_the_system_turn() -> None:
+    _, spec = prepare("m", "p.jsonl", 1, sampler="openai", server="http://x", chat=True, system="Be kind.")
+    sampler = ServerSampler("http://x", "m", chat=True)
+    assert spec.wording == PLAIN
+    (request, *_) = make_requests(spec.problems, None, spec.wording, (), spec.server_system)
+    assert sampler._body((request, 0), spec.params)["messages"] == [
+        {"role": "system", "content": "Be kind."},
+        {"role": "user", "content": request.prompt},
+    ]
+
+
 # -------------------------------------------------------------------------------------------------------- bad input
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (["-k", "2", "--system", "Be kind."], "--system: found a text with prompt plain, which has neither turns nor"),
+        (
+            ["-k", "2", "--sampler", "openai", "--server", "http://x", "--chat", "--chat-template-args", '{"a": 1}'],
+            "--chat-template-args: with --chat the server applies its own template.",
+        ),
         (["-k", "2", "--temperature", "0"], "at temperature 0: all samples of a problem would be equal"),
         (["-k", "2", "--until", "correct=3"], "--until asks for 3 paths, but -k allows at most 2 samples. Raise -k"),
         (["-k", "2", "--stop", ""], "--stop: found ['']. Allowed: a list of texts that are not empty."),

@@ -31,8 +31,10 @@ from qrft.errors import DataError, ModelError, UsageError
 from qrft.models import prompts
 from qrft.models.find import BUILTIN
 from qrft.models.weights import open_weights, read_tensor
+from qrft.models.wording import PLAIN, Wording
 from qrft.sampling.requests import choose_examples, make_requests
 
+IN_CHAT = Wording(prompt="chat")
 TINY = BUILTIN["tiny-base"]
 ROWS = [
     {"question": row["question"], "completion": row["solution"]} for row in draw("tiny-math/train", 0, 12).to_pylist()
@@ -103,8 +105,8 @@ def test_the_folder_is_the_adapter_and_tells_what_made_it() -> None:
 def test_one_example_is_shown_as_the_model_sees_it() -> None:
     said = run(*QUICK, "prompt=alpaca")["said"]
     question, completion = ROWS[0]["question"], ROWS[0]["completion"]
-    text = prompts.prompt_text(question, "alpaca")
-    ids, length = prompts.example(prompts.load_tokenizer(TINY), question, completion, "alpaca")
+    text = prompts.prompt_text(question, Wording(prompt="alpaca"))
+    ids, length = prompts.example(prompts.load_tokenizer(TINY), question, completion, Wording(prompt="alpaca"))
     assert said.count(f"--- prompt of the first example: {length} tokens\n<s>{text}\n") == 1
     assert said.count(f"--- completion of the first example: {len(ids) - length} tokens\n{completion}</s>\n") == 1
     assert "12 examples, " in said
@@ -216,6 +218,11 @@ def test_data_in_any_spelling_is_the_same_training() -> None:
             data = ("\ufeff" + "\n\n".join(json.dumps(row) for row in rows)).encode()
             Path(name).write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
         assert not run(*QUICK, data=name)["is_new"], name
+    turns = [(("user", row["question"]), ("assistant", row["completion"])) for row in ROWS]
+    chats = [{"messages": [{"role": role, "content": text} for role, text in pair]} for pair in turns]
+    Path("chat.jsonl").write_text("".join(json.dumps(chat) + "\n" for chat in chats))
+    pq.write_table(pa.Table.from_pylist(chats), "chat.parquet")
+    assert not run(*QUICK, data="chat.jsonl")["is_new"] and not run(*QUICK, data="chat.parquet")["is_new"]
 
 
 @pytest.mark.parametrize(
@@ -230,6 +237,8 @@ def test_data_in_any_spelling_is_the_same_training() -> None:
         ('{"question": " ", "completion": "b"}', "d.jsonl:1: question is empty. Correct or remove the row."),
         ('\n{"question": "a", "completion": " "}', "d.jsonl:2: its completion is empty, so there is nothing to learn."),
         ('{"question": "\\ud83d", "completion": "b"}', "d.jsonl:1: question holds half a character"),
+        ('{"messages": [{"role": "user", "content": "a"}]}', "d.jsonl:1: found the columns question, messages."),
+        ('{"messages": [{"role": "tool", "content": "a"}]}', 'd.jsonl:1: found the roles tool under "messages".'),
         ("", "d.jsonl: found no rows. Expected an example per line: "),
     ],
 )
@@ -252,7 +261,7 @@ def test_longer_examples_are_dropped_or_cut_and_always_counted() -> None:
     tokenizer = prompts.load_tokenizer(TINY)
     rows = [*ROWS, {**ROWS[0], "question": 5 * ROWS[0]["question"]}]
     write_jsonl("d.jsonl", rows)
-    made = [prompts.example(tokenizer, row["question"], row["completion"], "plain") for row in rows]
+    made = [prompts.example(tokenizer, row["question"], row["completion"], PLAIN) for row in rows]
     limit = sorted(len(example.token_ids) for example in made)[5]
     long = sum(len(example.token_ids) > limit for example in made)
     whole = sum(example.prompt_length >= limit for example in made)  # of their completion nothing would be left
@@ -275,7 +284,7 @@ def test_a_cut_example_has_no_end_of_text() -> None:
 
     tokenizer = prompts.load_tokenizer(TINY)
     rows = [Row("a", ROWS[0]["question"], ROWS[0]["completion"])]
-    whole = prompts.example(tokenizer, ROWS[0]["question"], ROWS[0]["completion"], "plain")
+    whole = prompts.example(tokenizer, ROWS[0]["question"], ROWS[0]["completion"], PLAIN)
     settings = Training(sequence_len=len(whole.token_ids) - 3, too_long="cut")
     assert make_examples(rows, tokenizer, settings).kept == [prompts.Example(whole.token_ids[:-3], whole.prompt_length)]
 
@@ -322,44 +331,44 @@ def test_a_loss_that_is_no_number_names_the_step_and_its_rows() -> None:
 
 def test_a_chat_is_the_tokenizers_own(tmp_path: Path) -> None:
     tokenizer = prompts.load_tokenizer(chat_model(tmp_path / "chat"))
-    ids = prompts.prompt_ids(tokenizer, "How many?", "chat", [("One?", "1")])
+    ids = prompts.prompt_ids(tokenizer, "How many?", IN_CHAT, [("One?", "1")])
     assert tokenizer.decode(ids) == "<s>user\nOne?</s>\n<s>assistant\n1</s>\n<s>user\nHow many?</s>\n<s>assistant\n"
-    example = prompts.example(tokenizer, "How many?", "3", "chat")
-    assert example.token_ids[: example.prompt_length] == prompts.prompt_ids(tokenizer, "How many?", "chat")
+    example = prompts.example(tokenizer, "How many?", "3", IN_CHAT)
+    assert example.token_ids[: example.prompt_length] == prompts.prompt_ids(tokenizer, "How many?", IN_CHAT)
     assert tokenizer.decode(example.token_ids[example.prompt_length :]) == "3</s>"
 
 
 def test_a_chat_has_one_beginning_even_where_its_template_has_none(tmp_path: Path) -> None:
     tokenizer = prompts.load_tokenizer(chat_model(tmp_path / "bare", CHATML.replace("<s>", "")))
-    ids = prompts.prompt_ids(tokenizer, "How many?", "chat")
+    ids = prompts.prompt_ids(tokenizer, "How many?", IN_CHAT)
     assert ids.count(tokenizer.bos_token_id) == 1 and ids[0] == tokenizer.bos_token_id
     double = prompts.load_tokenizer(chat_model(tmp_path / "double", "<s>" + CHATML))
     with pytest.raises(ModelError, match=r"its chat template begins with two <s>\."):
-        prompts.prompt_ids(double, "How many?", "chat")
+        prompts.prompt_ids(double, "How many?", IN_CHAT)
 
 
 def test_a_chat_ends_by_the_turns_own_token(tmp_path: Path) -> None:
     tokenizer = prompts.load_tokenizer(chat_model(tmp_path / "chat", CHATML.replace("</s>", "<|end|>")))
     tokenizer.add_special_tokens({"additional_special_tokens": ["<|end|>"]})
     end = tokenizer.convert_tokens_to_ids("<|end|>")
-    assert prompts.example(tokenizer, "How many?", "3", "chat").token_ids[-1] == end != tokenizer.eos_token_id
-    assert prompts.end_ids(tokenizer, "chat") == [end, tokenizer.eos_token_id]
-    assert prompts.end_ids(tokenizer, "plain") == [tokenizer.eos_token_id]
+    assert prompts.example(tokenizer, "How many?", "3", IN_CHAT).token_ids[-1] == end != tokenizer.eos_token_id
+    assert prompts.end_ids(tokenizer, IN_CHAT) == [end, tokenizer.eos_token_id]
+    assert prompts.end_ids(tokenizer, PLAIN) == [tokenizer.eos_token_id]
 
 
 def test_a_template_that_fails_or_is_not_there_is_one_clear_error(tmp_path: Path) -> None:
     failing = prompts.load_tokenizer(chat_model(tmp_path / "failing", "{{ raise_exception('no users') }}"))
     with pytest.raises(ModelError, match=r"failing: prompt chat: its chat template fails \(no users\)"):
-        prompts.prompt_ids(failing, "How many?", "chat")
+        prompts.prompt_ids(failing, "How many?", IN_CHAT)
     with pytest.raises(UsageError, match="a server has its own chat template"):
-        make_requests(draw("tiny-math/train", 0, 1), None, "chat")
+        make_requests(draw("tiny-math/train", 0, 1), None, IN_CHAT)
 
 
 def test_examples_of_a_chat_are_earlier_turns(tmp_path: Path) -> None:
     tokenizer = prompts.load_tokenizer(chat_model(tmp_path / "chat"))
     problems = draw("tiny-math/train", 0, 3)
-    examples = choose_examples(problems, 1, "chat", "here")
-    request = make_requests(problems, tokenizer, "chat", examples)[2]
+    examples = choose_examples(problems, 1, IN_CHAT, "here")
+    request = make_requests(problems, tokenizer, IN_CHAT, examples)[2]
     (question, solution), asked = examples[0], problems["question"].to_pylist()[2]
     text = f"<s>user\n{question}</s>\n<s>assistant\n{solution}</s>\n<s>user\n{asked}</s>\n<s>assistant\n"
     assert tokenizer.decode(request.prompt_ids) == text

@@ -74,6 +74,11 @@ def test_unknown_value_of_an_enumeration() -> None:
         ("num_threads: 0", "num_threads: found 0. Allowed: a whole number >= 1, or null"),
         ("prompt: ", "prompt: found null. Allowed: plain, alpaca, chat"),
         ("prompt: off", "prompt: found the text 'off'. Allowed: plain, alpaca, chat"),
+        (
+            "system: Be kind.",
+            "system: found a text with prompt plain, which has neither turns nor a template. Allowed: leave it out, or "
+            "choose prompt chat",
+        ),
         ("train: 3", f"train: found 3. Allowed: a section with the keys {TRAIN_KEYS}"),
         ("train: [1]", f"train: found [1]. Allowed: a section with the keys {TRAIN_KEYS}"),
         ("train: {use_rslora: yes}", "train.use_rslora: found the text 'yes'. Allowed: true or false"),
@@ -207,6 +212,29 @@ def test_unknown_value_of_an_enumeration() -> None:
 )
 def test_values_that_are_not_allowed(written: str, expected: str) -> None:
     assert fault(written) == f"r.yaml:8: {expected.replace('{here}', os.getcwd())}"
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        (
+            "prompt: alpaca\nchat_template_args: {enable_thinking: false}",
+            "chat_template_args: found a section with prompt alpaca, which has neither turns nor a template. Allowed: "
+            "leave it out, or choose prompt chat",
+        ),
+        (
+            "prompt: chat\nchat_template_args: {messages: []}",
+            "chat_template_args.messages: found a key that qrft itself gives the template. Leave it out",
+        ),
+        ("prompt: chat\nsystem: ''", "system: found the text ''. Allowed: text, not empty, or null"),
+        (
+            "prompt: chat\nsample: {sampler: openai, server: http://x, chat: true}",
+            "sample.chat: found true with prompt chat, whose text has the template already. Allowed: false",
+        ),
+    ],
+)
+def test_what_belongs_to_a_chat_prompt(written: str, expected: str) -> None:
+    assert fault(written) == f"r.yaml:9: {expected}"
 
 
 def test_temperature_zero_is_right_for_one_sample() -> None:

@@ -9,7 +9,7 @@ import pytest
 from helpers.variants import ONE, TWO, load
 
 from qrft.config import load as recipes
-from qrft.config.training import Training
+from qrft.config.training import Train
 from qrft.config.variants import expand_sweep, split_models
 from qrft.data.problems.registry import BY_NAME
 from qrft.errors import RecipeError
@@ -20,7 +20,7 @@ def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-TRAIN_KEYS = ", ".join(key for key in Training.model_fields if key not in ("prompt", "seed"))  # those are the run's
+TRAIN_KEYS = ", ".join(Train.model_fields)
 SETS = ", ".join(BY_NAME)
 
 

@@ -32,6 +32,10 @@ def write(path: Path, *rows: Any) -> Path:
     return path
 
 
+def turns(**texts: Any) -> list[dict[str, Any]]:
+    return [{"role": role, "content": text} for role, text in texts.items()]
+
+
 def only(path: Path) -> dict[str, str]:
     [row] = read_file(path).to_pylist()
     return dict(row)
@@ -87,6 +91,11 @@ def test_a_text_holds_a_worked_solution_or_a_bare_answer(text: str, solution: st
         ({"problem": "3 and 4?", "solution": MATH}, MATH, "7"),
         ({"problem": "3 and 4?", "solution": MATH, "answer": "7", "level": 2}, MATH, "7"),
         ({"question": None, "problem": "3 and 4?", "answer": "7"}, "", "7"),
+        ({"messages": turns(user="3 and 4?", assistant=WORKED)}, WORKED, "7"),
+        ({"messages": turns(system="Be kind.", user="3 and 4?", assistant=MATH)}, MATH, "7"),
+        ({"messages": turns(user="3 and 4?", assistant="It is seven."), "answer": "7"}, "It is seven.", "7"),
+        ({"messages": turns(user="3 and 4?"), "answer": 7}, "", "7"),
+        ({"messages": turns(user="other"), "question": "3 and 4?", "answer": WORKED}, WORKED, "7"),
     ],
 )
 @pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
@@ -99,6 +108,35 @@ def test_a_row_is_the_same_problem_in_jsonl_and_in_parquet(
     else:
         pq.write_table(pa.Table.from_pylist([row]), path)
     assert only(path) == {"problem_id": "0", "question": "3 and 4?", "solution": solution, "answer": answer}
+
+
+@pytest.mark.parametrize(
+    ("messages", "found"),
+    [
+        ([*turns(user="a", assistant="1"), *turns(user="b")], "the roles user, assistant, user"),
+        (turns(assistant="1"), "the roles assistant"),
+        (turns(user=["a"]), "the roles user, with a content that is no text"),
+        ([{"role": "user"}], "the roles user, with a content that is no text"),
+        ([{"role": ["user"], "content": "a"}], "the roles ['user']"),
+        (["a"], "the roles None"),
+        ([], "[]"),
+        ("a", "'a'"),
+    ],
+)
+def test_a_conversation_is_one_question_and_its_solution(tmp_path: Path, messages: Any, found: str) -> None:
+    with pytest.raises(DataError) as caught:
+        read_file(write(tmp_path / "p.jsonl", {"messages": messages, "answer": 1}))
+    expected = f'{tmp_path}/p.jsonl:1: found {found} under "messages". Expected turns of system (or none), user and'
+    assert str(caught.value).startswith(expected)
+
+
+def test_system_turns_in_the_data_are_told_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    rows = [{"messages": turns(system=told, user="a"), "answer": 1} for told in ("Be kind.", "Be kind.", "Be brief.")]
+    read_file(write(tmp_path / "p.jsonl", *rows[:2], {"question": "b", "answer": 1}))
+    read_file(write(tmp_path / "p.jsonl", *rows))
+    one, several = (record.getMessage() for record in caplog.records)
+    assert "2 rows have the system turn 'Be kind.', which is left out. The key `system` puts one into" in one
+    assert "3 rows have one of 2 system turns, which is left out." in several
 
 
 @pytest.mark.parametrize("key", ["problem_id", "id", "unique_id"])

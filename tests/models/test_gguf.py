@@ -28,6 +28,7 @@ from qrft.models.gguf.header import check_base, read_header
 from qrft.models.gguf.parity import check_parity
 from qrft.models.gguf.prepare import check_once, prepare_adapter, prepare_base
 from qrft.models.gguf.quantize import quantize
+from qrft.models.wording import PLAIN
 from qrft.sampling.api import Request, SamplingParams
 from qrft.sampling.backends.llama_cpp.process import LlamaProcess
 
@@ -125,7 +126,7 @@ def tiny_texts() -> list[list[int]]:
     """Problems with their solutions, as the tiny base reads them."""
     tokenizer = prompts.load_tokenizer(BUILTIN["tiny-base"])
     rows = tiny_math.problems("test", 0, 40)
-    return [prompts.example(tokenizer, row["question"], row["solution"], "plain").token_ids for row in rows]
+    return [prompts.example(tokenizer, row["question"], row["solution"], PLAIN).token_ids for row in rows]
 
 
 def test_quantised_bases_are_small_and_agree(tiny_texts: list[list[int]], tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from qrft.errors import ModelError
 from qrft.models import prompts
 from qrft.models.find import BUILTIN
 from qrft.models.light_tokenizer import LightTokenizer, load_light_tokenizer
+from qrft.models.wording import PLAIN, Prompt, Wording
 
 ROOT = Path(__file__).parents[2]
 
@@ -25,7 +26,7 @@ def change(path: Path, **values: object) -> None:
 
 @pytest.mark.parametrize("template", ["plain", "alpaca"])
 @pytest.mark.parametrize("name", ["tiny-base", "made", "bos"])
-def test_it_makes_the_tokens_of_transformers(name: str, template: prompts.Prompt, tmp_path: Path) -> None:
+def test_it_makes_the_tokens_of_transformers(name: str, template: Prompt, tmp_path: Path) -> None:
     folder = BUILTIN["tiny-base"]
     if name != "tiny-base":
         make_tokenizer(folder := tmp_path)
@@ -37,15 +38,16 @@ def test_it_makes_the_tokens_of_transformers(name: str, template: prompts.Prompt
             "special_tokens": {"<s>": {"id": "<s>", "ids": [0], "tokens": ["<s>"]}},
         }
         change(folder / "tokenizer.json", post_processor=template_processing)
-    light, whole = load_light_tokenizer(folder, template), prompts.load_tokenizer(folder)
+    wording = Wording(prompt=template)
+    light, whole = load_light_tokenizer(folder, wording), prompts.load_tokenizer(folder)
     assert isinstance(light, LightTokenizer) and (light.bos_token_id, light.eos_token_id) == (0, 1)
     for row in draw("tiny-math/train", 0, 20).to_pylist():
-        made = [prompts.example(one, row["question"], row["solution"], template) for one in (light, whole)]
+        made = [prompts.example(one, row["question"], row["solution"], wording) for one in (light, whole)]
         assert made[0] == made[1] and (made[0].token_ids[0] == 0) == (name != "made")
 
 
 def test_a_chat_template_takes_transformers() -> None:
-    assert not isinstance(load_light_tokenizer(BUILTIN["tiny-base"], "chat"), LightTokenizer)
+    assert not isinstance(load_light_tokenizer(BUILTIN["tiny-base"], Wording(prompt="chat")), LightTokenizer)
 
 
 def test_a_folder_without_an_end_of_text_token_is_refused_as_ever(tmp_path: Path) -> None:
@@ -53,7 +55,7 @@ def test_a_folder_without_an_end_of_text_token_is_refused_as_ever(tmp_path: Path
     change(tmp_path / "tokenizer_config.json", eos_token=None)
     (tmp_path / "special_tokens_map.json").unlink(missing_ok=True)
     with pytest.raises(ModelError, match="its tokenizer has no eos_token, so no sample could end"):
-        load_light_tokenizer(tmp_path, "plain")
+        load_light_tokenizer(tmp_path, PLAIN)
 
 
 def test_a_plan_loads_neither_torch_nor_transformers(tmp_path: Path) -> None:

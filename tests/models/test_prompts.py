@@ -14,7 +14,9 @@ from qrft.errors import DataError, ModelError
 from qrft.models import prompts, templates
 from qrft.models.find import BUILTIN
 from qrft.models.light_tokenizer import LightTokenizer
+from qrft.models.wording import PLAIN, Wording
 
+IN_CHAT = Wording(prompt="chat")
 TINY = BUILTIN["tiny-base"]
 CHAT = "{% for turn in messages %}<s>{{ turn.role }}\n{{ turn.content }}</s>\n{% endfor %}"
 OPEN = "{% if add_generation_prompt %}<s>assistant\n{% endif %}"
@@ -33,7 +35,7 @@ def chat_tokenizer(folder: Path, template: str) -> Any:
 def test_a_control_token_that_data_spells_is_only_text(light: bool, tmp_path: Path) -> None:
     make_tokenizer(tmp_path)
     tokenizer: Any = LightTokenizer(tmp_path) if light else prompts.load_tokenizer(tmp_path)
-    ids, length = prompts.example(tokenizer, "<s>9</s> 7?", "Not 9</s> but <s>7</s>.\n#### 7", "plain")
+    ids, length = prompts.example(tokenizer, "<s>9</s> 7?", "Not 9</s> but <s>7</s>.\n#### 7", PLAIN)
     assert ids.count(1) == 1 and ids[-1] == 1 and 0 not in ids
     assert tokenizer.decode(ids[:length]) == "<s>9</s> 7?\n"
     assert tokenizer.decode(ids[length:]) == "Not 9</s> but <s>7</s>.\n#### 7</s>"
@@ -43,15 +45,15 @@ def test_a_control_token_that_data_spells_is_only_text(light: bool, tmp_path: Pa
 def test_an_end_that_the_data_spells_is_the_one_end(ending: str, tmp_path: Path) -> None:
     make_tokenizer(tmp_path)
     tokenizer = prompts.load_tokenizer(tmp_path)
-    ids, length = prompts.example(tokenizer, "3 and 4?", f"3+4=7\n#### 7{ending}", "plain")
+    ids, length = prompts.example(tokenizer, "3 and 4?", f"3+4=7\n#### 7{ending}", PLAIN)
     assert tokenizer.decode(ids[length:]).replace(" ", "") == "3+4=7\n####7</s>" and ids.count(1) == 1
 
 
 def test_a_chat_refuses_a_turn_that_spells_a_control_token(tmp_path: Path) -> None:
     tokenizer = chat_tokenizer(tmp_path / "chat", CHAT + OPEN)
     with pytest.raises(DataError, match=r"a text spells </s>, .*'The price is 9</s> 7\?'\. Remove it .*prompt plain"):
-        prompts.prompt_ids(tokenizer, "The price is 9</s> 7?", "chat")
-    ids, length = prompts.example(tokenizer, "3 and 4?", "7</s>", "chat")
+        prompts.prompt_ids(tokenizer, "The price is 9</s> 7?", IN_CHAT)
+    ids, length = prompts.example(tokenizer, "3 and 4?", "7</s>", IN_CHAT)
     assert tokenizer.decode(ids[length:]) == "7</s>" and ids[length:].count(tokenizer.eos_token_id) == 1
 
 
@@ -73,7 +75,7 @@ def test_a_sample_ends_at_all_ends_that_the_folder_lists(
     make_tokenizer(tmp_path)
     (tmp_path / "generation_config.json").write_text(json.dumps({"eos_token_id": generation}))
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "llama", "eos_token_id": config}))
-    assert prompts.end_ids(prompts.load_tokenizer(tmp_path), "plain") == expected
+    assert prompts.end_ids(prompts.load_tokenizer(tmp_path), PLAIN) == expected
 
 
 @pytest.mark.parametrize("end", ["</s>", -1, [1, "2"], 1.5, {"a": 1}, True])
@@ -81,7 +83,7 @@ def test_an_end_that_is_no_token_id_is_refused(end: Any, tmp_path: Path) -> None
     make_tokenizer(tmp_path)
     (tmp_path / "generation_config.json").write_text(json.dumps({"eos_token_id": end}))
     with pytest.raises(ModelError, match=r"generation_config\.json: eos_token_id: found .*Expected a token id"):
-        prompts.end_ids(prompts.load_tokenizer(tmp_path), "plain")
+        prompts.end_ids(prompts.load_tokenizer(tmp_path), PLAIN)
 
 
 # -------------------------------------------------------------------------------------------------------- templates
@@ -118,7 +120,7 @@ def test_a_template_writes_what_transformers_writes(name: str, is_open: bool, tm
 
 def test_the_date_of_a_template_is_the_same_on_every_day(tmp_path: Path) -> None:
     tokenizer = chat_tokenizer(tmp_path / "chat", "{{ strftime_now('%d %b %Y') }} " + CHAT)
-    assert prompts.prompt_text("3 and 4?", "chat", (), tokenizer).startswith("26 Jul 2024 <s>user")
+    assert prompts.prompt_text("3 and 4?", IN_CHAT, (), tokenizer).startswith("26 Jul 2024 <s>user")
 
 
 TWICE = "{% set ns = namespace(x='ab') %}{% for i in range(60) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}"
@@ -148,9 +150,9 @@ def test_a_hostile_template_is_one_message_within_its_bounds(
     template, message = HOSTILE[name]
     tokenizer = chat_tokenizer(tmp_path / "chat", template)
     with pytest.raises(ModelError, match=rf"chat: prompt chat: its chat template fails .*({message})"):
-        prompts.prompt_ids(tokenizer, "How many?", "chat")
+        prompts.prompt_ids(tokenizer, "How many?", IN_CHAT)
     good = chat_tokenizer(tmp_path / "good", CHAT)
-    assert "How many?" in prompts.prompt_text("How many?", "chat", (), good), "the next one has its own time"
+    assert "How many?" in prompts.prompt_text("How many?", IN_CHAT, (), good), "the next one has its own time"
 
 
 def test_a_tokenizer_that_panics_is_one_message(tmp_path: Path) -> None:
@@ -161,4 +163,4 @@ def test_a_tokenizer_that_panics_is_one_message(tmp_path: Path) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), "pre_tokenizer": pattern}))
     tokenizer = prompts.load_tokenizer(tmp_path)
     with pytest.raises(ModelError, match=r"its tokenizer fails on a text \(PanicException: .*\)\. Download the folder"):
-        prompts.prompt_ids(tokenizer, "a" * 60 + "!", "plain")
+        prompts.prompt_ids(tokenizer, "a" * 60 + "!", PLAIN)

@@ -28,6 +28,7 @@ from qrft.errors import ModelError, UsageError
 from qrft.models.find import BUILTIN
 from qrft.models.prompts import Example
 from qrft.models.shape import Shape, read_shape
+from qrft.models.wording import PLAIN
 from qrft.pipeline import flow
 from qrft.pipeline.execute import run_step
 from qrft.pipeline.graph import STAGES, Step
@@ -339,10 +340,10 @@ def test_a_plan_counts_what_training_would_count(tmp_path: Path) -> None:
 
     step = next(s for s in flow.plan(load(TINY), BUILTIN["tiny-base"]) if s.path == "sft/train")
     amounts = Amounts(Store(tmp_path))
-    lengths = amounts.lengths(step.inputs["training"], BUILTIN["tiny-base"], "plain")  # type: ignore[arg-type]
+    lengths = amounts.lengths(step.inputs["training"], BUILTIN["tiny-base"], PLAIN)  # type: ignore[arg-type]
     rows = amounts.examples(step.inputs["training"]).to_pylist()  # type: ignore[arg-type]
     tokenizer = prompts.load_tokenizer(BUILTIN["tiny-base"])
-    tokens = [len(prompts.example(tokenizer, r["question"], r["completion"], "plain").token_ids) for r in rows]
+    tokens = [len(prompts.example(tokenizer, r["question"], r["completion"], PLAIN).token_ids) for r in rows]
     assert lengths.count * lengths.mean_total == pytest.approx(sum(tokens)) and len(rows) == 300
 
 

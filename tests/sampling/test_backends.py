@@ -28,6 +28,7 @@ from qrft.models import prompts
 from qrft.models.find import find_model
 from qrft.models.gguf.adapter import export_adapter
 from qrft.models.gguf.base import export_base
+from qrft.models.wording import PLAIN
 from qrft.sampling.api import Completion, ModelFiles, Request, Sampler, SamplingParams
 from qrft.sampling.backends import registry
 from qrft.sampling.backends.llama_cpp.process import LlamaProcess
@@ -57,7 +58,7 @@ def open_any(
 
 def request_for(question: str, num_samples: int = 1, first_sample: int = 0) -> Request:
     prompt = prompts.TEMPLATES["plain"].format(question=question)
-    return Request(question, prompts.prompt_ids(tokenizer(), question, "plain"), num_samples, first_sample, prompt)
+    return Request(question, prompts.prompt_ids(tokenizer(), question, PLAIN), num_samples, first_sample, prompt)
 
 
 _tokenizers: list[Any] = []

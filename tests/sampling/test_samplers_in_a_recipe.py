@@ -16,6 +16,7 @@ from qrft.data.schema import PROBLEMS
 from qrft.errors import RecipeError
 from qrft.models.find import BUILTIN
 from qrft.models.prompts import load_tokenizer
+from qrft.models.wording import Wording
 from qrft.pipeline.flow import plan
 from qrft.pipeline.graph import Step
 from qrft.pipeline.store import Store
@@ -24,6 +25,7 @@ from qrft.planning.forecast import forecast
 from qrft.sampling.backends import registry
 from qrft.sampling.requests import make_requests
 
+IN_CHAT = Wording(prompt="chat")
 TORCH = ("gguf={}", "sample.sampler=transformers")
 SERVER = ("gguf={}", "sample.sampler=openai", "sample.server=http://localhost:8000/v1")
 
@@ -163,6 +165,6 @@ def test_a_server_puts_the_token_that_begins_a_text() -> None:
     tokenizer = load_tokenizer(BUILTIN["tiny-base"])
     tokenizer.chat_template = "{{ bos_token }}{% for turn in messages %}[{{ turn.role }}]{{ turn.content }}{% endfor %}"
     rows = [{"problem_id": "p", "question": "2 + 2 = ?", "solution": "", "answer": "4"}]
-    (request,) = make_requests(pa.Table.from_pylist(rows, schema=PROBLEMS), tokenizer, "chat")
+    (request,) = make_requests(pa.Table.from_pylist(rows, schema=PROBLEMS), tokenizer, IN_CHAT)
     assert request.prompt == "[user]2 + 2 = ?"
     assert request.prompt_ids[0] == tokenizer.bos_token_id and request.prompt_ids.count(tokenizer.bos_token_id) == 1

@@ -19,6 +19,7 @@ from qrft.grading.rules import Rules
 from qrft.grading.traces import TRACES, Traces
 from qrft.models import prompts
 from qrft.models.find import BUILTIN
+from qrft.models.wording import Prompt, Wording
 from qrft.pipeline.flow import plan
 from qrft.pipeline.stages.sample import _check_traces
 from qrft.sampling.api import SamplingParams
@@ -41,11 +42,11 @@ def model(folder: Path, template: str) -> Path:
     return folder
 
 
-def begun(folder: Path, rules: Rules, prompt: str = "chat", **spec: Any) -> tuple[SamplerSetup, Passes]:
+def begun(folder: Path, rules: Rules, prompt: Prompt = "chat", **spec: Any) -> tuple[SamplerSetup, Passes]:
     own = registry.own_settings("transformers", {})
     sampled = SampledModel("transformers", own, "m", folder, lambda requests: None, 1)  # type: ignore[arg-type,return-value]
     problems = pa.Table.from_pylist([PROBLEM], PROBLEMS)
-    return begin(SampleSpec(problems, 4, SamplingParams(), prompt, rules=rules, **spec), sampled)
+    return begin(SampleSpec(problems, 4, SamplingParams(), Wording(prompt=prompt), rules=rules, **spec), sampled)
 
 
 def test_a_prompt_that_opens_a_trace(tmp_path: Path) -> None:

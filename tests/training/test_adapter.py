@@ -11,6 +11,7 @@ from helpers.trainings import SETTINGS, changed, tensors
 
 from qrft.models import prompts
 from qrft.models.find import BUILTIN
+from qrft.models.wording import Wording
 from qrft.training import lora, model
 
 TINY = BUILTIN["tiny-base"]
@@ -18,8 +19,8 @@ TINY = BUILTIN["tiny-base"]
 
 def test_a_prompt_has_one_bos_and_is_the_same_in_training_and_sampling() -> None:
     tokenizer = prompts.load_tokenizer(TINY)
-    ids, length = prompts.example(tokenizer, "How many?", "#### 3", "alpaca")
-    assert ids[:length] == prompts.prompt_ids(tokenizer, "How many?", "alpaca")
+    ids, length = prompts.example(tokenizer, "How many?", "#### 3", Wording(prompt="alpaca"))
+    assert ids[:length] == prompts.prompt_ids(tokenizer, "How many?", Wording(prompt="alpaca"))
     assert ids.count(tokenizer.bos_token_id) == 1 and ids[0] == tokenizer.bos_token_id
     assert ids[-1] == tokenizer.eos_token_id
     assert tokenizer.decode(ids[length:-1]) == "#### 3"

@@ -14,6 +14,7 @@ from qrft.data.problems import tiny_math
 from qrft.models import prompts
 from qrft.models.find import BUILTIN
 from qrft.models.shape import read_shape
+from qrft.models.wording import PLAIN
 from qrft.training import checkpoints, memory, schedule
 
 TINY = BUILTIN["tiny-base"]
@@ -107,7 +108,7 @@ def test_checkpointing_takes_no_gradient_of_the_embeddings(
 def test_training_learns_and_a_seed_gives_the_same_adapter(tmp_path: Path, small: Path) -> None:
     tokenizer = prompts.load_tokenizer(TINY)
     rows = tiny_math.problems("train", seed=0, num_problems=12)
-    worked = [prompts.example(tokenizer, row["question"], row["solution"], "plain") for row in rows]
+    worked = [prompts.example(tokenizer, row["question"], row["solution"], PLAIN) for row in rows]
     losses = train(TINY, tmp_path / "tiny", examples=worked, quantization="nf4", num_epochs=4)["losses"]
     assert losses[-1]["loss"] < 0.5 * losses[0]["loss"]
     for name, seed in {"one": 0, "again": 0, "other": 1}.items():

@@ -16,6 +16,7 @@ from qrft.machine import has_amx
 from qrft.models import prompts
 from qrft.models.find import BUILTIN
 from qrft.models.shape import read_shape
+from qrft.models.wording import PLAIN
 from qrft.training import model
 
 TINY = BUILTIN["tiny-base"]
@@ -35,7 +36,7 @@ KINDS: dict[str, dict[str, Any]] = {
 def worked(number: int) -> list[prompts.Example]:
     tokenizer = prompts.load_tokenizer(TINY)
     rows = tiny_math.problems("train", seed=0, num_problems=number)
-    return [prompts.example(tokenizer, row["question"], row["solution"], "plain") for row in rows]
+    return [prompts.example(tokenizer, row["question"], row["solution"], PLAIN) for row in rows]
 
 
 def in_both(tmp_path: Path, number: int, **changes: Any) -> tuple[list[dict[str, float]], list[dict[str, float]]]:

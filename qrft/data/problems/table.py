@@ -13,6 +13,7 @@ import pyarrow as pa
 from qrft.data.jsonl import has_half_character
 from qrft.data.problems.gold import MARKER, read_gold
 from qrft.data.schema import PROBLEMS
+from qrft.data.turns import MESSAGES, tell_of_systems, with_question
 from qrft.data.whole_numbers import as_whole, id_text
 from qrft.errors import DataError
 
@@ -23,7 +24,7 @@ PROBLEM_ID = ("problem_id", "id", "unique_id")
 QUESTION = ("question", "problem")
 # A worked solution may stand under either; a bare answer beside it under "answer".
 ANSWER, SOLUTION = "answer", "solution"
-COLUMNS = (*PROBLEM_ID, *QUESTION, ANSWER, SOLUTION)
+COLUMNS = (*PROBLEM_ID, *QUESTION, ANSWER, SOLUTION, MESSAGES)
 
 
 def make_table(rows: Iterable[tuple[str, Fields]], path: Path, num_problems: int | None = None) -> pa.Table:
@@ -33,7 +34,10 @@ def make_table(rows: Iterable[tuple[str, Fields]], path: Path, num_problems: int
     """
     problems: list[dict[str, str]] = []
     places: dict[str, str] = {}
-    for place, fields in islice(rows, num_problems):
+    systems: list[str | None] = []
+    for place, given in islice(rows, num_problems):
+        fields, system = with_question(given, QUESTION, SOLUTION, place)
+        systems.append(system)
         problem = _problem(fields, str(len(problems)), place)
         name = problem["problem_id"]
         if name in places:
@@ -45,6 +49,7 @@ def make_table(rows: Iterable[tuple[str, Fields]], path: Path, num_problems: int
         problems.append(problem)
     if not problems:
         raise DataError(f'{path}: found no problems. Expected a problem per line: {{"question": ..., "answer": ...}}.')
+    tell_of_systems(path, systems)
     return pa.Table.from_pylist(problems, schema=PROBLEMS)
 
 

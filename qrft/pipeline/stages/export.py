@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import pyarrow.parquet as pq
 
-from qrft.config.section import Section
 from qrft.data.worked import gold_texts
 from qrft.models import prompts
 from qrft.models.gguf.adapter import export_adapter
@@ -18,7 +17,7 @@ from qrft.models.gguf.header import check_base
 from qrft.models.gguf.parity import MAX_TOKENS, check_parity
 from qrft.models.gguf.prepare import VERSION, base_file, check_once
 from qrft.models.gguf.quant import Comparison, Quant
-from qrft.models.prompts import Prompt
+from qrft.models.wording import Wording
 from qrft.pipeline.stages import Inputs, Job, Report
 from qrft.sampling.backends.llama_cpp import child
 
@@ -30,11 +29,10 @@ NOT_COMPARED = {"parity": "off"}  # what the report of a file says that was not 
 log = logging.getLogger(__name__)
 
 
-class Settings(Section):
-    """`prompt` words the texts that are compared; `quant` is that of a base that is made here, None if none is. With an
-    input `base` that is only where the adapter is merged, on a GPU."""
+class Settings(Wording):
+    """The wording is that of the texts that are compared; `quant` is that of a base that is made here, None if none is.
+    With an input `base` that is only where the adapter is merged, on a GPU."""
 
-    prompt: Prompt
     quant: Quant | None = None
     parity: Comparison = "once"
 
@@ -72,7 +70,7 @@ def run(inputs: Inputs, out: Path, settings: Settings, job: Job) -> Report:
         job.progress(2, 2, "not compared")
         return {**NOT_COMPARED}
     job.progress(1, 2, COMPARING)
-    texts = _texts(files.model, inputs["problems"], settings.prompt)
+    texts = _texts(files.model, inputs["problems"], settings.wording)
     parity = check_parity(*files, texts, n_threads=job.num_threads)
     job.progress(2, 2, f"logits within {parity['max_logit_difference']:.1e}")
     return dict(parity)
@@ -87,7 +85,7 @@ def compare_again(inputs: Inputs, out: Path, settings: Settings, job: Job) -> No
     """Compare the files of a finished export; once where `parity` says so. Raises ModelError when they disagree."""
     job.progress(0, 1, COMPARING)
     files = _files(inputs, out, (out / "base.gguf").exists())
-    texts = _texts(files.model, inputs["problems"], settings.prompt)
+    texts = _texts(files.model, inputs["problems"], settings.wording)
     parity = check_once(*files, texts, again=settings.parity == "always", n_threads=job.num_threads)
     job.progress(1, 1, f"logits within {parity['max_logit_difference']:.1e}")
 
@@ -102,10 +100,10 @@ def _files(inputs: Inputs, out: Path, is_merged: bool) -> Files:
     return Files(model, out / "base.gguf", adapter, None)
 
 
-def _texts(model: Path, problems: Path, prompt: Prompt) -> list[list[int]]:
+def _texts(model: Path, problems: Path, wording: Wording) -> list[list[int]]:
     """Return the token ids of problems with their solutions, which are what an adapter changes."""
     tokenizer = prompts.load_tokenizer(model)
     table = pq.read_table(problems / "problems.parquet")[:NUM_PARITY_PROBLEMS]
     pairs = zip(table["question"].to_pylist(), gold_texts(table).to_pylist(), strict=True)
-    examples = [prompts.example(tokenizer, question, text, prompt) for question, text in pairs]
+    examples = [prompts.example(tokenizer, question, text, wording) for question, text in pairs]
     return [example.token_ids[:MAX_TOKENS] for example in examples]

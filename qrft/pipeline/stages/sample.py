@@ -17,7 +17,7 @@ from qrft.errors import UsageError
 from qrft.grading.rules import DEFAULT_RULES, Rules
 from qrft.models import prompts
 from qrft.models.gguf.prepare import base_file
-from qrft.models.prompts import Prompt
+from qrft.models.wording import Wording
 from qrft.pipeline.stages import Inputs, Job, Report
 from qrft.sampling.api import ModelFiles, Picking, SamplingParams
 from qrft.sampling.backends import registry
@@ -28,11 +28,10 @@ from qrft.sampling.spec import SampledModel, SampleSpec, begin
 VERSION = 3
 
 
-class Settings(Sample):
+class Settings(Sample, Wording):
     """`model` names the sampled model in the samples; a goal (`until`) counts by the rules."""
 
     seed: Seed
-    prompt: Prompt
     model: str
     rules: Rules | None = None
     judges_expressions: bool = False
@@ -74,7 +73,7 @@ def _spec(inputs: Inputs, settings: Settings) -> SampleSpec:
         problems=pq.read_table(inputs["problems"] / "problems.parquet"),
         num_samples=settings.until.max_samples or settings.num_samples,
         params=SamplingParams(**{name: getattr(settings, name) for name in (*Picking.model_fields, "seed")}),
-        prompt=settings.prompt,
+        wording=settings.wording,
         examples=_examples(inputs, settings),
         until=settings.until,
         rules=settings.rules or DEFAULT_RULES,
@@ -87,7 +86,7 @@ def _examples(inputs: Inputs, settings: Settings) -> list[prompts.Solved]:
         return []
     table = pq.read_table(inputs["examples"] / "problems.parquet")
     order = np.random.default_rng(settings.examples_seed).permutation(table.num_rows)
-    return choose_examples(table.take(order), settings.few_shot, settings.prompt, "problems/train")
+    return choose_examples(table.take(order), settings.few_shot, settings.wording, "problems/train")
 
 
 def _model(inputs: Inputs, settings: Settings, num_threads: int | None) -> SampledModel:

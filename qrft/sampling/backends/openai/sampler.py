@@ -52,11 +52,11 @@ log = logging.getLogger(__name__)
 class ServerSampler:
     """A model behind `base_url`, such as http://localhost:8080/v1 ("/v1" is added to an address without a path).
 
-    Args: `chat`: sends the prompt as one user message to /chat/completions, not as it is to /completions.
-    `api_key_env`: the environment variable with the key; None for none. `timeout`: seconds that a whole answer, or a
-    pause that the server asks for, may take. `retries`: further tries of a request after a refusal that may pass, an
-    answer that can't be read or a lost connection. `extra_body`: fields that go into every request and replace ours;
-    None removes one. Raises SamplerError for an address or a key that can't be.
+    Args: `chat`: sends the prompt as a user message, behind the system one if there is any, to /chat/completions, not
+    as it is to /completions. `api_key_env`: the environment variable with the key; None for none. `timeout`: seconds
+    that a whole answer, or a pause that the server asks for, may take. `retries`: further tries of a request after a
+    refusal that may pass, an answer that can't be read or a lost connection. `extra_body`: fields that go into every
+    request and replace ours; None removes one. Raises SamplerError for an address or a key that can't be.
     """
 
     def __init__(
@@ -159,12 +159,11 @@ class ServerSampler:
 
     def _body(self, job: Job, params: SamplingParams) -> dict[str, Any]:
         request, index = job
-        prompt = (
-            {"messages": [{"role": "user", "content": request.prompt}]} if self.chat else {"prompt": request.prompt}
-        )
+        turns = [("system", request.system), ("user", request.prompt)]
+        messages = [{"role": role, "content": text} for role, text in turns if text is not None]
         body = {
             "model": self.model,
-            **prompt,
+            **({"messages": messages} if self.chat else {"prompt": request.prompt}),
             "temperature": params.temperature,
             "top_p": params.top_p,
             **_OFF,
