@@ -31,7 +31,7 @@ LAYERS = [
         "sampling.backends.registry",
     },  # settings
     {"config", "pipeline.store", "pipeline.cost", "data", "grading", "models"},
-    {"models.gguf", "sampling", "evaluation"},
+    {"models.gguf", "models.find", "sampling", "evaluation"},
     {"training", "report"},
     {"studies"},
     {"pipeline.stages", "commands"},

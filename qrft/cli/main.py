@@ -152,9 +152,10 @@ def pretrain(recipe: str, overrides: tuple[str, ...], out: Path) -> None:
 def sample(base: str, problems: str, num_samples: int, output: Path, as_json: bool, **options: Any) -> None:
     """Sample k solutions per problem from BASE.
 
-    BASE is a built-in model (tiny-base), a model folder, a hub name or a .gguf file. With --sampler openai it is the
-    name of a model on the server. The samples are written as Parquet files into a folder. The same command continues
-    after any stop, and -k can be raised later. The options from --mode to --order say how --until judges the samples.
+    BASE is a model known by name (tiny-base, smollm2-135m), a model folder, a hub name or a .gguf file. With --sampler
+    openai it is the name of a model on the server. The samples are written as Parquet files into a folder. The same
+    command continues after any stop, and -k can be raised later. The options from --mode to --order say how --until
+    judges the samples.
     """
     from qrft.cli.actions import quiet_libraries
     from qrft.commands import sample as work
@@ -175,9 +176,9 @@ def sample(base: str, problems: str, num_samples: int, output: Path, as_json: bo
 def train(base: str, data: Path, output: Path, overrides: tuple[str, ...], threads: int | None, as_json: bool) -> None:
     """Fine-tune BASE on worked solutions.
 
-    What is trained is a QLoRA adapter, or every weight with --set adapter=none. BASE is a built-in model (tiny-base), a
-    model folder or a hub name. The same command continues after any stop. On several GPUs, start it as
-    accelerate launch -m qrft train ...
+    What is trained is a QLoRA adapter, or every weight with --set adapter=none. BASE is a model known by name
+    (tiny-base, smollm2-135m), a model folder, a hub name or a .gguf file. The same command continues after any stop. On
+    several GPUs, start it as accelerate launch -m qrft train ...
     """
     from qrft.cli.actions import quiet_libraries
     from qrft.cli.console import Terminal
@@ -321,7 +322,8 @@ def loss(base: str, text: Path, context: int, stride: int | None, limit: int | N
     """Measure how well BASE predicts a text.
 
     The loss is given in nats per token and in bits per byte. Only bits per byte can be compared between models with
-    different tokenizers. BASE is a built-in model (tiny-base), a model folder or a hub name.
+    different tokenizers. BASE is a model known by name (tiny-base, smollm2-135m), a model folder, a hub
+    name or a .gguf file.
     """
     from qrft.cli.actions import quiet_libraries
     from qrft.commands import loss as work

@@ -45,7 +45,7 @@ log = logging.getLogger(__name__)
 class ModelChoice:
     """Which model is sampled, and by what.
 
-    base: a built-in model, a folder, a hub name, a .gguf, or with "openai" the model's name at the server.
+    base: a known name, a folder, a hub name, a .gguf, or with "openai" the model's name at the server.
     adapter: a peft folder, or a .gguf. tokenizer: for a .gguf, the folder of its Hugging Face tokenizer. parity:
     whether llama.cpp's logits are compared with transformers'. settings: the sampler's own.
     """
@@ -220,7 +220,7 @@ def sample(
 ) -> Iterator[Completion]:
     """Yield samples of every problem, each a Completion with its `text`, in the order in which they end.
 
-    base: a built-in model, a folder, a hub name, a .gguf. problems: a file or a name, or the questions themselves,
+    base: a known name, a folder, a hub name, a .gguf. problems: a file or a name, or the questions themselves,
     which are then problem "0", "1", ... options: those of `qrft sample`, such as temperature=0.7, max_new_tokens=256,
     stop=["\\n\\n"], adapter=Path("adapter"), sampler="transformers", until=Until(correct=4). Nothing is kept on
     disk. Raises UsageError for options that can't be, and the errors of the sampler.

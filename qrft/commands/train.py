@@ -94,7 +94,8 @@ def train(
 ) -> dict[str, Any]:
     """Fine-tune `base` on `data` into the folder `output`, and return the facts that its train.json keeps.
 
-    base: a built-in model, a folder, a hub name. data: a JSONL or Parquet file, or pairs of question and completion.
+    base: a known name, a folder, a hub name, a .gguf. data: a JSONL or Parquet file, or pairs of question and
+    completion.
     settings: those of --set, such as lora_r=64, num_epochs=2, prompt="chat", seed=1. The same call goes on after any
     stop, and does nothing when the folder exists. progress: called with steps done, steps in all and a note.
     Raises UsageError for settings that are not allowed and for a folder made with other ones, DataError, ModelError.

@@ -14,7 +14,7 @@ from typing import Any
 from qrft.config.messages import did_you_mean, show
 from qrft.config.yaml_lines import KeyPath
 from qrft.data.problems.registry import BY_NAME
-from qrft.models.find import BUILTIN
+from qrft.models.names import KNOWN
 
 _HUB_NAME = re.compile(r"[A-Za-z0-9_][\w.-]*/[\w.-]+", re.ASCII)
 
@@ -72,7 +72,7 @@ def without_folders(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _is_path(name: str) -> bool:
-    return name not in BUILTIN and name not in BY_NAME and (os.path.isabs(name) or os.path.exists(local_path(name)))
+    return name not in KNOWN and name not in BY_NAME and (os.path.isabs(name) or os.path.exists(local_path(name)))
 
 
 def _texts(values: Any, pattern: Sequence[str], key: KeyPath = ()) -> Iterator[tuple[KeyPath, str]]:
@@ -101,14 +101,16 @@ def _problems_fault(name: str) -> str | None:
 
 def _model_fault(name: str) -> str | None:
     path = local_path(name)
-    if name in BUILTIN or (name and os.path.isdir(path)):
+    if name in KNOWN or (name and os.path.isdir(path)):
         return None
-    allowed = f"Allowed: a model folder, a hub name org/model, or a built-in model: {', '.join(BUILTIN)}"
+    allowed = f"Allowed: a model folder, a GGUF file, a hub name org/model, or one of {', '.join(KNOWN)}"
+    if os.path.isfile(path) and path.suffix == ".gguf":
+        return None
     if os.path.isfile(path):
         return f"{path} is a file. {allowed}"
     if _HUB_NAME.fullmatch(name):  # only the hub knows whether it is one
         return None
-    guess = did_you_mean(name, [*BUILTIN, *_neighbours(name)])
+    guess = did_you_mean(name, [*KNOWN, *_neighbours(name)])
     return f"found {show(name)}: no such folder; looked at {path}. {guess}{allowed}"
 
 

@@ -29,13 +29,15 @@ from qrft.studies.registry import StudyName
 
 ADAPTER_SHAPE = ("adapter", "target_modules", "use_rslora", "quantization")
 
+BASE_MODEL = (
+    "The base model: a name (tiny-base, or smollm2-135m from the extra qrft[smollm2]), a model folder, a hub name such "
+    "as org/model, or a GGUF file."
+)
 Values = Annotated[tuple[Any, ...], Field(strict=False, min_length=1)]
 
 
 class Model(Section):
-    base_model: str = Field(
-        description="The base model: a built-in model, a model folder, or a hub name such as org/model."
-    )
+    base_model: str = Field(description=BASE_MODEL)
     gguf_file: str | None = Field(
         default=None,
         description="A ready-made GGUF file of this model, which is read where it lies. If not set, qrft makes one.",
@@ -53,7 +55,7 @@ class Recipe(Section):
     base_model: str | None = Field(
         default=None,
         validate_default=True,
-        description="The base model: a built-in model, a model folder, or a hub name such as org/model.",
+        description=BASE_MODEL,
     )
     seed: Seed = Field(
         default=0, description="The seed for the order of training, the initialisation and the sampling."

@@ -146,12 +146,28 @@ def whole_file(path: Path) -> Iterator[Path]:
             raise
 
 
+@contextlib.contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """Give a temporary folder beside `path` to write to, which gets its own name at the end; it is removed when
+    anything fails. Raises StoreError when the disk is full or the folder is not writable."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    with disk_errors(path.parent):
+        try:
+            temporary.mkdir()
+            yield temporary
+            publish(temporary, path)
+        except BaseException:
+            remove(temporary)
+            raise
+
+
 def remove_temporaries(path: Path) -> None:
-    """Remove what killed processes left of whole_file(path). The caller makes sure that no process is writing it."""
+    """Remove what killed processes left of whole_file or whole_folder of this path. The caller makes sure that no
+    process is writing it."""
     with disk_errors(path.parent):
         for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
             if re.fullmatch(r"[0-9a-f]{8}", leftover.name.split(".")[-2]) and not leftover.is_symlink():
-                leftover.unlink(missing_ok=True)
+                remove(leftover)
 
 
 def write_atomic(path: Path, data: bytes | str) -> None:

@@ -1,5 +1,6 @@
 """Base models, and all that qrft knows of them.
 
+names           base models known by name
 find            where a base model is, and its fingerprint
 architectures   the supported ones, and how they differ
 shape           the one count of parameters, from config.json

@@ -6,13 +6,18 @@ To add one: an entry here, then the checks of `qrft.models.gguf.architecture` an
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
-# The linear layers of a block, in the order of the forward pass.
-Linear = Literal["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
-LINEAR: tuple[Linear, ...] = get_args(Linear)
-ATTENTION, MLP = LINEAR[:4], LINEAR[4:]
+# The linear layers of a block, in the order of the forward pass; then those that take the place of several.
+Linear = Literal[
+    "q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "qkv_proj", "gate_up_proj"
+]
+LINEAR: tuple[Linear, ...] = get_args(Linear)[:7]
+FUSED: tuple[Linear, ...] = ("qkv_proj", "o_proj", "gate_up_proj", "down_proj")
+ATTENTION, MLP = (*LINEAR[:4], "qkv_proj"), (*LINEAR[4:], "gate_up_proj")
+NORMS = ("input_layernorm", "post_attention_layernorm")
+GEMMA_NORMS = (*NORMS, "pre_feedforward_layernorm", "post_feedforward_layernorm")
 
 
 @dataclass(frozen=True)
@@ -28,21 +33,43 @@ class Architecture:
     num_key_value_heads: int | None = None  # None: num_attention_heads
     biases: tuple[Linear, ...] = ()  # the layers that always have a bias
     bias_keys: Mapping[str, tuple[Linear, ...]] = field(default_factory=dict)  # layers with a bias if a key says so
-    has_qk_norm: bool = False
+    qk_norm: Literal["head", "whole"] | None = None  # queries and keys are normed, each head or all heads together
+    linear: tuple[Linear, ...] = LINEAR
+    norms: tuple[str, ...] = NORMS  # of a block
+    is_tied: bool = False  # the head is the embeddings
+    turns_neighbours: bool = False  # llama.cpp rotates neighbouring rows of a head, transformers those of its halves
+    norm_offset: float = 0.0  # transformers adds it to a norm's weights, llama.cpp finds it added
 
 
+_ATTENTION_BIAS: dict[str, tuple[Linear, ...]] = {"attention_bias": LINEAR[:4]}
+_LLAMA = Architecture("llama", "llama", bias_keys={**_ATTENTION_BIAS, "mlp_bias": LINEAR[4:]}, turns_neighbours=True)
+_GEMMA = Architecture(
+    "gemma2",
+    "gemma2",
+    head_dim=256,
+    num_key_value_heads=4,
+    bias_keys=_ATTENTION_BIAS,
+    norms=GEMMA_NORMS,
+    is_tied=True,
+    norm_offset=1.0,
+)
 ARCHITECTURES = {
-    "LlamaForCausalLM": Architecture("llama", "llama", bias_keys={"attention_bias": ATTENTION, "mlp_bias": MLP}),
-    "MistralForCausalLM": Architecture("mistral", "llama", num_key_value_heads=8),
-    "Qwen2ForCausalLM": Architecture("qwen2", "qwen2", num_key_value_heads=32, biases=ATTENTION[:3]),
+    "LlamaForCausalLM": _LLAMA,
+    "MistralForCausalLM": Architecture("mistral", "llama", num_key_value_heads=8, turns_neighbours=True),
+    "Qwen2ForCausalLM": Architecture("qwen2", "qwen2", num_key_value_heads=32, biases=LINEAR[:3]),
     "Qwen3ForCausalLM": Architecture(
-        "qwen3",
-        "qwen3",
-        head_dim=128,
-        num_key_value_heads=32,
-        bias_keys={"attention_bias": ATTENTION},
-        has_qk_norm=True,
+        "qwen3", "qwen3", head_dim=128, num_key_value_heads=32, bias_keys=_ATTENTION_BIAS, qk_norm="head"
     ),
+    "Gemma2ForCausalLM": _GEMMA,
+    "Gemma3ForCausalLM": replace(_GEMMA, model_type="gemma3_text", llama_cpp="gemma3", qk_norm="head"),
+    "Phi3ForCausalLM": Architecture("phi3", "phi3", linear=FUSED),
+    "SmolLM3ForCausalLM": replace(
+        _LLAMA, model_type="smollm3", llama_cpp="smollm3", num_key_value_heads=4, is_tied=True
+    ),
+    "Olmo2ForCausalLM": Architecture(
+        "olmo2", "olmo2", bias_keys=_ATTENTION_BIAS, norms=GEMMA_NORMS[1::2], qk_norm="whole"
+    ),
+    "GraniteForCausalLM": replace(_LLAMA, model_type="granite", llama_cpp="granite"),
 }
 BY_MODEL_TYPE = {architecture.model_type: architecture for architecture in ARCHITECTURES.values()}
 

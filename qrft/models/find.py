@@ -9,10 +9,11 @@ from pathlib import Path
 from qrft.data.file_hashes import file_hash
 from qrft.errors import DataError, ModelError, QrftError
 from qrft.models.architectures import ARCHITECTURES, architecture_name
+from qrft.models.gguf.dequantize import dequantized
 from qrft.models.json_file import read_json
 from qrft.models.loading import check_tokenizer
+from qrft.models.names import BUILTIN, PACKAGED, packaged_file
 
-BUILTIN = {"tiny-base": Path(__file__).parent / "bases" / "tiny-base"}
 # The files that make a model what it is; a README or another format's weights do not.
 MODEL_FILES = (
     "config.json",
@@ -31,14 +32,17 @@ TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json")
 
 
 def find_model(base_model: str, *, is_exported: bool = True, with_weights: bool = True) -> Path:
-    """Return the model's folder: built in, on this disk, or downloaded from the hub once.
+    """Return the model's folder: built in, on this disk, made once of a GGUF file or a package's, or downloaded from
+    the hub once.
 
     is_exported: refuse a model that qrft can't export to llama.cpp. with_weights: download the weights too, and require
     them; weights that are there are checked in any case.
     Raises ModelError when there is no such model, or one that is refused or not whole.
     """
     folder = BUILTIN.get(base_model) or Path(base_model).expanduser()
-    if not folder.is_dir():
+    if file := gguf_of(base_model):
+        folder = dequantized(file)
+    elif not folder.is_dir():
         folder = _download(base_model, [name for name in MODEL_FILES if with_weights or "safetensors" not in name])
     from qrft.models.whole import check_weights  # with numpy, which no help waits for
 
@@ -48,6 +52,17 @@ def find_model(base_model: str, *, is_exported: bool = True, with_weights: bool 
     return folder
 
 
+def gguf_of(base_model: str) -> Path | None:
+    """Return the GGUF file that a base model's name means: itself, or one in a package. None for any other name.
+
+    Raises ModelError for a package that is not installed.
+    """
+    if base_model in PACKAGED:
+        return packaged_file(base_model)
+    path = Path(base_model).expanduser()
+    return path if path.suffix == ".gguf" and path.is_file() else None
+
+
 def _download(name: str, files: list[str]) -> Path:
     from huggingface_hub import snapshot_download
 
@@ -55,8 +70,9 @@ def _download(name: str, files: list[str]) -> Path:
         return Path(snapshot_download(name, allow_patterns=files))
     except Exception as error:  # no network, no such model, no permission: each layer of the library raises its own
         raise ModelError(
-            f"base_model: {name!r} is not a local folder ({Path(name).absolute()}), and could not be downloaded from "
-            f"the hub ({str(error).splitlines()[0]}). Name a folder with the model, or a hub name that you may read."
+            f"base_model: {name!r} is neither a local folder nor a GGUF file ({Path(name).absolute()}), and could not "
+            f"be downloaded from the hub ({str(error).splitlines()[0]}). Name a folder with the model, or a hub name "
+            "that you may read."
         ) from error
 
 

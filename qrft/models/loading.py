@@ -103,6 +103,28 @@ def load_model(folder: Path, **how: Any) -> PreTrainedModel:
     return cast("PreTrainedModel", model)
 
 
+def load_gguf(file: Path, dtype: str) -> tuple[Any, Any]:
+    """Return the causal language model in a GGUF file, unquantised and ready to be saved, and its tokenizer.
+
+    dtype: torch's name of the numbers' type. Raises ModelError for a file that transformers can't dequantise.
+    """
+    import torch
+    import transformers
+
+    how: dict[str, Any] = {"gguf_file": file.name, **_SAFE}
+    way_out = "Name the model's Hugging Face folder instead, or the GGUF file of another architecture."
+    with one_message(file, "transformers can't dequantise it", way_out):
+        tokenizer: Any = transformers.AutoTokenizer.from_pretrained(file.parent, **how)
+        if hasattr(transformers, "GgufConfig"):  # without it older versions dequantise anyway
+            how["quantization_config"] = transformers.GgufConfig(dequantize=True)
+        auto: Any = transformers.AutoModelForCausalLM
+        model = auto.from_pretrained(file.parent, dtype=getattr(torch, dtype), **how)
+    model.hf_quantizer = None  # or it would refuse to be saved
+    for config in (model.config, model.generation_config):
+        vars(config).pop("quantization_config", None)
+    return model, tokenizer
+
+
 def missing_weights(folder: Path, names: list[str]) -> ModelError:
     """Return the error for a folder whose files lack these weights."""
     more = f" and {len(names) - 1} more" if len(names) > 1 else ""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from qrft.errors import ModelError
-from qrft.models.architectures import ATTENTION, BY_MODEL_TYPE, LINEAR
+from qrft.models.architectures import ATTENTION, BY_MODEL_TYPE, LINEAR, NORMS
 from qrft.models.json_file import read_json
 
 # The sizes that a config.json gives, and the largest that is believed: larger ones are mistakes, or meant to fill the
@@ -39,8 +39,10 @@ class Shape:
     head_dim: int
     vocab_size: int
     is_tied: bool  # the head is the embeddings
-    biases: tuple[str, ...] = ()  # those of LINEAR that have one
-    has_qk_norm: bool = False
+    biases: tuple[str, ...] = ()  # the linear layers that have one
+    qk_norm: str | None = None  # whether queries and keys are normed: each "head", or the "whole" of them
+    layers: tuple[str, ...] = LINEAR  # the linear layers of a block
+    norms: tuple[str, ...] = NORMS
 
     @property
     def query_size(self) -> int:
@@ -54,8 +56,24 @@ class Shape:
     def linear(self) -> dict[str, tuple[int, int]]:
         """Return (outputs, inputs) of each linear layer of a block."""
         hidden, query, key, inner = self.hidden_size, self.query_size, self.key_size, self.intermediate_size
-        sizes = ((query, hidden), (key, hidden), (key, hidden), (hidden, query))
-        return dict(zip(LINEAR, (*sizes, (inner, hidden), (inner, hidden), (hidden, inner)), strict=True))
+        sizes = {
+            "q_proj": (query, hidden),
+            "k_proj": (key, hidden),
+            "v_proj": (key, hidden),
+            "qkv_proj": (query + 2 * key, hidden),
+            "o_proj": (hidden, query),
+            "gate_proj": (inner, hidden),
+            "up_proj": (inner, hidden),
+            "gate_up_proj": (2 * inner, hidden),
+            "down_proj": (hidden, inner),
+        }
+        return {name: sizes[name] for name in self.layers}
+
+    @property
+    def qk_norms(self) -> dict[str, int]:
+        """Return the lengths of the norms of queries and keys, by their names; none where these are not normed."""
+        lengths = {"head": (self.head_dim, self.head_dim), "whole": (self.query_size, self.key_size)}
+        return dict(zip(("q_norm", "k_norm"), lengths[self.qk_norm], strict=True)) if self.qk_norm else {}
 
     @property
     def tensors(self) -> dict[str, tuple[int, ...]]:
@@ -63,16 +81,15 @@ class Shape:
         hidden, linear = (self.hidden_size,), self.linear
         block: dict[str, tuple[int, ...]] = {f"{_part(name)}.{name}.weight": linear[name] for name in linear}
         block |= {f"{_part(name)}.{name}.bias": linear[name][:1] for name in self.biases}
-        block |= {"input_layernorm.weight": hidden, "post_attention_layernorm.weight": hidden}
-        if self.has_qk_norm:
-            block |= {f"self_attn.{name}.weight": (self.head_dim,) for name in ("q_norm", "k_norm")}
+        block |= {f"{name}.weight": hidden for name in self.norms}
+        block |= {f"self_attn.{name}.weight": (length,) for name, length in self.qk_norms.items()}
         blocks = {f"model.layers.{i}.{name}": size for i in range(self.num_layers) for name, size in block.items()}
         return {"model.embed_tokens.weight": (self.vocab_size, self.hidden_size), "model.norm.weight": hidden, **blocks}
 
     @property
     def block_vectors(self) -> list[int]:
         """Return the lengths of a block's norms and biases."""
-        norms = [self.hidden_size, self.hidden_size, *([self.head_dim] * 2 if self.has_qk_norm else [])]
+        norms = [self.hidden_size] * len(self.norms) + [*self.qk_norms.values()]
         return norms + [self.linear[name][0] for name in self.biases]
 
     @property
@@ -133,9 +150,11 @@ def shape_in(config: Mapping[str, Any], path: Path) -> Shape:
         num_kv_heads=kv_heads,
         head_dim=head_dim,
         vocab_size=config["vocab_size"],
-        is_tied=bool(config.get("tie_word_embeddings", False)),
+        is_tied=bool(config.get("tie_word_embeddings", architecture.is_tied)),
         biases=tuple(biases),
-        has_qk_norm=architecture.has_qk_norm,
+        qk_norm=architecture.qk_norm,
+        layers=architecture.linear,
+        norms=architecture.norms,
     )
 
 

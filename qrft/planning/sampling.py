@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from qrft.models.architectures import LINEAR
 from qrft.models.shape import Shape
 from qrft.pipeline.graph import Step
 from qrft.pipeline.stages import sample
@@ -189,5 +188,5 @@ def _decode_seconds(step: Step, basis: Basis, cells: float, live: float) -> floa
 def _launch_seconds(step: Step, basis: Basis, shape: Shape) -> float:
     if not basis.device.is_gpu:
         return STEP_SECONDS / 2
-    adapted = shape.num_layers * len(LINEAR) if adapter_bytes(step, shape, is_gpu=True) else 0
+    adapted = shape.num_layers * len(shape.layers) if adapter_bytes(step, shape, is_gpu=True) else 0
     return STEP_SECONDS + LAUNCH_SECONDS * ADAPTER_LAUNCHES * adapted

@@ -16,28 +16,31 @@ from qrft.models.shape import read_shape
 if TYPE_CHECKING:
     import torch
 
-# "sdpa" in its name makes transformers check that the model takes sdpa.
-PER_EXAMPLE, VARLEN = "sdpa_per_example", "sdpa_varlen"
+# "sdpa" in its name makes transformers check that the model takes sdpa; one that caps its scores does not.
+PER_EXAMPLE, VARLEN, CAPPED = "sdpa_per_example", "sdpa_varlen", "capped_per_example"
 OURS = {"sdpa": PER_EXAMPLE, "varlen": VARLEN}
 TRIAL_LENGTHS = [40, 3, 150]
 TRIAL_WINDOW = 20  # of a model that has one: it must be shorter than the trial's examples
 
 
 class Heads(NamedTuple):
-    """What a model's attention computes with. has_window: in some of its layers, a token sees only the last ones."""
+    """What a model's attention computes with. has_window: in some of its layers, a token sees only the last ones.
+    has_cap: its scores are kept below a cap, as Gemma 2's are."""
 
     num_heads: int
     num_kv_heads: int
     head_dim: int
     has_window: bool = False
     dropout: float = 0.0
+    has_cap: bool = False
 
 
 def heads_of(model_dir: Path) -> Heads:
     """Read them from config.json. Raises ModelError when it can't be read."""
     shape, config = read_shape(model_dir), read_json(model_dir / "config.json")
     sizes = (shape.num_heads, shape.num_kv_heads, shape.head_dim)
-    return Heads(*sizes, config.get("sliding_window") is not None, config.get("attention_dropout") or 0.0)
+    has_cap = config.get("model_type") == "gemma2" and config.get("attn_logit_softcapping", 50.0) is not None
+    return Heads(*sizes, config.get("sliding_window") is not None, config.get("attention_dropout") or 0.0, has_cap)
 
 
 def choose(requested: str, heads: Heads, device: str = "cpu", mixed: bool = False) -> str:
@@ -53,7 +56,7 @@ def choose(requested: str, heads: Heads, device: str = "cpu", mixed: bool = Fals
         requested = next(way for way in ways if not _lacks(way, heads, device, mixed))
     elif lack := _lacks(requested, heads, device, mixed):
         raise UsageError(f"train.attention: found {requested}, which needs {lack}. Use auto or sdpa.")
-    return OURS.get(requested, requested)
+    return CAPPED if requested == "sdpa" and heads.has_cap else OURS.get(requested, requested)
 
 
 def _is_hopper(device: str) -> bool:
@@ -77,6 +80,8 @@ def _lacks(way: str, heads: Heads, device: str, mixed: bool) -> str:
         return "" if is_installed[way]() else f"the package of {way}, which is not installed"
     if heads.dropout:
         return f"a model without dropout in its attention; config.json has {heads.dropout}"
+    if heads.has_cap:
+        return "a model whose attention scores have no cap, which the kernel does not know"
     return varlen_fault(heads, device)
 
 
@@ -115,10 +120,11 @@ def _attended(attend: Any, heads: Heads, device: str) -> list[torch.Tensor]:
 
 
 def register() -> None:
-    """Make both ways known to transformers, which builds no mask for a name without a mask function."""
+    """Make our ways known to transformers, which builds no mask for a name without a mask function."""
     from transformers import AttentionInterface
 
     AttentionInterface.register(PER_EXAMPLE, attend_per_example)
+    AttentionInterface.register(CAPPED, attend_per_example)
     AttentionInterface.register(VARLEN, attend_varlen)
 
 
@@ -199,6 +205,7 @@ def attend_per_example(
     dropout: float = 0.0,
     scaling: float | None = None,
     sliding_window: int | None = None,
+    softcap: float | None = None,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
     """Compute the causal attention of every example to itself, by one call of torch's sdpa for each.
@@ -210,7 +217,8 @@ def attend_per_example(
 
     examples = [torch.split(states, example_lengths, dim=2) for states in (query, key, value)]
     attended = [
-        _attend(q, k, v, dropout, scaling, sliding_window).transpose(1, 2) for q, k, v in zip(*examples, strict=True)
+        _attend(q, k, v, dropout, scaling, sliding_window, softcap).transpose(1, 2)
+        for q, k, v in zip(*examples, strict=True)
     ]
     return torch.cat(attended, dim=1), None
 
@@ -222,14 +230,38 @@ def _attend(
     dropout: float,
     scaling: float | None,
     sliding_window: int | None,
+    softcap: float | None,
 ) -> torch.Tensor:
     import torch
     from torch.nn.functional import scaled_dot_product_attention as sdpa
 
     length = query.shape[2]
-    if sliding_window is None or length <= sliding_window:
+    is_within = sliding_window is None or length <= sliding_window
+    if is_within and softcap is None:
         return sdpa(query, key, value, dropout_p=dropout, scale=scaling, is_causal=True, enable_gqa=True)
     groups = query.shape[1] // key.shape[1]  # with a mask, grouped heads would take CUDA's slow path
     key, value = (states.repeat_interleave(groups, dim=1) for states in (key, value))
-    window = torch.ones(length, length, dtype=torch.bool, device=query.device).tril().triu(1 - sliding_window)
+    window = torch.ones(length, length, dtype=torch.bool, device=query.device).tril()
+    if sliding_window is not None:
+        window = window.triu(1 - sliding_window)
+    if softcap is not None:
+        return _capped(query, key, value, window, dropout, scaling, softcap)
     return sdpa(query, key, value, attn_mask=window, dropout_p=dropout, scale=scaling)
+
+
+def _capped(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    window: torch.Tensor,
+    dropout: float,
+    scaling: float | None,
+    softcap: float,
+) -> torch.Tensor:
+    """Compute what sdpa does, with scores that `softcap * tanh(score / softcap)` keeps below the cap."""
+    import torch
+
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    scores = softcap * torch.tanh(query @ key.transpose(2, 3) * scale / softcap)
+    shares = torch.softmax(scores.masked_fill(~window, -torch.inf), dim=-1, dtype=torch.float32).to(query.dtype)
+    return torch.nn.functional.dropout(shares, dropout) @ value

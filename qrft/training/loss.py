@@ -10,6 +10,8 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from qrft.models.architectures import ARCHITECTURES
+
 if TYPE_CHECKING:
     import torch
 
@@ -23,17 +25,36 @@ CHUNK_ELEMENTS = {"cpu": 2**24, "cuda": 2**26}
 def install(model: Any) -> None:
     """Make the model's head return the hidden states, and its loss be the sum over `labels`.
 
+    A model that caps its logits, or that qrft does not know, keeps its head, and its logits are made all at once.
+
     `model` is a transformers causal language model, or peft's wrapper of one. No weight changes, so what is saved is
     whole; `undo` gives the logits back.
     """
     base = _transformers_model(model)
     head = base.get_output_embeddings()
+    if not takes_chunks(base):
+        base.loss_function = _whole_loss
+        return
 
-    def loss_function(logits: torch.Tensor, labels: torch.Tensor, **_: Any) -> torch.Tensor:
+    def loss_function(logits: torch.Tensor, labels: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
         return cross_entropy_sum(logits[0], head.weight, labels)
 
     head.forward = lambda hidden_states: hidden_states
     base.loss_function = loss_function
+
+
+def takes_chunks(base: Any) -> bool:
+    """Return whether what the model does with the head's logits is known, and nothing but scaling them, which is the
+    same when it is done to the hidden states."""
+    config = base.config
+    return type(base).__name__ in ARCHITECTURES and getattr(config, "final_logit_softcapping", None) is None
+
+
+def _whole_loss(logits: torch.Tensor, labels: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
+    """Return the sum over all logits at once."""
+    from torch.nn.functional import cross_entropy
+
+    return cross_entropy(logits[0].float(), labels, reduction="sum")
 
 
 def undo(model: Any) -> None:

@@ -16,7 +16,6 @@ from pathlib import Path
 from qrft.config.training import Training
 from qrft.errors import ModelError
 from qrft.machine import free_memory, in_gib
-from qrft.models.architectures import LINEAR
 from qrft.models.shape import Shape, read_shape
 from qrft.training.loss import CHUNK_ELEMENTS
 from qrft.training.model import choose_precision, has_bfloat16
@@ -40,6 +39,12 @@ REPLICA = 60 * MIB  # that a forked process writes to of what it shared, measure
 SLACK = 0.05  # of what comes and goes: the allocator rounds up, and its free blocks do not always join
 AUTOMATIC = ("adamw", "paged_adamw_8bit")  # what train.optimizer auto chooses from on a GPU, the faster one first
 FEWEST_TOKENS = 2048  # of a micro-batch, for which keeping activations is faster than smaller memory would be
+# The linear layers that read one tensor, which autograd keeps once.
+_READ_ONE_TENSOR = (
+    ("q_proj", "k_proj", "v_proj", "qkv_proj"),
+    ("gate_proj", "up_proj", "gate_up_proj"),
+    ("down_proj",),
+)
 
 Parts = dict[str, int]
 
@@ -128,7 +133,7 @@ def trained_tensors(shape: Shape, settings: Training) -> list[int]:
         block = [*map(prod, shape.linear.values()), *shape.block_vectors]
         return [*(block * shape.num_layers), *shape.outer]
     rank = settings.lora_r
-    block = [rank * size for name in _targets(settings) for size in shape.linear[name]]
+    block = [rank * size for name in _targets(shape, settings) for size in shape.linear[name]]
     return block * shape.num_layers
 
 
@@ -225,8 +230,9 @@ def _saved(shape: Shape, settings: Training, number: int, tokens: int) -> float:
     """Return the bytes that autograd keeps of one block for one token, its input included."""
     hidden, query, key, inner = shape.hidden_size, shape.query_size, shape.key_size, shape.intermediate_size
     is_full, rank, dropout = settings.adapter == "none", settings.lora_r, settings.lora_dropout
-    norms = 2 * hidden + (query + key if shape.has_qk_norm else 0)
-    num_norms = 2 + (shape.num_heads + shape.num_kv_heads if shape.has_qk_norm else 0)
+    norms = len(shape.norms) * hidden + (query + key if shape.qk_norm else 0)
+    per_head = {"head": shape.num_heads + shape.num_kv_heads, "whole": 2, None: 0}
+    num_norms = len(shape.norms) + per_head[shape.qk_norm]
     # float32 inputs of the norms with their root mean squares; where the norms learn, what they have normed too
     kept = 4.0 * (norms * (2 if is_full else 1) + num_norms)
     kept += number * (2 * query + 2 * key) + 4 * shape.num_heads  # turned queries and keys, values, output; logsumexp
@@ -236,8 +242,8 @@ def _saved(shape: Shape, settings: Training, number: int, tokens: int) -> float:
     elif settings.attention in ("auto", "sdpa"):  # the examples' outputs, joined to one row
         kept += number * query
     if not is_full:  # what goes from A to B
-        kept += number * rank * len(_targets(settings))
-    return kept + _inputs(shape, LINEAR if is_full else _targets(settings), number, is_full, dropout)
+        kept += number * rank * len(_targets(shape, settings))
+    return kept + _inputs(shape, shape.layers if is_full else _targets(shape, settings), number, is_full, dropout)
 
 
 def _inputs(shape: Shape, targets: Sequence[str], number: int, are_apart: bool, dropout: float) -> float:
@@ -248,7 +254,7 @@ def _inputs(shape: Shape, targets: Sequence[str], number: int, are_apart: bool, 
     """
     if dropout or (are_apart and number < 4):
         return sum((number + (1 if dropout else 0)) * shape.linear[name][1] for name in targets)
-    sources = {name: source for source, names in enumerate((LINEAR[:3], (), LINEAR[4:6], LINEAR[6:])) for name in names}
+    sources = {name: source for source, names in enumerate(_READ_ONE_TENSOR) for name in names}
     read = {sources[name]: shape.linear[name][1] for name in targets if name in sources}
     return number * sum(read.values())  # what o_proj reads is attention's output, kept already
 
@@ -261,9 +267,9 @@ def _casts(shape: Shape, settings: Training, number: int) -> int:
     return number * sum(tensors) // shape.num_layers if number < 4 else 0
 
 
-def _targets(settings: Training) -> tuple[str, ...]:
+def _targets(shape: Shape, settings: Training) -> tuple[str, ...]:
     targets = settings.target_modules
-    return LINEAR if targets == "all-linear" else tuple(dict.fromkeys(targets))
+    return tuple(name for name in shape.layers if targets == "all-linear" or name in targets)
 
 
 # ----------------------------------------------------------------------------------------------------------- fit ----

@@ -36,7 +36,7 @@ base_model: tiny-base
 problems: {train: train.jsonl, test: test.jsonl}
 """
 PROBLEMS = f"Allowed: a JSONL or Parquet file, or one of the sets {', '.join(BY_NAME)}"
-MODELS = "Allowed: a model folder, a hub name org/model, or a built-in model: tiny-base"
+MODELS = "Allowed: a model folder, a GGUF file, a hub name org/model, or one of tiny-base, smollm2-135m"
 PROBLEM = '{"question": "Tom has 2 apples and buys 3. How many?", "answer": "2+3=<<2+3=5>>5\\n#### 5"}\n'
 
 
@@ -332,7 +332,7 @@ def test_a_model_that_is_neither_here_nor_on_the_hub(folder: Path) -> None:
     command = command_line("run", "r.yaml", "--set", "base_model=org/model")
     done = run_process(command, 1, HF_HUB_OFFLINE="1", HF_HOME=str(folder / "cache"))
     assert len(done.stderr.splitlines()) == 1
-    named = f"base_model: 'org/model' is not a local folder ({folder}/org/model)"
+    named = f"base_model: 'org/model' is neither a local folder nor a GGUF file ({folder}/org/model)"
     assert f"{named}, and could not be downloaded from the hub (" in done.stderr
     assert "Name a folder with the model, or a hub name that you may read." in done.stderr
     assert not (folder / "runs").exists()

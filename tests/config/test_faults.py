@@ -12,7 +12,7 @@ from qrft.config.recipe import Recipe
 from qrft.config.sections import Sample
 from qrft.config.training import Train
 from qrft.data.problems.registry import BY_NAME
-from qrft.models.find import BUILTIN
+from qrft.models.names import KNOWN
 
 RECIPE_KEYS, SAMPLE_KEYS, TRAIN_KEYS = (", ".join(kind.model_fields) for kind in (Recipe, Sample, Train))
 SETS = ", ".join(BY_NAME)
@@ -92,17 +92,17 @@ def test_unknown_value_of_an_enumeration() -> None:
         (
             "train: {target_modules: []}",
             "train.target_modules: found []. Allowed: all-linear, or a list of q_proj, k_proj, v_proj, o_proj, "
-            "gate_proj, up_proj, down_proj, at least one",
+            "gate_proj, up_proj, down_proj, qkv_proj, gate_up_proj, at least one",
         ),
         (
             "train: {target_modules: [q, 1]}",
             "train.target_modules: found ['q', 1]. Allowed: all-linear, or a list of q_proj, k_proj, v_proj, "
-            "o_proj, gate_proj, up_proj, down_proj, at least one",
+            "o_proj, gate_proj, up_proj, down_proj, qkv_proj, gate_up_proj, at least one",
         ),
         (
             "train: {target_modules: [embed_tokens]}",
             "train.target_modules: found ['embed_tokens']. Allowed: all-linear, or a list of q_proj, k_proj, "
-            "v_proj, o_proj, gate_proj, up_proj, down_proj, at least one",
+            "v_proj, o_proj, gate_proj, up_proj, down_proj, qkv_proj, gate_up_proj, at least one",
         ),
         ("train: {max_length: 9}", f"train.max_length: unknown key. Allowed: {TRAIN_KEYS}"),
         ("train: {vram: 9}", "train.vram: found 9. Allowed: auto, 8, 12, 16, 24, or null"),
@@ -255,12 +255,12 @@ def test_a_file_of_problems_ends_by_itself(in_folder: Path) -> None:
 
 
 def test_the_built_in_models_are_those_that_are_found() -> None:
-    for name in BUILTIN:
+    for name in KNOWN:
         assert load("", f"base_model={name}").base_model == name
     assert fault("", "base_model=tiny-bse") == (
         f"--set: base_model: found the text 'tiny-bse': no such folder; looked at {os.getcwd()}/tiny-bse. "
         "Did you mean tiny-base? "
-        f"Allowed: a model folder, a hub name org/model, or a built-in model: {', '.join(BUILTIN)}"
+        f"Allowed: a model folder, a GGUF file, a hub name org/model, or one of {', '.join(KNOWN)}"
     )
 
 

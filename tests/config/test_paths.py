@@ -15,7 +15,7 @@ from qrft.config.sections import Sample
 from qrft.config.training import Train
 from qrft.data.problems.registry import BY_NAME
 from qrft.errors import RecipeError
-from qrft.models.find import BUILTIN
+from qrft.models.names import KNOWN
 
 RECIPE_KEYS, SAMPLE_KEYS, TRAIN_KEYS = (", ".join(kind.model_fields) for kind in (Recipe, Sample, Train))
 SETS = ", ".join(BY_NAME)
@@ -155,5 +155,5 @@ def test_models_that_are_not_there(name: str) -> None:
 def test_a_model_that_is_a_file() -> None:
     assert fault("", "base_model=r.yaml") == (
         f"--set: base_model: {os.getcwd()}/r.yaml is a file. "
-        f"Allowed: a model folder, a hub name org/model, or a built-in model: {', '.join(BUILTIN)}"
+        f"Allowed: a model folder, a GGUF file, a hub name org/model, or one of {', '.join(KNOWN)}"
     )

@@ -88,7 +88,7 @@ def test_a_cell_is_held_against_the_settings_of_each_model() -> None:
         (
             TWO.replace("base_model: tiny-base}", "base_model: x}"),
             "r.yaml:2: models.small.base_model: found the text 'x': no such folder; looked at FOLDER/x. "
-            "Allowed: a model folder, a hub name org/model, or a built-in model: tiny-base",
+            "Allowed: a model folder, a GGUF file, a hub name org/model, or one of tiny-base, smollm2-135m",
         ),
         (
             TWO.replace("small:", "a.b:"),

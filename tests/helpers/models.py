@@ -24,6 +24,17 @@ _COMMON: dict[str, Any] = dict(
     pad_token_id=1,
 )
 
+# Gemma's window is shorter than a prompt, so that both kinds of layers show.
+GEMMA: dict[str, Any] = dict(head_dim=32, query_pre_attn_scalar=32, sliding_window=16, tie_word_embeddings=True)
+LONGROPE: dict[str, Any] = dict(
+    rope_type="longrope",
+    rope_theta=10000.0,
+    partial_rotary_factor=0.75,
+    original_max_position_embeddings=128,
+    long_factor=[1.0 + i / 2 for i in range(6)],
+    short_factor=[1.0 + i / 8 for i in range(6)],
+)
+
 # name -> (architecture, what is special about it)
 KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "llama-tied": ("Llama", {"tie_word_embeddings": True}),
@@ -49,6 +60,22 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
         {"tie_word_embeddings": True, "rope_parameters": {"rope_type": "default", "rope_theta": 1e6}},
     ),
     "qwen3": ("Qwen3", {"head_dim": 32}),
+    "gemma2": ("Gemma2", {**GEMMA, "final_logit_softcapping": 3.0, "attn_logit_softcapping": 5.0}),
+    "gemma3": ("Gemma3Text", {**GEMMA, "num_hidden_layers": 6}),
+    "phi3": ("Phi3", {"rope_parameters": LONGROPE, "tie_word_embeddings": True}),
+    "phi4": ("Phi3", {"rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.75}}),
+    "smollm3": ("SmolLM3", {"num_hidden_layers": 4}),
+    "olmo2": ("Olmo2", {}),
+    "granite": (
+        "Granite",
+        {
+            "attention_bias": True,
+            "embedding_multiplier": 3.0,
+            "logits_scaling": 2.0,
+            "residual_multiplier": 0.5,
+            "attention_multiplier": 0.1,
+        },
+    ),
 }
 
 
@@ -60,7 +87,7 @@ def make_model(folder: Path, kind: str = "llama-tied", **changes: Any) -> Path:
     architecture, special = KINDS[kind]
     config = getattr(transformers, f"{architecture}Config")(**{**_COMMON, **special, **changes})
     torch.manual_seed(0)
-    model = getattr(transformers, f"{architecture}ForCausalLM")(config)
+    model = getattr(transformers, f"{architecture.removesuffix('Text')}ForCausalLM")(config)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if name.endswith("bias") or "norm" in name:  # transformers makes these 0 and 1: a lost one would not show

@@ -56,10 +56,11 @@ def test_every_architecture_gives_the_same_logits(kind: str, tmp_path: Path) -> 
     export_adapter(adapter, model, lora)
     export_base(model, merged, adapter_dir=adapter)
 
-    plain = check_parity(model, base, None, None, PROMPTS, tolerance=1e-3, n_threads=1)
+    tolerance = 1e-2 if kind.startswith("gemma") else 1e-3  # llama.cpp looks Gemma's GELU up in a table of 16 bits
+    plain = check_parity(model, base, None, None, PROMPTS, tolerance=tolerance, n_threads=1)
     assert plain["num_prompts"] == 2 and plain["num_positions"] == 61 and plain["top1_agreement"] > 0.98
-    check_parity(model, base, adapter, lora, PROMPTS, tolerance=1e-3, n_threads=1)
-    check_parity(model, merged, adapter, None, PROMPTS, tolerance=1e-3, n_threads=1)
+    check_parity(model, base, adapter, lora, PROMPTS, tolerance=tolerance, n_threads=1)
+    check_parity(model, merged, adapter, None, PROMPTS, tolerance=tolerance, n_threads=1)
     # Control: the adapter matters, so the comparisons above could have failed.
     with pytest.raises(ModelError, match=r"prompt 0, position \d+.*Export the base"):
         check_parity(model, base, adapter, None, PROMPTS, n_threads=1)

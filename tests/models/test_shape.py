@@ -49,7 +49,8 @@ def check_counts(shape: Shape, tensors: dict[str, tuple[int, ...]]) -> None:
 
 
 def test_every_architecture_has_a_kind_to_test() -> None:
-    assert {f"{architecture}ForCausalLM" for architecture, _ in KINDS.values()} == ARCHITECTURES.keys()
+    kinds = {architecture.removesuffix("Text") for architecture, _ in KINDS.values()}
+    assert {f"{architecture}ForCausalLM" for architecture in kinds} == ARCHITECTURES.keys()
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -64,14 +65,16 @@ def test_the_parameters_are_those_of_the_saved_weights(kind: str, tmp_path: Path
 def test_the_parameters_are_those_of_the_model_that_a_configuration_makes(
     kind: str, is_tied: bool, head_dim: int | None, tmp_path: Path
 ) -> None:
-    """head_dim None: config.json lacks the key, whose default is 128 for Qwen3 and hidden_size / heads for others."""
-    folder = make_model(tmp_path, kind, tie_word_embeddings=is_tied, **({"head_dim": head_dim} if head_dim else {}))
+    """head_dim None: config.json lacks the key, whose default is 128 for Qwen3, 256 for Gemma, hidden_size / heads for
+    others."""
+    changes: dict[str, Any] = {"head_dim": head_dim, "rope_parameters": None} if head_dim else {}
+    folder = make_model(tmp_path, kind, tie_word_embeddings=is_tied, **changes)
     path = folder / "config.json"
     config = json.loads(path.read_text())
     if head_dim is None:
         config.pop("head_dim", None)
         path.write_text(json.dumps(config))
-    shape, usual = read_shape(folder), 128 if kind == "qwen3" else 64 // 4
+    shape, usual = read_shape(folder), {"qwen3": 128, "gemma2": 256, "gemma3": 256}.get(kind, 64 // 4)
     assert shape.is_tied == is_tied and shape.head_dim == (head_dim or usual)
     check_counts(shape, tensors_of(folder))
 
@@ -81,6 +84,7 @@ def test_the_parameters_are_those_of_the_model_that_a_configuration_makes(
 def test_what_a_configuration_lacks_is_as_in_transformers(model_type: str, flag: str | None, tmp_path: Path) -> None:
     """Mistral's key-value heads are 8 and Qwen's 32 where the key is missing; Llama's are as many as its heads."""
     config = dict(hidden_size=256, num_attention_heads=32, intermediate_size=96, num_hidden_layers=2, vocab_size=300)
+    config["pad_token_id"] = 0  # which SmolLM3 and Phi-3 have beyond a small vocabulary
     changes = {"model_type": model_type, **({flag: True} if flag else {})}
     (tmp_path / "config.json").write_text(json.dumps({**config, **changes}))
     check_counts(read_shape(tmp_path), tensors_of(tmp_path))
@@ -116,7 +120,7 @@ def test_a_model_type_that_is_not_counted_is_refused_by_name(tmp_path: Path) -> 
     with pytest.raises(ModelError) as error:
         read_shape(tmp_path)
     assert str(error.value) == (
-        f"{tmp_path / 'config.json'}: found the model_type 'gpt2'. Expected one of llama, mistral, qwen2, qwen3. "
+        f"{tmp_path / 'config.json'}: found the model_type 'gpt2'. Expected one of {', '.join(BY_MODEL_TYPE)}. "
         "Choose a base model of one of these."
     )
 

@@ -11,5 +11,6 @@ quantize       llama.cpp's own quantiser, in a process of its own
 adapter        export_adapter
 header         what a ready file says of itself, compared with the model's folder
 parity         check_parity
+dequantize     a Hugging Face folder made of a GGUF file
 prepare        prepare_base, prepare_adapter: files made once, in a cache folder
 """

@@ -30,7 +30,6 @@ _NUMPY: dict[Dtype, np.dtype[Any]] = {
     "f16": np.dtype(np.float16),
     "bf16": np.dtype(np.uint16),  # numpy has none
 }
-_ROPE_FACTORS = "rope_freqs.weight"
 
 
 def export_base(
@@ -43,10 +42,10 @@ def export_base(
 ) -> None:
     """Write the model in `model_dir` to the GGUF file `out`.
 
-    Architectures: Llama, Mistral, Qwen2, Qwen3. With `adapter_dir`, a peft LoRA folder, the adapter is merged into the
-    weights in float32. Matrices are stored as `quant`, vectors always as f32; q8_0 and q4_k_m are made from an f16 file
-    beside `out`, on `n_threads` (None: all cores). Memory: one tensor at a time. `out` appears when whole. Raises
-    ModelError for a folder, an architecture or an adapter that can't be exported.
+    Architectures: those of qrft.models.architectures. With `adapter_dir`, a peft LoRA folder, the adapter is merged
+    into the weights in float32. Matrices are stored as `quant`, vectors always as f32; q8_0 and q4_k_m are made from an
+    f16 file beside `out`, on `n_threads` (None: all cores). Memory: one tensor at a time. `out` appears when whole.
+    Raises ModelError for a folder, an architecture or an adapter that can't be exported.
     """
     if quant == "f32" or quant == "f16" or quant == "bf16":
         _export(model_dir, out, quant, adapter_dir)
@@ -72,16 +71,16 @@ def _export(model_dir: Path, out: Path, dtype: Dtype, adapter_dir: Path | None) 
         add_metadata(writer, model)
         add_vocabulary(writer, model_dir, model.config.vocab_size)
         factors = rope_factors(model)
-        if factors is not None:
-            writer.add_tensor_info(_ROPE_FACTORS, factors.shape, factors.dtype, factors.nbytes)
+        for name, tensor in factors.items():
+            writer.add_tensor_info(name, tensor.shape, tensor.dtype, tensor.nbytes)
         for name, gguf_tensor in names.items():
             shape = model.weights[name].shape
             held = _held_as(shape, dtype)
             kind = gguf.GGMLQuantizationType[held.upper()]
             writer.add_tensor_info(gguf_tensor, shape, _NUMPY[held], prod(shape) * _NUMPY[held].itemsize, kind)
         write_header(writer)
-        if factors is not None:
-            writer.write_tensor_data(factors)
+        for tensor in factors.values():
+            writer.write_tensor_data(tensor)
         for name in names:
             writer.write_tensor_data(_tensor(model, lora, name, dtype))
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import cast
 
-from qrft.data.disk import cache_folder, disk_errors, remove_temporaries, waiting_lock
-from qrft.data.file_hashes import file_hash
+from qrft.data.disk import cache_folder
+from qrft.data.made_once import made_once
 from qrft.data.sealed import read_sealed, write_sealed
 from qrft.errors import ModelError
 from qrft.models.find import find_model, fingerprint
@@ -22,7 +21,6 @@ from qrft.models.gguf.header import check_adapter, check_base, check_vocabulary
 from qrft.models.gguf.parity import Parity, check_parity
 from qrft.models.gguf.quant import Quant
 
-log = logging.getLogger(__name__)
 _JUDGED = "2"  # what a kept comparison has judged: raised when another is needed
 VERSION = 2  # of the files: raise it when the same model and settings would give other files
 
@@ -50,7 +48,7 @@ def prepare_base(
     folder = find_model(base)
     parts = [fingerprint(folder), quant, _adapter_fingerprint(adapter) if adapter else ""]
     out = _place(cache_dir, folder.name, quant, "base", *parts)
-    return _made_once(out, lambda: export_base(folder, out, quant, adapter, n_threads=n_threads))
+    return made_once(out, lambda: export_base(folder, out, quant, adapter, n_threads=n_threads))
 
 
 def prepare_adapter(adapter: Path, base: str, tokenizer: Path | None = None, cache_dir: Path | None = None) -> Path:
@@ -70,7 +68,7 @@ def prepare_adapter(adapter: Path, base: str, tokenizer: Path | None = None, cac
         )
     parts = [fingerprint(folder), _adapter_fingerprint(adapter)]
     out = _place(cache_dir, adapter.resolve().name, "lora", "adapter", *parts)
-    return _made_once(out, lambda: export_adapter(adapter, folder, out))
+    return made_once(out, lambda: export_adapter(adapter, folder, out))
 
 
 def check_once(
@@ -162,18 +160,3 @@ def _adapter_fingerprint(folder: Path) -> str:
             f"{settings}: not found.{guess} Expected an adapter's folder as peft saves it; check the path."
         )
     return fingerprint(settings) + fingerprint(folder)
-
-
-def _made_once(out: Path, make: Callable[[], None]) -> Path:
-    """Return the file, which is made unless the cache has it as it was made. A second process waits for it."""
-    record = out.with_name(out.name + ".json")
-    with disk_errors(out.parent):
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with waiting_lock(out.with_name(out.name + ".lock"), f"{out} is being made"):
-            if not out.exists() or read_sealed(record) != {"blake2b": file_hash(out)}:
-                if out.exists():
-                    log.warning("%s: is not as it was made, so it is made again", out)
-                remove_temporaries(out)
-                make()
-                write_sealed(record, {"blake2b": file_hash(out)})
-    return out

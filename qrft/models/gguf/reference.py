@@ -75,8 +75,10 @@ class Reference:
         import torch
 
         calls: list[dict[str, Any]] = []
+        begun: list[Tensor] = []  # what the first block is given: Granite scales the embeddings on the way
 
         def record(states: Tensor, **call: Any) -> Tensor:
+            begun.append(states)
             calls.append(call)
             return states
 
@@ -86,11 +88,12 @@ class Reference:
             module.forward = record
         try:
             embedded = torch.from_numpy(self._read_tensor(f"{_EMBEDDINGS}.weight", np.asarray(prompt)))[None]
+            embedded *= getattr(backbone.embed_tokens, "scalar_embed_scale", 1.0)  # Gemma's
             backbone(inputs_embeds=embedded, use_cache=False)
         finally:
             for module in modules:
                 del module.forward
-        return embedded, calls
+        return begun[0], calls
 
     def _run_head(self, states: Tensor) -> Logits:
         """Return the logits (tokens, vocabulary) of states (tokens, width), by some rows of the head at a time."""
@@ -101,6 +104,14 @@ class Reference:
         for first in range(0, size, step):
             rows = slice(first, min(first + step, size))
             logits[:, rows] = functional_call(self._model.lm_head, self._read("lm_head", rows), (states,)).numpy()
+        return self._ended(logits)
+
+    def _ended(self, logits: Logits) -> Logits:
+        """Return the logits after what some models do with them: Granite divides them, Gemma 2 caps them."""
+        config = self._model.config
+        logits /= getattr(config, "logits_scaling", None) or 1.0
+        if cap := getattr(config, "final_logit_softcapping", None):
+            logits = np.tanh(logits / cap) * np.float32(cap)
         return logits
 
     def _read(self, module: str, rows: slice | None = None) -> dict[str, Tensor]:

@@ -92,7 +92,7 @@ def load(options: EngineOptions) -> Engine:
     if lib.llama_model_has_encoder(model) or lib.llama_model_is_recurrent(model) or lib.llama_model_is_diffusion(model):
         raise SamplerError(
             f"{options.base_gguf}: {_description(model)} is no plain decoder, whose cache samples can share. "
-            "Use a Llama, Mistral, Qwen2 or Qwen3 model."
+            "Use the transformers sampler, or another model."
         )
     adapter = None
     if options.adapter_gguf is not None:
@@ -193,13 +193,31 @@ def _padding(length: int) -> int:
 
 def token_pieces(engine: Engine) -> list[bytes]:
     """Return the bytes of every token, none for special ones. Raises SamplerError when the GGUF has no vocabulary."""
+    vocab = _vocabulary(
+        engine,
+        "so stop texts can't be found in its samples. Leave the stop texts out, or export a base whose tokenizer.json "
+        "is a BPE one.",
+    )
+    return [_piece(vocab, token) for token in range(engine.n_vocab)]
+
+
+def text_tokens(engine: Engine, text: str) -> list[int]:
+    """Return the token ids of a text, with those that llama.cpp puts around it; a control token that it spells is text.
+
+    Raises SamplerError when the GGUF has no vocabulary.
+    """
+    vocab = _vocabulary(engine, "so it can't tell its tokens. Name a file with a vocabulary.")
+    data = text.encode()
+    tokens = (ctypes.c_int32 * (len(data) + 8))()
+    length = lib.llama_tokenize(vocab, data, len(data), tokens, len(tokens), True, False)
+    return tokens[: max(0, length)]
+
+
+def _vocabulary(engine: Engine, otherwise: str) -> Any:
     vocab = lib.llama_model_get_vocab(engine.model)
     if lib.llama_vocab_type(vocab) == lib.LLAMA_VOCAB_TYPE_NONE:
-        raise SamplerError(
-            f"{engine.options.base_gguf} holds no vocabulary, so stop texts can't be found in its samples. "
-            "Leave the stop texts out, or export a base whose tokenizer.json is a BPE one."
-        )
-    return [_piece(vocab, token) for token in range(engine.n_vocab)]
+        raise SamplerError(f"{engine.options.base_gguf} holds no vocabulary, {otherwise}")
+    return vocab
 
 
 def _piece(vocab: Any, token: int) -> bytes:

@@ -130,6 +130,15 @@ class LlamaProcess:
                 return logits
             logits.append(content)
 
+    def tokens(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return the token ids of each text by the GGUF's own vocabulary; a control token that it spells is text.
+
+        Raises SamplerError for a file without a vocabulary.
+        """
+        self.send("tokens", list(texts))
+        tokens: list[list[int]] = self.receive()[1]
+        return tokens
+
     def pace(
         self, requests: Sequence[Request], params: SamplingParams, num_steps: int, seconds: float
     ) -> list[tuple[float, int]]:

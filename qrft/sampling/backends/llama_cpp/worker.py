@@ -92,6 +92,8 @@ def _serve(
                 for prompt in content:
                     answers.send(("logits", llama_cpp.prompt_logits(engine, prompt)))
                 answers.send(("done", None))
+            elif name == "tokens":
+                answers.send(("tokens", [llama_cpp.text_tokens(engine, text) for text in content]))
             elif name == "pace":
                 answers.send(("pace", _pace(generate, engine, *content)))
             elif name == "configure":
