@@ -23,7 +23,7 @@ from qrft.data.schema import GRADED, TRAINING
 from qrft.errors import UsageError
 from qrft.grading.pairing import DEFAULT_PAIRING, Pairing
 from qrft.grading.pairs import pairs_schema, preference_pairs
-from qrft.grading.paths import gold_keys, is_right_path, is_wrong
+from qrft.grading.paths import gold_keys, is_cut_off, is_right_path, is_wrong
 from qrft.grading.rules import Selection
 from qrft.grading.training_table import training_table
 
@@ -65,36 +65,48 @@ def run(task: Task, output: Output, selection: Selection) -> dict[str, Any]:
         raise UsageError(f"--pairs {output.pairs}: is the training set's file. Name another one.")
     problems = Problems(task)
     totals = Totals(len(problems))
-    curator = _Curator(task, problems, selection, output)
+    curator, num_left_out = _Curator(task, problems, selection, output), 0
     with ExitStack() as stack:
         write = stack.enter_context(_writer(output.training, TRAINING))
         write_pairs = output.pairs and stack.enter_context(_writer(output.pairs, pairs_schema(output.pairing.prompt)))
         spool = stack.enter_context(Spool(output.training.parent, SPOOLED, len(problems)))
-        with closing(graded(task, problems, totals, partial(_rows_of_use, with_wrong=bool(write_pairs)))) as parts:
+        with closing(graded(task, problems, totals, partial(_rows_of_use, selection, bool(write_pairs)))) as parts:
             for part in parts:
                 spool.add(_spooled(part))
+                num_left_out += part.extra.num_left_out
         tasks = (partial(curator.tables, whole, totals.models) for whole in spool.parts())
         for training, pairs in ahead(tasks, task.num_threads):
             write(training)
             if write_pairs:
                 write_pairs(pairs)
-    return totals.facts() | curator.facts()
+    return totals.facts() | curator.facts() | {"num_right_cut_off": num_left_out}
 
 
-def _rows_of_use(
-    batch: Batch, grades: pa.Table, with_wrong: bool
-) -> tuple[npt.NDArray[np.int64], pa.Array, pa.Array, pa.Array]:
+class _OfUse(NamedTuple):
+    """The rows of a batch that may be chosen, with their columns of SPOOLED, and how many right ones may not be: those
+    that were cut off."""
+
+    rows: npt.NDArray[np.int64]
+    columns: list[pa.Array]
+    num_left_out: int
+
+
+def _rows_of_use(selection: Selection, with_wrong: bool, batch: Batch, grades: pa.Table) -> _OfUse:
     is_right = is_right_path(grades)
-    rows = np.flatnonzero(is_right | is_wrong(grades) if with_wrong else is_right)
+    is_left_out = np.zeros(len(is_right), np.bool_)
+    if selection.cut_off == "drop":
+        is_left_out = is_cut_off(pa.table({"finish_reason": batch.finish_reason}))
+    rows = np.flatnonzero((is_right | is_wrong(grades) if with_wrong else is_right) & ~is_left_out)
     places = pa.array(rows)
     keys = grades["equation_key"].combine_chunks().take(places)
-    return rows, pa.array(is_right[rows]), keys, batch.completion.take(places)
+    columns = [pa.array(is_right[rows]), keys, batch.completion.take(places)]
+    return _OfUse(rows, columns, int(np.count_nonzero(is_right & is_left_out)))
 
 
 def _spooled(part: Graded) -> pa.Table:
-    rows, *columns = part.extra
-    numbers = [pa.array(column[rows]) for column in (part.batch.problem, part.models, part.sample_index)]
-    return pa.table([*numbers, *columns], schema=SPOOLED)
+    found: _OfUse = part.extra
+    numbers = [pa.array(column[found.rows]) for column in (part.batch.problem, part.models, part.sample_index)]
+    return pa.table([*numbers, *found.columns], schema=SPOOLED)
 
 
 class _Curator:

@@ -22,7 +22,7 @@ from qrft.errors import DataError
 from qrft.grading.batch import BatchGrader, gold_column
 from qrft.grading.columns import threads as core_threads
 from qrft.grading.latex import HOW_TO_INSTALL, judges_expressions
-from qrft.grading.paths import COMPARED, is_right_path, path_sources
+from qrft.grading.paths import COMPARED, CUT_OFF, is_right_path, path_sources
 from qrft.grading.rules import DEFAULT_RULES
 from qrft.progress import Progress, unwatched
 
@@ -115,6 +115,7 @@ class Totals:
     num_samples: int = 0
     num_correct: int = 0
     num_equations_ok: int = 0
+    num_cut_off: int = 0
     faults: Faults = field(default_factory=Faults)
     answer_statuses: Counter[str] = field(default_factory=Counter)
     path_sources: Counter[str] = field(default_factory=Counter)
@@ -125,6 +126,7 @@ class Totals:
         self.num_samples += grades.num_rows
         self.num_correct += pc.sum(grades["is_correct"]).as_py() or 0
         self.num_equations_ok += int(np.count_nonzero(is_right_path(grades)))
+        self.num_cut_off += pc.sum(pc.equal(batch.finish_reason, CUT_OFF)).as_py() or 0
         self.path_sources += path_sources(grades)
         for counter, name in ((self.answer_statuses, "status"), (self.equation_statuses, "equations_status")):
             counter.update({row["values"]: row["counts"] for row in pc.value_counts(grades[name]).to_pylist()})
@@ -136,6 +138,7 @@ class Totals:
             "num_answered": sum(self.answer_statuses[status] for status in COMPARED),
             "num_correct": self.num_correct,
             "num_equations_ok": self.num_equations_ok,
+            "num_cut_off": self.num_cut_off,
             "num_problems": self.num_problems,
             "num_malformed": self.faults.count,
             "answer_statuses": dict(self.answer_statuses.most_common()),

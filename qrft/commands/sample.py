@@ -114,7 +114,9 @@ def prepare(
     solved = _examples(problems, table, few_shot, examples, wording)
     table = table if limit is None else table.slice(0, limit)
     rules = rules_for(str(problems), rules)
-    spec = SampleSpec(table, num_samples, params, wording, solved, server_system, until, rules, samples_per_shard)
+    spec = SampleSpec(
+        table, num_samples, params, wording, solved, server_system, until, rules, samples_per_shard=samples_per_shard
+    )
     return choice, spec
 
 
@@ -268,6 +270,7 @@ def _settings(choice: ModelChoice, spec: SampleSpec, model_dir: Path | None) -> 
     elif choice.reads == "gguf":
         settings["quant"] = choice.quant
     if spec.until.goal:
+        settings["cut_off"] = spec.cut_off
         settings["rules"] = {**spec.rules.model_dump(), "judges_expressions": judges_expressions(spec.rules)}
     elif spec.params.stop and spec.rules.traces != TRACES:
         settings["traces"] = spec.rules.traces

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from qrft.grading.pairing import Pairing
-from qrft.grading.paths import is_wrong
+from qrft.grading.paths import is_cut_off, is_wrong
 from qrft.grading.rules import DEFAULT_RULES, DEFAULT_SELECTION, Rules, Selection
 from qrft.grading.selection import select
 from qrft.grading.traces import without_traces
@@ -46,21 +46,25 @@ def preference_pairs(
     """Return pairs (pairs_schema), problem by problem: chosen is a right path, rejected a wrong one.
 
     The right ones are those that `selection` keeps, which may have the gold path's equations; the wrong ones are
-    the different texts with an answer that does not equal the gold one. A sample without a readable answer is neither.
+    the different texts with an answer that does not equal the gold one. A sample without a readable answer is neither,
+    nor is one that was cut off, unless the selection keeps such.
     Both lists are walked side by side in the order of the samples, the shorter list starting over, so no pair comes
     twice; at most pairing.pairs_per_problem. Columns are as in `training_table`.
     """
+    cut_off = is_cut_off(samples)
     kept = select(
         samples["completion"],
         pa.array(problem),
         graded,
+        cut_off=cut_off,
         selection=selection,
         rules=rules,
         num_threads=num_threads,
     ).kept
     completions = samples["completion"]
     dropped = rules.traces if selection.traces == "drop" else None
-    right, wrong = by_problem(kept, problem), by_problem(np.flatnonzero(is_wrong(graded)), problem)
+    is_rejected = is_wrong(graded) if selection.cut_off == "keep" else is_wrong(graded) & ~cut_off
+    right, wrong = by_problem(kept, problem), by_problem(np.flatnonzero(is_rejected), problem)
     rows: list[dict[str, Any]] = []
     for number in sorted(right.keys() & wrong.keys()):
         others = list(dict.fromkeys(without_traces(completions[row].as_py(), dropped) for row in wrong[number]))

@@ -25,12 +25,20 @@ _OK, _YES, _NO_PATH, _NO_KEY = (
     pa.scalar(None, pa.large_string()),
     pa.scalar(None, pa.binary(KEY_BYTES)),
 )
+CUT_OFF = "length"  # the finish_reason of a sample that the token limit cut off
 COMPARED = ("ok", "latex_equal", "latex_different")  # the statuses of answers that were compared with a gold one
 
 
 def is_right_path(graded: pa.Table) -> Flags:
     """Return whether each row of schema.GRADED has the right answer and every equation right: what is selected from."""
     return as_flags(pc.and_(graded["is_correct"], pc.equal(graded["equations_status"], _OK)))
+
+
+def is_cut_off(samples: pa.Table) -> Flags:
+    """Return whether the token limit cut each sample off, as far as its table says how the samples ended."""
+    if "finish_reason" not in samples.column_names:
+        return np.zeros(samples.num_rows, np.bool_)
+    return as_flags(pc.equal(samples["finish_reason"], CUT_OFF).fill_null(False))
 
 
 def path_sources(graded: pa.Table) -> Counter[str]:

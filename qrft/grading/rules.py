@@ -17,7 +17,7 @@ AnswerFormat = Literal["gsm8k", "boxed", "answer-is", "answer-tag", "last-number
 EquationSource = Literal["marked", "anywhere"]
 DEFAULT_FORMAT: AnswerFormat = "gsm8k"  # when neither the rules nor the problem set name another
 KeyOrder = Literal["exact", "commutative"]
-KeepTraces = Literal["keep", "drop"]
+KeepOrDrop = Literal["keep", "drop"]
 Keep = Literal["farthest", "first", "random", "shortest", "longest"]
 
 
@@ -116,10 +116,15 @@ class Selection(Section):
     max_per_problem: Count | None = Field(
         default=None, description="The most sampled paths to keep per problem. If not set, all of them."
     )
-    traces: KeepTraces = Field(
+    traces: KeepOrDrop = Field(
         default="keep",
         description="Whether training rows and pairs keep what a reasoning model thought before it answered (keep) or "
         "only what it answered (drop).",
+    )
+    cut_off: KeepOrDrop = Field(
+        default="drop",
+        description="Whether a sample that the token limit cut off (its finish_reason is length) may be a training row "
+        "or part of a pair (keep) or never is (drop).",
     )
     dedup: bool = Field(
         default=True,

@@ -23,13 +23,13 @@ from qrft.grading.columns import (
 )
 from qrft.grading.grader import KEY_BYTES, equation_keys
 from qrft.grading.native import enumerator, ffi, lib
-from qrft.grading.paths import as_flags, is_right_path
+from qrft.grading.paths import Flags, as_flags, is_right_path
 from qrft.grading.rules import DEFAULT_RULES, DEFAULT_SELECTION, Rules, Selection
 
 # By number: those of C, and then those of the rows that C does not look at.
 _FROM_C = ("kept", "duplicate", "duplicate_of_gold", "over_limit")
-VERDICTS = (*sorted(_FROM_C, key=lambda name: enumerator("VERDICT", name)), "incorrect", "bad_equation")
-_INCORRECT, _BAD_EQUATION = VERDICTS.index("incorrect"), VERDICTS.index("bad_equation")
+VERDICTS = (*sorted(_FROM_C, key=lambda name: enumerator("VERDICT", name)), "incorrect", "bad_equation", "cut_off")
+_INCORRECT, _BAD_EQUATION, _CUT_OFF = map(VERDICTS.index, ("incorrect", "bad_equation", "cut_off"))
 
 # Stands for the gold text of a problem that has none. No eligible row has its key: an empty equation is not right.
 NO_PATH = b"<<>>"
@@ -108,9 +108,18 @@ class _Chosen(NamedTuple):
     first_rows: npt.NDArray[np.int64]
 
 
-def _choose(texts: pa.ChunkedArray, groups: _Groups, graded: pa.Table, choice: Any, num_threads: int | None) -> _Chosen:
-    eligible = is_right_path(graded).astype(np.uint8)
+def _choose(
+    texts: pa.ChunkedArray,
+    groups: _Groups,
+    graded: pa.Table,
+    left_out: Flags | None,
+    choice: Any,
+    num_threads: int | None,
+) -> _Chosen:
+    is_right = is_right_path(graded)
     codes = np.where(as_flags(graded["is_correct"]), _BAD_EQUATION, _INCORRECT).astype(np.uint8)
+    codes[is_right] = _CUT_OFF  # C writes those of the eligible rows
+    eligible = (is_right if left_out is None else is_right & ~left_out).astype(np.uint8)
     keys = _key_rows(graded["equation_key"])
     column = Column(_one_chunk(texts))
     first_rows = np.empty(len(codes), np.int64)
@@ -123,6 +132,7 @@ def _choose(texts: pa.ChunkedArray, groups: _Groups, graded: pa.Table, choice: A
 class Options(TypedDict, total=False):
     """What `select`, `verdicts` and `curate` take besides the columns; see `select`."""
 
+    cut_off: Flags | None
     gold_texts: Texts | None
     selection: Selection
     rules: Rules
@@ -144,6 +154,7 @@ def select(
     problem_ids: Any,
     graded: pa.Table,
     *,
+    cut_off: Flags | None = None,
     gold_texts: Texts | None = None,
     selection: Selection = DEFAULT_SELECTION,
     rules: Rules = DEFAULT_RULES,
@@ -154,7 +165,8 @@ def select(
     All columns are row-aligned; `graded` comes from `grade` with the same `rules`. The rows of a problem may lie
     anywhere, and count in the order of the table. `gold_texts` holds the gold solution of the row's problem (the first
     of its rows is read): its equation list then counts as taken. A null there (the problem has a bare answer), None for
-    all, and mode "paper": nothing is taken beforehand.
+    all, and mode "paper": nothing is taken beforehand. `cut_off` says which samples the token limit cut off: unless
+    `selection.cut_off` is "keep", none of them is chosen.
 
     `selection.keep` names which row of an equation list is chosen, `max_per_problem` how many of the chosen rows a
     problem keeps, and dedup=False chooses every correct row with right equations; docs/semantics.md, "Selecting paths".
@@ -163,9 +175,12 @@ def select(
     same_length(len(texts), problem_ids=problem_ids, graded=graded)
     if gold_texts is not None:
         same_length(len(texts), gold_texts=gold_texts)
+    if cut_off is not None:
+        same_length(len(texts), cut_off=cut_off)
     reads_gold = selection.dedup and rules.mode != "paper"
     groups = _Groups(problem_ids, gold_texts if reads_gold else None, rules, num_threads)
-    codes, first_rows = _choose(texts, groups, graded, _selection_struct(selection, rules), num_threads)
+    left_out = None if cut_off is None or selection.cut_off == "keep" else np.asarray(cut_off, np.bool_)
+    codes, first_rows = _choose(texts, groups, graded, left_out, _selection_struct(selection, rules), num_threads)
     kept = np.flatnonzero(codes == lib.QRFT_VERDICT_KEPT).astype(np.int64)
     if rules.mode == "paper":
         kept = kept[np.argsort(first_rows[kept])]

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from qrft.data.schema import TRAINING
 from qrft.data.worked import is_worked
-from qrft.grading.paths import gold_paths
+from qrft.grading.paths import gold_paths, is_cut_off
 from qrft.grading.rules import DEFAULT_RULES, DEFAULT_SELECTION, Rules, Selection
 from qrft.grading.selection import Selected, select
 from qrft.grading.traces import without_traces
@@ -47,7 +47,8 @@ def training_table(
     """Return the training rows of some problems: for each, first the worked solution, then the kept paths.
 
     problems: schema.PROBLEMS. problem: the row of each sample's problem there. samples: the columns `completion`,
-    `model` and `sample_index` of schema.SAMPLES, and graded their grades (schema.GRADED), all row-aligned.
+    `model` and `sample_index` of schema.SAMPLES, and `finish_reason` where it is known; graded: their grades
+    (schema.GRADED), all row-aligned.
     with_gold: write the worked solutions, and keep no path that has the same equations as its problem's. A bare answer
     is neither written nor a path.
     """
@@ -56,6 +57,7 @@ def training_table(
         samples["completion"],
         pa.array(problem),
         graded,
+        cut_off=is_cut_off(samples),
         gold_texts=golds if with_gold else None,
         selection=selection,
         rules=rules,

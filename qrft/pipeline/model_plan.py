@@ -127,7 +127,7 @@ class ModelPlan:
         if number > 1 and first_samples:  # only a first round's samples serve other runs too
             values["num_samples"] = first_samples
         if chosen.until.goal:  # the rules decide what counts as enough paths
-            values |= dict(self.grading)
+            values |= {**dict(self.grading), "cut_off": self.recipe.curate.cut_off}
         else:
             values["rules"] = trace_rules(self.recipe)
         return sample.Settings(**values, **dict(self.recipe.wording), seed=self.seed(number), model=label)
@@ -222,6 +222,7 @@ def add_report(model: ModelPlan, evaluation: Step, steps: Sequence[Step], recipe
         **dict(model.grading),
         test_rules=rules_for(model.recipe.problems.test, model.recipe.grade),
         dedup=recipe.curate.dedup,
+        cut_off=recipe.curate.cut_off,
         first_samples=recipe.curate.first_samples,
         pool=pool_of(made),
     )

@@ -12,6 +12,7 @@ VERDICTS = {
     "duplicate": "same equations as a kept path",
     "duplicate_of_gold": "same equations as the gold solution",
     "over_limit": "beyond the limit of paths per problem",
+    "cut_off": "right answer, but cut off at the token limit",
     "bad_equation": "right answer, wrong equation",
     "incorrect": "wrong answer or none",
 }

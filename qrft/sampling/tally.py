@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 
+import numpy as np
 import pyarrow as pa
 
 from qrft.grading.batch import BatchGrader
-from qrft.grading.paths import gold_keys, is_right_path, path_sources
-from qrft.grading.rules import DEFAULT_RULES, Rules
+from qrft.grading.paths import as_flags, gold_keys, is_cut_off, is_right_path, path_sources
+from qrft.grading.rules import DEFAULT_RULES, KeepOrDrop, Rules
 from qrft.sampling.budget import Until
 
 
@@ -16,13 +17,19 @@ class Tally:
     """What the samples of each problem have brought so far: correct samples and distinct paths."""
 
     def __init__(
-        self, problems: pa.Table, until: Until, rules: Rules = DEFAULT_RULES, num_threads: int | None = None
+        self,
+        problems: pa.Table,
+        until: Until,
+        rules: Rules = DEFAULT_RULES,
+        num_threads: int | None = None,
+        cut_off: KeepOrDrop = "drop",
     ) -> None:
-        """Start with no samples. `problems`: schema.PROBLEMS. `until` has a goal."""
+        """Start with no samples. `problems`: schema.PROBLEMS. `until` has a goal. `cut_off`: whether samples that the
+        token limit cut off count."""
         if until.goal is None:
             raise ValueError("until sets no goal, so nothing would ever be enough")
         self._goal = until.goal
-        self.until, self._rules, self._num_threads = until, rules, num_threads
+        self.until, self._rules, self._num_threads, self._cut_off = until, rules, num_threads, cut_off
         ids: list[str] = problems["problem_id"].to_pylist()
         self._answers = dict(zip(ids, problems["answer"].to_pylist(), strict=True))
         self._gold = dict(zip(ids, gold_keys(problems, rules, num_threads).to_pylist(), strict=True))
@@ -36,11 +43,13 @@ class Tally:
         gold = pa.array([self._answers[name] for name in ids], pa.string())
         with BatchGrader(self._rules, self._num_threads) as grader:
             graded = grader.grade(samples["completion"], gold)
-        columns = graded["is_correct"].to_pylist(), graded["equation_key"].to_pylist(), is_right_path(graded)
+        counts = np.ones(len(ids), np.bool_) if self._cut_off == "keep" else ~is_cut_off(samples)
+        is_correct, is_right = as_flags(graded["is_correct"]) & counts, is_right_path(graded) & counts
+        columns = is_correct.tolist(), graded["equation_key"].to_pylist(), is_right.tolist()
         self.sources += path_sources(graded)
-        for name, is_correct, key, is_right in zip(ids, *columns, strict=True):
-            self._correct[name].append(is_correct)
-            self._paths[name].append(key if is_right and key != self._gold[name] else None)
+        for name, correct, key, right in zip(ids, *columns, strict=True):
+            self._correct[name].append(correct)
+            self._paths[name].append(key if right and key != self._gold[name] else None)
 
     def count(self, problem_id: str, kind: str, num_samples: int | None = None) -> int:
         """Count the correct samples, or the distinct paths, among a problem's first samples."""

@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from helpers.commands import command_line, facts_of, fails_at_once, python, run_process, run_qrft, start_process
+from helpers.commands import command_line, facts_of, fails, fails_at_once, python, run_process, run_qrft, start_process
 from helpers.jsonl import read_jsonl, write_jsonl
 from helpers.paths import published
 from helpers.processes import has_ended, members
@@ -76,6 +76,7 @@ COUNTS = {
     "num_answered": 11,
     "num_correct": 7,
     "num_equations_ok": 6,
+    "num_cut_off": 0,
     "num_problems": 4,
     "num_malformed": 0,
     "answer_statuses": {"ok": 11, "no_marker": 1},
@@ -144,7 +145,49 @@ def test_curate() -> None:
     assert list(rows[0]) == schema.TRAINING.names
     assert (rows[0]["completion"], rows[1]["completion"]) == (PROBLEMS[0]["answer"], SAMPLES[1]["completion"])
     assert all(row["question"] == PROBLEMS[int(row["problem_id"])]["question"] for row in rows)
-    assert facts == COUNTS | {"num_kept": 4, "distinct_per_problem": 1.0, "distinct_per_problem_with_gold": 7 / 4}
+    distinct = {"distinct_per_problem": 1.0, "distinct_per_problem_with_gold": 7 / 4}
+    assert facts == COUNTS | distinct | {"num_kept": 4, "num_right_cut_off": 0}
+
+
+@pytest.mark.parametrize("form", ["jsonl", "parquet", "lists.jsonl", "lists.parquet"])
+def test_a_sample_that_was_cut_off_is_no_training_row_unless_asked(form: str) -> None:
+    """A right one is none, nor is a wrong one the rejected path of a pair; all of them are counted."""
+    ended, cut, unknown = "1+1=2\n#### 2", "2-0=2\n#### 2", "3-1=2\n#### 2"
+    texts = [(ended, "stop"), (cut, "length"), (unknown, None), ("#### 3", "length"), ("#### 4", "stop")]
+    rows = [{"problem_id": "p", "completion": text, "finish_reason": end} for text, end in texts]
+    if "lists" in form:
+        listed = {name: [row[name] for row in rows] for name in ("completion", "finish_reason")}
+        none = {"problem_id": "p", "completion": [unknown], "finish_reason": None}
+        rows = [{"problem_id": "p", **listed}, none]
+    if form.endswith("parquet"):
+        pq.write_table(pa.Table.from_pylist(rows), f"c.{form}")
+    else:
+        write_jsonl(f"c.{form}", rows)
+    write_jsonl("c.problems.jsonl", [{"problem_id": "p", "question": "?", "answer": "2"}])
+    words = ("curate", f"c.{form}", "--problems", "c.problems.jsonl", "-o", "t.jsonl", "--pairs", "pairs.jsonl")
+    words = (*words, "--equations", "anywhere")
+    facts = facts_of(*words)
+    assert [row["completion"] for row in read_jsonl("t.jsonl")] == [ended, unknown]
+    assert {row["rejected"] for row in read_jsonl("pairs.jsonl")} == {"#### 4"}
+    assert (facts["num_cut_off"], facts["num_right_cut_off"], facts["num_kept"]) == (2, 1, 2)
+    facts = facts_of(*words, "--cut-off", "keep")
+    assert [row["completion"] for row in read_jsonl("t.jsonl")] == [ended, cut, unknown]
+    assert {row["rejected"] for row in read_jsonl("pairs.jsonl")} == {"#### 3", "#### 4"}
+    assert (facts["num_cut_off"], facts["num_right_cut_off"], facts["num_kept"]) == (2, 0, 3)
+
+
+@pytest.mark.parametrize("form", ["jsonl", "parquet"])
+def test_as_many_endings_as_completions(form: str) -> None:
+    rows = [
+        {"problem_id": "0", "completion": ["#### 1", "#### 2"], "finish_reasons": ["stop", "length"]},
+        {"problem_id": "0", "completion": ["#### 1", "#### 2"], "finish_reasons": ["stop"]},
+    ]
+    if form == "parquet":
+        pq.write_table(pa.Table.from_pylist(rows), "l.parquet")
+    else:
+        write_jsonl("l.jsonl", rows)
+    message = fails(1, "grade", f"l.{form}", "--problems", "p.jsonl", "-o", "g.parquet", "--strict")
+    assert f"l.{form}:2: found another number of finish reasons than of completions." in message
 
 
 def test_samples_without_marked_equations_are_told_apart() -> None:

@@ -76,6 +76,19 @@ def test_every_character_is_its_own() -> None:
         assert grading.distance(chr(first), b"\x80") == 1
 
 
+def test_a_sample_that_was_cut_off_is_not_chosen_unless_asked() -> None:
+    texts, cut_off = ["<<1+1=2>>#### 2", "<<2+0=2>>#### 2", "#### 3", "<<1+1=3>>#### 2"], [False, True, True, True]
+    graded = grading.grade(texts, ["2"] * 4)
+    found = [
+        grading.verdicts(texts, [0] * 4, graded, cut_off=cut_off, selection=chosen).to_pylist()
+        for chosen in (Selection(), Selection(cut_off="keep"))
+    ]
+    assert found == [["kept", "cut_off", "incorrect", "bad_equation"], ["kept", "kept", "incorrect", "bad_equation"]]
+    assert grading.verdicts(texts, [0] * 4, graded).to_pylist() == found[1], "nothing is told of endings"
+    with pytest.raises(ValueError, match="cut_off has 3 rows"):
+        grading.verdicts(texts, [0] * 4, graded, cut_off=cut_off[:3])
+
+
 def seconds(work: Callable[[], object]) -> float:
     def once() -> float:
         start = time.process_time()

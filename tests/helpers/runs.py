@@ -19,6 +19,7 @@ from qrft.config.load import load
 from qrft.data.problems.registry import draw
 from qrft.data.problems.tiny_math import Story, stories, write_solution
 from qrft.data.schema import EVALUATION, PROBLEMS, SAMPLES, TRAINING
+from qrft.grading.paths import is_cut_off
 from qrft.models.find import BUILTIN
 from qrft.pipeline.flow import plan
 from qrft.pipeline.stages.evaluate import evaluate
@@ -76,9 +77,10 @@ class Made:
         answerer: Answerer,
         changes: Sequence[str] = (),  # of the recipe, by --set
         measures: Sequence[dict[str, Any]] = (),  # beside the greedy ones
+        limit: int = 10_000,  # characters, beyond which a text counts as cut off
         **texts: str,
     ) -> None:
-        self.folder, self.measures = folder, list(measures)
+        self.folder, self.measures, self.limit = folder, list(measures), limit
         self.steps: dict[str, Any] = {step.path: step for step in plan(load(TINY, changes), BUILTIN["tiny-base"])}
         self.rules: grading.Rules = self.steps["round-1/graded"].settings.rules
         self.inputs: dict[str, Path] = {}
@@ -139,7 +141,11 @@ class Made:
         ids = [problem["problem_id"] for problem in problems.to_pylist() for _ in range(k)]
         gold = [problem["answer"] for problem in problems.to_pylist() for _ in range(k)]
         columns = [ids, ["sft"] * len(ids), [i % k for i in range(len(ids))], completions]
-        columns += [["stop" if c else "length" for c in completions], [len(c) for c in completions], [-1.0] * len(ids)]
+        columns += [
+            ["stop" if 0 < len(c) <= self.limit else "length" for c in completions],
+            [len(c) for c in completions],
+            [-1.0] * len(ids),
+        ]
         samples = pa.table([pa.array(c, f.type) for c, f in zip(columns, SAMPLES, strict=True)], schema=SAMPLES)
         graded = grading.grade(samples["completion"], pa.array(gold), rules=self.rules)
         kind = "" if step == "round-1/" else "test-"
@@ -153,7 +159,7 @@ class Made:
         samples, graded = self.sampled("round-1/", self.train, completions, k)
         gold = pa.array([problem["solution"] for problem, _ in pairs for _ in range(k)])
         selection = self.steps["round-1/training"].settings
-        options = {"gold_texts": gold, "selection": selection, "rules": self.rules}
+        options = {"cut_off": is_cut_off(samples), "gold_texts": gold, "selection": selection, "rules": self.rules}
         verdicts = grading.verdicts(samples["completion"], samples["problem_id"], graded, **options)
         out = self.artifact("round-1/training")
         pq.write_table(pa.table({"verdict": verdicts}), out / "verdicts.parquet")

@@ -13,8 +13,11 @@ import pytest
 from helpers.runs import TRAINED, Made, Page, change, fail, solve
 
 from qrft.data.schema import EVALUATION
+from qrft.grading.paths import is_right_path
 from qrft.pipeline.stages.evaluate import evaluate
 from qrft.report.run import explain
+
+NAMES = ("samples", "graded")
 
 
 def test_summary_counts_what_the_tables_hold(made: Made) -> None:
@@ -44,6 +47,28 @@ def test_files_that_were_not_compared_are_counted_and_said(made: Made, tmp_path:
     assert summary["num_not_compared"] == 2 and summary["parity"] == pytest.approx(1e-5)
     words = "2 GGUF files were made without comparing llama.cpp with transformers (gguf.parity off)."
     assert words in summary["explained"] and words in other.html()
+
+
+def test_what_was_cut_off_or_too_long_stands_in_the_head(made: Made, tmp_path: Path) -> None:
+    assert "samples cut off" in Page(made.html()).text and "too long" not in Page(made.html()).text
+    other = Made(tmp_path, 8, 10, 4, solve, limit=60)
+    for model, facts in (("sft", {"num_dropped": 3}), ("rft", {"num_dropped": 1, "num_cut": 20})):
+        change(other.inputs[f"{model}/train"] / "manifest.json", report={"num_examples": 900, **facts})
+    summary, text = other.summary(), "".join(Page(other.html()).text.split("\n"))
+    samples, graded = (pq.read_table(other.inputs[f"round-1/{name}"] / f"{name}.parquet") for name in NAMES)
+    is_cut = np.array([ending == "length" for ending in samples["finish_reason"].to_pylist()])
+    right_ones = int((is_cut & is_right_path(graded)).sum())
+    assert (summary["num_cut_off"], summary["num_right_cut_off"]) == (is_cut.sum(), right_ones) and right_ones > 1
+    verdicts = pq.read_table(other.inputs["round-1/training"] / "verdicts.parquet")["verdict"].to_pylist()
+    assert {verdict for verdict, cut in zip(verdicts, is_cut, strict=True) if cut} <= {
+        "cut_off",
+        "incorrect",
+        "bad_equation",
+    }
+    assert f"samples cut off      {is_cut.sum()} ({right_ones})" in text
+    assert "SFT examples too long      3 left out" in text and "RFT examples too long      1 left out, 20 cut" in text
+    assert summary["examples"]["rft"] == {"num_examples": 900, "num_dropped": 1, "num_cut": 20}
+    assert any(f"{right_ones} samples with the right answer were left out" in line for line in summary["explained"])
 
 
 def test_costs_are_summed_and_shown(made: Made) -> None:
@@ -160,7 +185,7 @@ FACTS: dict[str, Any] = {
     "num_samples": 9000, "samples_per_problem": 30,
     "num_correct": 5000, "num_correct_with_equations": 5000, "num_told_by_running_text": 0,
     "num_told_by_text": 0, "num_kept": 512, "paths_per_problem": 512 / 300,
-    "num_solved": 296, "num_cut_off": 0, "num_unusable_gold": 0, "dedup": True,
+    "num_solved": 296, "num_cut_off": 0, "num_right_cut_off": 0, "num_unusable_gold": 0, "dedup": True,
 }  # fmt: skip
 
 

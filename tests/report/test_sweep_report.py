@@ -191,6 +191,7 @@ def test_overlap_counts_a_path_once_for_each_set_of_finders() -> None:
     pooled = SimpleNamespace(
         sources={"a/sft": None, "b/sft": None},
         problem_codes=np.array([0, 0, 0, 1, 1, 1]),
+        may_be_kept=lambda samples, graded: np.array(is_correct),
         samples=pa.table({"model": ["a/sft", "b/sft", "b/sft", "a/sft", "a/sft", "b/sft"]}),
         graded=pa.table(
             {

@@ -15,7 +15,7 @@ from qrft.config.training import Training
 from qrft.data.schema import PROBLEMS, SAMPLES
 from qrft.data.training_rows import Row
 from qrft.errors import DataError, UsageError
-from qrft.grading.rules import Rules
+from qrft.grading.rules import KeepOrDrop, Rules
 from qrft.grading.traces import TRACES, Traces
 from qrft.models import prompts
 from qrft.models.find import BUILTIN
@@ -66,6 +66,17 @@ def test_until_counts_by_the_prompt_that_opens_a_trace(tmp_path: Path) -> None:
     assert passes.tally is not None
     passes.tally.add(pa.Table.from_pylist(rows, SAMPLES))
     assert passes.tally.count("p", "correct") == 2
+
+
+@pytest.mark.parametrize(("cut_off", "expected"), [("drop", (1, 0)), ("keep", (3, 2))])
+def test_a_goal_counts_what_may_be_trained_on(cut_off: KeepOrDrop, expected: tuple[int, int], tmp_path: Path) -> None:
+    texts = [("5+3=8\n#### 8", "stop"), ("3+5=<<3+5=8>>8\n#### 8", "length"), ("#### 8", "length")]
+    row = {"problem_id": "p", "model": "m", "num_tokens": 9}
+    rows = [{**row, "sample_index": i, "completion": text, "finish_reason": end} for i, (text, end) in enumerate(texts)]
+    _, passes = begun(BUILTIN["tiny-base"], Rules(), prompt="plain", until=Until(correct=3), cut_off=cut_off)
+    assert passes.tally is not None
+    passes.tally.add(pa.Table.from_pylist(rows, SAMPLES))
+    assert (passes.tally.count("p", "correct"), passes.tally.count("p", "distinct")) == expected
 
 
 def test_a_run_must_know_that_its_prompt_opens_a_trace(tmp_path: Path) -> None:

@@ -33,6 +33,7 @@ class Batch:
     completion: pa.Array  # large_string, valid UTF-8
     sample_index: npt.NDArray[np.int64]  # -1 where the file gives none
     model: pa.DictionaryArray  # the names of models
+    finish_reason: pa.Array  # large_string; null where the file does not tell
     place: Callable[[int], str]  # "file:line" of a row
     faults: Faults
 
@@ -96,7 +97,7 @@ def _batch(read: Callable[[], tuple[Rows, Faults]], path: Path, model: str, know
     indexes = rows.indexes.fill_null(-1).to_numpy()
     problem = _problems(rows.ids, known, place)
     models = rows.models.fill_null(model).dictionary_encode()
-    return Batch(problem, rows.completions, indexes, models, place, faults)
+    return Batch(problem, rows.completions, indexes, models, rows.endings, place, faults)
 
 
 def _whole(rows: Rows, path: Path, faults: Faults) -> Rows:
@@ -104,12 +105,24 @@ def _whole(rows: Rows, path: Path, faults: Faults) -> Rows:
     indexes = rows.indexes.fill_null(0).to_numpy()
     is_whole = rows.ids.is_valid().to_numpy(False) & rows.completions.is_valid().to_numpy(False)
     is_whole &= (indexes >= INDEXES.start) & (indexes < INDEXES.stop)
+    is_whole &= _has_endings(rows)
     if is_whole.all():
         return rows
     for row in np.flatnonzero(~is_whole).tolist():
         faults.add(f"{path}:{rows.numbers[row]}: {_fault(rows, row)}")
-    ids, completions, indexes, models = (column.filter(pa.array(is_whole)) for column in rows[:4])
-    return Rows(ids, completions, indexes, models, np.asarray(rows.numbers)[is_whole])
+    ids, completions, indexes, models, endings = (column.filter(pa.array(is_whole)) for column in rows[:5])
+    return Rows(ids, completions, indexes, models, endings, np.asarray(rows.numbers)[is_whole])
+
+
+def _has_endings(rows: Rows) -> npt.NDArray[np.bool_]:
+    """Return whether each row tells as many endings as it has completions, or one for all."""
+    if not pa.types.is_list(rows.endings.type):
+        return np.ones(len(rows.ids), np.bool_)
+    if not pa.types.is_list(rows.completions.type):
+        return np.zeros(len(rows.ids), np.bool_)
+    lengths = [pc.list_value_length(column) for column in (rows.completions, rows.endings)]
+    flags: npt.NDArray[np.bool_] = pc.equal(*lengths).fill_null(True).to_numpy(False).astype(np.bool_)
+    return flags
 
 
 def _fault(rows: Rows, row: int) -> str:
@@ -117,6 +130,8 @@ def _fault(rows: Rows, row: int) -> str:
         return "found no problem_id that is a whole number or a text."
     if not rows.completions[row].is_valid:
         return "found no completion."
+    if not _has_endings(rows)[row]:
+        return "found another number of finish reasons than of completions."
     return f"sample_index is {rows.indexes[row]}, expected a whole number from 0."
 
 
@@ -127,7 +142,18 @@ def _flat(rows: Rows) -> Rows:
     row = pc.list_parent_indices(rows.completions)
     nothing = pa.nulls(len(row), pa.int64())
     numbers = np.asarray(rows.numbers, np.int64)[row.to_numpy()]
-    return Rows(rows.ids.take(row), rows.completions.flatten(), nothing, rows.models.take(row), numbers)
+    endings = _endings_of(rows, row)
+    return Rows(rows.ids.take(row), rows.completions.flatten(), nothing, rows.models.take(row), endings, numbers)
+
+
+def _endings_of(rows: Rows, row: pa.Array) -> pa.Array:
+    """Return the ending of each completion. row: that of each completion."""
+    if not pa.types.is_list(rows.endings.type):
+        return rows.endings.take(row)
+    numbers, length = row.to_numpy(), pc.list_value_length(rows.endings).fill_null(0).to_numpy()
+    place = np.arange(len(numbers)) - np.searchsorted(numbers, numbers)  # within its list
+    taken = pa.array((np.cumsum(length) - length)[numbers] + place, mask=length[numbers] == 0)
+    return rows.endings.flatten().take(taken)
 
 
 def _problems(ids: pa.Array, known: dict[str, int], place: Callable[[int], str]) -> npt.NDArray[np.int32]:

@@ -42,10 +42,13 @@ class _Layout:
     def __init__(self, row: dict[str, Any], place: str) -> None:
         self.names = find_names(row, place)
         texts = pa.large_string()
-        is_list = isinstance(row[self.names.completion], list)
+        completion, ending = (
+            pa.list_(texts) if name and isinstance(row[name], list) else texts
+            for name in (self.names.completion, self.names.ending)
+        )
         id_kind = {int: pa.int64(), float: pa.float64()}.get(type(row[self.names.problem_id]), texts)
         index_kind = pa.float64() if isinstance(row.get("sample_index"), float) else pa.int64()
-        types = Names(id_kind, pa.list_(texts) if is_list else texts, index_kind, texts)
+        types = Names(id_kind, completion, index_kind, texts, ending)
         self.types = types
         self.schema = pa.schema([(name, kind) for name, kind in zip(self.names, types, strict=True) if name])
 
@@ -63,14 +66,15 @@ def _parse(block: bytes, layout: _Layout | None, path: Path, first_line: int, nu
     table = _parse_block(block, layout) if layout else None
     if layout is None or table is None or table.num_rows != num_lines:
         return _parse_lines(block, layout, path, first_line)
-    ids, completions, indexes, models = (
+    ids, completions, indexes, models, endings = (
         table[name].combine_chunks() if name else pa.nulls(num_lines, kind)
         for name, kind in zip(layout.names, layout.types, strict=True)
     )
     ids, whole_indexes = whole_column(ids), whole_column(indexes)
     if ids.null_count or whole_indexes.null_count > indexes.null_count:  # the lines say what is there instead
         return _parse_lines(block, layout, path, first_line)
-    return Rows(ids, completions, whole_indexes, models, range(first_line, first_line + num_lines)), Faults()
+    numbers = range(first_line, first_line + num_lines)
+    return Rows(ids, completions, whole_indexes, models, endings, numbers), Faults()
 
 
 def _starts_objects(block: bytes) -> bool:
@@ -100,7 +104,7 @@ def _parse_block(block: bytes, layout: _Layout) -> pa.Table | None:
 
 def _parse_lines(block: bytes, layout: _Layout | None, path: Path, first_line: int) -> tuple[Rows, Faults]:
     faults = Faults()
-    rows: list[tuple[str | None, Any, int | None, str | None]] = []
+    rows: list[tuple[str | None, Any, int | None, str | None, Any]] = []
     numbers: list[int] = []
     for number, line in numbered(block, first_line):
         try:
@@ -111,23 +115,30 @@ def _parse_lines(block: bytes, layout: _Layout | None, path: Path, first_line: i
         except ValueError as error:
             faults.add(f"{path}:{number}: {error}")
     texts = pa.large_string()
-    types = (texts, layout.types.completion if layout else texts, pa.int64(), texts)
-    ids, completions, indexes, models = (pa.array([row[i] for row in rows], kind) for i, kind in enumerate(types))
-    return Rows(ids, completions, indexes, models, np.array(numbers, np.int64)), faults
+    listed = (layout.types.completion, layout.types.ending) if layout else (texts, texts)
+    types = (texts, listed[0], pa.int64(), texts, listed[1])
+    ids, completions, indexes, models, endings = (
+        pa.array([row[i] for row in rows], kind) for i, kind in enumerate(types)
+    )
+    return Rows(ids, completions, indexes, models, endings, np.array(numbers, np.int64)), faults
 
 
-def _row(row: dict[str, Any], layout: _Layout) -> tuple[str | None, Any, int | None, str | None]:
-    """Return the row's four fields. Raises ValueError for a value that is missing or of a wrong type."""
+def _row(row: dict[str, Any], layout: _Layout) -> tuple[str | None, Any, int | None, str | None, Any]:
+    """Return the row's fields. Raises ValueError for a value that is missing or of a wrong type."""
     names, values = layout.names, [row.get(name) if name else None for name in layout.names]
     if values[0] is None or values[1] is None:
         raise ValueError(f"found no {names.problem_id if values[0] is None else names.completion}.")
-    texts = values[1] if isinstance(values[1], list) else [values[1]]
-    if isinstance(values[1], list) != pa.types.is_list(layout.types.completion):
-        raise ValueError(f"{names.completion} is {_shown(values[1])}, but has another type in the file's first row.")
-    texts = [_text(text, names.completion) for text in texts]
-    completion = texts if isinstance(values[1], list) else texts[0]
+    completion = _text_or_list(values[1], names.completion, layout.types.completion)
+    ending = None if values[4] is None else _text_or_list(values[4], str(names.ending), layout.types.ending)
     problem_id = _text(id_text(values[0], names.problem_id), names.problem_id)
-    return problem_id, completion, _index(values[2]), _text(values[3], "model")
+    return problem_id, completion, _index(values[2]), _text(values[3], "model"), ending
+
+
+def _text_or_list(value: Any, name: str, kind: Any) -> Any:
+    """Return a text or a list of them, as in the file's first row."""
+    if isinstance(value, list) != pa.types.is_list(kind):
+        raise ValueError(f"{name} is {_shown(value)}, but has another type in the file's first row.")
+    return [_text(text, name) for text in value] if isinstance(value, list) else _text(value, name)
 
 
 def _index(value: Any) -> int | None:

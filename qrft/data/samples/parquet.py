@@ -43,6 +43,7 @@ def _check(schema: pa.Schema, names: Names, path: Path) -> None:
         "completion": (_is_completion, "texts or lists of texts"),
         "sample_index": (_is_number, "whole numbers"),
         "model": (_is_text, "texts"),
+        "ending": (_is_completion, "texts or lists of texts"),
     }
     for name, (is_right, words) in zip(names, expected.values(), strict=True):
         if name and not is_right(schema.field(name).type):
@@ -77,9 +78,10 @@ def _rows(batch: pa.RecordBatch, names: Names, first: int) -> tuple[Rows, Faults
     nothing = pa.nulls(len(batch))
     rows = Rows(
         _texts(whole_column(ids)),
-        _lists(completions) if _is_list(completions.type) else _texts(completions),
+        _listed_or_plain(completions),
         _indexes(batch[names.sample_index] if names.sample_index else nothing),
         _texts(batch[names.model] if names.model else nothing),
+        _listed_or_plain(batch[names.ending] if names.ending else nothing),
         range(first, first + len(batch)),
     )
     return rows, Faults()
@@ -100,6 +102,10 @@ def _texts(column: pa.Array) -> pa.Array:
     if texts is None:
         texts = pa.array([_decoded(text) for text in column.cast(pa.large_binary()).to_pylist()], pa.large_string())
     return texts
+
+
+def _listed_or_plain(column: pa.Array) -> pa.Array:
+    return _lists(column) if _is_list(column.type) else _texts(column)
 
 
 def _lists(column: pa.Array) -> pa.Array:

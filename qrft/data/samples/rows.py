@@ -37,4 +37,5 @@ class Rows(NamedTuple):
     completions: pa.Array  # large_string, or lists of them: the samples of one problem
     indexes: pa.Array  # int64; null where there is none
     models: pa.Array  # large_string; null where there is none
+    endings: pa.Array  # large_string, or lists of them beside lists of completions; null where none is told
     numbers: range | npt.NDArray[np.int64]  # the row's line (JSONL) or row (Parquet), from 1

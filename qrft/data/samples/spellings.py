@@ -10,6 +10,7 @@ from qrft.errors import DataError
 # The first that a file has counts. "output" is last: instruction data uses that name for the gold answer.
 PROBLEM_ID = ("problem_id", "question_id", "id", "idx")
 _TEXT = ("completion", "response", "generation", "prediction", "sample", "output")
+ENDING = ("finish_reason", "finish_reasons")
 COMPLETION = tuple(name for text in _TEXT for name in (text, f"{text}s"))
 
 
@@ -20,6 +21,7 @@ class Names(NamedTuple):
     completion: str
     sample_index: str | None
     model: str | None
+    ending: str | None
 
 
 def find_names(there: Iterable[str], place: str) -> Names:
@@ -30,6 +32,7 @@ def find_names(there: Iterable[str], place: str) -> Names:
         _first(COMPLETION, listed, place, "the completion"),
         "sample_index" if "sample_index" in listed else None,
         "model" if "model" in listed else None,
+        next((name for name in ENDING if name in listed), None),
     )
 
 

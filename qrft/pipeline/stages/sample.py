@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +15,7 @@ from qrft.config.section import Seed
 from qrft.config.sections import Sample
 from qrft.data.schema import SAMPLES
 from qrft.errors import UsageError
-from qrft.grading.rules import DEFAULT_RULES, Rules
+from qrft.grading.rules import DEFAULT_RULES, KeepOrDrop, Rules
 from qrft.models import prompts
 from qrft.models.gguf.prepare import base_file
 from qrft.models.wording import Wording
@@ -29,14 +30,19 @@ VERSION = 3
 
 
 class Settings(Sample, Wording):
-    """`model` names the sampled model in the samples; a goal (`until`) counts by the rules."""
+    """`model` names the sampled model in the samples; a goal (`until`) counts by the rules and by `cut_off`."""
 
     seed: Seed
     model: str
     rules: Rules | None = None
+    cut_off: KeepOrDrop | None = None  # None without a goal
     judges_expressions: bool = False
     few_shot: int = 0  # worked examples, drawn from the input `examples` by a seed of their own
     examples_seed: Seed | None = None
+
+    def identity(self) -> dict[str, Any]:
+        """Return the settings as ever; what counts towards a goal, only with one."""
+        return {name: value for name, value in super().identity().items() if name != "cut_off" or value}
 
     @property
     def runtime_keys(self) -> frozenset[str]:
@@ -77,6 +83,7 @@ def _spec(inputs: Inputs, settings: Settings) -> SampleSpec:
         examples=_examples(inputs, settings),
         until=settings.until,
         rules=settings.rules or DEFAULT_RULES,
+        cut_off=settings.cut_off or "drop",
     )
 
 

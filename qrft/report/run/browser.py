@@ -27,7 +27,15 @@ MAX_DIFFERENCES = 200  # test problems won, and at most as many lost
 Row = dict[str, Any]  # a sample with its grade and its verdict
 
 # The path that a verdict belongs to, in the order in which paths are shown.
-GROUPS = {"kept": 0, "over_limit": 0, "duplicate": 0, "duplicate_of_gold": 1, "bad_equation": 2, "incorrect": 3}
+GROUPS = {
+    "kept": 0,
+    "over_limit": 0,
+    "duplicate": 0,
+    "duplicate_of_gold": 1,
+    "cut_off": 2,
+    "bad_equation": 3,
+    "incorrect": 4,
+}
 SHOWN_FIRST = {"kept": 0, "over_limit": 1}  # within a path
 
 
@@ -128,6 +136,8 @@ def reason(rows: Sequence[Row], problem: Row, run: Run) -> str:
         return "dropped: the problem already has as many kept paths as allowed"
     if verdict == "duplicate":
         return "dropped: the same equations as a kept path"
+    if verdict == "cut_off":
+        return "dropped: right answer, but the text was cut off at the token limit"
     if verdict == "bad_equation":
         return f"dropped: {trouble(rows[0], run.rules)}"
     troubles = [answer_trouble(rows[0], problem["answer"], run.rules), trouble(rows[0], run.rules)]

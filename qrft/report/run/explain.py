@@ -124,6 +124,17 @@ def hints(facts: Mapping[str, Any]) -> Iterator[str]:
             f"The gold answer of {plural(facts['num_unusable_gold'], 'training problem')} can't be compared, "
             "so no sample there can count as correct."
         )
-    if facts["num_cut_off"] > MANY_CUT_OFF * facts["num_samples"]:
-        share = percent(facts["num_cut_off"] / facts["num_samples"])
+    yield from cut_off(facts)
+
+
+def cut_off(facts: Mapping[str, Any]) -> Iterator[str]:
+    """Say when many samples were cut off, or right ones were left out for it."""
+    left_out, share = facts["num_right_cut_off"], percent(facts["num_cut_off"] / max(1, facts["num_samples"]))
+    right_ones = f"{plural(left_out, 'sample')} with the right answer {'was' if left_out == 1 else 'were'}"
+    if left_out > MANY_CUT_OFF * facts["num_correct"]:
+        yield (
+            f"{right_ones} left out, cut off at the token limit as {share} of all samples were: a larger "
+            "sample.max_new_tokens or a sample.stop may help, and curate.cut_off: keep trains on such."
+        )
+    elif facts["num_cut_off"] > MANY_CUT_OFF * facts["num_samples"]:
         yield f"{share} of the samples were cut off at the token limit: a larger sample.max_new_tokens may help."

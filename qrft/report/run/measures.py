@@ -21,7 +21,7 @@ from qrft import grading
 from qrft.data.samples import pooled
 from qrft.data.samples.pooled import Source
 from qrft.evaluation.stats import expected_distinct
-from qrft.grading.paths import gold_keys, is_beside_gold, is_right_path
+from qrft.grading.paths import Flags, gold_keys, is_beside_gold, is_cut_off, is_right_path
 from qrft.pipeline import cost, store
 from qrft.report.run.settings import Settings
 
@@ -212,13 +212,18 @@ class Run:
         """Return the key of the equation list of each problem's gold solution; null for a bare answer."""
         return gold_keys(self.problems, self.rules)
 
+    def may_be_kept(self, samples: pa.Table, graded: pa.Table) -> Flags:
+        """Return whether each sample is a right path that the selection looks at."""
+        is_right = is_right_path(graded)
+        return is_right if self.settings.cut_off == "keep" else is_right & ~is_cut_off(samples)
+
     def right_paths(self, samples: pa.Table, graded: pa.Table, beside_gold: bool = False) -> pa.Table:
-        """Return the problem (its row in `problems`) and the equation list of each sample that is a right path.
+        """Return the problem (its row in `problems`) and the equation list of each sample that may be kept.
 
         beside_gold: without those that have the gold solution's equations.
         """
         codes = self.codes_of(samples)
-        counted = is_right_path(graded)
+        counted = self.may_be_kept(samples, graded)
         if beside_gold:
             counted &= is_beside_gold(graded["equation_key"], self.gold_keys.take(pa.array(codes)))
         return pa.table({"problem": codes, "key": graded["equation_key"]}).filter(pa.array(counted))

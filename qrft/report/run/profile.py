@@ -15,7 +15,6 @@ import pyarrow.parquet as pq
 
 from qrft import grading
 from qrft.evaluation import stats
-from qrft.grading.paths import is_right_path
 from qrft.models.shape import read_shape
 from qrft.report.run.measures import Run, as_ints
 
@@ -69,7 +68,7 @@ def overlap(run: Run) -> list[dict[str, Any]]:
     if len(run.sources) < 2:
         return []
     columns = {"problem": run.problem_codes, "key": run.graded["equation_key"], "source": run.samples["model"]}
-    found = pa.table(columns).filter(pa.array(is_right_path(run.graded)))
+    found = pa.table(columns).filter(pa.array(run.may_be_kept(run.samples, run.graded)))
     members: dict[tuple[int, bytes], set[str]] = {}
     for problem, key, source in zip(*(found[name].to_pylist() for name in found.column_names), strict=True):
         members.setdefault((problem, key), set()).add(source)

@@ -6,7 +6,7 @@ from typing import Any
 
 from qrft.config.section import Count, Section
 from qrft.config.sections import Paper
-from qrft.grading.rules import Rules
+from qrft.grading.rules import KeepOrDrop, Rules
 
 
 class Input(Section):
@@ -47,5 +47,6 @@ class Settings(Section):
     test_rules: Rules = Rules()
     judges_expressions: bool = False
     dedup: bool = True
+    cut_off: KeepOrDrop = "drop"
     first_samples: Count | None = None
     pool: tuple[Pooled, ...] = ()

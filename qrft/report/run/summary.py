@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from qrft import grading
 from qrft.data.worked import is_worked
-from qrft.grading.paths import path_sources
+from qrft.grading.paths import is_cut_off, path_sources
 from qrft.pipeline import cost
 from qrft.report.run import profile
 from qrft.report.run.explain import sentences
@@ -39,6 +39,7 @@ def summary(inputs: Mapping[str, Path], settings: Settings) -> dict[str, Any]:
         "trained_tokens": {
             stage: run.manifests[run.step("train", phase=stage)]["report"].get("num_tokens") for stage in run.models[1:]
         },
+        "examples": {stage: examples(run, stage) for stage in run.models[1:]},
         "paper": settings.paper.model_dump(exclude={"cells"}, exclude_none=True),
         "measures": evaluation["measures"],
         "by_steps": profile.by_steps(run),
@@ -51,6 +52,12 @@ def summary(inputs: Mapping[str, Path], settings: Settings) -> dict[str, Any]:
         "num_not_compared": sum(report.get("parity") == "off" for report in gguf_reports(run)),
     }
     return {**facts, "explained": sentences(facts)}
+
+
+def examples(run: Run, stage: str) -> dict[str, int]:
+    """Count what a training was on, and the rows longer than train.sequence_len: left out, or cut."""
+    report = run.manifests[run.step("train", phase=stage)]["report"]
+    return {key: report.get(key, 0) for key in ("num_examples", "num_dropped", "num_cut")}
 
 
 def accuracy(run: Run, model: str) -> dict[str, Any]:
@@ -86,7 +93,8 @@ def sample_counts(run: Run) -> dict[str, Any]:
         "paths_per_problem": num_kept / max(num_train, 1),
         "sampled_tokens": run.num_tokens,
         "num_solved": int(np.count_nonzero(run.correct_per_problem)),
-        "num_cut_off": count(pc.equal(run.samples["finish_reason"], "length")),
+        "num_cut_off": int(np.count_nonzero(is_cut_off(run.samples))),
+        "num_right_cut_off": count(pc.equal(run.verdicts, "cut_off")),
         "num_unusable_gold": count(pc.invert(pc.is_in(gold_statuses, value_set=usable))),
         "dedup": run.settings.dedup,
         "rounds": run.passes,
