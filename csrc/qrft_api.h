@@ -168,6 +168,44 @@ enum qrft_path_source {
 /* The name of a source ("equations" ...), or NULL for a number that is none. A static string. */
 const char *qrft_path_source_name(int source);
 
+/*
+ * Whether what leads to an answer does, or the first thing that speaks against it. docs/semantics.md defines each under
+ * "Sound paths".
+ */
+enum qrft_soundness {
+    QRFT_SOUND = 0,
+    QRFT_UNSOUND_UNKNOWN_NUMBER = 1, /* an operand is neither in the question nor derived */
+    QRFT_UNSOUND_UNUSED_RESULT = 2,  /* a result is neither used nor the answer */
+    QRFT_UNSOUND_REPEATED = 3,       /* an equation stands there again without need */
+    QRFT_UNSOUND_OTHER_RESULT = 4,   /* the last result is not the answer */
+    QRFT_UNSOUND_WRONG_EQUATION = 5, /* one of running text that the rules leave out, where there are no others */
+    QRFT_UNSOUND_NO_EQUATIONS = 6,
+    QRFT_UNSOUND_TOO_LONG = 7, /* it has more steps or numbers than are followed */
+    QRFT_SOUND_NOT_JUDGED = 8  /* its answer or an equation is wrong, or there is no answer */
+};
+
+/* The name of a soundness ("sound", "unknown_number" ...), or NULL for a number that is none. A static string. */
+const char *qrft_soundness_name(int soundness);
+
+#define QRFT_MAX_KNOWN 28
+
+/* The numbers that a question says, in digits and in words, and those that go without saying, in millionths. */
+typedef struct {
+    uint64_t counted[4]; /* the whole numbers below 256, bit by bit */
+    int64_t values[QRFT_MAX_KNOWN];
+    int32_t num_values;
+    int32_t is_full; /* not 0: it says more; then its paths are too long */
+} qrft_known;
+
+/* Reads each question; known has room for num_texts entries. */
+int qrft_questions_read(const qrft_texts *questions, int num_threads, qrft_known *known);
+
+/* The questions that the texts answer: text i the one of known[index[i]], which must exist; index NULL: of known[i]. */
+typedef struct {
+    const qrft_known *known;
+    const int64_t *index;
+} qrft_questions;
+
 /* One entry (for keys: 16 bytes) per text. num_equations stops counting at INT32_MAX. */
 typedef struct {
     int64_t *answer_starts;
@@ -178,6 +216,7 @@ typedef struct {
     uint8_t *equation_statuses;
     uint8_t *equation_keys;
     uint8_t *path_sources;
+    uint8_t *soundness; /* written where there are questions; without them it may be NULL */
 } qrft_grades;
 
 /*
@@ -185,10 +224,12 @@ typedef struct {
  * gold: statuses and values from qrft_numbers_parse; its starts and ends are not read and may be NULL.
  * gold_index: text i is compared with gold entry gold_index[i], which must exist; a negative index stands for no
  * gold answer, and then nothing is correct. NULL: with gold entry i.
+ * questions: NULL when it is not asked whether the paths are sound. In paper_mode none is judged.
  * num_threads below 1 counts as 1. When threads can't be had, fewer do the same work.
  */
 int qrft_texts_grade(const qrft_texts *texts, const qrft_answers *gold, const int64_t *gold_index,
-                     const qrft_options *options, int num_threads, qrft_grades *grades);
+                     const qrft_questions *questions, const qrft_options *options, int num_threads,
+                     qrft_grades *grades);
 
 /* --------------------------------------------------------------------------------------------------- curate ---- */
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1] / "csrc"
-FOLDERS = {"answer", "equation", "pick", "select", "text"}
+FOLDERS = {"answer", "equation", "pick", "select", "sound", "text"}
 SOURCES = [p for p in ROOT.rglob("*") if p.suffix in (".c", ".h", ".inc") and p.parent.name not in ("tests", "fuzz")]
 
 

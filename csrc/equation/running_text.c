@@ -6,6 +6,7 @@
  * joins it to what stands before or after: 3x + 12 + 5 = 20 holds no equation, since + joins 12 to what is not read.
  */
 #include <stddef.h>
+#include <string.h>
 
 #include "equation/check.h"
 #include "equation/running_text.h"
@@ -203,10 +204,21 @@ static bond pass_over(qrft_cursor *text, bool is_first_of_line, bond before) {
     return before == JOINS && (*at == '.' || *at == ',' || *at == ':') ? TOUCHES : FREE;
 }
 
+/* Whether something stands behind a =, as in every equation; in "48/2 = <<48/2=24>>" it is another stretch. */
+static bool may_hold_equation(qrft_cursor text) {
+    while (text.at < text.end && (text.at = memchr(text.at, '=', (size_t)(text.end - text.at)))) {
+        const uint8_t *after = skip_ascii_blanks(++text.at, text.end);
+        after = skip_ascii_blanks(after + currency_length(after, text.end), text.end);
+        if (after < text.end) return true;
+    }
+    return false;
+}
+
 void running_text_check(qrft_equations *list, qrft_cursor text, bool is_first_of_line, bool mark_follows,
                         const qrft_options *options) {
     const uint8_t *end = text.end;
     bond before = FREE;
+    if (!may_hold_equation(text)) return; /* most of any text */
     while (text.at < end) {
         if (is_word_byte(*text.at) && (*text.at | 32) != 'x') { /* most of any text: the short way of pass_over */
             text.at = skip_word(text.at, end);

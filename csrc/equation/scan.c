@@ -25,7 +25,7 @@ static inline const uint8_t *take_equation(qrft_equations *list, const uint8_t *
     enum qrft_equation_status status;
     const uint8_t *mark = equation_skip_plain(start, end, &status);
     if (mark && options->key_order != QRFT_ORDER_COMMUTATIVE) { /* nearly always: the short way of equations_add */
-        equations_count(list, status);
+        equations_count(list, start, mark, status);
         hash_solid_line(&list->hash, start, mark, end);
         return mark + 2;
     }
@@ -33,7 +33,7 @@ static inline const uint8_t *take_equation(qrft_equations *list, const uint8_t *
         mark = mark_find(start, end);
         if (watched && trace_find_tag(watched, start - 1, mark, end)) return NULL;
         if (mark == end || *mark == '<') {
-            equations_count(list, QRFT_EQUATION_UNCLOSED);
+            equations_count(list, start, mark, QRFT_EQUATION_UNCLOSED);
             return mark;
         }
         status = equation_check(start, mark);
@@ -74,6 +74,7 @@ static bool add_untraced(qrft_equations *list, qrft_cursor text, const qrft_opti
 static void key_without_equations(qrft_equations *list, qrft_stretches walk, const qrft_options *options) {
     qrft_equations running;
     qrft_cursor stretch;
+    running.kept = NULL;
     equations_begin(&running);
     if (options->equation_source != QRFT_EQUATIONS_ANYWHERE) {
         for (qrft_stretches again = walk; stretches_next(&again, &stretch);) {
@@ -87,6 +88,12 @@ static void key_without_equations(qrft_equations *list, qrft_stretches walk, con
         while (stretches_next(&walk, &stretch)) hash_words(&list->hash, stretch.at, stretch.end);
         list->source = QRFT_PATH_TEXT;
     }
+}
+
+void equations_find_all(qrft_equations *list, qrft_cursor stretch) {
+    static const qrft_options ANYWHERE = {.equation_source = QRFT_EQUATIONS_ANYWHERE};
+    equations_begin(list);
+    add_equations(list, stretch, &ANYWHERE, NULL);
 }
 
 bool equations_check(qrft_equations *list, const uint8_t *text, const uint8_t *end, const qrft_options *options) {

@@ -6,7 +6,13 @@
 
 #include "equation/list.h"
 
-/* Fills the list with the equations of a text, by the options. Returns whether the text has traces. */
+/*
+ * Fills the list with the equations of a text, by the options. Returns whether the text has traces. The caller says
+ * where equations are kept.
+ */
 bool equations_check(qrft_equations *list, const uint8_t *text, const uint8_t *end, const qrft_options *options);
+
+/* Fills the list with all equations of a stretch without traces, those of running text among them. */
+void equations_find_all(qrft_equations *list, qrft_cursor stretch);
 
 #endif

@@ -23,9 +23,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 typedef struct {
     int64_t start, end;
-    uint8_t status, correct, equations, key[16], source;
+    uint8_t status, correct, equations, key[16], source, soundness;
     int32_t count;
 } grade;
+
+static bool may_be_sound(const grade *result, const qrft_options *options) {
+    bool is_right = result->status == QRFT_ANSWER_OK || result->status == QRFT_ANSWER_EXPRESSION;
+    return !options->paper_mode && is_right && result->equations == QRFT_EQUATION_OK;
+}
 
 static grade grade_text(const qrft_texts *texts, const qrft_options *options) {
     grade result;
@@ -33,12 +38,16 @@ static grade grade_text(const qrft_texts *texts, const qrft_options *options) {
     uint8_t gold_status;
     qrft_value gold_value;
     qrft_answers gold = {&gold_start, &gold_end, &gold_status, &gold_value};
-    qrft_grades grades = {&result.start, &result.end,       &result.status, &result.correct,
-                          &result.count, &result.equations, result.key,     &result.source};
+    qrft_grades grades = {&result.start,     &result.end, &result.status, &result.correct,  &result.count,
+                          &result.equations, result.key,  &result.source, &result.soundness};
+    qrft_known known;
+    const qrft_questions questions = {&known, NULL};
+    assert(qrft_questions_read(texts, 1, &known) == QRFT_DONE);
     assert(qrft_answers_extract(texts, options, 1, &gold) == QRFT_DONE);
-    assert(qrft_texts_grade(texts, &gold, &gold_index, options, 1, &grades) == QRFT_DONE);
+    assert(qrft_texts_grade(texts, &gold, &gold_index, &questions, options, 1, &grades) == QRFT_DONE);
     assert(result.start == gold_start && result.end == gold_end && result.status == gold_status);
-    assert(result.correct == (gold_status == QRFT_ANSWER_OK)); /* it is its own gold answer */
+    assert(result.correct == (gold_status == QRFT_ANSWER_OK)); /* it is its own gold answer, and its own question */
+    assert((result.soundness == QRFT_SOUND_NOT_JUDGED) == !may_be_sound(&result, options));
     return result;
 }
 
@@ -73,6 +82,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     bool equations_open = options.paper_mode && result.equations == QRFT_EQUATION_UNDECIDED;
     assert(answer_open || qrft_answer_status_name(result.status));
     assert(qrft_path_source_name(result.source) && (result.source == QRFT_PATH_EQUATIONS || result.count == 0));
+    assert(qrft_soundness_name(result.soundness));
+    assert(result.soundness != QRFT_SOUND || result.count > 0 || result.source == QRFT_PATH_RUNNING_TEXT);
     assert(equations_open || qrft_equation_status_name(result.equations));
     assert((result.start == -1 && result.end == -1) || (0 <= result.start && result.start <= result.end));
     assert(result.end <= (int64_t)length && result.count >= 0);

@@ -16,105 +16,111 @@
 #define NUM_ROUNDS 20000
 #define ROWS       8
 
-static const char *const PIECES[] = {
-    "####",
-    "#",
-    " ",
-    "<<",
-    ">>",
-    "<",
-    ">",
-    "=",
-    "+",
-    "-",
-    "*",
-    "/",
-    "(",
-    ")",
-    "%",
-    "$",
-    ",",
-    ".",
-    "0",
-    "1",
-    "7",
-    "12",
-    "100",
-    "1,000",
-    ",000",
-    "0.5",
-    "3/4",
-    "x",
-    "\n",
-    "\t",
-    "e5",
-    "=2",
-    "1=1",
-    "2+3",
-    "\xE2\x88",
-    "\x92",
-    "\xE2\x82",
-    "\xAC",
-    "\xC2\xA3",
-    "\xFF",
-    "\0",
-    "((",
-    "))",
-    "48/2=24",
-    "99999999999999999999",
-    "\xC3\x97",
-    "\xC3\xB7",
-    "\xF0\x9F\x98\x80",
-    "\\boxed{",
-    "\\boxed ",
-    "}",
-    "{",
-    "{,}",
-    ",\\!",
-    "\\frac",
-    "{3}",
-    "\\frac{1}{2}",
-    "\\text{",
-    "\\(",
-    "\\)",
-    "\\",
-    "**",
-    "`",
-    "answer is ",
-    "<answer>",
-    "</answer>",
-    "Answer:",
-    "=> ",
-    "x 10^3",
-    "^\\circ",
-    "x+1",
-    "\nQuestion",
-    "Solution 2:\n",
-    "pi",
-    "\\%",
-    "^",
-    "2^9",
-    "(1+2)*3",
-    "<think>",
-    "</think>",
-    "<<think>",
-    "\xC2\xBD",
-    "\xC2\xB2",
-    "\xE2\x80\x89",
-    "\xE2\x80\x99",
-    "\xE2\x80\x93",
-    "\xE2\x88\x9A",
-    "\xF0\x9D\x9F\x8E",
-    " and ",
-    ", ",
-    " feet",
-    "(old)",
-    "_2",
-    "...",
-    " base 2",
-    " = ",
-    "3 x 4 = 12",
-};
+static const char *const PIECES[] = {"####",
+                                     "#",
+                                     " ",
+                                     "<<",
+                                     ">>",
+                                     "<",
+                                     ">",
+                                     "=",
+                                     "+",
+                                     "-",
+                                     "*",
+                                     "/",
+                                     "(",
+                                     ")",
+                                     "%",
+                                     "$",
+                                     ",",
+                                     ".",
+                                     "0",
+                                     "1",
+                                     "7",
+                                     "12",
+                                     "100",
+                                     "1,000",
+                                     ",000",
+                                     "0.5",
+                                     "3/4",
+                                     "x",
+                                     "\n",
+                                     "\t",
+                                     "e5",
+                                     "=2",
+                                     "1=1",
+                                     "2+3",
+                                     "\xE2\x88",
+                                     "\x92",
+                                     "\xE2\x82",
+                                     "\xAC",
+                                     "\xC2\xA3",
+                                     "\xFF",
+                                     "\0",
+                                     "((",
+                                     "))",
+                                     "48/2=24",
+                                     "99999999999999999999",
+                                     "\xC3\x97",
+                                     "\xC3\xB7",
+                                     "\xF0\x9F\x98\x80",
+                                     "\\boxed{",
+                                     "\\boxed ",
+                                     "}",
+                                     "{",
+                                     "{,}",
+                                     ",\\!",
+                                     "\\frac",
+                                     "{3}",
+                                     "\\frac{1}{2}",
+                                     "\\text{",
+                                     "\\(",
+                                     "\\)",
+                                     "\\",
+                                     "**",
+                                     "`",
+                                     "answer is ",
+                                     "<answer>",
+                                     "</answer>",
+                                     "Answer:",
+                                     "=> ",
+                                     "x 10^3",
+                                     "^\\circ",
+                                     "x+1",
+                                     "\nQuestion",
+                                     "Solution 2:\n",
+                                     "pi",
+                                     "\\%",
+                                     "^",
+                                     "2^9",
+                                     "(1+2)*3",
+                                     "<think>",
+                                     "</think>",
+                                     "<<think>",
+                                     "\xC2\xBD",
+                                     "\xC2\xB2",
+                                     "\xE2\x80\x89",
+                                     "\xE2\x80\x99",
+                                     "\xE2\x80\x93",
+                                     "\xE2\x88\x9A",
+                                     "\xF0\x9D\x9F\x8E",
+                                     " and ",
+                                     ", ",
+                                     " feet",
+                                     "(old)",
+                                     "_2",
+                                     "...",
+                                     " base 2",
+                                     " = ",
+                                     "3 x 4 = 12",
+                                     "<<2+3=5>>5",
+                                     "<<5*0.5=2.5>>",
+                                     "twenty-",
+                                     "thirds",
+                                     " hundred ",
+                                     "half",
+                                     "percent",
+                                     " weeks"};
 #define NUM_PIECES (sizeof PIECES / sizeof *PIECES)
 
 static uint64_t state = 88172645463325252u;
@@ -146,14 +152,14 @@ static qrft_options options; /* the default; the made texts are graded by every 
 
 typedef struct {
     int64_t starts[ROWS], ends[ROWS];
-    uint8_t statuses[ROWS], correct[ROWS], equations[ROWS], keys[16 * ROWS], sources[ROWS];
+    uint8_t statuses[ROWS], correct[ROWS], equations[ROWS], keys[16 * ROWS], sources[ROWS], soundness[ROWS];
     int32_t counts[ROWS];
     qrft_value values[ROWS];
 } outputs;
 
 static qrft_grades grades_of(outputs *out) {
-    return (qrft_grades){out->starts, out->ends,      out->statuses, out->correct,
-                         out->counts, out->equations, out->keys,     out->sources};
+    return (qrft_grades){out->starts,    out->ends, out->statuses, out->correct,  out->counts,
+                         out->equations, out->keys, out->sources,  out->soundness};
 }
 
 static qrft_answers answers_of(outputs *out) {
@@ -168,7 +174,7 @@ static void grade_one(const char *text, const char *gold, outputs *out) {
     qrft_answers answers = answers_of(&gold_out);
     qrft_grades grades = grades_of(out);
     assert(qrft_numbers_parse(&golds, &options, 1, &answers) == QRFT_DONE);
-    assert(qrft_texts_grade(&texts, &answers, NULL, &options, 1, &grades) == QRFT_DONE);
+    assert(qrft_texts_grade(&texts, &answers, NULL, NULL, &options, 1, &grades) == QRFT_DONE);
 }
 
 static void test_known(void) {
@@ -237,6 +243,15 @@ static void test_memory(void) {
     buffer_free(&buffer);
 }
 
+static void check_known(const qrft_texts *questions, qrft_known *known) {
+    assert(qrft_questions_read(questions, 1, known) == QRFT_DONE);
+    assert(known->num_values >= 0 && known->num_values <= QRFT_MAX_KNOWN);
+    for (int i = 0; i < known->num_values; i++) {
+        assert(known->values[i] > 0 && known->values[i] < INT64_C(1) << 62);
+        for (int j = 0; j < i; j++) assert(known->values[j] != known->values[i]);
+    }
+}
+
 /* One text a column: its block ends where the text ends. */
 static void check_in_format(const uint8_t *text, int64_t length, int format) {
     static outputs out, gold;
@@ -244,9 +259,14 @@ static void check_in_format(const uint8_t *text, int64_t length, int format) {
     qrft_texts texts = {text, NULL, offsets, 1};
     qrft_answers answers = answers_of(&gold);
     qrft_grades grades = grades_of(&out);
+    static qrft_known known;
+    const qrft_questions questions = {&known, NULL};
     options.answer_format = format;
     assert(qrft_answers_extract(&texts, &options, 1, &answers) == QRFT_DONE);
-    assert(qrft_texts_grade(&texts, &answers, NULL, &options, 1, &grades) == QRFT_DONE);
+    check_known(&texts, &known); /* the text is its own question too */
+    assert(qrft_texts_grade(&texts, &answers, NULL, &questions, &options, 1, &grades) == QRFT_DONE);
+    assert(qrft_soundness_name(out.soundness[0]));
+    assert(!options.paper_mode || out.soundness[0] == QRFT_SOUND_NOT_JUDGED);
     assert(out.correct[0] == (gold.statuses[0] == QRFT_ANSWER_OK));
     assert(out.starts[0] >= -1 && out.starts[0] <= out.ends[0] && out.ends[0] <= length);
     assert(qrft_numbers_parse(&texts, &options, 1, &answers) == QRFT_DONE);
@@ -309,10 +329,32 @@ static void test_made(void) {
 
 /* Deep, long or endless: each must end soon, and without a deep stack. */
 static void test_long(void) {
-    static const char *const UNITS[] = {
-        "<<",       "(",   "#### ",    "9",        "<<(",         "-",         "1/3+",
-        "#### a ",  "0.0", "\xE2\x88", "\\boxed{", "answer is $", "=> (",      "{",
-        "\\frac{1", "2^",  "1=",       "x ",       "<answer>",    "</answer>", "<answer>5</answer>"};
+    static const char *const UNITS[] = {"<<",
+                                        "(",
+                                        "#### ",
+                                        "9",
+                                        "<<(",
+                                        "-",
+                                        "1/3+",
+                                        "#### a ",
+                                        "0.0",
+                                        "\xE2\x88",
+                                        "\\boxed{",
+                                        "answer is $",
+                                        "=> (",
+                                        "{",
+                                        "\\frac{1",
+                                        "2^",
+                                        "1=",
+                                        "x ",
+                                        "<answer>",
+                                        "</answer>",
+                                        "<answer>5</answer>",
+                                        "=0.5 ",
+                                        "hundred ",
+                                        "seven thirds ",
+                                        "<<1+1=2>>#### 2 =0.2 ",
+                                        "<<1+   2=3>>#### 3 "};
     const size_t size = 1 << 18;
     char *text = malloc(size + 2);
     for (size_t round = 0; round < 5 * sizeof UNITS / sizeof *UNITS; round++) {

@@ -41,6 +41,9 @@ GRADED = pa.schema(
     ]
 )
 
+# Beside GRADED where it is asked for: whether a right path is sound, or why not.
+SOUNDNESS_FIELD = pa.field("soundness", STATUS)
+
 TRAINING = pa.schema(
     [
         ("problem_id", pa.string()),

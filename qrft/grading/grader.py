@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from qrft.data.schema import GRADED
+from qrft.data.schema import GRADED, SOUNDNESS_FIELD
 from qrft.grading.columns import Texts, as_chunked, check, named, names_of, pieces, pointer, same_length, threads
 from qrft.grading.native import enumerator, ffi, lib
 from qrft.grading.reference import paper
@@ -25,6 +25,7 @@ VALUE_BYTES = 32
 ANSWER_STATUSES = names_of(lib.qrft_answer_status_name)
 EQUATION_STATUSES = names_of(lib.qrft_equation_status_name)
 PATH_SOURCES = names_of(lib.qrft_path_source_name)
+SOUNDNESS = names_of(lib.qrft_soundness_name)
 
 # For each C function that reads answers: what settles the rows that it leaves undecided.
 _READERS = {
@@ -114,7 +115,7 @@ def parse_numbers(texts: Texts, *, rules: Rules = DEFAULT_RULES, num_threads: in
 
 
 class _GradeArrays:
-    def __init__(self, num_rows: int) -> None:
+    def __init__(self, num_rows: int, has_questions: bool = False) -> None:
         self.starts = np.empty(num_rows, np.int64)
         self.ends = np.empty(num_rows, np.int64)
         self.answer_statuses = np.empty(num_rows, np.uint8)
@@ -123,6 +124,7 @@ class _GradeArrays:
         self.equation_statuses = np.empty(num_rows, np.uint8)
         self.keys = np.empty((num_rows, KEY_BYTES), np.uint8)
         self.path_sources = np.empty(num_rows, np.uint8)
+        self.soundness = np.empty(num_rows, np.uint8) if has_questions else None
 
     def struct(self, rows: slice) -> Any:
         fields = {
@@ -134,6 +136,7 @@ class _GradeArrays:
             "equation_statuses": pointer(self.equation_statuses[rows], "uint8_t *"),
             "equation_keys": pointer(self.keys[rows], "uint8_t *"),
             "path_sources": pointer(self.path_sources[rows], "uint8_t *"),
+            "soundness": pointer(None if self.soundness is None else self.soundness[rows], "uint8_t *"),
         }
         return ffi.new("qrft_grades *", fields)
 
@@ -149,16 +152,36 @@ class _GradeArrays:
             keys,
             named(self.path_sources, PATH_SOURCES),
         ]
-        return pa.table(columns, schema=GRADED)
+        graded = pa.table(columns, schema=GRADED)
+        if self.soundness is None:
+            return graded
+        return graded.append_column(SOUNDNESS_FIELD, named(self.soundness, SOUNDNESS))
 
 
-def _gold_index(gold: pa.ChunkedArray) -> tuple[pa.ChunkedArray, npt.NDArray[np.int64] | None]:
-    """Return the distinct gold texts and each row's place among them; None: one text per row, in order."""
-    if not pa.types.is_dictionary(gold.type):
-        return gold, None
-    whole = gold.unify_dictionaries().combine_chunks()
+class _Questions:
+    """What the questions of a column say, each of them read once, and which text answers which."""
+
+    def __init__(self, questions: Texts, num_threads: int | None) -> None:
+        texts, self._index = _distinct(as_chunked(questions))
+        self._known = np.empty(len(texts), np.dtype((np.void, ffi.sizeof("qrft_known"))))
+        for column, rows in pieces(texts):
+            known = pointer(self._known[rows], "qrft_known *")
+            check(lib.qrft_questions_read(column.pointer, threads(num_threads), known))
+
+    def struct(self, rows: slice) -> Any:
+        known = self._known[rows] if self._index is None else self._known
+        index = None if self._index is None else self._index[rows]
+        fields = {"known": pointer(known, "qrft_known *"), "index": pointer(index, "int64_t *")}
+        return ffi.new("qrft_questions *", fields)
+
+
+def _distinct(texts: pa.ChunkedArray) -> tuple[pa.ChunkedArray, npt.NDArray[np.int64] | None]:
+    """Return the distinct texts and each row's place among them; None: one text per row, in order."""
+    if not pa.types.is_dictionary(texts.type):
+        return texts, None
+    whole = texts.unify_dictionaries().combine_chunks()
     if isinstance(whole, pa.ChunkedArray):  # what older pyarrow returns for dictionaries
-        whole = pa.concat_arrays(whole.chunks) if whole.num_chunks else pa.array([], gold.type)
+        whole = pa.concat_arrays(whole.chunks) if whole.num_chunks else pa.array([], texts.type)
     index = whole.indices.cast(pa.int64()).fill_null(-1)
     return pa.chunked_array([whole.dictionary]), index.to_numpy(zero_copy_only=False)
 
@@ -169,34 +192,44 @@ def _grade(
     index: npt.NDArray[np.int64] | None,
     rules: Rules,
     num_threads: int | None,
+    questions: _Questions | None = None,
 ) -> _GradeArrays:
-    arrays, options = _GradeArrays(len(completions)), _Options(rules)
+    arrays, options = _GradeArrays(len(completions), questions is not None), _Options(rules)
     for column, rows in pieces(completions):
         golds = gold.struct(rows if index is None else slice(None))
         places = pointer(None if index is None else index[rows], "int64_t *")
-        check(
-            lib.qrft_texts_grade(
-                column.pointer, golds, places, options.pointer, threads(num_threads), arrays.struct(rows)
-            )
-        )
+        asked = ffi.NULL if questions is None else questions.struct(rows)
+        out, workers = arrays.struct(rows), threads(num_threads)
+        check(lib.qrft_texts_grade(column.pointer, golds, places, asked, options.pointer, workers, out))
     if rules.mode == "paper":
         settle_grades(completions, arrays, gold, index)
     return arrays
 
 
 def grade(
-    completions: Texts, gold_answers: Texts, *, rules: Rules = DEFAULT_RULES, num_threads: int | None = None
+    completions: Texts,
+    gold_answers: Texts,
+    *,
+    questions: Texts | None = None,
+    rules: Rules = DEFAULT_RULES,
+    num_threads: int | None = None,
 ) -> pa.Table:
     """Grade each completion against the gold answer of its row; the table follows schema.GRADED.
 
     A gold answer is what stands after the gold solution's ####. A dictionary column of them is parsed once per value.
+    questions: that of each row; then the table has the column `soundness` too. A dictionary column is read once per
+    value.
     """
     texts = as_chunked(completions)
     gold_texts = as_chunked(gold_answers)
     same_length(len(texts), gold_answers=gold_texts)
-    values, index = _gold_index(gold_texts)
+    values, index = _distinct(gold_texts)
     gold = _read_answers(lib.qrft_numbers_parse, values, rules, num_threads)
-    return _grade(texts, gold, index, rules, num_threads).table()
+    asked = None
+    if questions is not None:
+        same_length(len(texts), questions=questions)
+        asked = _Questions(questions, num_threads)
+    return _grade(texts, gold, index, rules, num_threads, asked).table()
 
 
 def equation_keys(

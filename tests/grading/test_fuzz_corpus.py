@@ -35,9 +35,14 @@ def rules_of(options: int, text: bytes) -> grading.Rules | None:
 
 def expected(rules: grading.Rules, text: bytes) -> dict[str, object]:
     if rules.mode == "paper":
-        return paper.grade(text, text)._asdict()
+        return paper.grade(text, text)._asdict() | {"soundness": "not_judged"}
     how = (rules.answer_format, rules.marker, rules.equations, rules.order, rules.traces)
-    return reference.grade(text, text, *how)._asdict()
+    return reference.grade(text, text, *how)._asdict() | {"soundness": soundness(rules, text)}
+
+
+def soundness(rules: grading.Rules, text: bytes) -> str:
+    """The text is its own question too."""
+    return reference.soundness_of(text, text, text, rules.answer_format, rules.marker, rules.equations, rules.traces)
 
 
 def test_corpus() -> None:
@@ -48,7 +53,8 @@ def test_corpus() -> None:
             texts[rules].append(data[1:])
     assert len(texts) > 40  # paper, and every format with each source of equations and order of keys
     for rules, group in texts.items():
-        assert grading.grade(group, group, rules=rules).to_pylist() == [expected(rules, text) for text in group], rules
+        graded = grading.grade(group, group, questions=group, rules=rules)
+        assert graded.to_pylist() == [expected(rules, text) for text in group], rules
 
 
 def test_the_first_byte_means_what_it_meant() -> None:

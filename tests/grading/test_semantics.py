@@ -76,3 +76,9 @@ def test_depth(depth: int) -> None:
     expected = "ok" if depth <= 64 else "too_deep"
     assert grading.grade([text], ["0"])["equations_status"].to_pylist() == [expected]
     assert reference.check_equation(text[2:-2]) == expected
+
+
+@pytest.mark.parametrize(("question", "text", "gold", "status"), examples("sound paths"), ids=name_of)
+def test_sound_paths(question: str, text: str, gold: str, status: str) -> None:
+    assert reference.soundness_of(question, text, gold, traces=TRACES) == status
+    assert grading.grade([text], [gold], questions=[question])["soundness"].to_pylist() == [status]

@@ -7,7 +7,7 @@ Texts are bytes (str is encoded); all spans are in bytes.
 
 from qrft.grading.reference.answers import Answer, find_answer, parse_number
 from qrft.grading.reference.equations import check_equation, equations_status, find_equations
-from qrft.grading.reference.grades import grade
+from qrft.grading.reference.grades import grade, soundness_of
 from qrft.grading.reference.keys import equation_key, murmur3, path_of
 from qrft.grading.reference.numbers import as_bytes
 from qrft.grading.reference.selection import MAX_CELLS, curate, distance
@@ -27,4 +27,5 @@ __all__ = [
     "murmur3",
     "parse_number",
     "path_of",
+    "soundness_of",
 ]

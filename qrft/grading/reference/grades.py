@@ -7,6 +7,7 @@ from typing import NamedTuple
 from qrft.grading.reference.answers import find_answer, parse_number
 from qrft.grading.reference.equations import equations_status, find_equations
 from qrft.grading.reference.keys import path_of
+from qrft.grading.reference.sound import soundness
 from qrft.grading.traces import Traces
 
 
@@ -21,6 +22,25 @@ class Grade(NamedTuple):
     equations_status: str
     equation_key: bytes
     path_source: str
+
+
+def soundness_of(
+    question: str | bytes,
+    completion: str | bytes,
+    gold_answer: str | bytes,
+    answer_format: str = "gsm8k",
+    marker: str | bytes | None = None,
+    equations: str = "marked",
+    traces: Traces | None = None,
+) -> str:
+    """Return whether a right path is sound, or why not; "not_judged" for one that can't be right."""
+    answer = find_answer(completion, answer_format, marker, traces)
+    gold = parse_number(gold_answer, answer_format, marker)
+    is_expression = answer.status == "expression" or (answer.value is not None and gold.status == "expression")
+    may_be_correct = is_expression or (answer.value is not None and answer.value == gold.value)
+    if not may_be_correct or equations_status(find_equations(completion, equations, traces)) != "ok":
+        return "not_judged"
+    return soundness(question, completion, answer.value, equations, traces)
 
 
 def grade(
