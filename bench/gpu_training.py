@@ -74,7 +74,7 @@ def _with_cudnn() -> Iterator[None]:
 def _trained(what: str, train: Any, folder: Path, examples: Any, settings: Training) -> Row:
     import torch
 
-    from qrft.models.shape import read_shape
+    from qrft.models.any_shape import read_shape
     from qrft.training import memory
 
     if has_gpu():

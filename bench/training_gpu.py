@@ -60,7 +60,7 @@ def memory(folder: Path, cap: int) -> dict[str, Any]:
     """Train three steps with what the planner chooses for `cap` GiB, capped there; peaks and the estimate in GiB."""
     import torch
 
-    from qrft.models.shape import read_shape
+    from qrft.models.any_shape import read_shape
     from qrft.training import memory as planner
 
     context, shape = used(), read_shape(folder)

@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,11 +20,14 @@ from qrft.config.recipe import Recipe
 from qrft.config.variants import expand_sweep, split_models
 from qrft.data.disk import MARKER, check_place, disk_errors, lock, own_folder, publish, write_atomic
 from qrft.errors import RecipeError, StoreError, UsageError
+from qrft.models.architectures import architecture_name
 from qrft.models.find import find_model, fingerprint
+from qrft.models.json_file import read_json
 from qrft.models.wording import CHAT, Wording
 from qrft.pipeline.execute import execute
 from qrft.pipeline.flow import plan
 from qrft.pipeline.graph import Source
+from qrft.pipeline.model_plan import with_fitting_sampler
 from qrft.pipeline.store import Store
 
 if TYPE_CHECKING:
@@ -44,7 +47,9 @@ def run(path: str, overrides: Sequence[str], output_dir: Path, terminal: Termina
     """Run all of a recipe; return the summary, or for several models or runs their `rows` of the table."""
     quiet_libraries()
     recipe = _load(path, overrides)
-    steps = plan(recipe, _models(recipe))
+    models = _models(recipe)
+    steps = plan(recipe, models)
+    _say_what_samples(recipe, models, terminal)
     _say_how_it_starts(recipe, steps, terminal)
     _say_how_answers_end(steps, terminal)
     run_dir = output_dir / recipe.name
@@ -84,7 +89,9 @@ def show_plan(
     quiet_libraries()
     recipe = _load(path, overrides)
     store = Store(output_dir / STORE)
-    steps = plan(recipe, _models(recipe, with_weights=calibrates))
+    models = _models(recipe, with_weights=calibrates)
+    steps = plan(recipe, models)
+    _say_what_samples(recipe, models, terminal)
     _say_how_it_starts(recipe, steps, terminal)
     _say_how_answers_end(steps, terminal)
     if calibrates and gpu is not None:
@@ -101,6 +108,16 @@ def show_plan(
     if has_many:
         terminal.plan([(step, store.has(step.stage, step.digest)) for step in steps])
     show_forecast(terminal.console, needs, shows_steps=not has_many)
+
+
+def _say_what_samples(recipe: Recipe, models: Mapping[str, Path], terminal: Terminal) -> None:
+    for name, folder in models.items():
+        if with_fitting_sampler(recipe, folder) is not recipe:
+            terminal.console.print(
+                f"{name}: qrft makes no GGUF file of a {architecture_name(read_json(folder / 'config.json'))}, so "
+                "transformers samples it (sample.sampler transformers).\n",
+                markup=False,
+            )
 
 
 def _say_how_it_starts(recipe: Recipe, steps: Sequence[Step], terminal: Terminal) -> None:

@@ -37,7 +37,7 @@ def run(
     first = next(texts, None)  # a wrong file is reported before a model is loaded
     if first is None:
         raise DataError(f'{path}: has no text in it. Name a text file, or JSONL with a text per line under "text".')
-    folder = find_model(base, is_exported=False)
+    folder = find_model(base)
     limit_of_model = read_json(folder / "config.json").get("max_position_embeddings", context)
     text_loss.check_context(limit_of_model, context, stride or 1)
     tokenizer = prompts.load_tokenizer(folder)

@@ -31,12 +31,12 @@ MODEL_FILES = (
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json")
 
 
-def find_model(base_model: str, *, is_exported: bool = True, with_weights: bool = True) -> Path:
+def find_model(base_model: str, *, is_exported: bool = False, with_weights: bool = True) -> Path:
     """Return the model's folder: built in, on this disk, made once of a GGUF file or a package's, or downloaded from
     the hub once.
 
-    is_exported: refuse a model that qrft can't export to llama.cpp. with_weights: download the weights too, and require
-    them; weights that are there are checked in any case.
+    is_exported: refuse a model that qrft can't export to llama.cpp; transformers trains and samples any. with_weights:
+    download the weights too, and require them; weights that are there are checked in any case.
     Raises ModelError when there is no such model, or one that is refused or not whole.
     """
     folder = BUILTIN.get(base_model) or Path(base_model).expanduser()
@@ -78,18 +78,33 @@ def _download(name: str, files: list[str]) -> Path:
 
 def _check(folder: Path, is_exported: bool) -> None:
     path = folder / "config.json"
-    architecture = architecture_name(read_json(path))
-    if is_exported and architecture not in ARCHITECTURES:
-        raise ModelError(
-            f"{path}: the architecture is {architecture}; qrft exports {', '.join(ARCHITECTURES)}. "
-            "Choose a model of one of these."
-        )
+    config = read_json(path)
+    architecture = architecture_name(config)
+    if architecture not in ARCHITECTURES:
+        if is_exported:
+            raise ModelError(
+                f"{path}: the architecture is {architecture}; for llama.cpp qrft exports {', '.join(ARCHITECTURES)}. "
+                "Choose the sampler transformers, or a model of one of these."
+            )
+        _check_causal(path, architecture, config.get("model_type"))
     if not any((folder / name).is_file() for name in TOKENIZERS):
         raise ModelError(f"{folder}: has no tokenizer ({', '.join(TOKENIZERS)}). Copy the model's tokenizer there.")
     check_tokenizer(folder)
     from qrft.models.whole import check_config
 
     check_config(path)
+
+
+def _check_causal(path: Path, architecture: str, model_type: object) -> None:
+    """Raise ModelError for what is not one of transformers' causal language models."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES as KNOWN
+
+    names = KNOWN.get(model_type) if isinstance(model_type, str) else None
+    if architecture not in ((names,) if isinstance(names, str) else names or ()):
+        raise ModelError(
+            f"{path}: the architecture is {architecture}, the model_type {str(model_type)[:80]}. Expected those of a "
+            f"causal language model that transformers knows, such as {next(iter(ARCHITECTURES))}. Choose such a model."
+        )
 
 
 def fingerprint(path: Path) -> str:

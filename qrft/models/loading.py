@@ -84,6 +84,21 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
+def model_without_weights(folder: Path) -> Any:
+    """Return a causal language model whose parameters hold no numbers. Raises ModelError for a folder of none."""
+    import torch
+    from accelerate import init_empty_weights
+    from transformers import AutoModelForCausalLM
+
+    config, auto = load_config(folder), cast(Any, AutoModelForCausalLM)
+    way_out = "Expected the config.json of a causal language model; name another base model."
+    with (
+        one_message(folder / "config.json", "transformers can't make its model", way_out),
+        init_empty_weights(include_buffers=False),  # rotary frequencies are computed, not read
+    ):
+        return auto.from_config(config, dtype=torch.float32, trust_remote_code=False)
+
+
 def load_model(folder: Path, **how: Any) -> PreTrainedModel:
     """Return a causal language model; `how` goes to from_pretrained: dtype, device_map, attn_implementation, ...
 

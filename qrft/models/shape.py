@@ -13,7 +13,6 @@ from typing import Any
 
 from qrft.errors import ModelError
 from qrft.models.architectures import ATTENTION, BY_MODEL_TYPE, LINEAR, NORMS
-from qrft.models.json_file import read_json
 
 # The sizes that a config.json gives, and the largest that is believed: larger ones are mistakes, or meant to fill the
 # memory of whoever makes a model or a list of that size.
@@ -43,6 +42,8 @@ class Shape:
     qk_norm: str | None = None  # whether queries and keys are normed: each "head", or the "whole" of them
     layers: tuple[str, ...] = LINEAR  # the linear layers of a block
     norms: tuple[str, ...] = NORMS
+    sizes: tuple[tuple[str, tuple[int, int]], ...] = ()  # of `layers`, where these are not the Llama family's
+    num_rest: int = 0  # parameters of a block beyond linear layers, norms and biases
 
     @property
     def query_size(self) -> int:
@@ -55,6 +56,8 @@ class Shape:
     @property
     def linear(self) -> dict[str, tuple[int, int]]:
         """Return (outputs, inputs) of each linear layer of a block."""
+        if self.sizes:
+            return dict(self.sizes)
         hidden, query, key, inner = self.hidden_size, self.query_size, self.key_size, self.intermediate_size
         sizes = {
             "q_proj": (query, hidden),
@@ -89,6 +92,8 @@ class Shape:
     @property
     def block_vectors(self) -> list[int]:
         """Return the lengths of a block's norms and biases."""
+        if self.sizes:
+            return [self.num_rest]
         norms = [self.hidden_size] * len(self.norms) + [*self.qk_norms.values()]
         return norms + [self.linear[name][0] for name in self.biases]
 
@@ -106,12 +111,6 @@ class Shape:
     @property
     def num_parameters(self) -> int:
         return self.num_linear + self.num_layers * sum(self.block_vectors) + sum(self.outer)
-
-
-def read_shape(folder: Path) -> Shape:
-    """Read the sizes of the model in a folder. Raises ModelError when its config.json can't be read or lacks one."""
-    path = folder / "config.json"
-    return shape_in(read_json(path), path)
 
 
 def shape_in(config: Mapping[str, Any], path: Path) -> Shape:

@@ -15,8 +15,8 @@ from typing import Any
 from qrft.config.section import Section
 from qrft.config.training import Training
 from qrft.errors import ModelError
+from qrft.models.any_shape import read_shape
 from qrft.models.flops import forward_flops, training_flops
-from qrft.models.shape import read_shape
 
 RAPL = Path("/sys/class/powercap")
 Facts = dict[str, float]  # cpu_seconds, gpu_seconds, num_tokens, flops, cpu_joules, gpu_joules: those that are known

@@ -17,7 +17,7 @@ from qrft.config.recipe import Recipe
 from qrft.config.variants import Variant, expand_sweep, split_models
 from qrft.pipeline.evaluation_plan import add_evaluation
 from qrft.pipeline.graph import Plan, Source, Step
-from qrft.pipeline.model_plan import ModelPlan, add_choice, add_report, gold_settings
+from qrft.pipeline.model_plan import ModelPlan, add_choice, add_report, gold_settings, with_fitting_sampler
 from qrft.pipeline.problem_sets import add_problems, begins_with_sft
 from qrft.pipeline.stages import sweep
 from qrft.report.sweep.picture_files import can_draw_png
@@ -37,10 +37,10 @@ def plan_run(variant: Variant, folders: Path | Mapping[str, Path]) -> list[Step]
     """Return the steps of one run, of one model or several: this is the flow."""
     recipe, plan = variant.recipe, Plan(variant.name)
     sets = add_problems(plan, recipe)
-    models = {
-        name: ModelPlan(plan, own, name, number, Source(folder_of(own, folders)), *sets)
-        for number, (name, own) in enumerate(split_models(recipe).items())
-    }
+    models = {}
+    for number, (name, alone) in enumerate(split_models(recipe).items()):
+        folder = folder_of(alone, folders)
+        models[name] = ModelPlan(plan, with_fitting_sampler(alone, folder), name, number, Source(folder), *sets)
     pool, tuned = [models[name] for name in recipe.curate.pool], [models[name] for name in recipe.tuned]
 
     gold = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from qrft.config.paths import local_path, without_folders
@@ -14,6 +15,8 @@ from qrft.data.problems.registry import rules_for
 from qrft.data.samples import pooled
 from qrft.grading.latex import judges_expressions
 from qrft.grading.rules import Rules
+from qrft.models.architectures import ARCHITECTURES, architecture_name
+from qrft.models.json_file import read_json
 from qrft.pipeline.graph import STAGES, Plan, Source, Step, beneath, joined
 from qrft.pipeline.stages import curate, export, grade, report, sample
 from qrft.report.run.settings import Input, Pooled
@@ -144,6 +147,18 @@ class ModelPlan:
         """Return the samples that a round selects from."""
         newest = list(self.sampled)[-1:]
         return {name: self.sampled[name] for name in (self.sampled if self.recipe.rounds_pool == "all" else newest)}
+
+
+def is_exported(folder: Path) -> bool:
+    """Return whether there is a GGUF file of a model's architecture. Raises ModelError for a folder without one."""
+    return architecture_name(read_json(folder / "config.json")) in ARCHITECTURES
+
+
+def with_fitting_sampler(recipe: Recipe, folder: Path) -> Recipe:
+    """Return the recipe of one model, with transformers in place of a sampler whose GGUF file can't be made."""
+    if registry.backend(recipe.sample.sampler).READS != "gguf" or is_exported(folder):
+        return recipe
+    return recipe.model_copy(update={"sample": recipe.sample.model_copy(update={"sampler": "transformers"})})
 
 
 def trace_rules(recipe: Recipe) -> Rules | None:

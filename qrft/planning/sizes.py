@@ -6,8 +6,9 @@ import math
 from pathlib import Path
 
 from qrft.config.training import Training
+from qrft.models.any_shape import read_shape
 from qrft.models.json_file import read_json
-from qrft.models.shape import Shape, read_shape
+from qrft.models.shape import Shape
 from qrft.pipeline.graph import Source, Step
 from qrft.pipeline.stages import export
 from qrft.training import memory

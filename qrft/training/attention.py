@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qrft.errors import UsageError
+from qrft.models.any_shape import read_shape
 from qrft.models.json_file import read_json
-from qrft.models.shape import read_shape
 
 if TYPE_CHECKING:
     import torch

@@ -55,6 +55,7 @@ def _new(base: PreTrainedModel, settings: Training) -> Any:
     _refuse_missing(base, targets)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # peft uses an older name of transformers
+        warnings.filterwarnings("ignore", "fan_in_fan_out")  # which it sets right for GPT-2's layers
         return get_peft_model(base, lora)
 
 

@@ -7,7 +7,9 @@ sum of the losses it is softmax minus one-hot, whatever follows, up to one facto
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 from qrft.models.architectures import ARCHITECTURES
@@ -32,7 +34,10 @@ def install(model: Any) -> None:
     """
     base = _transformers_model(model)
     head = base.get_output_embeddings()
-    if not takes_chunks(base):
+    if type(base).__name__ not in ARCHITECTURES:
+        base.forward = _with_loss(base.forward)
+        return
+    if getattr(base.config, "final_logit_softcapping", None) is not None:
         base.loss_function = _whole_loss
         return
 
@@ -43,11 +48,17 @@ def install(model: Any) -> None:
     base.loss_function = loss_function
 
 
-def takes_chunks(base: Any) -> bool:
-    """Return whether what the model does with the head's logits is known, and nothing but scaling them, which is the
-    same when it is done to the hidden states."""
-    config = base.config
-    return type(base).__name__ in ARCHITECTURES and getattr(config, "final_logit_softcapping", None) is None
+def _with_loss(forward: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the forward pass of any model, which is given what it takes of a row, with the loss over `labels`."""
+    accepted = signature(forward).parameters
+
+    def pass_and_loss(*, labels: torch.Tensor, logits_to_keep: torch.Tensor, **row: Any) -> Any:
+        keeps = {"logits_to_keep": logits_to_keep} if "logits_to_keep" in accepted else {}
+        output = forward(**{name: value for name, value in row.items() if name in accepted}, **keeps)
+        output.loss = _whole_loss(output.logits if keeps else output.logits[:, logits_to_keep], labels)
+        return output
+
+    return pass_and_loss
 
 
 def _whole_loss(logits: torch.Tensor, labels: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
@@ -60,7 +71,8 @@ def _whole_loss(logits: torch.Tensor, labels: torch.Tensor, *_: Any, **__: Any) 
 def undo(model: Any) -> None:
     """Take `install` back."""
     base = _transformers_model(model)
-    base.get_output_embeddings().__dict__.pop("forward", None)
+    for module in (base, base.get_output_embeddings()):
+        vars(module).pop("forward", None)
     base.__dict__.pop("_loss_function", None)
 
 
@@ -118,7 +130,6 @@ def liger_cross_entropy_sum(
 def _liger() -> Any:
     """Return Liger's function; None where it is not installed, or too old for larger chunks."""
     from importlib.util import find_spec
-    from inspect import signature
 
     if find_spec("liger_kernel") is None:
         return None

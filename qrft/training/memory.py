@@ -16,7 +16,8 @@ from pathlib import Path
 from qrft.config.training import Training
 from qrft.errors import ModelError
 from qrft.machine import free_memory, in_gib
-from qrft.models.shape import Shape, read_shape
+from qrft.models.any_shape import read_shape
+from qrft.models.shape import Shape
 from qrft.training.loss import CHUNK_ELEMENTS
 from qrft.training.model import choose_precision, has_bfloat16
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from qrft.config.training import Training
 from qrft.errors import ModelError
 from qrft.machine import has_amx
+from qrft.models.any_shape import read_shape
 from qrft.models.loading import load_config, load_model
-from qrft.models.shape import read_shape
 from qrft.training import lora
 
 if TYPE_CHECKING:
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 LEAST_WIDTH = 512
 
 
-def load(model_dir: Path, settings: Training, attention: str = "sdpa", start: Path | None = None) -> Any:
+def load(model_dir: Path, settings: Training, attention: str | None = "sdpa", start: Path | None = None) -> Any:
     """Load the model ready to train; its trainable parameters require gradients. The caller's seed draws random parts.
 
-    attention: the name of the attention implementation that transformers is to use. start: the folder of an adapter
-    that is trained further. Raises ModelError for a base that can't be loaded or adapted.
+    attention: the name of the attention implementation that transformers is to use, None for the model's own. start:
+    the folder of an adapter that is trained further. Raises ModelError for a base that can't be loaded or adapted.
     """
     import torch
 
@@ -85,7 +85,9 @@ def precision_here(settings: Training, model_dir: Path) -> str:
     return choose_precision(settings, read_shape(model_dir).hidden_size, on_gpu=on_gpu, has_bfloat16=has_bfloat16())
 
 
-def load_base(model_dir: Path, quantization: str, attention: str = "sdpa", *, dtype: torch.dtype) -> PreTrainedModel:
+def load_base(
+    model_dir: Path, quantization: str, attention: str | None = "sdpa", *, dtype: torch.dtype
+) -> PreTrainedModel:
     """Load the base model, in NF4 with double quantisation or as it is, on the GPU if there is one.
 
     dtype: of what is not quantised, and of NF4's arithmetic.

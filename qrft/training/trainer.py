@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 from qrft.config.training import Training
 from qrft.errors import DataError, ModelError, UsageError
 from qrft.machine import is_out_of_memory
+from qrft.models.architectures import ARCHITECTURES, architecture_name
+from qrft.models.json_file import read_json
 from qrft.models.prompts import Example
 from qrft.progress import Progress
 from qrft.training import attention, card, lora, loss, memory, model, schedule, watch
@@ -92,21 +94,20 @@ def _train(
     num_processes: int,
 ) -> dict[str, Any]:
     """Load the model, train it and save it; the model ends with this function."""
-    import torch
     from transformers import set_seed
 
     from qrft.training import replicas
 
     settings = settings.model_copy(update={"precision": model.precision_here(settings, model_dir)})
+    if not _is_known(model_dir):  # whether it keeps the examples of a row apart can't be told
+        settings = settings.model_copy(update={"packing": False})
     steps = schedule.steps(len(examples), settings.batch_size, settings.num_epochs, settings.seed)
     arguments = _arguments(settings, len(steps), checkpoints)  # before the model: it finds this process's device
     settings = _settled(settings, arguments)
     if arguments.should_save:
         tidy(checkpoints)
     set_seed(settings.seed)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    heads, mixed = attention.heads_of(model_dir), settings.precision == "bfloat16"
-    learner = model.load(model_dir, settings, attention.choose(settings.attention, heads, device, mixed), start)
+    learner = model.load(model_dir, settings, _attention(model_dir, settings), start)
     trainer = _trainer(learner, examples, steps, settings, arguments, checkpoints, progress, num_processes)
     resume = last(checkpoints)
     with closing(trainer), replicas.threads(num_processes):
@@ -118,6 +119,20 @@ def _train(
             shutil.copytree(checkpoints / LOGS, out / LOGS)
     trainer.accelerator.wait_for_everyone()
     return facts
+
+
+def _is_known(model_dir: Path) -> bool:
+    return architecture_name(read_json(model_dir / "config.json")) in ARCHITECTURES
+
+
+def _attention(model_dir: Path, settings: Training) -> str | None:
+    """Return the implementation of attention; None: the model's own, of an architecture that qrft does not know."""
+    import torch
+
+    if not _is_known(model_dir):
+        return None if settings.attention == "auto" else str(settings.attention)
+    device, mixed = "cuda" if torch.cuda.is_available() else "cpu", settings.precision == "bfloat16"
+    return attention.choose(settings.attention, attention.heads_of(model_dir), device, mixed)
 
 
 def _arguments(settings: Training, num_steps: int, checkpoints: Path) -> TrainingArguments:

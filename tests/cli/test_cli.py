@@ -200,7 +200,7 @@ def test_the_command_itself(words: list[str], expected: str) -> None:
         (
             "train.target_modules=[embed_tokens]",
             "--set: train.target_modules: found ['embed_tokens']. Allowed: all-linear, or a list of q_proj, k_proj, "
-            "v_proj, o_proj, gate_proj, up_proj, down_proj, at least one",
+            "v_proj, o_proj, gate_proj, up_proj, down_proj, qkv_proj, gate_up_proj, at least one",
         ),
         ("name=store", "r.yaml: name: found 'store', which is the folder of the artifacts. Choose another name."),
     ],
@@ -257,8 +257,7 @@ def remove(file: str) -> Callable[[Path], None]:
 
 AGAIN = "Copy or download the file again."
 ONLY = (
-    "qrft exports LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM. "
-    "Choose a model of one of these."
+    "Expected those of a causal language model that transformers knows, such as LlamaForCausalLM. Choose such a model."
 )
 
 
@@ -281,12 +280,15 @@ ONLY = (
         ),
         (
             rewrite("config.json", lambda data: b'{"architectures": {"a": 1}}'),
-            f"model/config.json: the architecture is none; {ONLY}",
+            f"model/config.json: the architecture is none, the model_type None. {ONLY}",
         ),
-        (rewrite("config.json", lambda data: b"{}"), f"model/config.json: the architecture is none; {ONLY}"),
+        (
+            rewrite("config.json", lambda data: b"{}"),
+            f"model/config.json: the architecture is none, the model_type None. {ONLY}",
+        ),
         (
             rewrite("config.json", lambda data: data.replace(b"LlamaForCausalLM", b"GPT2LMHeadModel")),
-            f"model/config.json: the architecture is GPT2LMHeadModel; {ONLY}",
+            f"model/config.json: the architecture is GPT2LMHeadModel, the model_type llama. {ONLY}",
         ),
         (
             remove("tokenizer.json"),

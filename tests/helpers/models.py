@@ -98,6 +98,29 @@ def make_model(folder: Path, kind: str = "llama-tied", **changes: Any) -> Path:
     return folder
 
 
+# Causal models of transformers that qrft has no export of: learned positions, none, a part of each head turned, a head
+# whose logits are scaled.
+OTHERS: dict[str, dict[str, Any]] = {
+    "GPT2": {},
+    "Bloom": {},
+    "GPTNeoX": {"intermediate_size": 96},
+    "Cohere": {"intermediate_size": 96, "num_key_value_heads": 2},
+}
+
+
+def make_other(folder: Path, kind: str) -> Path:
+    """Saves a model of one of OTHERS with a tokenizer."""
+    import torch
+    import transformers
+
+    torch.manual_seed(0)
+    sizes = dict(vocab_size=VOCAB, hidden_size=64, num_hidden_layers=2, num_attention_heads=4, bos_token_id=0)
+    config = getattr(transformers, f"{kind}Config")(**sizes, eos_token_id=1, pad_token_id=1, **OTHERS[kind])
+    transformers.AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    make_tokenizer(folder)
+    return folder
+
+
 def make_tokenizer(folder: Path) -> None:
     """A byte-level BPE tokenizer of fewer than VOCAB tokens; <s> is 0, </s> is 1."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers

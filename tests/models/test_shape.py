@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.models import KINDS, make_model
+from helpers.models import KINDS, OTHERS, VOCAB, make_model, make_other
 
 from qrft.errors import ModelError
+from qrft.models.any_shape import read_shape
 from qrft.models.architectures import ARCHITECTURES, BY_MODEL_TYPE, architecture_name
 from qrft.models.flops import forward_flops, training_flops
 from qrft.models.gguf.architecture import open_model
-from qrft.models.shape import Shape, read_shape
+from qrft.models.shape import Shape
 from qrft.models.weights import open_weights
 
 # The published shapes: Touvron et al. 2023, arXiv 2302.13971 (table 2) and 2307.09288; inner widths as in their files.
@@ -115,14 +116,17 @@ def test_a_configuration_without_a_size_is_refused_by_name(tmp_path: Path) -> No
         read_shape(tmp_path)
 
 
-def test_a_model_type_that_is_not_counted_is_refused_by_name(tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text('{"model_type": "gpt2"}')
-    with pytest.raises(ModelError) as error:
+@pytest.mark.parametrize("kind", OTHERS)
+def test_any_other_causal_model_is_counted_too(kind: str, tmp_path: Path) -> None:
+    shape = read_shape(make_other(tmp_path, kind))
+    assert shape.num_parameters == sum(prod(ref.shape) for ref in open_weights(tmp_path).values())
+    assert len(shape.linear) == (7 if kind == "Cohere" else 4) and (shape.num_layers, shape.vocab_size) == (2, VOCAB)
+
+
+def test_what_is_no_causal_model_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "t5"}')
+    with pytest.raises(ModelError, match=r"config.json: transformers can't make its model .*causal language model"):
         read_shape(tmp_path)
-    assert str(error.value) == (
-        f"{tmp_path / 'config.json'}: found the model_type 'gpt2'. Expected one of {', '.join(BY_MODEL_TYPE)}. "
-        "Choose a base model of one of these."
-    )
 
 
 # -------------------------------------------------------------------------------------------------------- FLOPs ----

@@ -14,8 +14,8 @@ from helpers.models import KINDS, make_model
 from safetensors.numpy import load_file, save_file
 
 from qrft.errors import ModelError
+from qrft.models.any_shape import read_shape
 from qrft.models.find import find_model
-from qrft.models.shape import read_shape
 from qrft.models.weights import open_weights
 
 DOWN = "model.layers.1.mlp.down_proj.weight"

@@ -14,7 +14,7 @@ from helpers.models import make_model
 
 from qrft.config.section import Section
 from qrft.config.training import Training
-from qrft.models.shape import read_shape
+from qrft.models.any_shape import read_shape
 from qrft.pipeline import cost
 
 

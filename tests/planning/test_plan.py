@@ -25,9 +25,10 @@ from qrft.cli.console import Terminal
 from qrft.config.load import load
 from qrft.config.training import Training
 from qrft.errors import ModelError, UsageError
+from qrft.models.any_shape import read_shape
 from qrft.models.find import BUILTIN
 from qrft.models.prompts import Example
-from qrft.models.shape import Shape, read_shape
+from qrft.models.shape import Shape
 from qrft.models.wording import PLAIN
 from qrft.pipeline import flow
 from qrft.pipeline.execute import run_step

@@ -8,6 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 from click.testing import CliRunner
+from helpers.models import make_other
 from helpers.paths import TINY
 
 from qrft.cli.main import main
@@ -19,6 +20,7 @@ from qrft.models.prompts import load_tokenizer
 from qrft.models.wording import Wording
 from qrft.pipeline.flow import plan
 from qrft.pipeline.graph import Step
+from qrft.pipeline.stages.sample import Settings as Sampling
 from qrft.pipeline.store import Store
 from qrft.planning.devices import Device
 from qrft.planning.forecast import forecast
@@ -168,3 +170,14 @@ def test_a_server_puts_the_token_that_begins_a_text() -> None:
     (request,) = make_requests(pa.Table.from_pylist(rows, schema=PROBLEMS), tokenizer, IN_CHAT)
     assert request.prompt == "[user]2 + 2 = ?"
     assert request.prompt_ids[0] == tokenizer.bos_token_id and request.prompt_ids.count(tokenizer.bos_token_id) == 1
+
+
+def test_a_model_without_a_gguf_file_is_sampled_by_transformers_and_the_plan_says_so(tmp_path: Path) -> None:
+    model = make_other(tmp_path / "model", "GPTNeoX")
+    planned = plan(load(TINY, [f"base_model={model}", "train.quantization=none"]), model)
+    samplers = {step.settings.sampler for step in planned if isinstance(step.settings, Sampling)}
+    assert samplers == {"transformers"} and not any(step.stage == "export" for step in planned)
+    options = ["--set", f"base_model={model}", "--set", "train.quantization=none", "-o", str(tmp_path / "runs")]
+    words = " ".join(CliRunner().invoke(main, ["plan", str(TINY), *options]).output.split())
+    assert "model: qrft makes no GGUF file of a GPTNeoXForCausalLM, so transformers samples it" in words
+    assert "Traceback" not in words and "rft/train to do" in words

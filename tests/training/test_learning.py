@@ -12,8 +12,8 @@ from helpers.trainings import EXAMPLES, RANDOM, SETTINGS, changed, largest_diffe
 from qrft.config.training import Training
 from qrft.data.problems import tiny_math
 from qrft.models import prompts
+from qrft.models.any_shape import read_shape
 from qrft.models.find import BUILTIN
-from qrft.models.shape import read_shape
 from qrft.models.wording import PLAIN
 from qrft.training import checkpoints, memory, schedule
 

@@ -217,6 +217,22 @@ def test_one_call_of_varlen_per_layer_learns_the_same(
     assert_same_gradients(model, reference)
 
 
+@pytest.mark.parametrize("kind", models.OTHERS)
+def test_any_other_causal_model_learns_from_its_own_logits(kind: str, tmp_path: Path) -> None:
+    from transformers import AutoModelForCausalLM
+
+    models.make_other(tmp_path, kind)
+    example = make_examples()[0]
+    model, reference = (AutoModelForCausalLM.from_pretrained(tmp_path) for _ in range(2))
+    loss.install(model)
+    found = loss.completion_loss(model, collate([example]))
+    found.backward()
+    assert found.item() == pytest.approx(one_by_one(reference, [example]).item(), rel=1e-6)
+    assert_same_gradients(model, reference)
+    loss.undo(model)
+    assert model(input_ids=torch.tensor([example.token_ids])).logits.shape == (1, 30, models.VOCAB)
+
+
 def test_a_model_that_caps_its_scores_gets_no_kernel_that_would_not(load: Callable[[str, str], Any]) -> None:
     heads = attention.heads_of(Path(load("gemma2", "eager").name_or_path))
     assert heads.has_cap and not attention.heads_of(Path(load("gemma3", "eager").name_or_path)).has_cap

@@ -14,8 +14,8 @@ from helpers.trainings import SETTINGS, changed, train
 from qrft.data.problems import tiny_math
 from qrft.machine import has_amx
 from qrft.models import prompts
+from qrft.models.any_shape import read_shape
 from qrft.models.find import BUILTIN
-from qrft.models.shape import read_shape
 from qrft.models.wording import PLAIN
 from qrft.training import model
 

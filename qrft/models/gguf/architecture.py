@@ -16,10 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qrft.errors import ModelError
+from qrft.models.any_shape import read_shape
 from qrft.models.architectures import ARCHITECTURES, Architecture, architecture_name
 from qrft.models.json_file import read_json
 from qrft.models.loading import load_config
-from qrft.models.shape import Shape, read_shape
+from qrft.models.shape import Shape
 from qrft.models.weights import TensorRef, open_weights
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from qrft.errors import ModelError
 from qrft.models.architectures import ARCHITECTURES, architecture_name
 from qrft.models.json_file import read_json
-from qrft.models.loading import adapter_settings, load_config
+from qrft.models.loading import adapter_settings, model_without_weights
 from qrft.models.weights import TensorRef, open_weights, read_tensor
 
 if TYPE_CHECKING:
@@ -148,20 +148,13 @@ class Reference:
 
 def _without_weights(model_dir: Path, adapter_dir: Path | None) -> Any:
     """Return transformers' model, with peft's layers where an adapter is given, whose parameters hold no numbers."""
-    import torch
-    from accelerate import init_empty_weights
-    from transformers import AutoModelForCausalLM
-
     name = architecture_name(read_json(model_dir / "config.json"))
     if name not in ARCHITECTURES:
         raise ModelError(
             f"{model_dir / 'config.json'}: llama.cpp can't be compared with transformers for {name}, only for "
             f"{', '.join(ARCHITECTURES)}. Sample it without the comparison."
         )
-    config = load_config(model_dir)
-    with init_empty_weights(include_buffers=False):  # the rotary frequencies are computed, not read
-        auto: Any = AutoModelForCausalLM
-        model = auto.from_config(config, dtype=torch.float32, trust_remote_code=False)
+    model = model_without_weights(model_dir)
     if adapter_dir is not None:
         from peft import inject_adapter_in_model
 

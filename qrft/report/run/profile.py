@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from qrft import grading
 from qrft.evaluation import stats
-from qrft.models.shape import read_shape
+from qrft.models.any_shape import read_shape
 from qrft.report.run.measures import Run, as_ints
 
 CURVE_POINTS = 16  # of the distinct paths over k, evenly on a log axis
