@@ -13,7 +13,7 @@ from typing import Any
 
 from qrft.data.file_hashes import State, state
 from qrft.errors import ModelError
-from qrft.models.architectures import BY_MODEL_TYPE
+from qrft.models.architectures import is_supported
 from qrft.models.json_file import read_json
 from qrft.models.loading import model_without_weights
 from qrft.models.shape import Shape, shape_in
@@ -24,7 +24,7 @@ def read_shape(folder: Path) -> Shape:
     is of no causal language model."""
     path = folder / "config.json"
     config = read_json(path)
-    if config.get("model_type", "llama") in BY_MODEL_TYPE:
+    if is_supported(config):
         return shape_in(config, path)
     return _made_shape(folder, state(path))
 

@@ -74,6 +74,11 @@ ARCHITECTURES = {
 BY_MODEL_TYPE = {architecture.model_type: architecture for architecture in ARCHITECTURES.values()}
 
 
+def is_supported(config: Mapping[str, Any]) -> bool:
+    """Return whether a config.json's content is of a supported architecture, by its model_type."""
+    return str(config.get("model_type", "llama")) in BY_MODEL_TYPE
+
+
 def architecture_name(config: Mapping[str, Any]) -> str:
     """Return the name under which a config.json's content lists its architecture, "none" where it lists none."""
     names = config.get("architectures")

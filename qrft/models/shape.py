@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from qrft.errors import ModelError
-from qrft.models.architectures import ATTENTION, BY_MODEL_TYPE, LINEAR, NORMS
+from qrft.models.architectures import ATTENTION, BY_MODEL_TYPE, LINEAR, NORMS, is_supported
 
 # The sizes that a config.json gives, and the largest that is believed: larger ones are mistakes, or meant to fill the
 # memory of whoever makes a model or a list of that size.
@@ -118,7 +118,7 @@ def shape_in(config: Mapping[str, Any], path: Path) -> Shape:
 
     Raises ModelError for a size that is missing or can't be, and for an unsupported architecture.
     """
-    if str(config.get("model_type", "llama")) not in BY_MODEL_TYPE:
+    if not is_supported(config):
         raise ModelError(
             f"{path}: found the model_type {str(config['model_type'])[:80]!r}. Expected one of "
             f"{', '.join(BY_MODEL_TYPE)}. Choose a base model of one of these."

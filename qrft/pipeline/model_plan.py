@@ -15,7 +15,7 @@ from qrft.data.problems.registry import rules_for
 from qrft.data.samples import pooled
 from qrft.grading.latex import judges_expressions
 from qrft.grading.rules import Rules
-from qrft.models.architectures import ARCHITECTURES, architecture_name
+from qrft.models.architectures import is_supported
 from qrft.models.json_file import read_json
 from qrft.pipeline.graph import STAGES, Plan, Source, Step, beneath, joined
 from qrft.pipeline.stages import curate, export, grade, report, sample
@@ -149,14 +149,9 @@ class ModelPlan:
         return {name: self.sampled[name] for name in (self.sampled if self.recipe.rounds_pool == "all" else newest)}
 
 
-def is_exported(folder: Path) -> bool:
-    """Return whether there is a GGUF file of a model's architecture. Raises ModelError for a folder without one."""
-    return architecture_name(read_json(folder / "config.json")) in ARCHITECTURES
-
-
 def with_fitting_sampler(recipe: Recipe, folder: Path) -> Recipe:
     """Return the recipe of one model, with transformers in place of a sampler whose GGUF file can't be made."""
-    if registry.backend(recipe.sample.sampler).READS != "gguf" or is_exported(folder):
+    if registry.backend(recipe.sample.sampler).READS != "gguf" or is_supported(read_json(folder / "config.json")):
         return recipe
     return recipe.model_copy(update={"sample": recipe.sample.model_copy(update={"sampler": "transformers"})})
 

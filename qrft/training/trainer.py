@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from qrft.config.training import Training
 from qrft.errors import DataError, ModelError, UsageError
 from qrft.machine import is_out_of_memory
-from qrft.models.architectures import ARCHITECTURES, architecture_name
+from qrft.models.architectures import is_supported
 from qrft.models.json_file import read_json
 from qrft.models.prompts import Example
 from qrft.progress import Progress
@@ -122,7 +122,7 @@ def _train(
 
 
 def _is_known(model_dir: Path) -> bool:
-    return architecture_name(read_json(model_dir / "config.json")) in ARCHITECTURES
+    return is_supported(read_json(model_dir / "config.json"))
 
 
 def _attention(model_dir: Path, settings: Training) -> str | None:
