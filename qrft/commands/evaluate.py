@@ -13,11 +13,17 @@ from qrft.commands.grading import Problems, Task, Totals, graded
 from qrft.data.samples import Batch
 from qrft.errors import DataError
 from qrft.evaluation import stats
+from qrft.evaluation.forms import Shares
+from qrft.evaluation.stats import Floats
 from qrft.evaluation.votes import Ballots, Votes
+
+BESIDE = ("found", "flexible", "last_number")  # the share of samples with an answer in the asked form, and lenient ones
 
 
 def run(task: Task, maj: Sequence[int] | None = None, passes: Sequence[int] | None = None) -> dict[str, Any]:
     """Return the facts, with `maj1@1`, `maj@K` and `pass@K`, each a value with its 95% interval over all problems.
+
+    `found`, `flexible` and `last_number` are those of `forms.NAMES` beside maj1@1, which is strict.
 
     Where some problems have no sample, each comes a second time, over the problems that have: `maj1@1_of_sampled`.
     maj, passes: the K's; None: powers of two, and the number of samples that every problem has. Raises DataError
@@ -25,13 +31,13 @@ def run(task: Task, maj: Sequence[int] | None = None, passes: Sequence[int] | No
     """
     problems = Problems(task)
     totals = Totals(len(problems))
-    votes = _read(task, problems, totals)
+    votes, forms = _read(task, problems, totals)
     fewest = int(votes.num_samples[votes.num_samples > 0].min())
     default = _default_ks(fewest)
     for k in (*(maj or ()), *(passes or ())):
         _check(votes, problems, k)
     values = votes.measures(default if maj is None else maj, default if passes is None else passes)
-    values = {"maj1@1": votes.share(), **values}
+    values = {"maj1@1": votes.share(), **{name: forms[name] for name in BESIDE}, **values}
     is_sampled = votes.num_samples > 0
     if not is_sampled.all():  # a part of a set: over all of it, and over the part
         values |= {f"{name}_of_sampled": value[is_sampled] for name, value in values.items()}
@@ -54,13 +60,18 @@ def _check(votes: Votes, problems: Problems, k: int) -> None:
         )
 
 
-def _read(task: Task, problems: Problems, totals: Totals) -> Votes:
+def _read(task: Task, problems: Problems, totals: Totals) -> tuple[Votes, dict[str, Floats]]:
     ballots = Ballots(len(problems), task.rules)
 
     def read(batch: Batch, grades: pa.Table) -> pa.DictionaryArray:
         return ballots.read(batch.completion, grades)
 
-    with closing(graded(task, problems, totals, read)) as parts:
+    with (
+        Shares(len(problems), task.rules, task.num_threads) as forms,
+        closing(graded(task, problems, totals, read)) as parts,
+    ):
         for part in parts:
-            ballots.add(part.batch.problem, part.grades, part.extra)
-    return ballots.votes()
+            problem = part.batch.problem
+            ballots.add(problem, part.grades, part.extra)
+            forms.add(problem, part.batch.completion, problems.gold(problem), part.grades)
+    return ballots.votes(), forms.shares()

@@ -57,6 +57,7 @@ def add_evaluation(model: ModelPlan) -> Step:
                 asked=asked.test_set.problems.name,
                 samples=samples.name,
                 graded=graded.name,
+                judges_expressions=grading_by(asked.test_set.rules).judges_expressions,
             )
         )
     # Without greedy answers the mean over samples stands for the accuracy.

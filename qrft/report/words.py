@@ -69,6 +69,21 @@ def points(difference: float) -> str:
     return f"{shown} point" if shown == "1.0" else f"{shown} points"
 
 
+def signed(difference: float) -> str:
+    """Return a difference of shares in percentage points with its sign, such as +6.1 points."""
+    sign = "" if round(difference, 3) == 0 else "+" if difference > 0 else "\u2212"
+    return f"{sign}{points(difference)}"
+
+
+# The forms in which answers are looked for (qrft.evaluation.forms), with what each is.
+FORMS = {
+    "found": ("answer found", "An answer in the form that was asked for, right or wrong"),
+    "strict": ("strict", "Right in the form that was asked for"),
+    "flexible": ("flexible", "Right in the form that was asked for, or where there is no answer in it, in any other"),
+    "last_number": ("last number", "The last number of the text is right"),
+}
+
+
 def evidence(facts: Mapping[str, Any]) -> str:
     """Return the evidence for the gain: McNemar's p, or without greedy answers the interval of the difference."""
     if facts["p_value"] is not None:

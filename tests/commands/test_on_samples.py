@@ -321,6 +321,7 @@ def test_evaluate() -> None:
     # Problem 0: 5 5.0 5 5, all right. 1: 42, 41, nothing, 41.00: 41 wins. 2: 10, $10, 3, 3: a tie. 3: no samples.
     share = (1 + 1 / 4 + 2 / 4) / 4
     expected = {"maj1@1": share, "maj@1": share, "maj@4": (1 + 0 + 0.5) / 4, "pass@1": share, "pass@4": 3 / 4}
+    expected |= {"found": (1 + 3 / 4 + 1) / 4, "flexible": share, "last_number": share}  # no answer in another form
     assert values == pytest.approx(expected | {"pass@2": (1 + 1 / 2 + 5 / 6) / 4})
     assert facts["pass@4"] | {"value": None} == dict(zip(("value", "low", "high"), (None, *wilson(3, 4)), strict=True))
     assert all(facts[name]["low"] <= value <= facts[name]["high"] for name, value in values.items())

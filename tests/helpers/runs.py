@@ -19,6 +19,8 @@ from qrft.config.load import load
 from qrft.data.problems.registry import draw
 from qrft.data.problems.tiny_math import Story, stories, write_solution
 from qrft.data.schema import EVALUATION, PROBLEMS, SAMPLES, TRAINING
+from qrft.evaluation.forms import Shares
+from qrft.evaluation.stats import summary
 from qrft.grading.paths import is_cut_off
 from qrft.models.find import BUILTIN
 from qrft.pipeline.flow import plan
@@ -184,19 +186,27 @@ class Made:
             (self.artifact(f"{model}/train") / "loss.jsonl").write_text(text)
 
     def evaluation(self, told: Sequence[Story], answerer: Answerer) -> None:
-        correct = {}
+        correct, flexible, forms = {}, {}, []
         for model, skill in (("base", 0.0), ("sft", 0.8), ("rft", 1.0)):
             completions = [
                 (answerer if self.random.random() < skill else fail)(self.random, problem, story)
                 for problem, story in zip(self.test.to_pylist(), told, strict=True)
             ]
-            _, graded = self.sampled(f"{model}/", self.test, completions, 1)
+            samples, graded = self.sampled(f"{model}/", self.test, completions, 1)
             correct[model] = np.array(graded["is_correct"].to_pylist(), float)
+            with Shares(num_test := self.test.num_rows, self.rules, 1) as shares:
+                gold = self.test["answer"].combine_chunks()
+                shares.add(np.arange(num_test), samples["completion"], gold, graded)
+            by_form = shares.shares()
+            flexible[model] = by_form["flexible"]
+            named = {"model": model, "problems": "tiny-math/test", "few_shot": 0, "num_problems": num_test}
+            forms.append({**named, **{name: summary(values) for name, values in by_form.items()}})
         labels = {"problems": "tiny-math/test", "few_shot": 0, "measure": "greedy"}
         score = {"value": 0.5, "low": 0.4, "high": 0.6}
         measures = [{"model": model, **labels, **score} for model in correct] + self.measures
         out = self.artifact("evaluation")
-        (out / "evaluation.json").write_text(json.dumps({**evaluate(correct), "measures": measures}))
+        found = {**evaluate(correct, flexible), "measures": measures, "forms": forms}
+        (out / "evaluation.json").write_text(json.dumps(found))
         rows = [
             {**problem, "model": model, **labels, "value": value}
             for model, values in correct.items()

@@ -65,7 +65,7 @@ def test_what_was_cut_off_or_too_long_stands_in_the_head(made: Made, tmp_path: P
         "incorrect",
         "bad_equation",
     }
-    assert f"samples cut off      {is_cut.sum()} ({right_ones})" in text
+    assert f"samples cut off      {is_cut.sum()} ({right_ones} right)" in text
     assert "SFT examples too long      3 left out" in text and "RFT examples too long      1 left out, 20 cut" in text
     assert summary["examples"]["rft"] == {"num_examples": 900, "num_dropped": 1, "num_cut": 20}
     assert any(f"{right_ones} samples with the right answer were left out" in line for line in summary["explained"])
@@ -155,7 +155,8 @@ def change_manifest(folder: Path, **changes: Any) -> None:
 def test_without_greedy_answers_the_gain_has_an_interval_and_no_p(tmp_path: Path) -> None:
     made = Made(tmp_path, 3, 20, 2, solve)
     sft, rft = np.linspace(0, 0.5, 20), np.linspace(0.2, 0.8, 20)
-    found = {**evaluate({"base": sft * 0, "sft": sft, "rft": rft}), "measures": made.summary()["measures"]}
+    found = evaluate(values := {"base": sft * 0, "sft": sft, "rft": rft}, values)
+    found |= {"measures": made.summary()["measures"], "forms": []}
     (made.inputs["evaluation"] / "evaluation.json").write_text(json.dumps(found))
     for name in [name for name in made.inputs if "/test-" in name]:
         del made.inputs[name]
@@ -181,6 +182,7 @@ def test_gold_answers_without_numbers_are_explained(tmp_path: Path) -> None:
 
 FACTS: dict[str, Any] = {
     "base": {"accuracy": 0.01, "few_shot": 0}, "sft": {"accuracy": 0.658}, "rft": {"accuracy": 0.719},
+    "gain_by": {"right": {"difference": 0.061}, "form": {"difference": 0.0004}},
     "gain": 0.061, "gain_over": "sft", "p_value": 0.0003, "num_test": 1000, "num_train": 300, "num_gold": 300,
     "num_samples": 9000, "samples_per_problem": 30,
     "num_correct": 5000, "num_correct_with_equations": 5000, "num_told_by_running_text": 0,
@@ -227,6 +229,11 @@ def test_sentences_of_a_usual_run() -> None:
         (
             {"gain": 0.0, "p_value": 1.0},
             "RFT and SFT are equally accurate (p = 1.00, exact McNemar on 1,000 problems).",
+        ),
+        (
+            {"gain_by": {"right": {"difference": 0.071}, "form": {"difference": -0.01}}},
+            "The difference is +7.1 points from more right answers, whatever their form, and \u22121.0 point from more "
+            "of them in the form that was asked for.",
         ),
         ({"p_value": 1e-9}, "RFT gains 6.1 points over SFT (p < 0.0001, exact McNemar on 1,000 problems)."),
         (

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -14,13 +16,14 @@ import pyarrow.parquet as pq
 from qrft.config.section import Count, Section
 from qrft.data.disk import write_atomic
 from qrft.data.schema import EVALUATION
-from qrft.evaluation import stats
+from qrft.evaluation import forms, stats
 from qrft.evaluation.stats import Floats
 from qrft.evaluation.votes import Ballots, correct_share
+from qrft.grading.batch import gold_column
 from qrft.grading.rules import Rules
 from qrft.pipeline.stages import Inputs, Job, Report
 
-VERSION = 2
+VERSION = 3
 GREEDY = "greedy"
 
 
@@ -38,6 +41,7 @@ class Answers(Section):
     asked: str
     samples: str
     graded: str
+    judges_expressions: bool = False  # whether Math-Verify compares expressions in other forms, too
 
 
 class Settings(Section):
@@ -46,41 +50,71 @@ class Settings(Section):
     entries: tuple[Answers, ...]
 
 
+class _Answered(NamedTuple):
+    """The answers of an entry, read once: row-aligned samples, each with the row of its problem."""
+
+    problems: pa.Table
+    problem: npt.NDArray[Any]
+    completions: pa.ChunkedArray
+    graded: pa.Table
+
+
 def run(inputs: Inputs, out: Path, settings: Settings, job: Job) -> Report:
     """Write evaluation.parquet, a value per problem and measure, and evaluation.json, their means with 95% intervals.
 
-    The first of a model's answers give its headline.
+    The first of a model's answers give its headline. `forms` has the accuracies by the form in which answers are looked
+    for: of the greedy answers, or where there are none, of all.
     """
-    tables, measures = [], []
+    tables, measures, found_in = [], [], []
     headline: dict[str, Floats] = {}
+    flexible: dict[str, Floats] = {}
+    has_greedy = any(entry.is_greedy for entry in settings.entries)
     for number, entry in enumerate(settings.entries):
-        problems = pq.read_table(inputs[entry.asked] / "problems.parquet")
-        for measure, scores in _measured(inputs, entry, problems, settings, job.num_threads).items():
-            labels = {**entry.model_dump(include={"model", "problems", "few_shot"}), "measure": measure}
+        answered = _read(inputs, entry)
+        problems, names = answered.problems, entry.model_dump(include={"model", "problems", "few_shot"})
+        by_form = _by_form(answered, entry, job.num_threads) if entry.is_greedy or not has_greedy else {}
+        if by_form:
+            summaries = {name: stats.summary(shares) for name, shares in by_form.items()}
+            found_in.append({**names, "num_problems": problems.num_rows, **summaries})
+        for measure, scores in _measured(answered, entry, settings, job.num_threads).items():
+            labels = {**names, "measure": measure}
             measures.append({**labels, **stats.summary(scores), "num_problems": len(scores)})
             tables.append(_table(problems, labels, scores))
             # The first answers of a model: on problems.test, greedy if that is asked for.
-            headline.setdefault(entry.model, scores)
+            if entry.model not in headline:
+                headline[entry.model], flexible[entry.model] = scores, by_form["flexible"]
         job.progress(number + 1, len(settings.entries), "")
     pq.write_table(pa.concat_tables(tables), out / "evaluation.parquet", compression="zstd")
-    result = {**evaluate(headline), "measures": measures}
+    result = {**evaluate(headline, flexible), "measures": measures, "forms": found_in}
     write_atomic(out / "evaluation.json", json.dumps(result, indent=1))
     return {"num_measures": len(measures)}
 
 
-def _measured(
-    inputs: Inputs, entry: Answers, problems: pa.Table, settings: Settings, num_threads: int | None
-) -> dict[str, Floats]:
-    """Return the value of each measure for each problem, in the order of the problems, by the measure's name."""
+def _read(inputs: Inputs, entry: Answers) -> _Answered:
+    problems = pq.read_table(inputs[entry.asked] / "problems.parquet")
     graded = pq.read_table(inputs[entry.graded] / "graded.parquet")
-    columns = ["problem_id"] if entry.is_greedy else ["problem_id", "completion"]
-    samples = pq.read_table(inputs[entry.samples] / "samples.parquet", columns=columns)
+    samples = pq.read_table(inputs[entry.samples] / "samples.parquet", columns=["problem_id", "completion"])
     problem = pc.index_in(samples["problem_id"], problems["problem_id"].combine_chunks()).to_numpy()
+    return _Answered(problems, problem, samples["completion"], graded)
+
+
+def _measured(answered: _Answered, entry: Answers, settings: Settings, num_threads: int | None) -> dict[str, Floats]:
+    """Return the value of each measure for each problem, in the order of the problems, by the measure's name."""
+    problems, problem, completions, graded = answered
     if entry.is_greedy:
         return {GREEDY: correct_share(problems.num_rows, problem, graded)}
     ballots = Ballots(problems.num_rows, entry.rules)
-    ballots.add(problem, graded, ballots.read(samples["completion"], graded, num_threads))
+    ballots.add(problem, graded, ballots.read(completions, graded, num_threads))
     return ballots.votes().measures(settings.maj_at, settings.pass_at)
+
+
+def _by_form(answered: _Answered, entry: Answers, num_threads: int | None) -> dict[str, Floats]:
+    """Return the value of each of forms.NAMES for each problem."""
+    problems, problem, completions, graded = answered
+    gold = gold_column(problems["answer"].combine_chunks(), problem)
+    with forms.Shares(problems.num_rows, entry.rules, num_threads, entry.judges_expressions) as shares:
+        shares.add(problem, completions, gold, graded)
+        return shares.shares()
 
 
 def _table(problems: pa.Table, labels: Mapping[str, Any], found: Floats) -> pa.Table:
@@ -89,18 +123,36 @@ def _table(problems: pa.Table, labels: Mapping[str, Any], found: Floats) -> pa.T
     return pa.table({name: columns[name] for name in EVALUATION.names}).cast(EVALUATION)
 
 
-def evaluate(headline: Mapping[str, Floats]) -> dict[str, Any]:
+def evaluate(headline: Mapping[str, Floats], flexible: Mapping[str, Floats] = MappingProxyType({})) -> dict[str, Any]:
     """Return each model's accuracy from its value for each problem, and RFT's gain with its paired interval: over SFT,
     or over the base where there was no SFT.
 
-    p_value: exact McNemar between the two; null where a problem's value is a share and not right or wrong.
+    p_value: exact McNemar between the two; null where a problem's value is a share and not right or wrong. flexible:
+    the same values in whatever form the answer is; with them, `gain_by` holds the two parts of the gain.
     """
     result: dict[str, Any] = {"num_test": len(next(iter(headline.values())))}
     if "rft" in headline:
-        paired = stats.compare(headline["sft" if "sft" in headline else "base"], headline["rft"])
+        before = "sft" if "sft" in headline else "base"
+        paired = stats.compare(headline[before], headline["rft"])
         result["p_value"] = paired["p_value"]
-        result["gain"] = {key: paired[key] for key in ("difference", "low", "high")}
+        result["gain"] = _interval(paired)
+        if flexible:
+            result["gain_by"] = gain_by(*((headline[model], flexible[model]) for model in (before, "rft")))
     for model, found in headline.items():
         low, high = stats.interval(found)
         result[model] = {"accuracy": float(found.mean()), "low": low, "high": high}
     return result
+
+
+def gain_by(before: tuple[Floats, Floats], after: tuple[Floats, Floats]) -> dict[str, Any]:
+    """Return the gain from more right answers, in whatever form, and the rest: from more of them in the asked form.
+
+    before, after: a model's values for each problem, in the asked form alone, and in whatever form.
+    """
+    right = stats.compare(before[1], after[1])
+    form = stats.compare(before[0] - before[1], after[0] - after[1])
+    return {"right": _interval(right), "form": _interval(form)}
+
+
+def _interval(paired: Mapping[str, float | None]) -> dict[str, float | None]:
+    return {key: paired[key] for key in ("difference", "low", "high")}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from qrft.report.words import BEFORE, evidence, percent, plural, points
+from qrft.report.words import BEFORE, evidence, percent, plural, points, signed
 
 SIGNIFICANT = 0.05
 MANY_CUT_OFF = 0.1  # of the samples; fewer are not worth a sentence
@@ -16,7 +16,7 @@ def sentences(facts: Mapping[str, Any]) -> list[str]:
     by_sft = [sft_gain(facts)] if "sft" in facts else []
     if "rft" not in facts:
         return [*by_sft, *unproven(facts), *published(facts)]
-    return [gain(facts), *by_sft, *paths(facts), *hints(facts), *unproven(facts), *published(facts)]
+    return [gain(facts), *gain_by(facts), *by_sft, *paths(facts), *hints(facts), *unproven(facts), *published(facts)]
 
 
 def gain(facts: Mapping[str, Any]) -> str:
@@ -34,6 +34,16 @@ def gain(facts: Mapping[str, Any]) -> str:
         return f"RFT {verb} {points(difference)} {relation(difference)} {before} ({test})."
     side = "above" if difference > 0 else "below"
     return f"RFT is {points(difference)} {side} {before}, which may be luck ({test}): more test problems would show."
+
+
+def gain_by(facts: Mapping[str, Any]) -> Iterator[str]:
+    """Say how much of the gain is more right answers, and how much that more of them come in the asked form."""
+    right, form = (facts["gain_by"][name]["difference"] for name in ("right", "form"))
+    if round(form, 3):
+        yield (
+            f"The difference is {signed(right)} from more right answers, whatever their form, and {signed(form)} from "
+            "more of them in the form that was asked for."
+        )
 
 
 def unproven(facts: Mapping[str, Any]) -> Iterator[str]:

@@ -35,6 +35,7 @@ def html(inputs: Mapping[str, Path], settings: Settings, summary: Mapping[str, A
         verdicts=shares(tally(run.verdicts), words.VERDICTS) if run.has_rft else [],
         tallies=tallies(run) if run.has_rft else [],
         scores=scores(summary["measures"]),
+        forms=words.FORMS,
         recipe=yaml.safe_dump(settings.recipe, sort_keys=False, allow_unicode=True),
         steps=steps(run),
         costs=costs(run),

@@ -42,6 +42,7 @@ def summary(inputs: Mapping[str, Path], settings: Settings) -> dict[str, Any]:
         "examples": {stage: examples(run, stage) for stage in run.models[1:]},
         "paper": settings.paper.model_dump(exclude={"cells"}, exclude_none=True),
         "measures": evaluation["measures"],
+        "forms": evaluation["forms"],
         "by_steps": profile.by_steps(run),
         "base_model": profile.base_model(inputs["model"]),
         "seconds": {step: manifest["seconds"] for step, manifest in run.manifests.items()},
@@ -69,6 +70,7 @@ def accuracy(run: Run, model: str) -> dict[str, Any]:
 def rft_facts(run: Run) -> dict[str, Any]:
     gain = run.evaluation["gain"]
     facts = {"gain": gain["difference"], "gain_low": gain["low"], "gain_high": gain["high"]}
+    facts["gain_by"] = run.evaluation["gain_by"]
     facts |= {"p_value": run.evaluation["p_value"], "gain_over": run.before_rft}
     return {**facts, **sample_counts(run), **profile.paths(run, run.samples, run.graded)}
 

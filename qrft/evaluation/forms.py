@@ -1,0 +1,67 @@
+"""Accuracy by the form in which an answer is looked for: the one that was asked for, and more lenient ones."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from qrft.evaluation.stats import Floats
+from qrft.grading.batch import BatchGrader
+from qrft.grading.paths import COMPARED, Flags, as_flags, as_names
+from qrft.grading.rules import AnswerFormat, Rules
+
+# found: an answer in the asked form, right or wrong. strict: right in the asked form. flexible: the same, and where
+# there is none, right in the first other form. last_number: the last number of the text is right.
+NAMES = ("found", "strict", "flexible", "last_number")
+
+
+def in_form(rules: Rules, answer_format: AnswerFormat) -> Rules:
+    """Return the rules that look for the answer in another form."""
+    return rules.model_copy(update={"mode": "default", "answer_format": answer_format, "marker": None})
+
+
+class Shares:
+    """The share of each problem's samples with each of NAMES, batch by batch. Use as a context manager.
+
+    judges: whether Math-Verify compares expressions; None: if it is installed and the rules know them. The last number
+    is none.
+    """
+
+    def __init__(
+        self, num_problems: int, rules: Rules, num_threads: int | None = None, judges: bool | None = None
+    ) -> None:
+        self._any = BatchGrader(in_form(rules, "auto"), num_threads, judges)
+        self._last = BatchGrader(in_form(rules, "last-number"), num_threads, judges=False)
+        self._stack = ExitStack()
+        self._num_samples = np.zeros(num_problems, np.int64)
+        self._counts = {name: np.zeros(num_problems) for name in NAMES}
+
+    def __enter__(self) -> Shares:
+        for grader in (self._any, self._last):
+            self._stack.enter_context(grader)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
+
+    def add(self, problem: npt.NDArray[Any], completions: Any, gold: Any, graded: pa.Table) -> None:
+        """Count a batch, row-aligned. problem: each sample's; gold: its answer; graded: by the rules, schema.GRADED."""
+        size = len(self._num_samples)
+        self._num_samples += np.bincount(problem, minlength=size)
+        for name, flags in self._flags(completions, gold, graded).items():
+            self._counts[name] += np.bincount(problem[flags], minlength=size)
+
+    def _flags(self, completions: Any, gold: Any, graded: pa.Table) -> dict[str, Flags]:
+        found, strict = np.isin(as_names(graded["status"]), COMPARED), as_flags(graded["is_correct"])
+        flexible, others = strict.copy(), pa.array(~found)
+        flexible[~found] = as_flags(self._any.grade(completions.filter(others), gold.filter(others))["is_correct"])
+        last = as_flags(self._last.grade(completions, gold)["is_correct"])
+        return dict(zip(NAMES, (found, strict, flexible, last), strict=True))
+
+    def shares(self) -> dict[str, Floats]:
+        """Return each share, 0 for a problem without samples."""
+        return {name: counts / np.maximum(self._num_samples, 1) for name, counts in self._counts.items()}
