@@ -23,10 +23,10 @@ from qrft.cli.options import (
     OVERRIDES,
     curate_options,
     evaluate_options,
+    grade_options,
     numbers,
     plan_options,
     sample_options,
-    samples_options,
     train_options,
 )
 from qrft.cli.visible import Group, echo
@@ -218,7 +218,7 @@ def _refuse(names: Iterable[str], why: str) -> None:
             raise UsageError(f"{given[name]}: {why}")
 
 
-@main.command(cls=Command, late=samples_options)
+@main.command(cls=Command, late=grade_options)
 @click.option("--output", "-o", type=FILE, required=True, help="The .parquet file to write.")
 @all_or_nothing
 def grade(output: Path, as_json: bool, **settings: Any) -> None:
@@ -229,6 +229,7 @@ def grade(output: Path, as_json: bool, **settings: Any) -> None:
     """
     from qrft.commands import grade as work
 
+    settings["judges_paths"] = settings.pop("sound")
     _on_samples(as_json, settings, lambda task: work.run(task, output))
 
 
@@ -257,6 +258,7 @@ def curate(output: Path, gold: bool, pairs: Path | None, as_json: bool, **settin
     if pairs is None:
         _refuse(Pairing.model_fields, "has no effect without --pairs. Leave it out, or add --pairs.")
     written = work.Output(output, gold, pairs, pairing)
+    settings["judges_paths"] = selection.sound != "off"
     _on_samples(as_json, settings, lambda task: work.run(task, written, selection))
 
 

@@ -147,6 +147,13 @@ def samples_options(needs_problems: bool = True) -> Params:
     ]
 
 
+def grade_options() -> Params:
+    """Make the arguments of `qrft grade`, except the file that it writes."""
+    from qrft.grading.rules import Judging
+
+    return [*samples_options(), *options(Judging)]
+
+
 def curate_options() -> Params:
     """Make the arguments of `qrft curate`, except the files that it writes."""
     from qrft.grading.pairing import Pairing

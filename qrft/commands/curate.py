@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from functools import partial
@@ -23,7 +24,7 @@ from qrft.data.schema import GRADED, TRAINING
 from qrft.errors import UsageError
 from qrft.grading.pairing import DEFAULT_PAIRING, Pairing
 from qrft.grading.pairs import pairs_schema, preference_pairs
-from qrft.grading.paths import gold_keys, is_cut_off, is_right_path, is_wrong
+from qrft.grading.paths import gold_keys, is_cut_off, is_right_path, is_sound, is_wrong
 from qrft.grading.rules import Selection
 from qrft.grading.training_table import training_table
 
@@ -65,7 +66,8 @@ def run(task: Task, output: Output, selection: Selection) -> dict[str, Any]:
         raise UsageError(f"--pairs {output.pairs}: is the training set's file. Name another one.")
     problems = Problems(task)
     totals = Totals(len(problems))
-    curator, num_left_out = _Curator(task, problems, selection, output), 0
+    curator = _Curator(task, problems, selection.model_copy(update={"sound": "off"}), output)  # left out before it
+    num_left_out: Counter[str] = Counter()
     with ExitStack() as stack:
         write = stack.enter_context(_writer(output.training, TRAINING))
         write_pairs = output.pairs and stack.enter_context(_writer(output.pairs, pairs_schema(output.pairing.prompt)))
@@ -73,34 +75,38 @@ def run(task: Task, output: Output, selection: Selection) -> dict[str, Any]:
         with closing(graded(task, problems, totals, partial(_rows_of_use, selection, bool(write_pairs)))) as parts:
             for part in parts:
                 spool.add(_spooled(part))
-                num_left_out += part.extra.num_left_out
+                num_left_out.update(part.extra.num_left_out)
         tasks = (partial(curator.tables, whole, totals.models) for whole in spool.parts())
         for training, pairs in ahead(tasks, task.num_threads):
             write(training)
             if write_pairs:
                 write_pairs(pairs)
-    return totals.facts() | curator.facts() | {"num_right_cut_off": num_left_out}
+    return totals.facts() | curator.facts() | num_left_out
 
 
 class _OfUse(NamedTuple):
-    """The rows of a batch that may be chosen, with their columns of SPOOLED, and how many right ones may not be: those
-    that were cut off."""
+    """The rows of a batch that may be chosen, with their columns of SPOOLED, and how many right ones may not be, by
+    the facts that say why."""
 
     rows: npt.NDArray[np.int64]
     columns: list[pa.Array]
-    num_left_out: int
+    num_left_out: dict[str, int]
 
 
 def _rows_of_use(selection: Selection, with_wrong: bool, batch: Batch, grades: pa.Table) -> _OfUse:
     is_right = is_right_path(grades)
-    is_left_out = np.zeros(len(is_right), np.bool_)
-    if selection.cut_off == "drop":
-        is_left_out = is_cut_off(pa.table({"finish_reason": batch.finish_reason}))
-    rows = np.flatnonzero((is_right | is_wrong(grades) if with_wrong else is_right) & ~is_left_out)
+    nothing = np.zeros(len(is_right), np.bool_)
+    drops_cut_off = selection.cut_off == "drop"
+    cut_off = is_cut_off(pa.table({"finish_reason": batch.finish_reason})) if drops_cut_off else nothing
+    unsound = is_right & ~cut_off & ~is_sound(grades) if selection.sound == "require" else nothing
+    rows = np.flatnonzero((is_right | is_wrong(grades) if with_wrong else is_right) & ~cut_off & ~unsound)
     places = pa.array(rows)
     keys = grades["equation_key"].combine_chunks().take(places)
     columns = [pa.array(is_right[rows]), keys, batch.completion.take(places)]
-    return _OfUse(rows, columns, int(np.count_nonzero(is_right & is_left_out)))
+    num_left_out = {"num_right_cut_off": int(np.count_nonzero(is_right & cut_off))}
+    if selection.sound == "require":
+        num_left_out["num_unsound"] = int(np.count_nonzero(unsound))
+    return _OfUse(rows, columns, num_left_out)
 
 
 def _spooled(part: Graded) -> pa.Table:

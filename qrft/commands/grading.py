@@ -18,11 +18,11 @@ from qrft import grading
 from qrft.config.options import from_options
 from qrft.data.problems.registry import load, rules_for
 from qrft.data.samples import Batch, Faults, Numbering, ahead, units
-from qrft.errors import DataError
-from qrft.grading.batch import BatchGrader, gold_column
+from qrft.errors import DataError, UsageError
+from qrft.grading.batch import BatchGrader, of_samples
 from qrft.grading.columns import threads as core_threads
 from qrft.grading.latex import HOW_TO_INSTALL, judges_expressions
-from qrft.grading.paths import COMPARED, CUT_OFF, is_right_path, path_sources
+from qrft.grading.paths import COMPARED, CUT_OFF, is_right_path, path_sources, soundness
 from qrft.grading.rules import DEFAULT_RULES
 from qrft.progress import Progress, unwatched
 
@@ -36,6 +36,7 @@ class Task:
     rules: grading.Rules = DEFAULT_RULES
     num_threads: int = 1
     strict: bool = False  # a malformed row is an error
+    judges_paths: bool = False  # say which right paths are sound
     progress: Progress = unwatched  # of bytes
     warn: Callable[[str], None] = lambda message: None
 
@@ -46,15 +47,18 @@ def task(
     *,
     threads: int | None = None,
     strict: bool = False,
+    judges_paths: bool = False,
     progress: Progress,
     warn: Callable[[str], None],
     **rules: Any,
 ) -> Task:
-    """Make a task of the options of the command line. Raises UsageError for rules that exclude each other."""
+    """Make a task of the options of the command line. Raises UsageError for options that exclude each other."""
     num_threads = core_threads(threads)
     paths = [path for given in samples for path in _files(given)]
     chosen = rules_for(problems, from_options(grading.Rules, rules))
-    return Task(paths, problems, chosen, num_threads, strict, progress, warn)
+    if judges_paths and chosen.mode == "paper":
+        raise UsageError("--sound: found with --mode paper, which judges no path. Leave one of the two out.")
+    return Task(paths, problems, chosen, num_threads, strict, judges_paths, progress, warn)
 
 
 def _files(path: Path) -> list[Path]:
@@ -73,6 +77,7 @@ class Problems:
         self.table = load(task.problems).combine_chunks()
         self.ids = self._column("problem_id").cast(pa.large_string())
         self.answers = self._column("answer")
+        self.questions = self._column("question")
         self._read(task)
 
     def _read(self, task: Task) -> None:
@@ -93,7 +98,11 @@ class Problems:
 
     def gold(self, problem: npt.NDArray[np.int32]) -> pa.DictionaryArray:
         """Return each row's gold answer."""
-        return gold_column(self.answers, problem)
+        return of_samples(self.answers, problem)
+
+    def asked(self, problem: npt.NDArray[np.int32]) -> pa.DictionaryArray:
+        """Return each row's question."""
+        return of_samples(self.questions, problem)
 
 
 class Graded(NamedTuple):
@@ -119,6 +128,7 @@ class Totals:
     faults: Faults = field(default_factory=Faults)
     answer_statuses: Counter[str] = field(default_factory=Counter)
     path_sources: Counter[str] = field(default_factory=Counter)
+    soundness: Counter[str] = field(default_factory=Counter)
     equation_statuses: Counter[str] = field(default_factory=Counter)
 
     def add(self, batch: Batch, grades: pa.Table) -> None:
@@ -128,6 +138,7 @@ class Totals:
         self.num_equations_ok += int(np.count_nonzero(is_right_path(grades)))
         self.num_cut_off += pc.sum(pc.equal(batch.finish_reason, CUT_OFF)).as_py() or 0
         self.path_sources += path_sources(grades)
+        self.soundness += soundness(grades)
         for counter, name in ((self.answer_statuses, "status"), (self.equation_statuses, "equations_status")):
             counter.update({row["values"]: row["counts"] for row in pc.value_counts(grades[name]).to_pylist()})
 
@@ -144,6 +155,7 @@ class Totals:
             "answer_statuses": dict(self.answer_statuses.most_common()),
             "equation_statuses": dict(self.equation_statuses.most_common()),
             "told_apart_by": dict(self.path_sources.most_common()),
+            **({"soundness": dict(self.soundness.most_common())} if self.soundness else {}),
         }
 
 
@@ -159,7 +171,8 @@ def graded(
 
     def work(read: Callable[[], Batch], position: int) -> tuple[Batch, pa.Table, Any, int]:
         batch = read()
-        grades = grader.read(batch.completion, problems.gold(batch.problem), num_threads=1)
+        questions = problems.asked(batch.problem) if task.judges_paths else None
+        grades = grader.read(batch.completion, problems.gold(batch.problem), 1, questions)
         return batch, grades, also(batch, grades), position
 
     def tell(position: int, num_judged: int = 0) -> None:

@@ -196,6 +196,12 @@ class Recipe(Section):
                 f"found {curate.first_samples} with sample.num_samples {num_samples}. Allowed: at most that many",
                 "first_samples",
             )
+        rules: Rules | None = info.data.get("grade")
+        if curate.sound != "off" and rules and rules.mode == "paper":
+            raise broken_rule(
+                f"found {curate.sound} with grade.mode paper, which judges no path. Allowed: off, or mode default",
+                "sound",
+            )
         return curate
 
     @field_validator("evaluate")

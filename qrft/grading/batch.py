@@ -38,14 +38,20 @@ class BatchGrader:
         completions: Texts,
         gold_answers: Texts,
         progress: Callable[[int], None] = lambda num_judged: None,
+        questions: Texts | None = None,
     ) -> pa.Table:
-        """Return the grades (schema.GRADED) of completions, each compared with the gold answer of its problem."""
-        graded = self.read(completions, gold_answers, self._num_threads)
+        """Return the grades (schema.GRADED) of completions, each compared with the gold answer of its problem.
+
+        questions: those of the problems; then the grades say which right paths are sound.
+        """
+        graded = self.read(completions, gold_answers, self._num_threads, questions)
         return self.judge(completions, gold_answers, graded, progress)
 
-    def read(self, completions: Texts, gold_answers: Texts, num_threads: int | None) -> pa.Table:
+    def read(
+        self, completions: Texts, gold_answers: Texts, num_threads: int | None, questions: Texts | None = None
+    ) -> pa.Table:
         """Return the grades of the C core alone, from any thread; `judge` finishes them."""
-        return grade(completions, gold_answers, rules=self.rules, num_threads=num_threads)
+        return grade(completions, gold_answers, questions=questions, rules=self.rules, num_threads=num_threads)
 
     def judge(
         self,
@@ -60,10 +66,10 @@ class BatchGrader:
         return resolve(completions, gold_answers, graded, self._judges, rules=self.rules, progress=progress)
 
 
-def gold_column(answers: pa.Array, problem: Any) -> pa.DictionaryArray:
-    """Return the gold answer of each sample: `answers[problem]`, with only those answers in its dictionary.
+def of_samples(texts: pa.Array, problem: Any) -> pa.DictionaryArray:
+    """Return the text of each sample's problem, such as its gold answer, with only those texts in the dictionary.
 
-    answers: of all problems. problem: the row of each sample's problem, integers of shape (num_samples,).
+    texts: of all problems. problem: the row of each sample's problem, integers of shape (num_samples,).
     """
     rows = pa.array(problem).dictionary_encode()
-    return pa.DictionaryArray.from_arrays(rows.indices, answers.take(rows.dictionary))
+    return pa.DictionaryArray.from_arrays(rows.indices, texts.take(rows.dictionary))

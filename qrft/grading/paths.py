@@ -13,14 +13,16 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from qrft.data.schema import SOUNDNESS_FIELD
 from qrft.data.worked import is_worked
 from qrft.grading.grader import KEY_BYTES, equation_keys
 from qrft.grading.rules import DEFAULT_RULES, Rules
 
 Flags = npt.NDArray[np.bool_]
 
-_OK, _YES, _NO_PATH, _NO_KEY = (
+_OK, _SOUND, _YES, _NO_PATH, _NO_KEY = (
     pa.scalar("ok"),
+    pa.scalar("sound"),
     pa.scalar(True),
     pa.scalar(None, pa.large_string()),
     pa.scalar(None, pa.binary(KEY_BYTES)),
@@ -39,6 +41,23 @@ def is_cut_off(samples: pa.Table) -> Flags:
     if "finish_reason" not in samples.column_names:
         return np.zeros(samples.num_rows, np.bool_)
     return as_flags(pc.equal(samples["finish_reason"], CUT_OFF).fill_null(False))
+
+
+def soundness(graded: pa.Table) -> Counter[str]:
+    """Count the right paths by whether they are sound, or why not; empty where that was not asked for."""
+    if SOUNDNESS_FIELD.name not in graded.column_names:
+        return Counter()
+    found = pc.value_counts(graded[SOUNDNESS_FIELD.name].filter(pa.array(is_right_path(graded))))
+    return Counter({row["values"]: row["counts"] for row in found.to_pylist()})
+
+
+def is_sound(graded: pa.Table) -> Flags:
+    """Return whether each path is sound. Raises ValueError where the grades do not say it."""
+    if SOUNDNESS_FIELD.name not in graded.column_names:
+        raise ValueError(
+            "the grades have no column soundness. Grade with `questions`, or select without sound: require"
+        )
+    return as_flags(pc.equal(graded[SOUNDNESS_FIELD.name], _SOUND))
 
 
 def path_sources(graded: pa.Table) -> Counter[str]:

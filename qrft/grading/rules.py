@@ -19,6 +19,7 @@ DEFAULT_FORMAT: AnswerFormat = "gsm8k"  # when neither the rules nor the problem
 KeyOrder = Literal["exact", "commutative"]
 KeepOrDrop = Literal["keep", "drop"]
 Keep = Literal["farthest", "first", "random", "shortest", "longest"]
+Sound = Literal["off", "flag", "require"]
 
 
 def _any_bytes(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
@@ -126,10 +127,28 @@ class Selection(Section):
         description="Whether a sample that the token limit cut off (its finish_reason is length) may be a training row "
         "or part of a pair (keep) or never is (drop).",
     )
+    sound: Sound = Field(
+        default="off",
+        description="Whether the reasoning of right paths is judged: each number known or derived, each result used, "
+        "the last one the answer. With flag, unsound paths are counted; with require, they are not kept either.",
+    )
     dedup: bool = Field(
         default=True,
         description="Keep only one path per list of equations; samples without any are told apart by their texts. "
         "Otherwise, every correct path is kept.",
+    )
+
+    @property
+    def runtime_keys(self) -> frozenset[str]:
+        """Only `require` decides what is kept."""
+        return frozenset() if self.sound == "require" else frozenset({"sound"})
+
+
+class Judging(Section):
+    """What `qrft grade` says besides, which costs time."""
+
+    sound: bool = Field(
+        default=False, description="Say also of each right path whether its reasoning is sound, or why not."
     )
 
 

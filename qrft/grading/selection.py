@@ -23,13 +23,19 @@ from qrft.grading.columns import (
 )
 from qrft.grading.grader import KEY_BYTES, equation_keys
 from qrft.grading.native import enumerator, ffi, lib
-from qrft.grading.paths import Flags, as_flags, is_right_path
+from qrft.grading.paths import Flags, as_flags, is_right_path, is_sound
 from qrft.grading.rules import DEFAULT_RULES, DEFAULT_SELECTION, Rules, Selection
 
 # By number: those of C, and then those of the rows that C does not look at.
 _FROM_C = ("kept", "duplicate", "duplicate_of_gold", "over_limit")
-VERDICTS = (*sorted(_FROM_C, key=lambda name: enumerator("VERDICT", name)), "incorrect", "bad_equation", "cut_off")
-_INCORRECT, _BAD_EQUATION, _CUT_OFF = map(VERDICTS.index, ("incorrect", "bad_equation", "cut_off"))
+VERDICTS = (
+    *sorted(_FROM_C, key=lambda name: enumerator("VERDICT", name)),
+    "incorrect",
+    "bad_equation",
+    "cut_off",
+    "unsound",
+)
+_INCORRECT, _BAD_EQUATION, _CUT_OFF, _UNSOUND = map(VERDICTS.index, ("incorrect", "bad_equation", "cut_off", "unsound"))
 
 # Stands for the gold text of a problem that has none. No eligible row has its key: an empty equation is not right.
 NO_PATH = b"<<>>"
@@ -113,13 +119,18 @@ def _choose(
     groups: _Groups,
     graded: pa.Table,
     left_out: Flags | None,
+    unsound: Flags | None,
     choice: Any,
     num_threads: int | None,
 ) -> _Chosen:
     is_right = is_right_path(graded)
     codes = np.where(as_flags(graded["is_correct"]), _BAD_EQUATION, _INCORRECT).astype(np.uint8)
-    codes[is_right] = _CUT_OFF  # C writes those of the eligible rows
-    eligible = (is_right if left_out is None else is_right & ~left_out).astype(np.uint8)
+    is_eligible = is_right.copy()  # C writes the codes of these
+    for flags, code in ((unsound, _UNSOUND), (left_out, _CUT_OFF)):
+        if flags is not None:
+            is_eligible &= ~flags
+            codes[is_right & flags] = code
+    eligible = is_eligible.astype(np.uint8)
     keys = _key_rows(graded["equation_key"])
     column = Column(_one_chunk(texts))
     first_rows = np.empty(len(codes), np.int64)
@@ -166,7 +177,8 @@ def select(
     anywhere, and count in the order of the table. `gold_texts` holds the gold solution of the row's problem (the first
     of its rows is read): its equation list then counts as taken. A null there (the problem has a bare answer), None for
     all, and mode "paper": nothing is taken beforehand. `cut_off` says which samples the token limit cut off: unless
-    `selection.cut_off` is "keep", none of them is chosen.
+    `selection.cut_off` is "keep", none of them is chosen. With `selection.sound` "require" no unsound path is chosen,
+    and the grades must say which are.
 
     `selection.keep` names which row of an equation list is chosen, `max_per_problem` how many of the chosen rows a
     problem keeps, and dedup=False chooses every correct row with right equations; docs/semantics.md, "Selecting paths".
@@ -179,8 +191,11 @@ def select(
         same_length(len(texts), cut_off=cut_off)
     reads_gold = selection.dedup and rules.mode != "paper"
     groups = _Groups(problem_ids, gold_texts if reads_gold else None, rules, num_threads)
+    unsound = ~is_sound(graded) if selection.sound == "require" else None
     left_out = None if cut_off is None or selection.cut_off == "keep" else np.asarray(cut_off, np.bool_)
-    codes, first_rows = _choose(texts, groups, graded, left_out, _selection_struct(selection, rules), num_threads)
+    codes, first_rows = _choose(
+        texts, groups, graded, left_out, unsound, _selection_struct(selection, rules), num_threads
+    )
     kept = np.flatnonzero(codes == lib.QRFT_VERDICT_KEPT).astype(np.int64)
     if rules.mode == "paper":
         kept = kept[np.argsort(first_rows[kept])]

@@ -58,6 +58,11 @@ class ModelPlan:
         return grading_by(train_rules(self.recipe))
 
     @property
+    def judging(self) -> dict[str, Any]:
+        """Return how samples are judged, for other steps than those that write grades."""
+        return {"rules": self.grading.rules, "judges_expressions": self.grading.judges_expressions}
+
+    @property
     def evaluated(self) -> dict[str, Inputs]:
         """Return what the models that answer the test problems are sampled from, by phase."""
         final = {phase: inputs for phase, inputs in self.tuned.items() if phase in ("sft", "rft")}
@@ -121,7 +126,8 @@ class ModelPlan:
         inputs = {"model": self.base, "problems": self.train_set, **files}
         samples = self.add("sample", settings, inputs, kind="samples", phase=phase)
         inputs = {"samples": samples, "problems": self.train_set}
-        graded = self.add("grade", self.grading, inputs, kind="graded", phase=phase)
+        grading = self.grading.model_copy(update={"judges_paths": self.recipe.curate.sound != "off"})
+        graded = self.add("grade", grading, inputs, kind="graded", phase=phase)
         self.sampled[joined(self.name, label)] = Sampled(samples, graded)
 
     def sampling(self, label: str, number: int) -> sample.Settings:
@@ -130,7 +136,7 @@ class ModelPlan:
         if number > 1 and first_samples:  # only a first round's samples serve other runs too
             values["num_samples"] = first_samples
         if chosen.until.goal:  # the rules decide what counts as enough paths
-            values |= {**dict(self.grading), "cut_off": self.recipe.curate.cut_off}
+            values |= {**self.judging, "cut_off": self.recipe.curate.cut_off}
         else:
             values["rules"] = trace_rules(self.recipe)
         return sample.Settings(**values, **dict(self.recipe.wording), seed=self.seed(number), model=label)
@@ -229,10 +235,11 @@ def add_report(model: ModelPlan, evaluation: Step, steps: Sequence[Step], recipe
         recipe=without_folders(recipe.model_dump(mode="json")),
         paper=model.recipe.paper,
         steps=tuple(described(name, step, model) for name, step in made.items()),
-        **dict(model.grading),
+        **model.judging,
         test_rules=rules_for(model.recipe.problems.test, model.recipe.grade),
         dedup=recipe.curate.dedup,
         cut_off=recipe.curate.cut_off,
+        sound=recipe.curate.sound,
         first_samples=recipe.curate.first_samples,
         pool=pool_of(made),
     )

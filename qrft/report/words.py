@@ -13,6 +13,7 @@ VERDICTS = {
     "duplicate_of_gold": "same equations as the gold solution",
     "over_limit": "beyond the limit of paths per problem",
     "cut_off": "right answer, but cut off at the token limit",
+    "unsound": "right answer by unsound reasoning",
     "bad_equation": "right answer, wrong equation",
     "incorrect": "wrong answer or none",
 }
@@ -41,6 +42,17 @@ EQUATIONS = {
     "overflow": "an equation's numbers are too big",
     "division_by_zero": "an equation divides by zero",
     "too_deep": "an equation's brackets are nested too deeply",
+}
+
+SOUNDNESS = {
+    "sound": "sound",
+    "unknown_number": "a number comes from nowhere",
+    "unused_result": "a result is never used",
+    "repeated": "a step is repeated",
+    "other_result": "the last result is not the answer",
+    "wrong_equation": "an equation in the text is wrong",
+    "no_equations": "no equation to follow",
+    "too_long": "too long to follow",
 }
 
 ENDINGS = {"stop": "the model ended the text", "length": "cut off at the token limit"}

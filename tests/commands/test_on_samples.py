@@ -176,6 +176,28 @@ def test_a_sample_that_was_cut_off_is_no_training_row_unless_asked(form: str) ->
     assert (facts["num_cut_off"], facts["num_right_cut_off"], facts["num_kept"]) == (2, 0, 3)
 
 
+def test_sound_paths() -> None:
+    texts = ["2+3 = <<2+3=5>>5\n#### 5", "<<9-4=5>>5\n#### 5", "<<9-5=4>>\n#### 4"]
+    write_jsonl("w.jsonl", [{"problem_id": "p", "completion": text} for text in texts])
+    write_jsonl("w.problems.jsonl", [{"problem_id": "p", "question": "Two and 3?", "answer": "5"}])
+    words = ("w.jsonl", "--problems", "w.problems.jsonl", "-o")
+    facts = facts_of("grade", *words, "w.parquet", "--sound")
+    assert facts["soundness"] == {"sound": 1, "unknown_number": 1}
+    table = pq.read_table("w.parquet")
+    assert table["soundness"].to_pylist() == ["sound", "unknown_number", "not_judged"]
+    facts_of("grade", *words, "plain.parquet")
+    assert pq.read_table("plain.parquet").equals(table.drop_columns("soundness"))
+    kept = {}
+    for choice in ("off", "flag", "require"):
+        facts = facts_of("curate", *words, "t.jsonl", "--pairs", "pairs.jsonl", "--sound", choice)
+        kept[choice] = [row["completion"] for row in read_jsonl("t.jsonl")]
+        assert [row["chosen"] for row in read_jsonl("pairs.jsonl")] == kept[choice]
+        assert ("soundness" in facts, facts.get("num_unsound")) == (choice != "off", 1 if choice == "require" else None)
+    assert kept == {"off": texts[:2], "flag": texts[:2], "require": texts[:1]}
+    message = fails(2, "grade", *words, "w.parquet", "--sound", "--mode", "paper")
+    assert "--sound: found with --mode paper, which judges no path. Leave one of the two out." in message
+
+
 @pytest.mark.parametrize("form", ["jsonl", "parquet"])
 def test_as_many_endings_as_completions(form: str) -> None:
     rows = [

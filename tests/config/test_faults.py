@@ -214,6 +214,12 @@ def test_values_that_are_not_allowed(written: str, expected: str) -> None:
     assert fault(written) == f"r.yaml:8: {expected.replace('{here}', os.getcwd())}"
 
 
+def test_mode_paper_judges_no_path() -> None:
+    assert fault("grade: {mode: paper}\ncurate: {sound: flag}") == (
+        "r.yaml:9: curate.sound: found flag with grade.mode paper, which judges no path. Allowed: off, or mode default"
+    )
+
+
 @pytest.mark.parametrize(
     ("written", "expected"),
     [

@@ -89,6 +89,24 @@ def test_a_sample_that_was_cut_off_is_not_chosen_unless_asked() -> None:
         grading.verdicts(texts, [0] * 4, graded, cut_off=cut_off[:3])
 
 
+def test_an_unsound_path_is_not_chosen_where_sound_ones_are_required() -> None:
+    texts = ["<<1+1=2>>#### 2", "<<8/4=2>>#### 2", "#### 3", "<<1+1=3>>#### 2", "<<2*1=2>>#### 2"]
+    graded = grading.grade(texts, ["2"] * 5, questions=["1 and 1"] * 5)
+    assert graded["soundness"].to_pylist() == ["sound", "unknown_number", "not_judged", "not_judged", "sound"]
+    cut_off, chosen = [False] * 4 + [True], Selection(sound="require")
+    found = grading.verdicts(texts, [0] * 5, graded, cut_off=cut_off, selection=chosen).to_pylist()
+    assert found == ["kept", "unsound", "incorrect", "bad_equation", "cut_off"]
+    kept = grading.verdicts(texts, [0] * 5, graded, selection=Selection(sound="flag")).to_pylist()
+    assert kept == ["kept", "kept", "incorrect", "bad_equation", "kept"]
+    with pytest.raises(ValueError, match="the grades have no column soundness"):
+        grading.verdicts(texts, [0] * 5, grading.grade(texts, ["2"] * 5), selection=chosen)
+
+
+def test_only_required_soundness_is_in_a_digest() -> None:
+    off, flag, require = (Selection(sound=choice).identity() for choice in ("off", "flag", "require"))
+    assert off == flag and "sound" not in off and require == {**off, "sound": "require"}
+
+
 def seconds(work: Callable[[], object]) -> float:
     def once() -> float:
         start = time.process_time()

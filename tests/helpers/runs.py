@@ -149,7 +149,10 @@ class Made:
             [-1.0] * len(ids),
         ]
         samples = pa.table([pa.array(c, f.type) for c, f in zip(columns, SAMPLES, strict=True)], schema=SAMPLES)
-        graded = grading.grade(samples["completion"], pa.array(gold), rules=self.rules)
+        asked = [problem["question"] for problem in problems.to_pylist() for _ in range(k)]
+        is_asked = step == "round-1/" and self.steps["round-1/graded"].settings.judges_paths
+        questions = asked if is_asked else None
+        graded = grading.grade(samples["completion"], pa.array(gold), questions=questions, rules=self.rules)
         kind = "" if step == "round-1/" else "test-"
         pq.write_table(samples, self.artifact(f"{step}{kind}samples") / "samples.parquet")
         pq.write_table(graded, self.artifact(f"{step}{kind}graded") / "graded.parquet")

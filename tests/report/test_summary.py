@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 from helpers.runs import TRAINED, Made, Page, change, fail, solve
 
+from qrft.data.problems.tiny_math import Story, write_solution
 from qrft.data.schema import EVALUATION
-from qrft.grading.paths import is_right_path
+from qrft.grading.paths import is_right_path, soundness
 from qrft.pipeline.stages.evaluate import evaluate
 from qrft.report.run import explain
 
@@ -69,6 +71,31 @@ def test_what_was_cut_off_or_too_long_stands_in_the_head(made: Made, tmp_path: P
     assert "SFT examples too long      3 left out" in text and "RFT examples too long      1 left out, 20 cut" in text
     assert summary["examples"]["rft"] == {"num_examples": 900, "num_dropped": 1, "num_cut": 20}
     assert any(f"{right_ones} samples with the right answer were left out" in line for line in summary["explained"])
+
+
+def test_unsound_paths_are_counted_shown_and_dropped(made: Made, tmp_path: Path) -> None:
+    assert "unsound_share" not in made.summary() and "Right paths" not in Page(made.html()).text
+    for choice in ("flag", "require"):
+        other = Made(tmp_path / choice, 8, 10, 12, solve_in_circles, changes=[f"curate.sound={choice}"])
+        summary, text = other.summary(), Page(other.html()).text
+        graded = pq.read_table(other.inputs["round-1/graded"] / "graded.parquet")
+        counts = soundness(graded)
+        num_unsound = counts.total() - counts["sound"]
+        assert counts["sound"] and counts["repeated"] == num_unsound
+        assert summary["unsound"] == {"repeated": num_unsound}
+        assert summary["unsound_share"] == num_unsound / counts.total()
+        verdicts = pq.read_table(other.inputs["round-1/training"] / "verdicts.parquet")["verdict"].to_pylist()
+        is_required = choice == "require"
+        assert verdicts.count("unsound") == summary["num_unsound_dropped"] == (num_unsound if is_required else 0)
+        assert ("dropped: right answer, but a step is repeated" in other.html()) == is_required
+        fate = "were not kept" if is_required else "count as the others"
+        assert "a step is repeated" in text and any(fate in line for line in summary["explained"])
+
+
+def solve_in_circles(r: random.Random, problem: dict[str, str], story: Story) -> str:
+    """Right, every other time with all its steps written twice."""
+    body, _, answer = write_solution(r.choice(story.paths)).rpartition("####")
+    return body * r.choice([1, 2]) + "####" + answer
 
 
 def test_costs_are_summed_and_shown(made: Made) -> None:

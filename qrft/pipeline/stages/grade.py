@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from qrft import grading
 from qrft.config.section import Section
-from qrft.grading.batch import BatchGrader, gold_column
+from qrft.grading.batch import BatchGrader, of_samples
 from qrft.grading.rules import Rules
 from qrft.pipeline.stages import Inputs, Job, Report
 
@@ -23,19 +23,26 @@ VERSION = grading.GRADER_VERSION
 class Settings(Section):
     rules: Rules
     judges_expressions: bool  # whether Math-Verify compares answers that are expressions
+    judges_paths: bool = False  # whether the grades say which right paths are sound
+
+    @property
+    def runtime_keys(self) -> frozenset[str]:
+        """A setting that is off changes nothing of what is made, so digests stay as they were without it."""
+        return frozenset() if self.judges_paths else frozenset({"judges_paths"})
 
 
 def run(inputs: Inputs, out: Path, settings: Settings, job: Job) -> Report:
     """Write graded.parquet, row-aligned with the samples."""
     samples = pq.read_table(inputs["samples"] / "samples.parquet", columns=["problem_id", "completion"])
-    problems = pq.read_table(inputs["problems"] / "problems.parquet", columns=["problem_id", "answer"])
+    problems = pq.read_table(inputs["problems"] / "problems.parquet", columns=["problem_id", "question", "answer"])
     problem = pc.index_in(samples["problem_id"], problems["problem_id"].combine_chunks()).to_numpy()
-    gold = gold_column(problems["answer"].combine_chunks(), problem)
+    gold, questions = (of_samples(problems[name].combine_chunks(), problem) for name in ("answer", "question"))
     with BatchGrader(settings.rules, job.num_threads, settings.judges_expressions) as grader:
         graded = grader.grade(
             samples["completion"],
             gold,
             lambda num_judged: job.progress(0, samples.num_rows, f"{num_judged:,} expressions compared"),
+            questions=questions if settings.judges_paths else None,
         )
     pq.write_table(graded, out / "graded.parquet")
     num_correct = pc.sum(graded["is_correct"]).as_py() or 0

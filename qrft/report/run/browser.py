@@ -15,7 +15,7 @@ from qrft.grading import Rules, reference
 from qrft.grading.reference import paper
 from qrft.grading.rules import DEFAULT_FORMAT
 from qrft.report.run.measures import Run
-from qrft.report.words import BEFORE, EQUATION_TROUBLE
+from qrft.report.words import BEFORE, EQUATION_TROUBLE, SOUNDNESS
 
 # A page of 500 problems is a few megabytes, which any browser opens at once. Nobody reads more of them one by one.
 MAX_PROBLEMS = 500
@@ -33,8 +33,9 @@ GROUPS = {
     "duplicate": 0,
     "duplicate_of_gold": 1,
     "cut_off": 2,
-    "bad_equation": 3,
-    "incorrect": 4,
+    "unsound": 3,
+    "bad_equation": 4,
+    "incorrect": 5,
 }
 SHOWN_FIRST = {"kept": 0, "over_limit": 1}  # within a path
 
@@ -138,6 +139,8 @@ def reason(rows: Sequence[Row], problem: Row, run: Run) -> str:
         return "dropped: the same equations as a kept path"
     if verdict == "cut_off":
         return "dropped: right answer, but the text was cut off at the token limit"
+    if verdict == "unsound":
+        return f"dropped: right answer, but {SOUNDNESS[rows[0]['soundness']]}"
     if verdict == "bad_equation":
         return f"dropped: {trouble(rows[0], run.rules)}"
     troubles = [answer_trouble(rows[0], problem["answer"], run.rules), trouble(rows[0], run.rules)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from qrft.report.words import BEFORE, evidence, percent, plural, points, signed
+from qrft.report.words import BEFORE, SOUNDNESS, evidence, percent, plural, points, signed
 
 SIGNIFICANT = 0.05
 MANY_CUT_OFF = 0.1  # of the samples; fewer are not worth a sentence
@@ -135,6 +135,18 @@ def hints(facts: Mapping[str, Any]) -> Iterator[str]:
             "so no sample there can count as correct."
         )
     yield from cut_off(facts)
+    yield from unsound(facts)
+
+
+def unsound(facts: Mapping[str, Any]) -> Iterator[str]:
+    """Say how many right paths are not sound, where that was asked for, and the most frequent reason."""
+    if reasons := facts.get("unsound"):
+        first = next(iter(reasons))
+        fate = "were not kept" if facts["num_unsound_dropped"] else "count as the others"
+        yield (
+            f"{percent(facts['unsound_share'])} of the right samples have unsound reasoning and {fate}; most often "
+            f"{SOUNDNESS[first]} ({reasons[first]:,} of {sum(reasons.values()):,})."
+        )
 
 
 def cut_off(facts: Mapping[str, Any]) -> Iterator[str]:

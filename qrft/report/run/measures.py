@@ -21,7 +21,7 @@ from qrft import grading
 from qrft.data.samples import pooled
 from qrft.data.samples.pooled import Source
 from qrft.evaluation.stats import expected_distinct
-from qrft.grading.paths import Flags, gold_keys, is_beside_gold, is_cut_off, is_right_path
+from qrft.grading.paths import Flags, gold_keys, is_beside_gold, is_cut_off, is_right_path, is_sound
 from qrft.pipeline import cost, store
 from qrft.report.run.settings import Settings
 
@@ -214,8 +214,10 @@ class Run:
 
     def may_be_kept(self, samples: pa.Table, graded: pa.Table) -> Flags:
         """Return whether each sample is a right path that the selection looks at."""
-        is_right = is_right_path(graded)
-        return is_right if self.settings.cut_off == "keep" else is_right & ~is_cut_off(samples)
+        may_be = is_right_path(graded)
+        if self.settings.cut_off == "drop":
+            may_be &= ~is_cut_off(samples)
+        return may_be & is_sound(graded) if self.settings.sound == "require" else may_be
 
     def right_paths(self, samples: pa.Table, graded: pa.Table, beside_gold: bool = False) -> pa.Table:
         """Return the problem (its row in `problems`) and the equation list of each sample that may be kept.

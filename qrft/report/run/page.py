@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 from markupsafe import Markup
 
+from qrft.grading.paths import soundness
 from qrft.pipeline import cost
 from qrft.report import page, words
 from qrft.report.run import browser, charts
@@ -83,7 +84,9 @@ def shares(counts: Mapping[str, int], names: Mapping[str, str]) -> list[dict[str
 
 
 def tallies(run: Run) -> list[tuple[str, list[dict[str, Any]]]]:
+    paths = soundness(run.graded)
     return [
+        *([("Right paths", shares(paths, words.SOUNDNESS))] if paths else []),
         ("Answers", shares(tally(run.graded["status"]), words.ANSWERS)),
         ("Equations", shares(tally(run.graded["equations_status"]), words.EQUATIONS)),
         ("Endings", shares(tally(run.samples["finish_reason"]), words.ENDINGS)),

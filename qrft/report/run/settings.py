@@ -6,7 +6,7 @@ from typing import Any
 
 from qrft.config.section import Count, Section
 from qrft.config.sections import Paper
-from qrft.grading.rules import KeepOrDrop, Rules
+from qrft.grading.rules import KeepOrDrop, Rules, Sound
 
 
 class Input(Section):
@@ -48,5 +48,11 @@ class Settings(Section):
     judges_expressions: bool = False
     dedup: bool = True
     cut_off: KeepOrDrop = "drop"
+    sound: Sound = "off"
     first_samples: Count | None = None
     pool: tuple[Pooled, ...] = ()
+
+    @property
+    def runtime_keys(self) -> frozenset[str]:
+        """A setting that is off changes nothing of the report."""
+        return frozenset({"sound"}) if self.sound == "off" else frozenset()

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from qrft import grading
 from qrft.data.worked import is_worked
-from qrft.grading.paths import is_cut_off, path_sources
+from qrft.grading.paths import is_cut_off, path_sources, soundness
 from qrft.pipeline import cost
 from qrft.report.run import profile
 from qrft.report.run.explain import sentences
@@ -98,9 +98,23 @@ def sample_counts(run: Run) -> dict[str, Any]:
         "num_cut_off": int(np.count_nonzero(is_cut_off(run.samples))),
         "num_right_cut_off": count(pc.equal(run.verdicts, "cut_off")),
         "num_unusable_gold": count(pc.invert(pc.is_in(gold_statuses, value_set=usable))),
+        **sound_paths(run),
         "dedup": run.settings.dedup,
         "rounds": run.passes,
         "overlap": profile.overlap(run),
+    }
+
+
+def sound_paths(run: Run) -> dict[str, Any]:
+    """Return the share of the right paths that is not sound, and their number by reason; {} where nobody asked."""
+    found = soundness(run.graded)
+    if not found:
+        return {}
+    unsound = {reason: number for reason, number in found.most_common() if reason != "sound"}
+    return {
+        "unsound_share": sum(unsound.values()) / found.total(),
+        "unsound": unsound,
+        "num_unsound_dropped": count(pc.equal(run.verdicts, "unsound")),
     }
 
 

@@ -47,6 +47,7 @@ SHOWN = (
     ("paper.sft_maj100", "paper", PAPER, "Published maj@100 after supervised fine-tuning"),
     ("rft.maj@100", "RFT maj@100", SHARE, "maj@100 after rejection-sampling fine-tuning"),
     ("paper.rft_maj100", "paper", PAPER, "Published maj@100 after rejection-sampling fine-tuning"),
+    ("unsound_share", "Unsound", SHARE, "Right paths whose reasoning is not sound, of all right paths"),
     ("num_rows", "Rows", NUMBER, "Rows of RFT's training set"),
     ("k", "k", NUMBER, "Samples per problem that were looked at, on average"),
     ("base_model.num_parameters", "Size", NUMBER, "Parameters of the base without embeddings"),
