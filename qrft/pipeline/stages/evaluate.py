@@ -19,7 +19,7 @@ from qrft.data.schema import EVALUATION
 from qrft.evaluation import forms, stats
 from qrft.evaluation.stats import Floats
 from qrft.evaluation.votes import Ballots, correct_share
-from qrft.grading.batch import gold_column
+from qrft.grading.batch import of_samples
 from qrft.grading.rules import Rules
 from qrft.pipeline.stages import Inputs, Job, Report
 
@@ -111,7 +111,7 @@ def _measured(answered: _Answered, entry: Answers, settings: Settings, num_threa
 def _by_form(answered: _Answered, entry: Answers, num_threads: int | None) -> dict[str, Floats]:
     """Return the value of each of forms.NAMES for each problem."""
     problems, problem, completions, graded = answered
-    gold = gold_column(problems["answer"].combine_chunks(), problem)
+    gold = of_samples(problems["answer"].combine_chunks(), problem)
     with forms.Shares(problems.num_rows, entry.rules, num_threads, entry.judges_expressions) as shares:
         shares.add(problem, completions, gold, graded)
         return shares.shares()
