@@ -25,7 +25,7 @@ import trainers
 from training_cases import case, save_tokenizer
 
 from qrft.cli.actions import quiet_libraries
-from qrft.machine import has_amx
+from qrft.machine import has_bfloat16_unit
 
 PRECISIONS = ("float32", "bfloat16")
 VOCAB = 8192
@@ -49,7 +49,12 @@ def main() -> None:
             make(Path(folder), name, rows)
             figures[name] = measure(Path(folder), rows, options)
         print(name, json.dumps(figures[name]), file=sys.stderr, flush=True)
-    result = {"machine": machine.describe(), "has_amx": has_amx(), "ONEDNN_MAX_CPU_ISA": isa, "models": figures}
+    result = {
+        "machine": machine.describe(),
+        "has_bfloat16_unit": has_bfloat16_unit(),
+        "ONEDNN_MAX_CPU_ISA": isa,
+        "models": figures,
+    }
     options.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 

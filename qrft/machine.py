@@ -16,11 +16,20 @@ def free_memory() -> int:
     return min(_machine_memory(), _group_memory())
 
 
-def has_amx() -> bool:
-    """Return whether the processor multiplies matrices in bfloat16 by a unit of its own (Intel AMX)."""
+def has_bfloat16_unit() -> bool:
+    """Return whether the processor computes in bfloat16 by instructions of its own (AMX, AVX512-BF16)."""
+    return not {"amx_bf16", "avx512_bf16"}.isdisjoint(_of_processor("flags").split())
+
+
+def processor() -> str:
+    """Return the processor's name and what it can do, by which one is told from another."""
+    return f"{_of_processor('model name')} {_of_processor('flags')}"
+
+
+def _of_processor(key: str) -> str:
     info = Path("/proc/cpuinfo")
-    flags = re.search(r"^flags\s*:(.*)$", info.read_text() if info.exists() else "", re.MULTILINE)
-    return flags is not None and "amx_bf16" in flags[1].split()
+    found = re.search(rf"^{key}\s*:(.*)$", info.read_text() if info.exists() else "", re.MULTILINE)
+    return found[1].strip() if found else ""
 
 
 def is_out_of_memory(error: Exception) -> bool:

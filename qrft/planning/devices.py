@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass, replace
 
 from qrft.errors import UsageError
-from qrft.machine import free_memory, has_amx
+from qrft.machine import free_memory, has_bfloat16_unit
 from qrft.training.memory import GIB
 
 
@@ -18,7 +18,7 @@ from qrft.training.memory import GIB
 class Device:
     """What computes. memory: usable bytes. ram: those of main memory beside a GPU's. flops: per second, a dense
     multiply-add counting as two. bandwidth: bytes per second. None: unknown. is_gpu: if false, it is this machine's
-    processor, and memory is main memory. has_bfloat16: it is faster in bfloat16 than in float32.
+    processor, and memory is main memory. has_bfloat16: it computes in bfloat16 by itself.
     """
 
     name: str
@@ -97,7 +97,8 @@ def here() -> Device:
         if lines:
             return _described(*lines[0].rsplit(",", 1))
     flops, bandwidth = _processor_speed()
-    return Device("this machine's processor", free_memory(), flops, bandwidth, is_gpu=False, has_bfloat16=has_amx())
+    has_bfloat16 = has_bfloat16_unit()
+    return Device("this machine's processor", free_memory(), flops, bandwidth, is_gpu=False, has_bfloat16=has_bfloat16)
 
 
 def _described(name: str, free_mib: str) -> Device:

@@ -8,18 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from qrft.config.training import Training
 from qrft.errors import ModelError
-from qrft.machine import has_amx
+from qrft.machine import has_bfloat16_unit
 from qrft.models.any_shape import read_shape
 from qrft.models.loading import load_config, load_model
-from qrft.training import lora
+from qrft.training import lora, precision
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
-
-# The hidden size from which bfloat16 trains 1.5 times as fast as float32 on a processor with AMX. With 384 it is 1.2
-# times, with 128 it is 0.6 (bench/precision.py).
-LEAST_WIDTH = 512
 
 
 def load(model_dir: Path, settings: Training, attention: str | None = "sdpa", start: Path | None = None) -> Any:
@@ -56,25 +52,24 @@ def checkpoints_activations(settings: Training) -> bool:
 
 
 def has_bfloat16() -> bool:
-    """Return whether the GPU, or without one the processor, is faster in bfloat16 than in float32.
-
-    Of processors those with AMX. AVX512-BF16 alone took 1.4 times as long as float32 (docs/log.md).
-    """
+    """Return whether the GPU, or without one the processor, computes in bfloat16 by itself."""
     import torch
 
-    return torch.cuda.is_bf16_supported(including_emulation=False) if torch.cuda.is_available() else has_amx()
+    return torch.cuda.is_bf16_supported(including_emulation=False) if torch.cuda.is_available() else has_bfloat16_unit()
 
 
 def choose_precision(settings: Training, hidden_size: int, *, on_gpu: bool, has_bfloat16: bool) -> str:
-    """Return "float32" or "bfloat16", in which a training computes: what is asked for, or what is faster.
+    """Return "float32" or "bfloat16", in which a training computes: what is asked for, or what is faster; a processor
+    that has bfloat16 is measured.
 
     Training every weight stays in float32 on a processor, which gains less, and loses what GPUs lose: weights that
     come in 16 bits lie on bfloat16's grid, and move in it only after many small updates (docs/log.md).
     """
     if settings.precision != "auto":
         return settings.precision
-    is_faster = on_gpu or (settings.adapter == "lora" and hidden_size >= LEAST_WIDTH)
-    return "bfloat16" if has_bfloat16 and is_faster else "float32"
+    if not has_bfloat16 or (settings.adapter == "none" and not on_gpu):
+        return "float32"
+    return "bfloat16" if on_gpu or precision.pays(hidden_size) else "float32"
 
 
 def precision_here(settings: Training, model_dir: Path) -> str:

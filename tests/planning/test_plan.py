@@ -40,7 +40,7 @@ from qrft.planning.amounts import Amounts, Lengths
 from qrft.planning.basis import Basis, Speed
 from qrft.planning.calibrate import calibrate
 from qrft.planning.forecast import ESTIMATES, forecast
-from qrft.training import loss, memory
+from qrft.training import loss, memory, precision
 
 ARCHITECTURES = ["llama-tied", "mistral", "qwen2-tied", "qwen3"]
 # Llama-2's sizes; LLaMA's 33B
@@ -439,7 +439,8 @@ def test_a_plan_counts_the_examples_of_a_prompt(tmp_path: Path) -> None:
     )
 
 
-def test_a_processor_with_amx_is_faster_with_wide_models_alone(tmp_path: Path) -> None:
+def test_a_processor_with_amx_is_faster_with_wide_models_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precision, "pays", lambda width: width > 500)
     speeds = {}
     for width, has_amx in itertools.product((128, 576), (False, True)):
         shape = Shape(width, 3 * width, 8, 8, 8, width // 8, 32000, False)

@@ -8,16 +8,14 @@ from typing import Any
 
 import pytest
 import torch
-from helpers.models import make_model
 from helpers.trainings import SETTINGS, changed, train
 
 from qrft.data.problems import tiny_math
-from qrft.machine import has_amx
+from qrft.machine import has_bfloat16_unit
 from qrft.models import prompts
-from qrft.models.any_shape import read_shape
 from qrft.models.find import BUILTIN
 from qrft.models.wording import PLAIN
-from qrft.training import model
+from qrft.training import model, precision
 
 TINY = BUILTIN["tiny-base"]
 KINDS: dict[str, dict[str, Any]] = {
@@ -42,10 +40,10 @@ def worked(number: int) -> list[prompts.Example]:
 def in_both(tmp_path: Path, number: int, **changes: Any) -> tuple[list[dict[str, float]], list[dict[str, float]]]:
     """Return the rows of the losses of a training in float32, and of the same in bfloat16."""
     rows = []
-    for precision in ("float32", "bfloat16"):
-        out = tmp_path / precision
-        facts = train(TINY, out, examples=worked(number), precision=precision, sequence_len=128, **changes)
-        assert facts["precision"] == precision
+    for chosen in ("float32", "bfloat16"):
+        out = tmp_path / chosen
+        facts = train(TINY, out, examples=worked(number), precision=chosen, sequence_len=128, **changes)
+        assert facts["precision"] == chosen
         rows.append(facts["losses"])
     return rows[0], rows[1]
 
@@ -83,12 +81,14 @@ def test_what_is_frozen_is_held_in_16_bits_and_what_learns_in_32(small: Path, ad
         (64, True, True, "bfloat16"),
         (4096, True, False, "float32"),
         (576, False, True, "bfloat16"),
-        (512, False, True, "bfloat16"),
-        (511, False, True, "float32"),
+        (384, False, True, "float32"),
         (576, False, False, "float32"),
     ],
 )
-def test_auto_takes_what_is_faster(width: int, on_gpu: bool, has_bfloat16: bool, chosen: str) -> None:
+def test_auto_takes_what_is_faster(
+    width: int, on_gpu: bool, has_bfloat16: bool, chosen: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(precision, "pays", lambda width: width > 500)
     where = {"on_gpu": on_gpu, "has_bfloat16": has_bfloat16}
     assert model.choose_precision(SETTINGS, width, **where) == chosen
     for asked in ("float32", "bfloat16"):
@@ -97,12 +97,29 @@ def test_auto_takes_what_is_faster(width: int, on_gpu: bool, has_bfloat16: bool,
         assert model.choose_precision(changed(adapter="none"), width, **where) == "float32"
 
 
-def test_this_processor_takes_bfloat16_for_wide_models_if_it_has_a_unit_for_it(tmp_path: Path, small: Path) -> None:
-    wide = make_model(tmp_path / "wide", hidden_size=512, num_hidden_layers=1)
-    assert read_shape(small).hidden_size == 64
+def test_this_processor_takes_bfloat16_only_if_it_has_a_unit_for_it_and_that_pays(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     if torch.cuda.is_available():
         pytest.skip("the GPU decides here")
-    assert train(small, tmp_path / "one", num_epochs=0.1)["precision"] == "float32"
-    expected = "bfloat16" if has_amx() else "float32"
-    assert train(wide, tmp_path / "two", num_epochs=0.1)["precision"] == expected
-    assert has_amx() == torch.cpu._is_amx_tile_supported()
+    unit = torch.cpu._is_amx_tile_supported() or torch.backends.cpu.get_cpu_capability() == "AVX512_BF16"
+    assert has_bfloat16_unit() or not unit
+    monkeypatch.setattr(precision, "pays", lambda width: has_bfloat16_unit())
+    expected = "bfloat16" if has_bfloat16_unit() else "float32"
+    assert train(small, tmp_path / "one", num_epochs=0.1)["precision"] == expected
+
+
+@pytest.mark.parametrize(("gain", "chosen"), [(1.05, False), (1.2, True)])
+def test_a_width_is_measured_once(gain: float, chosen: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    times = {torch.float32: gain, torch.bfloat16: 1.0}
+    monkeypatch.setattr(precision, "seconds", lambda width, dtype: times.pop(dtype))
+    for width in (2 * precision.WIDEST, precision.WIDEST):
+        precision.pays.cache_clear()
+        assert precision.pays(width) == chosen
+    precision.pays.cache_clear()
+    assert not times
+
+
+def test_both_are_timed_as_training_computes_them() -> None:
+    assert all(0 < precision.seconds(64, dtype) < 60 for dtype in (torch.float32, torch.bfloat16))
