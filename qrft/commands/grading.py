@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from qrft import grading
 from qrft.config.options import from_options
 from qrft.data.problems.registry import load, rules_for
-from qrft.data.samples import Batch, Faults, Numbering, ahead, units
+from qrft.data.samples import Batch, Faults, Numbering, ahead, files_of, units
 from qrft.errors import DataError, UsageError
 from qrft.grading.batch import BatchGrader, of_samples
 from qrft.grading.columns import threads as core_threads
@@ -54,20 +54,11 @@ def task(
 ) -> Task:
     """Make a task of the options of the command line. Raises UsageError for options that exclude each other."""
     num_threads = core_threads(threads)
-    paths = [path for given in samples for path in _files(given)]
+    paths = [path for given in samples for path in files_of(given)]
     chosen = rules_for(problems, from_options(grading.Rules, rules))
     if judges_paths and chosen.mode == "paper":
         raise UsageError("--sound: found with --mode paper, which judges no path. Leave one of the two out.")
     return Task(paths, problems, chosen, num_threads, strict, judges_paths, progress, warn)
-
-
-def _files(path: Path) -> list[Path]:
-    """Return the file, or the Parquet files of a folder, as `qrft sample` writes it. Raises DataError for none."""
-    if not path.is_dir():
-        return [path]
-    if files := sorted(path.glob("*.parquet")):
-        return files
-    raise DataError(f"{path}: has no Parquet file in it. Name a file of samples, or a folder of shards.")
 
 
 class Problems:

@@ -121,6 +121,17 @@ def _gguf_fault(file: str) -> str | None:
     return f"found {show(file)}: no such file; looked at {path}. {guess}Allowed: a GGUF file, or null"
 
 
+def _samples_fault(name: str) -> str | None:
+    path = local_path(name)
+    if os.path.isfile(path) or (os.path.isdir(path) and any(path.glob("*.parquet"))):
+        return None
+    allowed = "Allowed: a JSONL or Parquet file, or a folder of Parquet files"
+    if name and os.path.isdir(path):
+        return f"{path} has no Parquet file in it. {allowed}"
+    guess = did_you_mean(name, _neighbours(name))
+    return f"found {show(name)}: no such file; looked at {path}. {guess}{allowed}"
+
+
 def _neighbours(name: str) -> list[str]:
     """Return the other names in the folder of a path, spelled as the path is."""
     folder = os.path.dirname(name)
@@ -136,6 +147,7 @@ _CHECKS: dict[tuple[str, ...], Callable[[str], str | None]] = {
     ("problems", "train"): _problems_fault,
     ("problems", "test"): _problems_fault,
     ("evaluate", "problems", "[]"): _problems_fault,
+    ("curate", "samples", "[]"): _samples_fault,
     ("gguf", "file"): _gguf_fault,
     ("models", "*", "gguf_file"): _gguf_fault,
 }

@@ -125,6 +125,11 @@ class Curate(Selection):
         description="The models whose samples are put together, so that all models are trained on one selection. If "
         "empty, each model is trained on its own samples.",
     )
+    samples: Annotated[tuple[str, ...], Field(strict=False)] = Field(
+        default=(),
+        description="Files of samples made elsewhere (JSONL or Parquet), or folders of qrft sample, which every "
+        "selection is made from too. They are matched to the problems by id, and graded as the run's own.",
+    )
     pairs: Count | None = Field(
         default=None,
         description="The most preference pairs (a correct and a wrong path) to write per problem, in TRL's columns. "

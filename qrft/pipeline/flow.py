@@ -17,7 +17,8 @@ from qrft.config.recipe import Recipe
 from qrft.config.variants import Variant, expand_sweep, split_models
 from qrft.pipeline.evaluation_plan import add_evaluation
 from qrft.pipeline.graph import Plan, Source, Step
-from qrft.pipeline.model_plan import ModelPlan, add_choice, add_report, gold_settings, with_fitting_sampler
+from qrft.pipeline.model_plan import ModelPlan, add_choice, add_report, gold_settings, pool_of, with_fitting_sampler
+from qrft.pipeline.outside_plan import add_outside
 from qrft.pipeline.problem_sets import add_problems, begins_with_sft
 from qrft.pipeline.stages import sweep
 from qrft.report.sweep.picture_files import can_draw_png
@@ -43,6 +44,8 @@ def plan_run(variant: Variant, folders: Path | Mapping[str, Path]) -> list[Step]
         models[name] = ModelPlan(plan, with_fitting_sampler(alone, folder), name, number, Source(folder), *sets)
     pool, tuned = [models[name] for name in recipe.curate.pool], [models[name] for name in recipe.tuned]
 
+    outside = add_outside(plan, recipe, sets.train)
+
     gold = None
     if begins_with_sft(recipe):
         gold = plan.add("curate", gold_settings(recipe), {"problems": sets.train}, kind="training", phase="sft")
@@ -56,13 +59,15 @@ def plan_run(variant: Variant, folders: Path | Mapping[str, Path]) -> list[Step]
         for model in models.values():
             if model in tuned or (model in pool and number == 1):  # a model that is not tuned has nothing new to sample
                 model.add_samples(phase, number)
-        together = add_choice(plan, recipe, phase, pool) if pool else None
+        together = add_choice(plan, recipe, phase, sets.train, pool_of(pool, outside)) if pool else None
         for model in tuned:
-            paths = together or add_choice(plan, model.recipe, phase, [model], model.name)
+            chosen = pool_of(pool or [model], outside)
+            paths = together or add_choice(plan, model.recipe, phase, sets.train, chosen, model.name)
             model.add_training("rft" if number == recipe.rounds else phase, paths)
             if most := model.recipe.curate.pairs:
                 own = {"pairs_per_problem": most, **dict(model.recipe.wording)}
-                add_choice(plan, model.recipe, phase, pool or [model], model.name, stage="pairs", kind="pairs", **own)
+                as_pairs = {"stage": "pairs", "kind": "pairs"}
+                add_choice(plan, model.recipe, phase, sets.train, chosen, model.name, **as_pairs, **own)
     evaluations = [add_evaluation(model) for model in models.values()]
     before = list(plan.steps)
     for model, evaluation in zip(models.values(), evaluations, strict=True):

@@ -12,7 +12,7 @@ from typing import Any
 from qrft.config.section import Section
 from qrft.models.find import fingerprint
 from qrft.pipeline import store
-from qrft.pipeline.stages import curate, evaluate, export, grade, pairs, problems, report, sample, sweep, train
+from qrft.pipeline.stages import curate, evaluate, export, grade, outside, pairs, problems, report, sample, sweep, train
 
 STAGES: dict[str, ModuleType] = {
     "problems": problems,
@@ -21,6 +21,7 @@ STAGES: dict[str, ModuleType] = {
     "train": train,
     "export": export,
     "sample": sample,
+    "outside": outside,
     "grade": grade,
     "evaluate": evaluate,
     "report": report,

@@ -190,28 +190,33 @@ def add_choice(
     plan: Plan,
     recipe: Recipe,
     phase: str,
-    models: Sequence[ModelPlan],
+    train_set: Step,
+    pool: Mapping[str, Sampled],
     name: str = "",
     *,
     stage: str = "curate",
     kind: str = "training",
     **own: Any,
 ) -> Step:
-    """Add a step that selects paths together from the samples of these models; by default the training table.
+    """Add a step that selects paths together from these samples, by their source; by default the training table.
 
     name: the model that it is for; "" where several share it. own: settings of the stage beside those of selection.
     """
-    sources, inputs = pool_inputs(models)
-    chosen = recipe.curate.model_dump(exclude={"pool", "pairs"})
+    sources, inputs = pool_inputs(train_set, pool)
+    chosen = recipe.curate.model_dump(exclude={"pool", "pairs", "samples"})
     settings = STAGES[stage].Settings(**chosen, **own, rules=train_rules(recipe), sources=sources)
     return plan.add(stage, settings, inputs, kind=kind, phase=phase, model=name)
 
 
-def pool_inputs(models: Sequence[ModelPlan]) -> tuple[tuple[str, ...], dict[str, Step | Source]]:
-    """Return the names of the samples that a round selects from, "" for a single one, and a step's inputs of them."""
-    pool = {source: sampled for model in models for source, sampled in model.pooled.items()}
+def pool_of(models: Sequence[ModelPlan], outside: Mapping[str, Sampled]) -> dict[str, Sampled]:
+    """Return what a round selects from, by source: the samples of these models, and those made elsewhere."""
+    return {source: sampled for model in models for source, sampled in model.pooled.items()} | dict(outside)
+
+
+def pool_inputs(train_set: Step, pool: Mapping[str, Sampled]) -> tuple[tuple[str, ...], dict[str, Step | Source]]:
+    """Return the sources that a round selects from, "" for a single one, and a step's inputs of them."""
     sources = tuple(pool) if len(pool) > 1 else ("",)
-    inputs: dict[str, Step | Source] = {"problems": models[0].train_set}
+    inputs: dict[str, Step | Source] = {"problems": train_set}
     for source, sampled in zip(sources, pool.values(), strict=True):
         inputs |= dict(zip(pooled.input_names(source), sampled, strict=True))
     return sources, inputs
@@ -241,7 +246,7 @@ def add_report(model: ModelPlan, evaluation: Step, steps: Sequence[Step], recipe
         cut_off=recipe.curate.cut_off,
         sound=recipe.curate.sound,
         first_samples=recipe.curate.first_samples,
-        pool=pool_of(made),
+        pool=pool_in(made),
     )
     model.add("report", settings, {"model": model.base, **made}, kind="report")
 
@@ -251,7 +256,7 @@ def described(name: str, step: Step, model: ModelPlan) -> Input:
     return Input(name=name, kind=step.kind, phase=step.phase, part=step.part, model=other)
 
 
-def pool_of(made: Mapping[str, Step]) -> tuple[Pooled, ...]:
+def pool_in(made: Mapping[str, Step]) -> tuple[Pooled, ...]:
     """Return the samples that the last training table was selected from, by the names of the report's inputs."""
     names = {step.digest: name for name, step in made.items()}
     table = [step for step in made.values() if step.kind == "training"][-1]

@@ -16,6 +16,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from qrft.data.samples.batches import num_rows
 from qrft.data.worked import check_worked, gold_texts, is_worked
 from qrft.models import prompts
 from qrft.models.light_tokenizer import load_light_tokenizer
@@ -24,6 +25,7 @@ from qrft.pipeline.graph import STAGES, Source, Step
 from qrft.pipeline.stages import Job, curate, problems, sample
 from qrft.pipeline.store import Store, manifest
 
+SAMPLED_BY = ("sample", "outside")  # the stages that samples are from
 MOST_COUNTED = 1000  # texts that are tokenized; more are drawn evenly
 SAMPLED = (
     "A sampled solution is as long as the gold one, or half of sample.max_new_tokens where there is none.",
@@ -104,6 +106,8 @@ class Amounts:
         if step.stage == "sample":
             known = self.report(step).get("num_samples")
             return float(known or self.num_samples(step) * self.rows(input_step(step, "problems")))
+        if step.stage == "outside":
+            return float(self.report(step).get("num_samples") or sum(map(num_rows, _outside_files(step))))
         return sum(self.rows(source) for name, source in _steps(step) if name == "samples")
 
     def _expected(self, step: Step) -> float:
@@ -114,11 +118,13 @@ class Amounts:
         num_problems = self.rows(asked)
         gold = int(is_worked(self.problems(asked)).sum())
         most, first = settings.max_per_problem or math.inf, settings.first_samples or math.inf
-        read = [min(first, self.num_samples(source)) for _, source in _steps(step) if source.stage == "sample"]
+        read = [min(first, self.num_samples(source)) for _, source in _steps(step) if source.stage in SAMPLED_BY]
         return gold + sum(num_problems * min(most, math.sqrt(num_samples) / 2) for num_samples in read)
 
     def num_samples(self, step: Step) -> float:
-        """Return how many samples per problem a sampling draws."""
+        """Return how many samples per problem a sampling draws, or files bring."""
+        if step.stage == "outside":
+            return self.rows(step) / self.rows(input_step(step, "problems"))
         settings = step.settings
         assert isinstance(settings, sample.Settings)
         most = float(settings.until.max_samples or settings.num_samples)
@@ -186,6 +192,10 @@ def _name(step: Step) -> str:
     assert isinstance(step.settings, problems.Settings)
     file = step.inputs.get("file")
     return step.settings.set or (file.path.name if isinstance(file, Source) else step.path)
+
+
+def _outside_files(step: Step) -> list[Path]:
+    return [source.path for source in step.inputs.values() if isinstance(source, Source)]
 
 
 def input_step(step: Step, name: str) -> Step:

@@ -23,6 +23,7 @@ ESTIMATES: dict[str, Callable[[Step, Basis], Estimate]] = {
     "train": training.estimate,
     "export": small_stages.export_model,
     "sample": sampling.estimate,
+    "outside": small_stages.outside,
     "grade": small_stages.grade,
     "evaluate": small_stages.next_to_nothing,
     "report": small_stages.report,

@@ -72,7 +72,7 @@ def table(step: Step, basis: Basis, *, row_bytes: int) -> Estimate:
     return Estimate(disk=int(rows * row_bytes), seconds=rows / ROWS_PER_SECOND)
 
 
-problems, curate, grade = (partial(table, row_bytes=size) for size in (300, 1000, 30))
+problems, curate, outside, grade = (partial(table, row_bytes=size) for size in (300, 1000, 300, 30))
 
 
 def pairs(step: Step, basis: Basis) -> Estimate:

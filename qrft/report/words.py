@@ -55,7 +55,12 @@ SOUNDNESS = {
     "too_long": "too long to follow",
 }
 
-ENDINGS = {"stop": "the model ended the text", "length": "cut off at the token limit"}
+UNTOLD = "untold"
+ENDINGS = {
+    "stop": "the model ended the text",
+    "length": "cut off at the token limit",
+    UNTOLD: "made elsewhere, without word of how it ended",
+}
 
 # What is wrong with one equation, after its text.
 EQUATION_TROUBLE = {

@@ -292,7 +292,7 @@ def test_parquet_rows_without_a_text(tmp_path: Path) -> None:
         (['{"completion": "a"}'], ":1: no column for the problem; found completion. Expected one of problem_id, "),
         (
             ['{"id": 0, "output": "a"}', '{"id": 9, "output": "a"}'],
-            ":2: problem_id '9' is unknown: there are 5 problems",
+            ":2: problem_id '9' is unknown (1 of 2 samples in this file): there are 5 problems",
         ),
         (
             ['{"id": 5, "output": "a"}'],

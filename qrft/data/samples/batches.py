@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -15,8 +15,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
-from qrft.data.files import is_parquet
+from qrft.data.files import is_parquet, line_blocks, read_errors
+from qrft.data.jsonl import count_lines
 from qrft.data.samples import jsonl, parquet
 from qrft.data.samples.rows import INDEXES, Faults, Rows
 from qrft.errors import DataError
@@ -36,6 +38,7 @@ class Batch:
     finish_reason: pa.Array  # large_string; null where the file does not tell
     place: Callable[[int], str]  # "file:line" of a row
     faults: Faults
+    num_unknown: int = 0  # rows left out, since their problems are not known
 
 
 class Unit(NamedTuple):
@@ -45,15 +48,42 @@ class Unit(NamedTuple):
     position: int  # bytes of all files up to its end
 
 
-def units(paths: Sequence[Path], problem_ids: pa.Array) -> Iterator[Unit]:
-    """Yield the pieces of all files in order. Raises DataError for a file that is missing, empty or of another kind."""
-    names, before = default_models(paths), 0
+def files_of(path: Path) -> list[Path]:
+    """Return the file, or the Parquet files of a folder, as `qrft sample` writes it. Raises DataError for none."""
+    if not path.is_dir():
+        return [path]
+    if files := sorted(path.glob("*.parquet")):
+        return files
+    raise DataError(f"{path}: has no Parquet file in it. Name a file of samples, or a folder of shards.")
+
+
+def num_rows(path: Path) -> int:
+    """Count the rows of a file: its samples, unless a row holds several."""
+    if is_parquet(path):
+        with read_errors(path):
+            return int(pq.read_metadata(path).num_rows)
+    return sum(count_lines(block) for block, _ in line_blocks(path))
+
+
+def units(
+    paths: Sequence[Path],
+    problem_ids: pa.Array,
+    names: Mapping[Path, str] | None = None,
+    *,
+    skips_unknown: bool = False,
+) -> Iterator[Unit]:
+    """Yield the pieces of all files in order. Raises DataError for a file that is missing, empty or of another kind.
+
+    names: what samples without a model are called, by their file; None: as `default_models` has it. skips_unknown:
+    leave samples of other problems out and count them; otherwise they are an error.
+    """
+    names, before = default_models(paths) if names is None else names, 0
     known = {problem_id: row for row, problem_id in enumerate(problem_ids.to_pylist())}
     for path in paths:
         num_units = 0
         for rows, position in (parquet if is_parquet(path) else jsonl).read(path):
             num_units += 1
-            yield Unit(partial(_batch, rows, path, names[path], known), before + position)
+            yield Unit(partial(_batch, rows, path, names[path], known, skips_unknown), before + position)
         if num_units == 0:
             raise DataError(f"{path}: is empty. Expected samples, one per row, with problem_id and completion.")
         before += path.stat().st_size
@@ -61,9 +91,14 @@ def units(paths: Sequence[Path], problem_ids: pa.Array) -> Iterator[Unit]:
 
 def default_models(paths: Sequence[Path]) -> dict[Path, str]:
     """Name samples without a model by their file, so that pooled files stay apart; by its path if two share a name."""
-    stems = {path: _SUFFIX.sub("", path.name) or path.name for path in paths}
+    stems = {path: without_suffix(path.name) for path in paths}
     twice = {stem for stem in stems.values() if list(stems.values()).count(stem) > 1}
     return {path: str(path) if stem in twice else stem for path, stem in stems.items()}
+
+
+def without_suffix(name: str) -> str:
+    """Return the name of a file without what tells its kind."""
+    return _SUFFIX.sub("", name) or name
 
 
 def ahead(tasks: Iterable[Callable[[], T]], num_threads: int) -> Iterator[T]:
@@ -85,7 +120,9 @@ def ahead(tasks: Iterable[Callable[[], T]], num_threads: int) -> Iterator[T]:
 # ------------------------------------------------------------------------------------------------ rows to batch ----
 
 
-def _batch(read: Callable[[], tuple[Rows, Faults]], path: Path, model: str, known: dict[str, int]) -> Batch:
+def _batch(
+    read: Callable[[], tuple[Rows, Faults]], path: Path, model: str, known: dict[str, int], skips_unknown: bool
+) -> Batch:
     rows, faults = read()
     rows = _flat(_whole(rows, path, faults))
     rows = _whole(rows, path, faults)
@@ -95,9 +132,31 @@ def _batch(read: Callable[[], tuple[Rows, Faults]], path: Path, model: str, know
         return f"{path}:{int(numbers[row])}"
 
     indexes = rows.indexes.fill_null(-1).to_numpy()
-    problem = _problems(rows.ids, known, place)
+    problem = _problems(rows.ids, known)
     models = rows.models.fill_null(model).dictionary_encode()
-    return Batch(problem, rows.completions, indexes, models, rows.endings, place, faults)
+    batch = Batch(problem, rows.completions, indexes, models, rows.endings, place, faults)
+    if (problem >= 0).all():
+        return batch
+    if not skips_unknown:
+        row = int(np.flatnonzero(problem < 0)[0])
+        raise DataError(_unknown(str(rows.ids[row]), place(row), _count(path, known), list(known)))
+    return _of_known(batch)
+
+
+def _of_known(batch: Batch) -> Batch:
+    """Return the rows of known problems alone."""
+    rows = np.flatnonzero(batch.problem >= 0)
+    taken = pa.array(rows)
+    return Batch(
+        batch.problem[rows],
+        batch.completion.take(taken),
+        batch.sample_index[rows],
+        batch.model.take(taken),
+        batch.finish_reason.take(taken),
+        lambda row: batch.place(int(rows[row])),
+        batch.faults,
+        len(batch.problem) - len(rows),
+    )
 
 
 def _whole(rows: Rows, path: Path, faults: Faults) -> Rows:
@@ -156,22 +215,31 @@ def _endings_of(rows: Rows, row: pa.Array) -> pa.Array:
     return rows.endings.flatten().take(taken)
 
 
-def _problems(ids: pa.Array, known: dict[str, int], place: Callable[[int], str]) -> npt.NDArray[np.int32]:
-    """Return the rows of the ids among the problems. A batch has few different ids, however many are known."""
+def _problems(ids: pa.Array, known: dict[str, int]) -> npt.NDArray[np.int32]:
+    """Return the rows of the ids among the problems, -1 for others. A batch has few different ids."""
     encoded = ids.dictionary_encode()
-    codes, names = encoded.indices.to_numpy(), [str(name) for name in encoded.dictionary.to_pylist()]
-    rows: npt.NDArray[np.int32] = np.array([known.get(name, -1) for name in names], np.int32)[codes]
-    if (rows < 0).any():
-        row = int(np.flatnonzero(rows < 0)[0])
-        raise DataError(_unknown(names[codes[row]], place(row), list(known)))
-    return rows
+    names = [str(name) for name in encoded.dictionary.to_pylist()]
+    rows: npt.NDArray[np.int32] = np.array([known.get(name, -1) for name in names], np.int32)
+    found: npt.NDArray[np.int32] = rows[encoded.indices.to_numpy()]
+    return found
 
 
-def _unknown(problem_id: str, place: str, known: Sequence[str]) -> str:
+def _count(path: Path, known: dict[str, int]) -> tuple[int, int]:
+    """Return how many samples of a file are of problems that are not known, and how many there are."""
+    num_unknown = num_samples = 0
+    for read, _ in (parquet if is_parquet(path) else jsonl).read(path):
+        faults = Faults()
+        problem = _problems(_whole(_flat(_whole(read()[0], path, faults)), path, faults).ids, known)
+        num_unknown, num_samples = num_unknown + int((problem < 0).sum()), num_samples + len(problem)
+    return num_unknown, num_samples
+
+
+def _unknown(problem_id: str, place: str, counts: tuple[int, int], known: Sequence[str]) -> str:
     have = f"{len(known):,} problems with the ids {known[0]} to {known[-1]}"
     way_out = "Name the problems that these samples belong to"
     if problem_id == str(len(known)):
         way_out += "; did you count from 1? Row numbers count from 0"
     elif problem_id.isdecimal() and len(problem_id) < 18 and int(problem_id) < len(known):
         way_out += "; did you mean the row number? That works only for problems without ids"
-    return f"{place}: problem_id {problem_id[:60]!r} is unknown: there are {have}. {way_out}."
+    shown, (num_unknown, num_samples) = f"{place}: problem_id {problem_id[:60]!r} is unknown", counts
+    return f"{shown} ({num_unknown:,} of {num_samples:,} samples in this file): there are {have}. {way_out}."

@@ -12,6 +12,8 @@ import pyarrow.parquet as pq
 
 from qrft.data.schema import SAMPLES
 
+OUTSIDE = "outside"  # the source of samples made elsewhere, whose rows keep the names of their models
+
 
 class Source(NamedTuple):
     """Where samples are: the folders of samples.parquet and of graded.parquet."""
@@ -39,8 +41,8 @@ def read(
 ) -> tuple[pa.Table, pa.Table]:
     """Return the `columns` of the samples, and their grades, source after source.
 
-    sources: by the name that replaces the samples' `model`; "" leaves that as it is. first_samples: how many of each
-    problem and source are read; None reads all.
+    sources: by the name that replaces the samples' `model`; "" and OUTSIDE leave that as it is. first_samples: how many
+    of each problem and model are read; None reads all.
     """
     pairs = [_read(name, source, first_samples, columns) for name, source in sources.items()]
     samples, graded = zip(*pairs, strict=True)
@@ -54,7 +56,7 @@ def _read(name: str, source: Source, first_samples: int | None, columns: Sequenc
     if first_samples is not None:
         is_wanted = pc.less(samples["sample_index"], first_samples)
         samples, graded = samples.filter(is_wanted), graded.filter(is_wanted)
-    if name and "model" in wanted:
+    if name not in ("", OUTSIDE) and "model" in wanted:
         place = samples.schema.get_field_index("model")
         names = pa.repeat(pa.scalar(name), samples.num_rows)
         samples = samples.set_column(place, samples.schema.field(place), names)

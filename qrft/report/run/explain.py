@@ -8,6 +8,7 @@ from typing import Any
 from qrft.report.words import BEFORE, SOUNDNESS, evidence, percent, plural, points, signed
 
 SIGNIFICANT = 0.05
+SHOWN_SOURCES = 6
 MANY_CUT_OFF = 0.1  # of the samples; fewer are not worth a sentence
 
 
@@ -114,6 +115,9 @@ def paths(facts: Mapping[str, Any]) -> Iterator[str]:
             f"RFT {learnt}: {facts['paths_per_problem']:.1f} per problem; "
             f"{solved} {'was' if num_train == 1 else 'were'} solved {in_samples}."
         )
+    if facts["num_kept"] and (sources := facts.get("sources")):
+        shares = [f"{percent(source['kept_share'])} from {name}" for name, source in sources.items()]
+        yield f"Of the kept paths, {', '.join(shares[:SHOWN_SOURCES])}{' and others' * (len(shares) > SHOWN_SOURCES)}."
 
 
 def hints(facts: Mapping[str, Any]) -> Iterator[str]:

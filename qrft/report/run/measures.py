@@ -141,6 +141,14 @@ class Run:
         return self._counted[1]
 
     @cached_property
+    def names_outside(self) -> pa.Array:
+        """Return what the samples made elsewhere are called."""
+        if pooled.OUTSIDE not in self.sources:
+            return pa.array([], pa.string())
+        outside = pq.read_table(self.sources[pooled.OUTSIDE].samples / "samples.parquet", columns=["model"])
+        return outside["model"].unique()
+
+    @cached_property
     def verdicts(self) -> pa.ChunkedArray:
         return self.table(self.training, "verdicts.parquet")["verdict"]
 
@@ -240,8 +248,12 @@ class Run:
         """Return the distinct right paths over k, from k = 1 to the fewest samples that a problem has.
 
         With sample.until a problem has few samples because many of them were right. So all problems count by as many
-        of their first samples, and none by those that only hard ones have.
+        of their first samples, and none by those that only hard ones have. Samples of files, of which problems may have
+        any number, do not count here.
         """
+        if len(self.names_outside):
+            is_drawn = pc.invert(pc.is_in(samples["model"], value_set=self.names_outside))
+            samples, graded = samples.filter(is_drawn), graded.filter(is_drawn)
         by_source = samples.group_by(["problem_id", "model"]).aggregate([([], "count_all")])["count_all"]
         is_first = pc.less(samples["sample_index"], pc.min(by_source))
         samples, graded = samples.filter(is_first), graded.filter(is_first)

@@ -89,7 +89,7 @@ def tallies(run: Run) -> list[tuple[str, list[dict[str, Any]]]]:
         *([("Right paths", shares(paths, words.SOUNDNESS))] if paths else []),
         ("Answers", shares(tally(run.graded["status"]), words.ANSWERS)),
         ("Equations", shares(tally(run.graded["equations_status"]), words.EQUATIONS)),
-        ("Endings", shares(tally(run.samples["finish_reason"]), words.ENDINGS)),
+        ("Endings", shares(tally(run.samples["finish_reason"].fill_null(words.UNTOLD)), words.ENDINGS)),
     ]
 
 

@@ -72,8 +72,38 @@ def overlap(run: Run) -> list[dict[str, Any]]:
     members: dict[tuple[int, bytes], set[str]] = {}
     for problem, key, source in zip(*(found[name].to_pylist() for name in found.column_names), strict=True):
         members.setdefault((problem, key), set()).add(source)
-    counts = Counter(tuple(name for name in run.sources if name in sources) for sources in members.values())
+    names = run.samples["model"].unique().to_pylist()
+    counts = Counter(tuple(name for name in names if name in sources) for sources in members.values())
     return [{"sources": list(sources), "count": count} for sources, count in counts.most_common()]
+
+
+def by_source(run: Run) -> dict[str, dict[str, Any]]:
+    """Count the samples of each source, its right ones and its kept paths, and the share of all kept paths; the largest
+    first. Empty where the samples have a single source."""
+    counted = pa.table(
+        {
+            "source": run.samples["model"],
+            "num_correct": run.graded["is_correct"].cast(pa.int64()),
+            "num_kept": pc.equal(run.verdicts, "kept").cast(pa.int64()),
+        }
+    )
+    found = counted.group_by("source").aggregate([([], "count_all"), ("num_correct", "sum"), ("num_kept", "sum")])
+    if found.num_rows < 2:
+        return {}
+    rows = sorted(found.to_pylist(), key=lambda row: -row["num_kept_sum"])
+    in_all = max(1, sum(row["num_kept_sum"] for row in rows))
+    return {
+        row["source"]: {
+            "num_samples": row["count_all"],
+            "num_correct": row["num_correct_sum"],
+            "num_kept": row["num_kept_sum"],
+            "kept_share": row["num_kept_sum"] / in_all,
+        }
+        for row in rows[:MAX_SOURCES]
+    }
+
+
+MAX_SOURCES = 20  # that are told one by one
 
 
 def by_steps(run: Run) -> list[dict[str, Any]]:

@@ -102,6 +102,7 @@ def sample_counts(run: Run) -> dict[str, Any]:
         "dedup": run.settings.dedup,
         "rounds": run.passes,
         "overlap": profile.overlap(run),
+        "sources": profile.by_source(run),
     }
 
 
