@@ -126,8 +126,7 @@ class ModelPlan:
         inputs = {"model": self.base, "problems": self.train_set, **files}
         samples = self.add("sample", settings, inputs, kind="samples", phase=phase)
         inputs = {"samples": samples, "problems": self.train_set}
-        grading = self.grading.model_copy(update={"judges_paths": self.recipe.curate.sound != "off"})
-        graded = self.add("grade", grading, inputs, kind="graded", phase=phase)
+        graded = self.add("grade", sample_grading(self.recipe), inputs, kind="graded", phase=phase)
         self.sampled[joined(self.name, label)] = Sampled(samples, graded)
 
     def sampling(self, label: str, number: int) -> sample.Settings:
@@ -184,6 +183,11 @@ def train_rules(recipe: Recipe) -> Rules:
 def grading_by(rules: Rules) -> grade.Settings:
     """Return the settings of a grade step. They say whether Math-Verify, if installed, judges expressions."""
     return grade.Settings(rules=rules, judges_expressions=judges_expressions(rules))
+
+
+def sample_grading(recipe: Recipe) -> grade.Settings:
+    """Return how samples of the training problems are graded, to be selected from."""
+    return grading_by(train_rules(recipe)).model_copy(update={"judges_paths": recipe.curate.sound != "off"})
 
 
 def add_choice(

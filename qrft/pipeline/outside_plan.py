@@ -9,7 +9,7 @@ from qrft.config.recipe import Recipe
 from qrft.data.samples.batches import files_of, without_suffix
 from qrft.data.samples.pooled import OUTSIDE
 from qrft.pipeline.graph import Plan, Source, Step
-from qrft.pipeline.model_plan import Sampled, grading_by, train_rules
+from qrft.pipeline.model_plan import Sampled, sample_grading
 from qrft.pipeline.stages import outside
 
 
@@ -28,7 +28,7 @@ def add_outside(plan: Plan, recipe: Recipe, train_set: Step) -> dict[str, Sample
     inputs["problems"] = train_set
     samples = plan.add("outside", settings, inputs, kind="samples", model=OUTSIDE)
     asked = {"samples": samples, "problems": train_set}
-    graded = plan.add("grade", grading_by(train_rules(recipe)), asked, kind="graded", model=OUTSIDE)
+    graded = plan.add("grade", sample_grading(recipe), asked, kind="graded", model=OUTSIDE)
     return {OUTSIDE: Sampled(samples, graded)}
 
 

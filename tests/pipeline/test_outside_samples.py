@@ -84,7 +84,7 @@ def test_samples_of_unknown_problems_are_one_message_or_left_out_where_the_run_h
     with pytest.raises(DataError, match=r"t.jsonl:2: problem_id 'x0' is unknown \(3 of 4 samples in this file\)"):
         read(file)
     assert [row["problem_id"] for row in read(file, skips_unknown=True)] == [RIGHT[0]["id"]]
-    with pytest.raises(DataError, match="no samples of the problems of this run. 1 samples of other problems"):
+    with pytest.raises(DataError, match=r"no samples of the problems of this run\. 1 samples of other problems"):
         read(write_jsonl("t.jsonl", [{"id": "x", "response": "a"}]), skips_unknown=True)
 
 
