@@ -35,24 +35,21 @@ LONGROPE: dict[str, Any] = dict(
     short_factor=[1.0 + i / 8 for i in range(6)],
 )
 
+LLAMA3: dict[str, Any] = dict(
+    rope_type="llama3",
+    rope_theta=5000.0,
+    factor=8.0,
+    low_freq_factor=1.0,
+    high_freq_factor=4.0,
+    original_max_position_embeddings=32,
+)
+
 # name -> (architecture, what is special about it)
 KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "llama-tied": ("Llama", {"tie_word_embeddings": True}),
     "llama-untied-biases": ("Llama", {"attention_bias": True, "mlp_bias": True, "num_key_value_heads": 4}),
     "llama-head-dim": ("Llama", {"head_dim": 32, "num_key_value_heads": 1}),
-    "llama3-rope": (
-        "Llama",
-        {
-            "rope_parameters": {
-                "rope_type": "llama3",
-                "rope_theta": 5000.0,
-                "factor": 8.0,
-                "low_freq_factor": 1.0,
-                "high_freq_factor": 4.0,
-                "original_max_position_embeddings": 32,
-            }
-        },
-    ),
+    "llama3-rope": ("Llama", {"rope_parameters": LLAMA3}),
     "linear-rope": ("Llama", {"rope_parameters": {"rope_type": "linear", "rope_theta": 10000.0, "factor": 4.0}}),
     "mistral": ("Mistral", {"sliding_window": 100}),
     "qwen2-tied": (
@@ -62,7 +59,10 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "qwen3": ("Qwen3", {"head_dim": 32}),
     "gemma2": ("Gemma2", {**GEMMA, "final_logit_softcapping": 3.0, "attn_logit_softcapping": 5.0}),
     "gemma3": ("Gemma3Text", {**GEMMA, "num_hidden_layers": 6}),
-    "phi3": ("Phi3", {"rope_parameters": LONGROPE, "tie_word_embeddings": True}),
+    "phi3": (
+        "Phi3",
+        {"rope_parameters": LONGROPE, "original_max_position_embeddings": 128, "tie_word_embeddings": True},
+    ),
     "phi4": ("Phi3", {"rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.75}}),
     "smollm3": ("SmolLM3", {"num_hidden_layers": 4}),
     "olmo2": ("Olmo2", {}),

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from helpers import damage
 from helpers.commands import python, run_process
-from helpers.models import KINDS, VOCAB, make_adapter, make_model
+from helpers.models import KINDS, LLAMA3, VOCAB, make_adapter, make_model
 
 from qrft.data.disk import lock_file
 from qrft.data.problems import tiny_math
@@ -93,7 +93,7 @@ def test_bfloat16_weights_are_read(model_dir: Path, tmp_path: Path) -> None:
     check_parity(tmp_path / "bf16", tmp_path / "base.gguf", None, None, PROMPTS, tolerance=1e-3, n_threads=1)
 
 
-@pytest.mark.parametrize("kind", ["llama-tied", "qwen3"])
+@pytest.mark.parametrize("kind", ["llama-tied", "qwen3", "gemma2", "gemma3", "phi3"])
 def test_greedy_text_equals_transformers(kind: str, tmp_path: Path) -> None:
     import torch
     from peft import PeftModel
@@ -505,6 +505,31 @@ def test_models_that_llama_cpp_would_compute_differently(changes: dict[str, Any]
     with pytest.raises(ModelError, match=message):
         export_base(folder, tmp_path / "base.gguf")
     assert not list(tmp_path.glob("*.gguf*"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes", "key"),
+    [
+        ("gemma2", {"final_logit_softcapping": None}, "final_logit_softcapping = None"),
+        ("gemma2", {"layer_types": ["full_attention"] * 2}, "layer_types"),
+        ("gemma3", {"query_pre_attn_scalar": 100}, "query_pre_attn_scalar = 100"),
+        ("gemma3", {"attn_logit_softcapping": 50.0}, "attn_logit_softcapping = 50.0"),
+        ("smollm3", {"no_rope_layers": [1, 1, 1, 1]}, "no_rope_layers"),
+        ("olmo2", {"rope_parameters": LLAMA3}, "rope_type = 'llama3'"),
+    ],
+)
+def test_settings_that_other_graphs_would_compute_differently(
+    kind: str, changes: dict[str, Any], key: str, tmp_path: Path
+) -> None:
+    folder = make_model(tmp_path / "model", kind)
+    edit_json(folder / "config.json", **changes)
+    with pytest.raises(ModelError, match=f"{key}.* can't be exported for {kind} models"):
+        export_base(folder, tmp_path / "base.gguf")
+
+
+def test_longrope_is_promised_up_to_the_length_before_it_was_stretched(tmp_path: Path) -> None:
+    export_base(make_model(tmp_path / "model", "phi3"), tmp_path / "base.gguf")
+    assert read_header(tmp_path / "base.gguf").metadata["phi3.context_length"] == 128  # config.json says 256
 
 
 def test_broken_folders(model_dir: Path, tmp_path: Path) -> None:

@@ -149,7 +149,7 @@ def _original_length(model: Model) -> int:
 def _longrope_factor(model: Model) -> float:
     """Return by what sines and cosines are multiplied. Formula: modeling_rope_utils, _compute_longrope_parameters."""
     given, old = model.rope.get("attention_factor"), _original_length(model)
-    stretch = model.config.max_position_embeddings / old
+    stretch = model.rope.get("factor") or model.config.max_position_embeddings / old
     if given is not None or stretch <= 1:
         return float(given or 1.0)
     return math.sqrt(1 + math.log(stretch) / math.log(old))
@@ -159,8 +159,8 @@ def context_length(model: Model) -> int:
     """Return the number of tokens up to which the export equals the model.
 
     llama.cpp's graphs have no sliding window but Gemma's. Within the first window attention is full in both, so the
-    window's length is the context that can be promised. transformers takes other factors of longrope where a text is
-    longer than the context before it was stretched, llama.cpp where the context is: up to there they agree.
+    window's length is the context that can be promised. A context that longrope stretched is promised up to its length
+    before that: transformers takes other factors for a longer text, llama.cpp for a larger room.
     """
     config = model.config
     length = int(config.max_position_embeddings)
@@ -179,9 +179,10 @@ def rope_factors(model: Model) -> dict[str, NDArray[np.float32]]:
     if rope["rope_type"] == "llama3":
         return {"rope_freqs.weight": _llama3_factors(model)}
     if rope["rope_type"] == "longrope":
-        return {
-            f"rope_factors_{kind}.weight": np.asarray(rope[f"{kind}_factor"], np.float32) for kind in ("long", "short")
-        }
+        # llama.cpp takes the long ones where the room of all sequences together is larger than the length before the
+        # stretch; what is promised is a text of that length, for which transformers takes the short ones.
+        short = np.asarray(rope["short_factor"], np.float32)
+        return {"rope_factors_long.weight": short, "rope_factors_short.weight": short}
     return {}
 
 
