@@ -15,6 +15,7 @@ from qrft.errors import DataError, ModelError, UsageError
 from qrft.machine import is_out_of_memory
 from qrft.models.architectures import is_supported
 from qrft.models.json_file import read_json
+from qrft.models.loading import load_config
 from qrft.models.prompts import Example
 from qrft.progress import Progress
 from qrft.training import attention, card, lora, loss, memory, model, schedule, watch
@@ -99,7 +100,7 @@ def _train(
     from qrft.training import replicas
 
     settings = settings.model_copy(update={"precision": model.precision_here(settings, model_dir)})
-    if not _is_known(model_dir):  # whether it keeps the examples of a row apart can't be told
+    if not keeps_apart(model_dir, settings):
         settings = settings.model_copy(update={"packing": False})
     steps = schedule.steps(len(examples), settings.batch_size, settings.num_epochs, settings.seed)
     arguments = _arguments(settings, len(steps), checkpoints)  # before the model: it finds this process's device
@@ -123,6 +124,15 @@ def _train(
 
 def _is_known(model_dir: Path) -> bool:
     return is_supported(read_json(model_dir / "config.json"))
+
+
+def keeps_apart(model_dir: Path, settings: Training) -> bool:
+    """Return whether the examples of a row learn what they learn alone. Of a model that qrft does not know that can't
+    be told, and with longrope a long example changes how the positions of all others are turned."""
+    if not _is_known(model_dir):
+        return False
+    rope = load_config(model_dir).rope_parameters or {}
+    return rope.get("rope_type") != "longrope" or settings.sequence_len <= rope["original_max_position_embeddings"]
 
 
 def _attention(model_dir: Path, settings: Training) -> str | None:
