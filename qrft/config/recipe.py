@@ -7,13 +7,14 @@ sweep and the models of a run. docs/recipe.md lists every key.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import (
     BeforeValidator,
     Field,
     ValidationInfo,
     field_validator,
+    model_validator,
 )
 
 from qrft.config.messages import did_you_mean, key_paths
@@ -36,13 +37,52 @@ BASE_MODEL = (
 Values = Annotated[tuple[Any, ...], Field(strict=False, min_length=1)]
 
 
-class Model(Section):
-    base_model: str = Field(description=BASE_MODEL)
+TEACHER = "openai"  # what samples a teacher
+
+if TYPE_CHECKING:
+
+    class Served(Section):
+        server: str | None = None
+        server_model: str | None = None
+        chat: bool = False
+else:
+    Served = registry.backend(TEACHER).Settings
+
+
+class Model(Served):
+    """One of several models: a base model that is trained, or a teacher, which a server samples and nobody trains."""
+
+    base_model: str | None = Field(default=None, description=f"{BASE_MODEL} A teacher has none.")
+    sampler: Literal["openai"] | None = Field(
+        default=None,
+        description="Only for a teacher: a model that is not trained, but sampled by a server (openai), and from whose "
+        "paths the others learn. Such a model needs server and server_model. The keys of a server are those of sample.",
+    )
+    system: Annotated[str, Field(min_length=1)] | None = Field(
+        default=None, description="What a teacher is told in a system turn before each question. Only with chat."
+    )
     gguf_file: str | None = Field(
         default=None,
         description="A ready-made GGUF file of this model, which is read where it lies. If not set, qrft makes one.",
     )
     train: TrainOverrides = Field(default_factory=dict, description="Keys of train that differ for this model.")
+
+    @model_validator(mode="after")
+    def _is_trained_or_served(self) -> Self:
+        served = {*Served.model_fields, "system"}
+        is_teacher = self.sampler is not None
+        foreign = {"base_model", "gguf_file", "train"} if is_teacher else served
+        for key in [key for key in type(self).model_fields if key in foreign and getattr(self, key)]:
+            if getattr(self, key) != type(self).model_fields[key].default:
+                way = "which a teacher has not" if is_teacher else "which only a teacher has (sampler openai)"
+                raise broken_rule(f"found {getattr(self, key)!r}, {way}. Allowed: leave it out", key)
+        for key in ("server", "server_model") if is_teacher else ("base_model",):
+            if getattr(self, key) is None:
+                other = "" if is_teacher else ", or sampler openai for a teacher"
+                raise broken_rule(f"missing. Allowed: text{other}", key)
+        if self.system is not None and not self.chat:
+            raise broken_rule("found a text without chat, so there are no turns. Allowed: chat true, or null", "system")
+        return self
 
 
 class Recipe(Section):
@@ -112,6 +152,8 @@ class Recipe(Section):
         for name in models:
             if not MODEL_NAME.fullmatch(name):
                 raise broken_rule(f"found the name {name!r}. Allowed: up to 40 letters, digits, _ and -")
+        if models and all(model.sampler for model in models.values()):
+            raise broken_rule("found only teachers. Allowed: a model with a base_model too, which learns from them")
         return models
 
     @field_validator("base_model")
@@ -123,15 +165,30 @@ class Recipe(Section):
             raise broken_rule("missing. Allowed: text, or the section models instead")
         return base_model
 
+    @field_validator("prompt")
+    @classmethod
+    def _a_teacher_has_the_template(cls, prompt: str, info: ValidationInfo) -> str:
+        for name, model in info.data.get("models", {}).items():
+            if prompt == CHAT and model.sampler and not model.chat:
+                raise broken_rule(
+                    f"found chat with models.{name}, whose chat template only its server has. Allowed: chat: true there"
+                )
+        return prompt
+
     @field_validator("rft")
     @classmethod
     def _rft_models_are_there(cls, rft: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
         _check_names(rft.get("models", ()), info, "models")
+        for name in rft.get("models", ()):
+            if info.data.get("models", {})[name].sampler:
+                raise broken_rule(f"found {name!r}, a teacher, which is not trained. Allowed: other models", "models")
         return rft
 
     @field_validator("rounds")
     @classmethod
     def _something_is_trained(cls, rounds: int, info: ValidationInfo) -> int:
+        if not rounds and any(model.sampler for model in info.data.get("models", {}).values()):
+            raise broken_rule("found 0 with a teacher, whose samples nobody would learn from. Allowed: 1 or more")
         if info.data.get("start") == "base" and not rounds:
             raise broken_rule("found 0 with start base, so nothing would be trained. Allowed: 1 or more")
         return rounds
@@ -190,6 +247,13 @@ class Recipe(Section):
     @classmethod
     def _pool_and_samples_are_there(cls, curate: Curate, info: ValidationInfo) -> Curate:
         _check_names(curate.pool, info, "pool")
+        for name, model in info.data.get("models", {}).items():
+            if model.sampler and curate.pool and name not in curate.pool:
+                raise broken_rule(
+                    f"found a pool without {name!r}, a teacher, so that nobody would learn from it. Allowed: name it, "
+                    "or an empty pool, in which each model learns from its own samples and the teachers'",
+                    "pool",
+                )
         sample: Sample | None = info.data.get("sample")
         if sample and (curate.first_samples or 0) > (num_samples := sample.num_samples):
             raise broken_rule(
@@ -244,7 +308,13 @@ class Recipe(Section):
         """Return the names of the models that get RFT."""
         if not self.rounds:
             return []
-        return list(self.rft.get("models") or self.models or [""])
+        trained = [name for name in self.models if name not in self.teachers]
+        return list(self.rft.get("models") or trained or [""])
+
+    @property
+    def teachers(self) -> dict[str, Model]:
+        """Return the models that a server samples and nobody trains, by their names."""
+        return {name: model for name, model in self.models.items() if model.sampler is not None}
 
 
 def _check_names(names: Sequence[str], info: ValidationInfo, key: str) -> None:

@@ -31,8 +31,9 @@ def expand_sweep(recipe: Recipe) -> list[Variant]:
 
 
 def split_models(recipe: Recipe) -> dict[str, Recipe]:
-    """Return a recipe of one base_model for each of the models, by name; without models, the name is ""."""
-    own = {name: _of_model(recipe, model) for name, model in recipe.models.items()} or {"": recipe}
+    """Return a recipe of one base_model for each model but the teachers, by name; without models, the name is ""."""
+    trained = {name: model for name, model in recipe.models.items() if name not in recipe.teachers}
+    own = {name: _of_model(recipe, model) for name, model in trained.items()} or {"": recipe}
     return {name: each.model_copy(update={"paper": _figures(recipe, name, each)}) for name, each in own.items()}
 
 

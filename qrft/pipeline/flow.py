@@ -18,7 +18,7 @@ from qrft.config.variants import Variant, expand_sweep, split_models
 from qrft.pipeline.evaluation_plan import add_evaluation
 from qrft.pipeline.graph import Plan, Source, Step
 from qrft.pipeline.model_plan import ModelPlan, add_choice, add_report, gold_settings, pool_of, with_fitting_sampler
-from qrft.pipeline.outside_plan import add_outside
+from qrft.pipeline.outside_plan import add_outside, add_teachers
 from qrft.pipeline.problem_sets import add_problems, begins_with_sft
 from qrft.pipeline.stages import sweep
 from qrft.report.sweep.picture_files import can_draw_png
@@ -42,9 +42,11 @@ def plan_run(variant: Variant, folders: Path | Mapping[str, Path]) -> list[Step]
     for number, (name, alone) in enumerate(split_models(recipe).items()):
         folder = folder_of(alone, folders)
         models[name] = ModelPlan(plan, with_fitting_sampler(alone, folder), name, number, Source(folder), *sets)
-    pool, tuned = [models[name] for name in recipe.curate.pool], [models[name] for name in recipe.tuned]
+    pool = [models[name] for name in recipe.curate.pool if name in models]
+    tuned = [models[name] for name in recipe.tuned]
+    learns_from_own = pool or not recipe.curate.pool  # otherwise from teachers alone
 
-    outside = add_outside(plan, recipe, sets.train)
+    outside = add_outside(plan, recipe, sets.train) | add_teachers(plan, recipe, sets.train)
 
     gold = None
     if begins_with_sft(recipe):
@@ -57,11 +59,13 @@ def plan_run(variant: Variant, folders: Path | Mapping[str, Path]) -> list[Step]
     for number in range(1, recipe.rounds + 1):
         phase = f"round-{number}"
         for model in models.values():
-            if model in tuned or (model in pool and number == 1):  # a model that is not tuned has nothing new to sample
+            # A model that is not tuned has nothing new to sample.
+            if (model in tuned and learns_from_own) or (model in pool and number == 1):
                 model.add_samples(phase, number)
-        together = add_choice(plan, recipe, phase, sets.train, pool_of(pool, outside)) if pool else None
+        has_pool = bool(recipe.curate.pool)
+        together = add_choice(plan, recipe, phase, sets.train, pool_of(pool, outside)) if has_pool else None
         for model in tuned:
-            chosen = pool_of(pool or [model], outside)
+            chosen = pool_of(pool if has_pool else [model], outside)
             paths = together or add_choice(plan, model.recipe, phase, sets.train, chosen, model.name)
             model.add_training("rft" if number == recipe.rounds else phase, paths)
             if most := model.recipe.curate.pairs:

@@ -17,6 +17,7 @@ from qrft.grading.latex import judges_expressions
 from qrft.grading.rules import Rules
 from qrft.models.architectures import is_supported
 from qrft.models.json_file import read_json
+from qrft.models.wording import Wording
 from qrft.pipeline.graph import STAGES, Plan, Source, Step, beneath, joined
 from qrft.pipeline.stages import curate, export, grade, report, sample
 from qrft.report.run.settings import Input, Pooled
@@ -60,7 +61,7 @@ class ModelPlan:
     @property
     def judging(self) -> dict[str, Any]:
         """Return how samples are judged, for other steps than those that write grades."""
-        return {"rules": self.grading.rules, "judges_expressions": self.grading.judges_expressions}
+        return judging(self.recipe)
 
     @property
     def evaluated(self) -> dict[str, Inputs]:
@@ -130,22 +131,11 @@ class ModelPlan:
         self.sampled[joined(self.name, label)] = Sampled(samples, graded)
 
     def sampling(self, label: str, number: int) -> sample.Settings:
-        chosen, first_samples = self.recipe.sample, self.recipe.curate.first_samples
-        values: dict[str, Any] = {**dict(chosen), **self.recipe.sampler_of(label)}
+        first_samples = self.recipe.curate.first_samples
+        own = self.recipe.sampler_of(label)
         if number > 1 and first_samples:  # only a first round's samples serve other runs too
-            values["num_samples"] = first_samples
-        if chosen.until.goal:  # the rules decide what counts as enough paths
-            values |= {**self.judging, "cut_off": self.recipe.curate.cut_off}
-        else:
-            values["rules"] = trace_rules(self.recipe)
-        return sample.Settings(**values, **dict(self.recipe.wording), seed=self.seed(number), model=label)
-
-    def seed(self, number: int) -> int:
-        """Return a separate seed for each model and round.
-
-        With a shared one similar models would sample similar paths, and a pool of them would hold fewer paths.
-        """
-        return (self.recipe.seed + 1_000_003 * (self.number + 1_000 * (number - 1))) % 2**32
+            own["num_samples"] = first_samples
+        return drawing(self.recipe, own, model=label, seed=seed_of(self.recipe, self.number, number))
 
     @property
     def pooled(self) -> dict[str, Sampled]:
@@ -183,6 +173,30 @@ def train_rules(recipe: Recipe) -> Rules:
 def grading_by(rules: Rules) -> grade.Settings:
     """Return the settings of a grade step. They say whether Math-Verify, if installed, judges expressions."""
     return grade.Settings(rules=rules, judges_expressions=judges_expressions(rules))
+
+
+def judging(recipe: Recipe) -> dict[str, Any]:
+    """Return how samples of the training problems are judged, for other steps than those that write grades."""
+    grading = grading_by(train_rules(recipe))
+    return {"rules": grading.rules, "judges_expressions": grading.judges_expressions}
+
+
+def drawing(recipe: Recipe, sampler: Mapping[str, Any], wording: Wording | None = None, **own: Any) -> sample.Settings:
+    """Return how samples of the training problems are drawn by a sampler. own: the seed, and what else differs."""
+    values = {**dict(recipe.sample), **sampler}
+    if recipe.sample.until.goal:  # the rules decide what counts as enough paths
+        values |= {**judging(recipe), "cut_off": recipe.curate.cut_off}
+    else:
+        values["rules"] = trace_rules(recipe)
+    return sample.Settings(**values, **dict(wording or recipe.wording), **own)
+
+
+def seed_of(recipe: Recipe, model: int, number: int) -> int:
+    """Return a separate seed for each model, by its number among them, and round.
+
+    With a shared one similar models would sample similar paths, and a pool of them would hold fewer paths.
+    """
+    return (recipe.seed + 1_000_003 * (model + 1_000 * (number - 1))) % 2**32
 
 
 def sample_grading(recipe: Recipe) -> grade.Settings:

@@ -1,16 +1,46 @@
-"""Samples that a run does not draw from the models that it trains, as steps: those of files."""
+"""Samples that a run does not draw from the models that it trains, as steps: those of files and of teachers."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from qrft.config.paths import for_people, local_path
-from qrft.config.recipe import Recipe
+from qrft.config.recipe import TEACHER, Model, Recipe
+from qrft.config.sections import Sample
 from qrft.data.samples.batches import files_of, without_suffix
 from qrft.data.samples.pooled import OUTSIDE
+from qrft.models.wording import Wording
 from qrft.pipeline.graph import Plan, Source, Step
-from qrft.pipeline.model_plan import Sampled, sample_grading
-from qrft.pipeline.stages import outside
+from qrft.pipeline.model_plan import Sampled, drawing, sample_grading, seed_of
+from qrft.pipeline.stages import outside, sample
+from qrft.sampling.backends import registry
+
+
+def add_teachers(plan: Plan, recipe: Recipe, train_set: Step) -> dict[str, Sampled]:
+    """Add the sampling of each teacher by its server, and the grades; {} where there is none."""
+    num_trained, found = len(recipe.models) - len(recipe.teachers), {}
+    for number, (name, teacher) in enumerate(recipe.teachers.items(), num_trained):
+        settings = _asking(recipe, name, teacher, seed_of(recipe, number, 1))
+        samples = plan.add("sample", settings, {"problems": train_set}, kind="samples", model=name)
+        found[name] = _graded(plan, recipe, train_set, samples)
+    return found
+
+
+def _asking(recipe: Recipe, name: str, teacher: Model, seed: int) -> sample.Settings:
+    """Return how a teacher is sampled: as often and as long as the models that learn from it, by its own server.
+
+    What its server applies a chat template to is the question alone.
+    """
+    sampler = {key: value for key, value in dict(Sample()).items() if key in registry.all_keys()}
+    sampler |= registry.own_values(TEACHER, dict(teacher)) | {"sampler": TEACHER}
+    wording = Wording() if teacher.chat else recipe.wording
+    told = teacher.system or recipe.system if teacher.chat else None
+    return drawing(recipe, sampler, wording, seed=seed, model=name, server_system=told)
+
+
+def _graded(plan: Plan, recipe: Recipe, train_set: Step, samples: Step) -> Sampled:
+    asked = {"samples": samples, "problems": train_set}
+    return Sampled(samples, plan.add("grade", sample_grading(recipe), asked, kind="graded", model=samples.model))
 
 
 def add_outside(plan: Plan, recipe: Recipe, train_set: Step) -> dict[str, Sampled]:
@@ -27,9 +57,7 @@ def add_outside(plan: Plan, recipe: Recipe, train_set: Step) -> dict[str, Sample
     inputs: dict[str, Step | Source] = {str(number): Source(path) for number, path in enumerate(named)}
     inputs["problems"] = train_set
     samples = plan.add("outside", settings, inputs, kind="samples", model=OUTSIDE)
-    asked = {"samples": samples, "problems": train_set}
-    graded = plan.add("grade", sample_grading(recipe), asked, kind="graded", model=OUTSIDE)
-    return {OUTSIDE: Sampled(samples, graded)}
+    return {OUTSIDE: _graded(plan, recipe, train_set, samples)}
 
 
 def _files(given: str, recipe: Recipe) -> dict[Path, str]:

@@ -37,7 +37,7 @@ def calibrate(steps: Sequence[Step], basis: Basis, num_threads: int | None, prog
     Raises the errors of a run: ModelError, SamplerError, DataError.
     """
     trained = next(step for step in steps if step.stage == "train")
-    sampled = next(step for step in steps if step.stage == "sample")
+    sampled = next(step for step in steps if step.stage == "sample" and "model" in step.inputs)
     progress(0, 2, f"{STEPS} steps of training")
     train_factor, above = _train(trained, basis, num_threads)
     progress(1, 2, f"{STEPS} decodes")

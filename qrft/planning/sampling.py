@@ -32,6 +32,10 @@ ADAPTER_LAUNCHES, LAUNCH_SECONDS = 4, 4.5e-6
 
 def estimate(step: Step, basis: Basis) -> Estimate:
     settings = sampling_of(step)
+    if "model" not in step.inputs:
+        tokens = basis.amounts.rows(step) * settings.max_new_tokens / 2
+        note = "by a teacher's server, whose memory and time are not estimated"
+        return Estimate(tokens=round(tokens), disk=int(2 * tokens), seconds=None, notes=(note,))
     lengths = basis.amounts.to_sample(step, folder_of(step), settings.wording)
     num = basis.amounts.rows(step)
     mean = min(lengths.mean_completion, settings.max_new_tokens)

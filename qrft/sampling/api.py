@@ -132,6 +132,7 @@ class ModelFiles:
 
     `name`: what the samples call the model, and its name at a server. `folder`: Hugging Face's, with the tokenizer.
     `adapter`: PEFT's folder. `gguf`, `adapter_gguf`: the files for llama.cpp. `is_tuned`: whether a run trained it.
+    `memory`: of a teacher, the file in which a server's own name for it is kept between calls, since it may not change.
     """
 
     name: str
@@ -140,6 +141,7 @@ class ModelFiles:
     gguf: Path | None = None
     adapter_gguf: Path | None = None
     is_tuned: bool = False
+    memory: Path | None = None
 
 
 @dataclass(frozen=True)

@@ -37,12 +37,14 @@ class Settings(Sample, Wording):
     rules: Rules | None = None
     cut_off: KeepOrDrop | None = None  # None without a goal
     judges_expressions: bool = False
+    server_system: str | None = None  # what a teacher is told before each question
     few_shot: int = 0  # worked examples, drawn from the input `examples` by a seed of their own
     examples_seed: Seed | None = None
 
     def identity(self) -> dict[str, Any]:
-        """Return the settings as ever; what counts towards a goal, only with one."""
-        return {name: value for name, value in super().identity().items() if name != "cut_off" or value}
+        """Return the settings as ever; what counts towards a goal, only with one, and what a teacher is told."""
+        optional = ("cut_off", "server_system")
+        return {name: value for name, value in super().identity().items() if name not in optional or value}
 
     @property
     def runtime_keys(self) -> frozenset[str]:
@@ -54,7 +56,7 @@ class Settings(Sample, Wording):
 def run(inputs: Inputs, out: Path, settings: Settings, job: Job) -> Report:
     """Write samples.parquet: for every problem, in order, its samples by index. With `until` also budget.jsonl."""
     spec = _spec(inputs, settings)
-    setup, passes = begin(spec, _model(inputs, settings, job.num_threads))
+    setup, passes = begin(spec, _model(inputs, settings, out / "partial" / "answers-as", job.num_threads))
     _check_traces(setup, spec.rules)
     facts = collect(setup, passes, out / "partial", job.progress, replaces_damaged=True)
     shards = sorted((out / "partial").glob("shard-*.parquet"))
@@ -81,6 +83,7 @@ def _spec(inputs: Inputs, settings: Settings) -> SampleSpec:
         params=SamplingParams(**{name: getattr(settings, name) for name in (*Picking.model_fields, "seed")}),
         wording=settings.wording,
         examples=_examples(inputs, settings),
+        server_system=settings.server_system,
         until=settings.until,
         rules=settings.rules or DEFAULT_RULES,
         cut_off=settings.cut_off or "drop",
@@ -96,10 +99,13 @@ def _examples(inputs: Inputs, settings: Settings) -> list[prompts.Solved]:
     return choose_examples(table.take(order), settings.few_shot, settings.wording, "problems/train")
 
 
-def _model(inputs: Inputs, settings: Settings, num_threads: int | None) -> SampledModel:
-    files = _files(inputs, settings.model)
+def _model(inputs: Inputs, settings: Settings, memory: Path, num_threads: int | None) -> SampledModel:
+    """Return what is sampled; without an input `model` it is a teacher, of which a server has everything."""
+    is_teacher = "model" not in inputs
+    files = ModelFiles(settings.model, memory=memory) if is_teacher else _files(inputs, settings.model)
     own = registry.own_settings(settings.sampler, dict(settings))
-    return SampledModel(settings.sampler, own, settings.model, inputs["model"], lambda requests: files, num_threads)
+    folder = inputs.get("model")
+    return SampledModel(settings.sampler, own, settings.model, folder, lambda requests: files, num_threads)
 
 
 def _files(inputs: Inputs, model: str) -> ModelFiles:

@@ -89,6 +89,21 @@ def request_fields(model: ModelFiles, base_url: str, key: Key) -> dict[str, Any]
     raise SamplerError(_what_to_serve(model, server.url, names, answer))
 
 
+def check_listed(name: str, base_url: str, key: Key) -> None:
+    """Raise SamplerError unless the server has a model of this name: some answer by another one instead."""
+    server = _Server(address(base_url), key)
+    if name not in (names := server.names()):
+        raise SamplerError(
+            f"{server.url}: the server has no model {name!r} (any more). It lists {_listed(names)}. Serve it under "
+            "that name to go on, or name another one as server_model, which is then sampled from the beginning."
+        )
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - _SHOWN_NAMES} more" if len(names) > _SHOWN_NAMES else ""
+    return (", ".join(repr(name[:100]) for name in names[:_SHOWN_NAMES]) or "none") + more
+
+
 def _started_with(loras: Loras, model: ModelFiles) -> int | None:
     """Return llama-server's number of the model's adapter, known by the name of its GGUF file; None if it has none."""
     gguf = _adapter_gguf(model) if loras else None
@@ -104,9 +119,7 @@ def _only(loras: Loras, wanted: int | None) -> dict[str, Any]:
 
 
 def _what_to_serve(model: ModelFiles, url: str, names: list[str], answer: str) -> str:
-    more = f" and {len(names) - _SHOWN_NAMES} more" if len(names) > _SHOWN_NAMES else ""
-    listed = (", ".join(repr(name[:100]) for name in names[:_SHOWN_NAMES]) or "none") + more
-    lacking = f"{url}: the server has no model {model.name!r}. It lists {listed}."
+    lacking = f"{url}: the server has no model {model.name!r}. It lists {_listed(names)}."
     if model.adapter is None:
         return (
             f"{lacking} Serve the model in {model.folder} under that name, then run the same command again. For a base "

@@ -76,9 +76,10 @@ def open_model(
     """Ask the server's model of this name. Raises SamplerError for an invalid address or a missing key.
 
     A model with a `model.folder` on this machine belongs to a run: the server has to list it, or to load it now. Raises
-    SamplerError with what to serve when it does neither.
+    SamplerError with what to serve when it does neither. One with a `model.memory` is a teacher: the server has to list
+    it, and to answer under one name.
     """
-    from qrft.sampling.backends.openai.adapters import request_fields
+    from qrft.sampling.backends.openai.adapters import check_listed, request_fields
     from qrft.sampling.backends.openai.sampler import ServerSampler
 
     name = model.name if model.is_tuned else settings.server_model or model.name
@@ -86,4 +87,7 @@ def open_model(
     sampler = ServerSampler(settings.server or "", name, **asked)
     if model.folder is not None:
         sampler.extra_body |= request_fields(replace(model, name=name), settings.server or "", sampler.key)
+    if model.memory is not None:
+        check_listed(name, settings.server or "", sampler.key)
+        sampler.memory = model.memory
     return sampler

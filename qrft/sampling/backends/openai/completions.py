@@ -55,6 +55,12 @@ def read(answer: Answer, job: Job, params: SamplingParams, unknown: Unknown) -> 
     )
 
 
+def name_in(answer: Answer) -> str | None:
+    """Return the name of the model that answered, as the server has it; None where it does not say."""
+    name = json.loads(answer.content).get("model")
+    return name[:200].encode("utf-8", "replace").decode() if isinstance(name, str) and name else None
+
+
 def _text(choice: dict[str, Any]) -> str:
     found = choice["message"]["content"] if "message" in choice else choice["text"]
     if isinstance(found, list):  # parts, of which those of other kinds (thinking) have no "text"

@@ -12,14 +12,16 @@ import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from email.utils import parsedate_to_datetime
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from qrft.data.disk import write_atomic
 from qrft.errors import SamplerError
 from qrft.grading.traces import stretches
 from qrft.sampling.api import Completion, Request, SamplingParams, Stats
 from qrft.sampling.backends.openai.access import address, key_in
-from qrft.sampling.backends.openai.completions import Job, NotACompletion, read
+from qrft.sampling.backends.openai.completions import Job, NotACompletion, name_in, read
 from qrft.sampling.backends.openai.exchange import Answer, NoAnswer, ask, client
 from qrft.sampling.backends.openai.loop import in_thread
 from qrft.sampling.backends.streams import sample_key
@@ -82,6 +84,7 @@ class ServerSampler:
         self._unknown: set[str] = set()  # fields that the server refused, and that are off
         self._limit = _LIMIT  # the field's name
         self._stops_here = False  # stop texts are not sent
+        self.memory: Path | None = None  # where the name under which a teacher answers is kept; None: any name will do
         self._ends: set[str] = set()  # finish reasons that are not known, and that were told
 
     def generate(
@@ -197,7 +200,9 @@ class ServerSampler:
 
     def _read(self, answer: Answer, job: Job, params: SamplingParams) -> Completion:
         try:
-            return read(answer, job, params, self._tell_end)
+            completion = read(answer, job, params, self._tell_end)
+            self._check_name(answer)
+            return completion
         except NotACompletion as error:
             advice = (
                 'Expected JSON with choices[0].text (or .message.content) and finish_reason "stop" or "length"; '
@@ -205,6 +210,19 @@ class ServerSampler:
             )
             found = f"an answer that is not a completion ({error}), {answer.shown}"
             raise _Fault(found, advice, may_pass=True) from None
+
+    def _check_name(self, answer: Answer) -> None:
+        """Raise SamplerError when a teacher answers under another name than before, in an earlier call too."""
+        if self.memory is None or (name := name_in(answer)) is None:
+            return
+        if not self.memory.exists():
+            write_atomic(self.memory, name)
+        if (before := self.memory.read_text(encoding="utf-8")) != name:
+            raise SamplerError(
+                f"{self.url}: the teacher changed: {self.model!r} answered as {before!r} before, and now as {name!r}. "
+                f"Have the server answer by {before!r} again to go on, or ask for a model that stays the same, such as "
+                "a dated version, as server_model, which is then sampled from the beginning."
+            )
 
     def _tell_end(self, reason: object) -> None:
         """Say once that a finish reason is not known, and what it is taken for."""
