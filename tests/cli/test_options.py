@@ -29,6 +29,7 @@ OTHERS = {
     ("sample", "until"): "kind=N",
     ("sample", "few_shot"): "one number; the recipe measures several",
     ("grade", "problems"): "a file or a name; the recipe has a section and a list",
+    ("grade", "sound"): "a flag; only what is kept can be required",
     ("curate", "problems"): "a file or a name; the recipe has a section and a list",
     ("curate", "pairs"): "a file to write; the recipe says how many per problem",
     ("evaluate", "problems"): "a file or a name; the recipe has a section and a list",
