@@ -6,8 +6,8 @@
 stands there a second time (*repeated*), or one number of an equation is another one and its result follows (*replaced*;
 half of the time the other number is one of the question's). Everything else stays as it is, the answer too. Only
 solutions called sound are broken, and what is called unsound then is caught. `--samples` (problem_id, the row number,
-and completion) are graded with soundness and without, in turns, in memory and by `qrft grade`. Writes sound.json into
-bench/results.
+and completion) are graded with soundness and without, in turns, in memory and as `qrft grade` does it, its start aside.
+Writes sound.json into bench/results.
 """
 
 from __future__ import annotations
@@ -17,8 +17,6 @@ import json
 import random
 import re
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -31,6 +29,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from qrft import grading
+from qrft.commands import grade as grade_files
+from qrft.commands.grading import Task
 from qrft.grading.reference.equations import EquationReader, check_equation
 
 EQUATION = re.compile(r"<<([^<>=]*)=([\d.]+)>>")
@@ -156,9 +156,10 @@ def cost(rows: list[Row], samples: pa.Table, problems: Path) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as name:
         file, out = Path(name) / "samples.parquet", Path(name) / "graded.parquet"
         pq.write_table(samples, file)
-        run = [sys.executable, "-c", "from qrft.cli.main import main; main()", "grade", str(file), "--threads", "1"]
-        run += ["--problems", str(problems), "-o", str(out), "--json"]
-        command = ratio(lambda: execute(run), lambda: execute([*run, "--sound"]), 5)
+        command = ratio(
+            lambda: grade_files.run(Task([file], str(problems)), out),
+            lambda: grade_files.run(Task([file], str(problems), judges_paths=True), out),
+        )
     judged = Counter(grading.grade(texts, golds, questions=questions)["soundness"].to_pylist())
     return {
         "num_samples": len(texts),
@@ -166,10 +167,6 @@ def cost(rows: list[Row], samples: pa.Table, problems: Path) -> dict[str, Any]:
         "in_memory": in_memory,
         "qrft_grade": command,
     }
-
-
-def execute(command: list[str]) -> None:
-    subprocess.run(command, check=True, capture_output=True)
 
 
 def main() -> None:
