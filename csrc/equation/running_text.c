@@ -204,21 +204,34 @@ static bond pass_over(qrft_cursor *text, bool is_first_of_line, bond before) {
     return before == JOINS && (*at == '.' || *at == ',' || *at == ':') ? TOUCHES : FREE;
 }
 
-/* Whether something stands behind a =, as in every equation; in "48/2 = <<48/2=24>>" it is another stretch. */
-static bool may_hold_equation(qrft_cursor text) {
+/* The first = with something behind it, as in every equation, or NULL; "48/2 = " before a marked one has none. */
+static const uint8_t *find_equals(qrft_cursor text) {
     while (text.at < text.end && (text.at = memchr(text.at, '=', (size_t)(text.end - text.at)))) {
-        const uint8_t *after = skip_ascii_blanks(++text.at, text.end);
+        const uint8_t *after = skip_ascii_blanks(text.at + 1, text.end);
         after = skip_ascii_blanks(after + currency_length(after, text.end), text.end);
-        if (after < text.end) return true;
+        if (after < text.end) return text.at;
+        text.at++;
     }
-    return false;
+    return NULL;
+}
+
+/* Moves to the beginning of the first line that may hold an equation; false when there is none. None goes beyond one.
+ */
+static bool skip_lines(qrft_cursor *text) {
+    const uint8_t *at = find_equals(*text);
+    if (!at) return false;
+    while (at > text->at && (!is_space(at[-1]) || is_ascii_blank(at[-1]))) at--;
+    text->at = at;
+    return true;
 }
 
 void running_text_check(qrft_equations *list, qrft_cursor text, bool is_first_of_line, bool mark_follows,
                         const qrft_options *options) {
     const uint8_t *end = text.end;
     bond before = FREE;
-    if (!may_hold_equation(text)) return; /* most of any text */
+    const uint8_t *start = text.at;
+    if (!skip_lines(&text)) return; /* most of any text */
+    is_first_of_line |= text.at > start;
     while (text.at < end) {
         if (is_word_byte(*text.at) && (*text.at | 32) != 'x') { /* most of any text: the short way of pass_over */
             text.at = skip_word(text.at, end);
@@ -230,6 +243,7 @@ void running_text_check(qrft_equations *list, qrft_cursor text, bool is_first_of
             bool is_line = !is_ascii_blank(*text.at++);
             is_first_of_line |= is_line;
             if (is_line || before == TOUCHES) before = FREE;
+            if (is_line && !skip_lines(&text)) return;
             continue;
         }
         if (operand_starts(text.at, end)) {
