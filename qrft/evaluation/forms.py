@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from qrft.evaluation.stats import Floats
 from qrft.grading.batch import BatchGrader
-from qrft.grading.paths import COMPARED, Flags, as_flags, as_names
+from qrft.grading.grader import extract_answers, parse_numbers
+from qrft.grading.paths import COMPARED, Flags, as_flags
 from qrft.grading.rules import AnswerFormat, Rules
 
 # found: an answer in the asked form, right or wrong. strict: right in the asked form. flexible: the same, and where
@@ -24,6 +25,17 @@ def in_form(rules: Rules, answer_format: AnswerFormat) -> Rules:
     return rules.model_copy(update={"mode": "default", "answer_format": answer_format, "marker": None})
 
 
+def are_right(completions: Any, gold: pa.DictionaryArray, rules: Rules, num_threads: int | None) -> Flags:
+    """Return whether the answers are numbers that equal the gold ones, as `grading.grade` says: in a tenth of its time,
+    which goes into equations."""
+    answers = extract_answers(completions, rules=rules, num_threads=num_threads)
+    golds = parse_numbers(gold.dictionary, rules=rules, num_threads=num_threads)
+    row = gold.indices.to_numpy()
+    found, wanted = (as_flags(pc.equal(read.statuses, "ok")) for read in (answers, golds))
+    flags: Flags = found & wanted[row] & (answers.values == golds.values[row])
+    return flags
+
+
 class Shares:
     """The share of each problem's samples with each of NAMES, batch by batch. Use as a context manager.
 
@@ -34,32 +46,32 @@ class Shares:
     def __init__(
         self, num_problems: int, rules: Rules, num_threads: int | None = None, judges: bool | None = None
     ) -> None:
-        self._any = BatchGrader(in_form(rules, "auto"), num_threads, judges)
-        self._last = BatchGrader(in_form(rules, "last-number"), num_threads, judges=False)
-        self._stack = ExitStack()
+        self._any, self._last = BatchGrader(in_form(rules, "auto"), num_threads, judges), in_form(rules, "last-number")
+        self._num_threads = num_threads
         self._num_samples = np.zeros(num_problems, np.int64)
         self._counts = {name: np.zeros(num_problems) for name in NAMES}
 
     def __enter__(self) -> Shares:
-        for grader in (self._any, self._last):
-            self._stack.enter_context(grader)
+        self._any.__enter__()
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._stack.close()
+        self._any.__exit__(*error)
 
-    def add(self, problem: npt.NDArray[Any], completions: Any, gold: Any, graded: pa.Table) -> None:
-        """Count a batch, row-aligned. problem: each sample's; gold: its answer; graded: by the rules, schema.GRADED."""
+    def add(self, problem: npt.NDArray[Any], completions: Any, gold: pa.DictionaryArray, graded: pa.Table) -> None:
+        """Count a batch, row-aligned. problem: each sample's; gold: its answer (batch.of_samples); graded: by the
+        rules, schema.GRADED."""
         size = len(self._num_samples)
         self._num_samples += np.bincount(problem, minlength=size)
         for name, flags in self._flags(completions, gold, graded).items():
             self._counts[name] += np.bincount(problem[flags], minlength=size)
 
-    def _flags(self, completions: Any, gold: Any, graded: pa.Table) -> dict[str, Flags]:
-        found, strict = np.isin(as_names(graded["status"]), COMPARED), as_flags(graded["is_correct"])
+    def _flags(self, completions: Any, gold: pa.DictionaryArray, graded: pa.Table) -> dict[str, Flags]:
+        status = graded["status"].cast(pa.string())  # many times as fast as names that are Python's objects
+        found, strict = as_flags(pc.is_in(status, value_set=pa.array(COMPARED))), as_flags(graded["is_correct"])
         flexible, others = strict.copy(), pa.array(~found)
         flexible[~found] = as_flags(self._any.grade(completions.filter(others), gold.filter(others))["is_correct"])
-        last = as_flags(self._last.grade(completions, gold)["is_correct"])
+        last = are_right(completions, gold, self._last, self._num_threads)
         return dict(zip(NAMES, (found, strict, flexible, last), strict=True))
 
     def shares(self) -> dict[str, Floats]:

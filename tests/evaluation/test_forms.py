@@ -6,9 +6,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from qrft.evaluation.forms import NAMES, Shares
+from qrft.evaluation.forms import NAMES, Shares, are_right
 from qrft.grading import grade
-from qrft.grading.rules import Rules
+from qrft.grading.paths import as_flags
+from qrft.grading.rules import AnswerFormat, Rules
 from qrft.pipeline.stages.evaluate import evaluate
 
 ASKED = Rules(answer_format="gsm8k")
@@ -29,7 +30,7 @@ TEXTS = {
 
 def shares(texts: list[str], problem: list[int], rules: Rules) -> dict[str, list[float]]:
     """Of a table in two batches."""
-    graded, gold = grade(texts, ["8"] * len(texts), rules=rules), pa.array(["8"] * len(texts))
+    graded, gold = grade(texts, ["8"] * len(texts), rules=rules), pa.array(["8"] * len(texts)).dictionary_encode()
     with Shares(max(problem) + 1, rules, 1) as counted:
         for rows in (slice(0, 2), slice(2, None)):
             found = np.array(problem[rows]), pa.array(texts[rows], pa.large_string()), gold[rows], graded[rows]
@@ -40,6 +41,15 @@ def shares(texts: list[str], problem: list[int], rules: Rules) -> dict[str, list
 def test_each_text_by_each_form() -> None:
     found = shares([*TEXTS], [*range(len(TEXTS))], ASKED)
     assert {text: tuple(found[name][row] for name in NAMES) for row, text in enumerate(TEXTS)} == TEXTS
+
+
+@pytest.mark.parametrize("answer_format", ["last-number", "gsm8k"])
+def test_the_last_number_is_compared_as_grade_compares(answer_format: AnswerFormat) -> None:
+    texts = ["#### $1,000.0", "1000", "999", "", "#### 1/2", "half", r"\frac{1}{2}", "#### 0.5", "12 #### 13"]
+    gold = pa.array(["1000", "1000", "1000", "1000", "0.5", "0.5", "1/2", r"\frac{1}{2}", "x"]).dictionary_encode()
+    rules = Rules(answer_format=answer_format)
+    expected = as_flags(grade(texts, gold, rules=rules)["is_correct"])
+    assert are_right(texts, gold, rules, 1).tolist() == expected.tolist() and expected.any()
 
 
 def test_a_problem_has_the_share_of_its_samples() -> None:

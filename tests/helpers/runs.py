@@ -198,7 +198,7 @@ class Made:
             samples, graded = self.sampled(f"{model}/", self.test, completions, 1)
             correct[model] = np.array(graded["is_correct"].to_pylist(), float)
             with Shares(num_test := self.test.num_rows, self.rules, 1) as shares:
-                gold = self.test["answer"].combine_chunks()
+                gold = self.test["answer"].combine_chunks().dictionary_encode()
                 shares.add(np.arange(num_test), samples["completion"], gold, graded)
             by_form = shares.shares()
             flexible[model] = by_form["flexible"]
