@@ -320,6 +320,7 @@ typedef struct {
     int64_t top_k;      /* only the top_k most likely, and all that equal the last of them; 0 or less: off */
     double top_p;       /* only the most likely whose sum reaches top_p; of equals the last; 1, more or NaN: off */
     double min_p;       /* only those at least min_p times as likely as the most likely one; 0, less or NaN: off */
+    const double *temperatures; /* of each row, instead of temperature; NULL: that one for all */
 } qrft_picking;
 
 /* Row i is decided by number positions[i] of the stream keys[i], as qrft/sampling/backends/streams.py makes them. */
@@ -336,17 +337,19 @@ int64_t qrft_tokens_scratch(int64_t num_vocab, int num_threads);
  * filters. The logits stay as they are. Returns QRFT_DONE, or QRFT_NOT_FINITE when a row holds a NaN or +inf, or
  * nothing but -inf: its token is then -1 and its logprob NaN, the other rows are as ever.
  *
- * A row's token depends on its logits, its number and the picking only. All sums are made in an order that does
- * not depend on the processor, from IEEE operations that round one by one: every machine picks the same tokens.
+ * A row's token depends on its logits, its number, its temperature and the filters only. All sums are made in an order
+ * that does not depend on the processor, from IEEE operations that round one by one: every machine picks the same
+ * tokens.
  *
- * scratch: qrft_tokens_scratch bytes, aligned to 4; it may be NULL without filters or at temperature 0. A row costs
- * about three passes; top_p and top_k up to ten more where most tokens are candidates. num_threads below 1 counts as 1.
+ * scratch: qrft_tokens_scratch bytes, aligned to 4; it may be NULL without filters, or where every row is at
+ * temperature 0. A row costs about three passes; top_p and top_k up to ten more where most tokens are candidates.
+ * num_threads below 1 counts as 1.
  */
 int qrft_tokens_pick(const qrft_logits *logits, const qrft_picking *picking, const qrft_streams *streams,
                      int num_threads, void *scratch, int32_t *tokens, double *logprobs);
 
 /*
- * Writes kept[i] = 1 for the tokens of one row that can be picked, 0 for the others. scratch as above, never NULL.
- * Returns as qrft_tokens_pick; where it does not return QRFT_DONE, kept is left alone.
+ * Writes kept[i] = 1 for the tokens of one row that can be picked at `temperature`, 0 for the others. scratch as above,
+ * never NULL. Returns as qrft_tokens_pick; where it does not return QRFT_DONE, kept is left alone.
  */
 int qrft_tokens_keep(const float *values, int64_t num_vocab, const qrft_picking *picking, void *scratch, uint8_t *kept);

@@ -11,6 +11,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     qrft_picking picking;
     if (size < sizeof picking + sizeof(float)) return 0;
     memcpy(&picking, data, sizeof picking);
+    picking.temperatures = NULL;
     int64_t num_vocab = (int64_t)((size - sizeof picking) / sizeof(float));
     float *values = malloc((size_t)num_vocab * sizeof *values);
     assert(values);

@@ -122,6 +122,7 @@ static int64_t choose(const pick_rule *rule, pick_candidates row, const block_su
 
 typedef struct {
     pick_rule rule;
+    const double *temperatures;
     const qrft_logits *logits;
     const qrft_streams *streams;
     void *scratch;
@@ -130,17 +131,21 @@ typedef struct {
     _Atomic int64_t next_row;
 } pick_job;
 
+static pick_rule at_temperature(pick_rule rule, double asked) {
+    double temperature = asked > 0 ? fmin(fmax(asked, MIN_TEMPERATURE), MAX_TEMPERATURE) : 0;
+    rule.temperature = (float)temperature;
+    rule.scale = (float)(temperature > 0 ? LOG2_E / temperature : LOG2_E);
+    return rule;
+}
+
 static pick_rule make_rule(const qrft_picking *picking, enum vector_kind kind) {
-    double temperature = picking->temperature > 0 ? picking->temperature : 0;
-    if (temperature > 0) temperature = fmin(fmax(temperature, MIN_TEMPERATURE), MAX_TEMPERATURE);
-    return (pick_rule){
+    pick_rule rule = {
         .kernels = pick_kernels_of(kind),
-        .temperature = (float)temperature,
-        .scale = (float)(temperature > 0 ? LOG2_E / temperature : LOG2_E),
         .top_k = picking->top_k > 0 ? picking->top_k : 0,
         .top_p = picking->top_p < 1 ? fmax(picking->top_p, 0) : 1,
         .min_p = picking->min_p > 0 ? fmin(picking->min_p, 1) : 0,
     };
+    return at_temperature(rule, picking->temperature);
 }
 
 static pick_scratch scratch_at(void *scratch, int64_t num_vocab, int64_t thread) {
@@ -153,8 +158,8 @@ static bool is_finite(const block_sums *sums) {
     return isfinite(sums->top) && !isnan(sums->total_at_1);
 }
 
-static int64_t pick_token(const pick_job *job, int64_t index, int64_t worker, const float *logits, block_sums *sums) {
-    const pick_rule *rule = &job->rule;
+static int64_t pick_token(const pick_job *job, const pick_rule *rule, int64_t index, int64_t worker,
+                          const float *logits, block_sums *sums) {
     pick_candidates row = {logits, NULL, job->logits->num_vocab};
     if (rule->temperature <= 0) return likeliest(logits, sums);
     if (pick_has_filters(rule)) {
@@ -170,13 +175,14 @@ static int64_t pick_token(const pick_job *job, int64_t index, int64_t worker, co
 static void pick_row(const pick_job *job, int64_t index, int64_t worker) {
     int64_t num_vocab = job->logits->num_vocab;
     const float *logits = job->logits->values + (job->logits->rows ? job->logits->rows[index] : index) * num_vocab;
+    pick_rule rule = job->temperatures ? at_temperature(job->rule, job->temperatures[index]) : job->rule;
     block_sums sums;
-    sum_row(&sums, &job->rule, (pick_candidates){logits, NULL, num_vocab});
+    sum_row(&sums, &rule, (pick_candidates){logits, NULL, num_vocab});
     job->tokens[index] = -1;
     job->logprobs[index] = NAN;
     if (!is_finite(&sums)) return;
     double log_total = log(sums.total_at_1), top = (double)sums.top;
-    int64_t token = pick_token(job, index, worker, logits, &sums);
+    int64_t token = pick_token(job, &rule, index, worker, logits, &sums);
     job->tokens[index] = (int32_t)token;
     job->logprobs[index] = (double)logits[token] - top - log_total;
 }
@@ -192,7 +198,7 @@ static bool pick_rows(void *context, int64_t worker, int64_t end) {
 int tokens_pick(enum vector_kind kind, const qrft_logits *logits, const qrft_picking *picking,
                 const qrft_streams *streams, int num_threads, void *scratch, int32_t *tokens, double *logprobs) {
     int num_workers = (int)smaller(num_threads < 1 ? 1 : num_threads, logits->num_rows);
-    pick_job job = {make_rule(picking, kind), logits, streams, scratch, tokens, logprobs, 0};
+    pick_job job = {make_rule(picking, kind), picking->temperatures, logits, streams, scratch, tokens, logprobs, 0};
     parallel_run(pick_rows, &job, num_workers, 1, num_workers);
     for (int64_t i = 0; i < logits->num_rows; i++) {
         if (tokens[i] < 0) return QRFT_NOT_FINITE;

@@ -41,12 +41,15 @@ static void check_made_row(void) {
     float *values = malloc((size_t)num_vocab * sizeof *values);
     assert(values);
     for (int64_t i = 0; i < num_vocab; i++) values[i] = next_logit(shape);
-    qrft_picking picking = {ONE_OF(TEMPERATURES), ONE_OF(TOP_KS), ONE_OF(TOP_PS), ONE_OF(MIN_PS)};
+    qrft_picking picking = {ONE_OF(TEMPERATURES), ONE_OF(TOP_KS), ONE_OF(TOP_PS), ONE_OF(MIN_PS), NULL};
     check_pick(values, num_vocab, &picking, next_random());
     free(values);
 }
 
-/* Threads share the rows, and each has scratch of its own; rows are found by their indices. */
+/*
+ * Threads share the rows, and each has scratch of its own; rows are found by their indices, and each at its own
+ * temperature gives the token of a call for it alone.
+ */
 static void test_threads(void) {
     enum { ROWS = 37, VOCAB = 500 };
     static float values[ROWS * VOCAB];
@@ -54,9 +57,13 @@ static void test_threads(void) {
     uint64_t keys[ROWS];
     int64_t positions[ROWS];
     double logprobs[2][ROWS];
-    qrft_picking picking = {0.8, 50, 0.9, 0.01};
+    double temperatures[ROWS];
+    qrft_picking picking = {NAN, 50, 0.9, 0.01, temperatures};
     for (int i = 0; i < ROWS * VOCAB; i++) values[i] = next_logit(0);
-    for (int i = 0; i < ROWS; i++) rows[i] = ROWS - 1 - i, keys[i] = next_random(), positions[i] = i;
+    for (int i = 0; i < ROWS; i++) {
+        rows[i] = ROWS - 1 - i, keys[i] = next_random(), positions[i] = i;
+        temperatures[i] = 0.4 * (i % 5); /* greedy too */
+    }
     for (int num_threads = 1; num_threads <= 64; num_threads *= 4) {
         int which = num_threads > 1;
         qrft_logits logits = {values, rows, ROWS, VOCAB};
@@ -67,6 +74,15 @@ static void test_threads(void) {
                QRFT_DONE);
         if (which) assert(memcmp(tokens[0], tokens[1], sizeof tokens[0]) == 0);
         if (which) assert(memcmp(logprobs[0], logprobs[1], sizeof logprobs[0]) == 0);
+        for (int i = 0; i < ROWS; i++) {
+            qrft_logits one = {values, rows + i, 1, VOCAB};
+            qrft_streams stream = {keys + i, positions + i};
+            qrft_picking alone = {temperatures[i], 50, 0.9, 0.01, NULL};
+            int32_t token;
+            double logprob;
+            assert(qrft_tokens_pick(&one, &alone, &stream, 1, scratch, &token, &logprob) == QRFT_DONE);
+            assert(token == tokens[which][i] && memcmp(&logprob, &logprobs[which][i], sizeof logprob) == 0);
+        }
         free(scratch);
     }
     qrft_logits none = {values, NULL, 0, VOCAB};

@@ -41,12 +41,26 @@ def option(kind: type[Section], name: str, note: str = "") -> click.Option:
     repeated = "Can be repeated." if rule.get("type") == "array" else ""
     text = " ".join(filter(None, [rule["description"], repeated, note]))
     flag = f"--{name.replace('_', '-')}"
+    if "type" not in rule:  # one value or several
+        return click.Option(
+            [flag],
+            type=_type(rule["anyOf"][0]),
+            multiple=True,
+            callback=_one_or_several,
+            default=[default],
+            show_default=True,
+            help=f"{text} Can be repeated.",
+        )
     if rule["type"] == "boolean":
         off = f"/--no-{flag[2:]}" if default else ""
         return click.Option([flag + off], is_flag=True, default=default, show_default=bool(default), help=text)
     if rule["type"] == "array":
         return click.Option([flag], type=_type(rule["items"]), multiple=True, metavar="TEXT", help=text)
     return click.Option([flag], type=_type(rule), default=default, show_default=True, help=text)
+
+
+def _one_or_several(ctx: click.Context, param: click.Parameter, values: tuple[Any, ...]) -> Any:
+    return values[0] if len(values) == 1 else values
 
 
 class _Mapping(click.ParamType[Any]):

@@ -7,7 +7,7 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Annotated, Literal, Protocol
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from qrft.config.section import Count, Section, Seed
 from qrft.grading.traces import Traces
@@ -33,11 +33,18 @@ class Request:
     system: str | None = None
 
 
+# One, or several that the samples of a problem take in turn.
+Temperatures = Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(strict=False, min_length=1)]
+Temperature = Annotated[float, Field(ge=0)] | Temperatures
+
+
 class Picking(Section):
     """How tokens are picked, in transformers' order: temperature, then top_k, then top_p, then min_p."""
 
-    temperature: float = Field(
-        default=0.7, ge=0, description="How random the choice of a token is; 0 always takes the most likely one."
+    temperature: Temperature = Field(
+        default=0.7,
+        description="How random the choice of a token is; 0 always takes the most likely one. Of several, the samples "
+        "of a problem take one after the other.",
     )
     top_p: float = Field(
         default=1.0,
@@ -56,6 +63,17 @@ class Picking(Section):
     stop: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(strict=False)] = Field(
         default=(), description="Texts that end a completion and are left out of it."
     )
+
+    @field_validator("temperature")
+    @classmethod
+    def _one_is_a_number(cls, temperature: float | tuple[float, ...]) -> float | tuple[float, ...]:
+        return temperature[0] if isinstance(temperature, tuple) and len(temperature) == 1 else temperature
+
+    def temperature_of(self, sample_index: int) -> float:
+        """Return the temperature of a sample of a problem."""
+        if isinstance(self.temperature, tuple):
+            return self.temperature[sample_index % len(self.temperature)]
+        return self.temperature
 
 
 class SamplingParams(Picking):

@@ -18,7 +18,7 @@ from qrft.config.section import Count, Section
 from qrft.config.sections import Evaluate
 from qrft.config.training import Training
 from qrft.grading.rules import Selection
-from qrft.sampling.api import SamplingParams
+from qrft.sampling.api import SamplingParams, Temperature
 
 # Options that have the name of a key, but another meaning or form; by command.
 OTHERS = {
@@ -63,7 +63,7 @@ def key_of(option: click.Option) -> str:
 def rule_of(kind: type[Section], name: str) -> dict[str, Any]:
     rule = dict(kind.model_json_schema()["properties"][name])
     others = [choice for choice in rule.get("anyOf", []) if choice != {"type": "null"}]
-    return rule | (others[0] if len(others) == 1 else {})
+    return rule | (others[0] if others else {})  # of one value or several, the one
 
 
 def bounds(option: click.Option) -> dict[str, float]:
@@ -168,6 +168,7 @@ class Example(Section):
     kind: Literal["a", "b"] = Field(default="a", description="A kind.")
     text: Annotated[str, Field(min_length=1)] | None = Field(default=None, description="A text.")
     texts: Annotated[tuple[str, ...], Field(strict=False)] = Field(default=(), description="Texts.")
+    degrees: Temperature = Field(default=0.5, description="One or several.")
     on: bool = Field(default=True, description="A switch.")
     off: bool = Field(default=False, description="Another switch.")
 
@@ -180,9 +181,19 @@ def parsed(*words: str) -> dict[str, Any]:
 def test_every_form_of_a_field_is_an_option() -> None:
     assert Example.model_validate(parsed()) == Example()
     words = "--count 4 --share 1 --below 0 --limit 9 --kind b --text t --texts a --texts b --no-on --off"
+    words += " --degrees 1 --degrees 2"
     found = Example.model_validate(parsed(*words.split()))
     assert found == Example(
-        count=4, share=1, below=0, limit=9, kind="b", text="t", texts=("a", "b"), on=False, off=True
+        count=4,
+        share=1,
+        below=0,
+        limit=9,
+        kind="b",
+        text="t",
+        texts=("a", "b"),
+        degrees=(1, 2),
+        on=False,
+        off=True,
     )
 
 
@@ -218,6 +229,7 @@ def test_the_help_is_the_description_of_the_field() -> None:
     assert "--kind [a|b] A kind. [default: a]" in lines
     assert "--text TEXT A text." in lines
     assert "--texts TEXT Texts. Can be repeated." in lines
+    assert "--degrees FLOAT RANGE One or several. Can be repeated. [default: 0.5; x>=0]" in lines
     assert "--on / --no-on A switch. [default: on]" in lines
     assert "--off Another switch." in lines
 

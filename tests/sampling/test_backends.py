@@ -222,6 +222,20 @@ def test_the_same_call_gives_the_same_samples_and_another_seed_others(sampler: S
     )
 
 
+def test_each_sample_has_its_own_temperature(sampler: Sampler) -> None:
+    """The first, third, fifth are greedy, or nearly so, and the others are what they are at their temperature alone."""
+    requests = [request_for(question, 6) for question in QUESTIONS[:4]]
+    mixed = sample(sampler, requests, SamplingParams(temperature=(1e-6, 0.9), max_new_tokens=30))
+    greedy = sample(sampler, requests, SamplingParams(temperature=0, max_new_tokens=30))
+    alike = [share_equal(*({k: v for k, v in found.items() if k[1] % 2 == 0} for found in (mixed, greedy)))]
+    alike += [
+        share_equal(
+            *({k: v for k, v in found.items() if k[1] % 2} for found in (mixed, sample(sampler, requests, WARM)))
+        )
+    ]
+    assert min(alike) >= 0.9  # logits of another batch may differ in the last bit
+
+
 def test_more_samples_keep_those_already_there(sampler: Sampler) -> None:
     few = sample(sampler, [request_for(question, 2) for question in QUESTIONS[:4]], WARM)
     more = sample(sampler, [request_for(question, 5) for question in QUESTIONS[:4]], WARM)

@@ -219,6 +219,19 @@ def test_a_row_depends_on_nothing_beside_it(params: SamplingParams) -> None:
     assert (again[0] == tokens[shuffled]).all() and (again[1] == logprobs[shuffled]).all()
 
 
+def test_each_row_has_its_own_temperature() -> None:
+    logits = np.random.default_rng(8).normal(0, 3, (60, 700)).astype(np.float32)
+    keys, positions = keys_of(60), np.arange(60)
+    mixed = SamplingParams(temperature=(0.3, 1.0, 2.0), top_p=0.9)
+    temperatures = np.array([mixed.temperature_of(i) for i in range(60)])
+    tokens, logprobs = Picker(mixed, 60, 700).pick(logits, keys, positions, temperatures=temperatures)
+    for start, temperature in enumerate((0.3, 1.0, 2.0)):
+        rows = slice(start, None, 3)
+        picker = Picker(SamplingParams(temperature=temperature, top_p=0.9), 60, 700)
+        alone = picker.pick(np.ascontiguousarray(logits[rows]), keys[rows], positions[rows])
+        assert (alone[0] == tokens[rows]).all() and (alone[1] == logprobs[rows]).all()
+
+
 @pytest.mark.parametrize("params", SETTINGS, ids=str)
 def test_threads_share_rows_and_change_none(params: SamplingParams) -> None:
     """Rows wide enough that three threads are worth their start."""
@@ -274,9 +287,9 @@ def test_masked_tokens_are_never_picked() -> None:
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
-        ({"temperature": -0.1}, "temperature\n  Input should be greater than or equal to 0 "),
-        ({"temperature": -1}, "temperature\n  Input should be greater than or equal to 0 "),
-        ({"temperature": np.nan}, "temperature\n  Input should be a finite number "),
+        ({"temperature": -0.1}, "temperature.constrained-float\n  Input should be greater than or equal to 0 "),
+        ({"temperature": -1}, "temperature.constrained-float\n  Input should be greater than or equal to 0 "),
+        ({"temperature": np.nan}, "temperature.constrained-float\n  Input should be a finite number "),
         ({"top_p": 0.0}, "top_p\n  Input should be greater than 0 "),
         ({"top_p": 0}, "top_p\n  Input should be greater than 0 "),
         ({"top_p": 1.1}, "top_p\n  Input should be less than or equal to 1 "),
@@ -293,7 +306,7 @@ def test_masked_tokens_are_never_picked() -> None:
 )
 def test_params_that_can_not_be(settings: dict[str, Any], expected: str) -> None:
     """They can't even be made, so that no sampler needs to check them."""
-    with pytest.raises(ValueError, match=f"1 validation error for SamplingParams\n{re.escape(expected)}"):
+    with pytest.raises(ValueError, match=f"validation errors? for SamplingParams\n{re.escape(expected)}"):
         SamplingParams(**settings)
 
 

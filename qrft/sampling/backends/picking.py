@@ -6,6 +6,8 @@ picked. The filters are transformers' own, in its order; `docs/sampling.md` says
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -33,10 +35,12 @@ class Picker:
         self._rows = np.zeros(max_rows, np.int32)
         self._tokens = np.zeros(max_rows, np.int32)
         self._logprobs = np.zeros(max_rows, np.float64)
+        self._temperatures = np.zeros(max_rows, np.float64)
         self._scratch = np.empty(lib.qrft_tokens_scratch(num_vocab, num_threads), np.uint8)
         streams = [pointer(self._keys, "uint64_t *"), pointer(self._positions, "int64_t *")]
         self._streams = ffi.new("qrft_streams *", streams)
-        self._picking = ffi.new("qrft_picking *", [params.temperature, params.top_k, params.top_p, params.min_p])
+        self._picking = _picking(params)
+        self._row_temperatures = pointer(self._temperatures, "double *")
         self._logits = ffi.new("qrft_logits *", {"num_vocab": num_vocab})
         self._some_rows = pointer(self._rows, "int32_t *")
         self._out = (
@@ -51,10 +55,12 @@ class Picker:
         keys: NDArray[np.uint64],
         positions: NDArray[np.integer],
         rows: NDArray[np.integer] | None = None,
+        temperatures: NDArray[np.float64] | None = None,
     ) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
         """Pick the tokens number `positions` (n,) of the streams `keys` (n,) from `logits` (n, vocabulary).
 
-        `rows` (n,): pick i is from logits[rows[i]]. Returns views, overwritten by the next call: the tokens (n,), and
+        `rows` (n,): pick i is from logits[rows[i]]. `temperatures` (n,): of each pick; None for the parameters' first.
+        Returns views, overwritten by the next call: the tokens (n,), and
         their natural-log probabilities (n,) at temperature 1 without filters. Raises SamplerError when logits are NaN,
         +inf, or -inf for all tokens.
         """
@@ -62,11 +68,14 @@ class Picker:
         self._check_shapes(logits, count, rows)
         self._keys[:count] = keys
         self._positions[:count] = positions
+        if temperatures is not None:
+            self._temperatures[:count] = temperatures
         if rows is not None:
             self._rows[:count] = rows
         self._logits.values = ffi.cast("float *", logits.ctypes.data)
         self._logits.rows = ffi.NULL if rows is None else self._some_rows
         self._logits.num_rows = count
+        self._picking.temperatures = ffi.NULL if temperatures is None else self._row_temperatures
         num_threads = max(1, min(self._num_threads, count * self._logits.num_vocab // PER_THREAD))
         if lib.qrft_tokens_pick(self._logits, self._picking, self._streams, num_threads, *self._out):
             raise SamplerError(
@@ -87,13 +96,16 @@ class Picker:
             raise ValueError(f"expected rows below {len(logits)}, found {rows.min()} to {rows.max()}")
 
 
+def _picking(params: SamplingParams) -> Any:
+    return ffi.new("qrft_picking *", [params.temperature_of(0), params.top_k, params.top_p, params.min_p, ffi.NULL])
+
+
 def kept_tokens(logits: NDArray[np.float32], params: SamplingParams) -> NDArray[np.bool_]:
     """Return which tokens of one row (vocabulary,) the filters keep. Raises SamplerError as Picker does."""
     logits = np.ascontiguousarray(logits, np.float32)
     kept = np.zeros(len(logits), np.bool_)
     scratch = np.empty(lib.qrft_tokens_scratch(len(logits), 1), np.uint8)
-    picking = ffi.new("qrft_picking *", [params.temperature, params.top_k, params.top_p, params.min_p])
     values, out = pointer(logits, "float *"), pointer(kept, "uint8_t *")
-    if lib.qrft_tokens_keep(values, len(logits), picking, pointer(scratch, "void *"), out):
+    if lib.qrft_tokens_keep(values, len(logits), _picking(params), pointer(scratch, "void *"), out):
         raise SamplerError("the logits are not finite: NaN, +inf, or -inf for all tokens.")
     return kept

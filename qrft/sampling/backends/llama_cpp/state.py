@@ -94,6 +94,7 @@ class Run:
         self.prompt_of: list[Prompt | None] = [None] * live
         self.sample_of, self.order_of = [0] * live, [0] * live
         self.key = np.zeros(live, np.uint64)
+        self.temperature = np.zeros(live, np.float64)
         self.position = np.zeros(live, np.int32)  # of the next token to decode
         self.token = np.zeros(live, np.int32)  # the next token to decode
         self.count = np.zeros(live, np.int64)  # tokens picked
@@ -120,6 +121,7 @@ def occupy(run: Run, slot: int, prompt: Prompt) -> None:
     run.prompt_of[slot], run.sample_of[slot] = prompt, sample
     run.order_of[slot] = prompt.first_order + sample - prompt.request.first_sample
     run.key[slot] = sample_key(run.call.params.seed, prompt.request.problem_id, sample)
+    run.temperature[slot] = run.call.params.temperature_of(sample)
     run.position[slot] = len(prompt.ids) - 1  # the first pick moves it past the prompt
     run.output[slot, :done] = prompt.tokens
     run.count[slot] = done
@@ -149,7 +151,7 @@ def move(run: Run, source: int, target: int) -> None:
     for by_slot in (run.sample_of, run.order_of):
         by_slot[target] = by_slot[source]
     run.prompt_of[target], run.prompt_of[source] = run.prompt_of[source], None
-    for array in (run.key, run.position, run.token, run.count, run.logprob, run.output):
+    for array in (run.key, run.temperature, run.position, run.token, run.count, run.logprob, run.output):
         array[target] = array[source]
     run.free.remove(target)
     _add_free(run, source)

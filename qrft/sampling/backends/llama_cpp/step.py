@@ -103,7 +103,7 @@ def accept(
     call = run.call
     before = time.perf_counter()
     count = run.count[slots]
-    tokens, logprobs = run.picker.pick(logits, run.key[slots], count, rows)
+    tokens, logprobs = run.picker.pick(logits, run.key[slots], count, rows, run.temperature[slots])
     call.stats.pick_seconds += time.perf_counter() - before
     call.stats.num_tokens += len(slots)
     run.output[slots, count] = tokens

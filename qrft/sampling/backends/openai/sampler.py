@@ -167,7 +167,7 @@ class ServerSampler:
         body = {
             "model": self.model,
             **({"messages": messages} if self.chat else {"prompt": request.prompt}),
-            "temperature": params.temperature,
+            "temperature": params.temperature_of(index),
             "top_p": params.top_p,
             **_OFF,
             "top_k": params.top_k,

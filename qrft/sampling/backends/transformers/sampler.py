@@ -154,12 +154,13 @@ class TransformersSampler:
         """Yield (index in `jobs`, its completion)."""
         batch = self._prefill([job.request for job in jobs])
         keys = np.array([sample_key(params.seed, job.request.problem_id, job.sample_index) for job in jobs], np.uint64)
+        temperatures = np.array([params.temperature_of(job.sample_index) for job in jobs])
         rows = np.arange(len(jobs))  # the jobs that are not finished
         output = np.zeros((len(jobs), params.max_new_tokens), np.int64)
         logprob = np.zeros(len(jobs))
         picker = Picker(params, *batch.logits.shape)
         for count in range(params.max_new_tokens):
-            output[rows, count], logprobs = self._pick(picker, batch.logits, keys[rows], count)
+            output[rows, count], logprobs = self._pick(picker, batch.logits, keys[rows], count, temperatures[rows])
             logprob[rows] += logprobs
             goes_on = np.ones(len(rows), np.bool_)
             for place, row in enumerate(rows.tolist()):
@@ -175,10 +176,15 @@ class TransformersSampler:
             batch = self._step(batch, goes_on, output[rows, count])
 
     def _pick(
-        self, picker: Picker, logits: NDArray[np.float32], keys: NDArray[np.uint64], count: int
+        self,
+        picker: Picker,
+        logits: NDArray[np.float32],
+        keys: NDArray[np.uint64],
+        count: int,
+        temperatures: NDArray[np.float64],
     ) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
         before = time.perf_counter()
-        tokens, logprobs = picker.pick(logits, keys, np.full(len(keys), count))
+        tokens, logprobs = picker.pick(logits, keys, np.full(len(keys), count), temperatures=temperatures)
         self.stats.pick_seconds += time.perf_counter() - before
         self.stats.num_tokens += len(tokens)
         self.stats.num_live = len(tokens)
