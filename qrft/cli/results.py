@@ -9,9 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from qrft.cli.tables import plain_table, size
-from qrft.report.words import BEFORE, evidence, p_value, plural
-
-MODELS = ("base", "sft", "rft")
+from qrft.report.words import BEFORE, MODELS, evidence, interval, p_value, plural
 
 # ---------------------------------------------------------------------------------------------------------- qrft run
 
@@ -21,12 +19,17 @@ def show_run(console: Console, summary: Mapping[str, Any], run_dir: Path) -> Non
     table = plain_table(show_header=False)
     table.add_column(style="bold")
     table.add_row("", "accuracy", "95% interval", style="dim")
-    for model in MODELS:
+    for model, name in MODELS.items():
         if row := summary.get(model):
-            table.add_row(model.upper(), f"{row['accuracy']:.1%}", f"{row['low']:.1%} to {row['high']:.1%}")
+            table.add_row(name, f"{row['accuracy']:.1%}", f"{row['low']:.1%} to {row['high']:.1%}")
     if "rft" in summary:
         before, has_gold = BEFORE[summary["gain_over"]], summary["num_gold"]
         table.add_row("gain", f"{100 * summary['gain']:+.1f}", f"points, RFT over {before}; {evidence(summary)}")
+        if "control" in summary:
+            over = interval(summary["gain_over_control_low"], summary["gain_over_control_high"])
+            table.add_row(
+                "", f"{100 * summary['gain_over_control']:+.1f}", f"points, RFT over SFT for as many steps; {over}"
+            )
         paths = f"{summary['paths_per_problem']:.2f}"
         table.add_row("paths", paths, f"new ones kept per problem{', besides the gold one' if has_gold else ''}")
     console.print()
@@ -46,11 +49,12 @@ def spent(seconds: Mapping[str, float]) -> str:
 
 def show_rows(console: Console, rows: Sequence[Mapping[str, Any]], run_dir: Path) -> None:
     """Show the accuracies of a sweep, or of a run of several models."""
-    table = plain_table("run", "model", *(model.upper() for model in MODELS), "paths")
+    models = {model: name for model, name in MODELS.items() if any(f"{model}.accuracy" in row for row in rows)}
+    table = plain_table("run", "model", *models.values(), "paths")
     for column in table.columns[2:]:
         column.justify = "right"
     for row in rows:
-        accuracies = [row.get(f"{model}.accuracy") for model in MODELS]
+        accuracies = [row.get(f"{model}.accuracy") for model in models]
         shares = ["" if value is None else f"{value:.1%}" for value in accuracies]
         paths = f"{row['distinct_paths']:.2f}" if "distinct_paths" in row else ""
         table.add_row(row["variant"], row["model"], *shares, paths)

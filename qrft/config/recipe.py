@@ -125,6 +125,11 @@ class Recipe(Section):
         description="Whether each round selects from the samples of all rounds so far (all), or only of the latest "
         "one (last).",
     )
+    control: Literal["equal_steps"] | None = Field(
+        default=None,
+        description="What RFT is compared with besides SFT: one more SFT with as many optimizer steps as RFT "
+        "(equal_steps), so that a gain over it does not come from more steps. It takes the time of another RFT.",
+    )
     sample: Sample = Field(default_factory=Sample, description="How the fine-tuned model is sampled.")
     gguf: Gguf = Field(default_factory=Gguf, validate_default=True, description="The model files for llama.cpp.")
     grade: Rules = Field(default_factory=Rules, description="How solutions are judged.")
@@ -267,6 +272,16 @@ class Recipe(Section):
                 "sound",
             )
         return curate
+
+    @field_validator("control")
+    @classmethod
+    def _there_is_what_it_controls(cls, control: str | None, info: ValidationInfo) -> str | None:
+        for key, value in (("start", "base"), ("rounds", 0), ("rounds_from", "last")):
+            if control and info.data.get(key) == value:
+                raise broken_rule(
+                    f"found {control} with {key} {value}. Allowed: with an SFT, and an RFT of the base model"
+                )
+        return control
 
     @field_validator("evaluate")
     @classmethod

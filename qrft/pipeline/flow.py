@@ -15,6 +15,7 @@ from pathlib import Path
 from qrft.config.paths import for_people
 from qrft.config.recipe import Recipe
 from qrft.config.variants import Variant, expand_sweep, split_models
+from qrft.errors import RecipeError
 from qrft.pipeline.evaluation_plan import add_evaluation
 from qrft.pipeline.graph import Plan, Source, Step
 from qrft.pipeline.model_plan import ModelPlan, add_choice, add_report, gold_settings, pool_of, with_fitting_sampler
@@ -51,6 +52,11 @@ def plan_run(variant: Variant, folders: Path | Mapping[str, Path]) -> list[Step]
     gold = None
     if begins_with_sft(recipe):
         gold = plan.add("curate", gold_settings(recipe), {"problems": sets.train}, kind="training", phase="sft")
+    elif recipe.control:
+        raise RecipeError(
+            f"control: found {recipe.control}, but no problem of {recipe.problems.train} has a worked solution, so "
+            "there is no SFT. Allowed: null"
+        )
     for model in models.values():
         model.add_base()
     if gold is not None:
@@ -72,6 +78,9 @@ def plan_run(variant: Variant, folders: Path | Mapping[str, Path]) -> list[Step]
                 own = {"pairs_per_problem": most, **dict(model.recipe.wording)}
                 as_pairs = {"stage": "pairs", "kind": "pairs"}
                 add_choice(plan, model.recipe, phase, sets.train, chosen, model.name, **as_pairs, **own)
+    if gold is not None and recipe.control:
+        for model in tuned:
+            model.add_control(gold)
     evaluations = [add_evaluation(model) for model in models.values()]
     before = list(plan.steps)
     for model, evaluation in zip(models.values(), evaluations, strict=True):

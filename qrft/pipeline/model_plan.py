@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from qrft.config.paths import local_path, without_folders
 from qrft.config.recipe import Recipe
@@ -66,7 +66,7 @@ class ModelPlan:
     @property
     def evaluated(self) -> dict[str, Inputs]:
         """Return what the models that answer the test problems are sampled from, by phase."""
-        final = {phase: inputs for phase, inputs in self.tuned.items() if phase in ("sft", "rft")}
+        final = {phase: inputs for phase, inputs in self.tuned.items() if phase in ("sft", "control", "rft")}
         return {"base": self.base_file, **final}
 
     @property
@@ -97,13 +97,23 @@ class ModelPlan:
 
         phase: sft, rft, or the round whose model the next one samples.
         """
-        chosen = self.recipe.train_config("sft" if phase == "sft" else "rft")
-        settings = Training(**dict(chosen), **dict(self.recipe.wording), seed=self.recipe.seed)
+        settings = self.training_settings("sft" if phase == "sft" else "rft")
         inputs: dict[str, Step | Source] = {"model": self.base, "training": rows}
         if self.recipe.rounds_from == "last" and self.adapter:
             inputs["start"] = self.adapter
         self.adapter = self.add("train", settings, inputs, kind="train", phase=phase)
         self.tuned[phase] = self.export_tuned(phase, self.adapter, trains_adapter=settings.adapter != "none")
+
+    def add_control(self, gold: Step) -> None:
+        """Fine-tune the base on the gold solutions for as many steps as the newest training took, and export it."""
+        assert self.adapter is not None
+        settings = self.training_settings("sft")
+        inputs: Inputs = {"model": self.base, "training": gold, "steps_of": self.adapter}
+        trained = self.add("train", settings, inputs, kind="train", phase="control")
+        self.tuned["control"] = self.export_tuned("control", trained, trains_adapter=settings.adapter != "none")
+
+    def training_settings(self, stage: Literal["sft", "rft"]) -> Training:
+        return Training(**dict(self.recipe.train_config(stage)), **dict(self.recipe.wording), seed=self.recipe.seed)
 
     def export_tuned(self, phase: str, trained: Step, *, trains_adapter: bool) -> Inputs:
         """Return what a tuned model is sampled from: the base with the adapter applied to it, or a file of its own."""

@@ -29,7 +29,7 @@ CHECKPOINTS = 2  # both are on the disk while a third is written
 def estimate(step: Step, basis: Basis) -> Estimate:
     settings, lengths, fault = choose(step, basis)
     shape = shape_of(step)
-    tokens = round(lengths.count * lengths.mean_total * settings.num_epochs)
+    tokens = round(lengths.mean_total * num_examples(step, settings, lengths, basis))
     parts = memory.estimate(shape, settings, tokens=largest_row(settings, lengths), **basis.arithmetic)
     parts["overhead"] = max(0, parts["overhead"] + basis.speed.train_bytes)
     return Estimate(
@@ -40,6 +40,15 @@ def estimate(step: Step, basis: Basis) -> Estimate:
         notes=(in_words(settings, shape, basis),),
         faults=(fault,) if fault else too_large(basis, settings, parts),
     )
+
+
+def num_examples(step: Step, settings: Training, lengths: Lengths, basis: Basis) -> float:
+    """Return how many examples the steps of a training hold; as many as another takes, where that says how many."""
+    if "steps_of" not in step.inputs:
+        return lengths.count * settings.num_epochs
+    like = input_step(step, "steps_of")
+    others, other_lengths, _ = choose(like, basis)
+    return num_examples(like, others, other_lengths, basis) / others.batch_size * settings.batch_size
 
 
 def choose(step: Step, basis: Basis) -> tuple[Training, Lengths, str]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 FOLDER = Path(__file__).parent
-FILTERS = (words.percent, words.plural, words.evidence, words.signed, words.duration, words.short)
+FILTERS = (words.percent, words.plural, words.evidence, words.interval, words.signed, words.duration, words.short)
 
 
 def html(template: str, *, style: Markup, script: Markup, **values: Any) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+# The models of a run, in the order in which they are shown.
+MODELS = {"base": "Base", "sft": "SFT", "control": "SFT, RFT's steps", "rft": "RFT"}
 BEFORE = {"sft": "SFT", "base": "the base model"}  # what RFT is compared with
 
 VERDICTS = {
@@ -105,8 +107,13 @@ def evidence(facts: Mapping[str, Any]) -> str:
     """Return the evidence for the gain: McNemar's p, or without greedy answers the interval of the difference."""
     if facts["p_value"] is not None:
         return f"{p_value(facts['p_value'])}, exact McNemar"
-    low, high = (f"{100 * facts[key]:+.1f}".replace("-", "−") for key in ("gain_low", "gain_high"))
-    return f"95% interval {low} to {high} points, paired bootstrap"
+    return f"{interval(facts['gain_low'], facts['gain_high'])}, paired bootstrap"
+
+
+def interval(low: float, high: float) -> str:
+    """Return the 95% interval of a difference of shares, in points."""
+    ends = (f"{100 * end:+.1f}".replace("-", "−") for end in (low, high))
+    return f"95% interval {' to '.join(ends)} points"
 
 
 def p_value(p: float) -> str:

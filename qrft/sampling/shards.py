@@ -201,8 +201,10 @@ def read(path: Path, shard: Sequence[Request]) -> pa.Table:
         held = list(zip(table["problem_id"].to_pylist(), table["sample_index"].to_pylist(), strict=True))
     except (OSError, pa.ArrowException, KeyError) as error:
         raise DamagedError(f"{path}: can't be read ({reason(error)}). Remove it to have it sampled again.") from error
+    if table.schema != SAMPLES:  # a flipped bit of the footer, which no checksum covers, may change a name or a type
+        raise DamagedError(f"{path}: has other columns than samples have. Remove it to have it sampled again.")
     wanted = [(r.problem_id, i) for r in shard for i in range(r.first_sample, r.first_sample + r.num_samples)]
-    if held != wanted or table.schema != SAMPLES:
+    if held != wanted:
         raise StoreError(
             f"{path}: holds {_span(held)}, expected {_span(wanted)}. It was not made with these settings, or a shard "
             "before it was changed. Remove it and the later shards to have them sampled again."

@@ -58,10 +58,12 @@ def finetune(
     *,
     start: Path | None = None,
     num_threads: int | None = None,
+    num_steps: int | None = None,
 ) -> dict[str, Any]:
     """Train on the rows into `out`, resuming from `checkpoints` if it holds one; return the trainer's facts and counts.
 
-    start: the folder of an adapter that is trained further. num_threads: None takes all cores.
+    start: the folder of an adapter that is trained further. num_threads: None takes all cores. num_steps: None takes
+    the settings' epochs.
     Raises DataError for an empty completion and when no example is left, ModelError for a model that can't be trained
     or a loss that is not a finite number.
     """
@@ -82,7 +84,7 @@ def finetune(
     processes = replicas.num_processes(fitting.batch_size, num_threads)
     with _named(examples.names):
         facts = trainer.train(
-            model_dir, examples.kept, tokenizer, fitting, out, checkpoints, progress, start, processes
+            model_dir, examples.kept, tokenizer, fitting, out, checkpoints, progress, start, processes, num_steps
         )
     return {**facts, **examples.facts()}
 

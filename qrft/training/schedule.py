@@ -7,13 +7,15 @@ import random
 from collections.abc import Iterator, Sequence
 
 
-def steps(num_examples: int, batch_size: int, num_epochs: float, seed: int) -> list[list[int]]:
-    """Return the examples' indices of every step, in order.
+def steps(
+    num_examples: int, batch_size: int, num_epochs: float, seed: int, num_steps: int | None = None
+) -> list[list[int]]:
+    """Return the examples' indices of every step, in order. num_steps: instead of num_epochs.
 
     Each epoch is a new permutation cut into batches, the last of them smaller where it must be. A fraction of an epoch
     ends between two steps, at least one step in.
     """
-    num_steps = math.ceil(round(num_epochs * math.ceil(num_examples / batch_size), 6))
+    num_steps = num_steps or math.ceil(round(num_epochs * math.ceil(num_examples / batch_size), 6))
     order = _batches(num_examples, batch_size, seed)
     return [next(order) for _ in range(num_steps)]
 

@@ -46,11 +46,13 @@ def train(
     progress: Progress,
     start: Path | None = None,
     num_processes: int = 1,
+    num_steps: int | None = None,
 ) -> dict[str, Any]:
     """Train an adapter, or the whole model, into `out`; go on from the newest checkpoint in `checkpoints`.
 
     The tokenizer is only saved with a whole model: rows have no padding, so it needs no padding token.
     start: the folder of an adapter that is trained further. num_processes: those that share a step (see replicas).
+    num_steps: None for as many as the settings' epochs take.
     Returns facts: `losses` (a row per optimizer step), final_loss, num_examples, num_steps, num_tokens, num_trained,
     seconds, tokens_per_second, padding_share, peak_memory_bytes, row_tokens, num_out_of_memory, and the
     optimizer and precision that were chosen.
@@ -65,7 +67,9 @@ def train(
     watch.reset_peak_memory()
     try:
         with nothing_kept(), attention.without_cudnn():
-            facts = _train(model_dir, examples, tokenizer, settings, out, checkpoints, progress, start, num_processes)
+            facts = _train(
+                model_dir, examples, tokenizer, settings, out, checkpoints, progress, start, num_processes, num_steps
+            )
     except RuntimeError as error:
         if not is_out_of_memory(error):
             raise
@@ -93,6 +97,7 @@ def _train(
     progress: Progress,
     start: Path | None,
     num_processes: int,
+    num_steps: int | None,
 ) -> dict[str, Any]:
     """Load the model, train it and save it; the model ends with this function."""
     from transformers import set_seed
@@ -102,7 +107,7 @@ def _train(
     settings = settings.model_copy(update={"precision": model.precision_here(settings, model_dir)})
     if not keeps_apart(model_dir, settings):
         settings = settings.model_copy(update={"packing": False})
-    steps = schedule.steps(len(examples), settings.batch_size, settings.num_epochs, settings.seed)
+    steps = schedule.steps(len(examples), settings.batch_size, settings.num_epochs, settings.seed, num_steps)
     arguments = _arguments(settings, len(steps), checkpoints)  # before the model: it finds this process's device
     settings = _settled(settings, arguments)
     if arguments.should_save:

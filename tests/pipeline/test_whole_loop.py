@@ -31,9 +31,11 @@ from qrft.sampling.spec import SampleSpec
 SMALL = [
     "problems.num_train=24",
     "problems.num_test=40",
-    "train.num_epochs=20",
+    "train.num_epochs=16",
+    "train.micro_batch_size=8",
     "train.learning_rate=5e-3",
     "sample.num_samples=8",
+    "control=equal_steps",
 ]
 
 
@@ -59,13 +61,25 @@ def whole(wide: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, s
 
 def test_a_run_shows_the_plan_a_line_a_stage_and_the_result(whole: tuple[Path, str]) -> None:
     out, printed = whole
-    names = [step.path for step in plan(load(TINY), BUILTIN["tiny-base"])]
+    names = [step.path for step in plan(load(TINY, SMALL), BUILTIN["tiny-base"])]
     for name in names:
         assert printed.count(f"\n{name} ") >= 2 or name == names[0], (
             f"{name} has no line in the plan and none of its own"
         )
     assert f"{len(names)} steps, {len(names)} to do." in printed
-    for word in ("accuracy", "95% interval", "BASE", "SFT", "RFT", "gain", "p = ", "paths", "Seconds:"):
+    for word in (
+        "accuracy",
+        "95% interval",
+        "Base",
+        "SFT",
+        "SFT, RFT's steps",
+        "RFT",
+        "RFT over SFT for as many steps",
+        "gain",
+        "p = ",
+        "paths",
+        "Seconds:",
+    ):
         assert word in printed
     assert f"{out / 'tiny' / 'report.html'}" in printed
 
@@ -84,12 +98,12 @@ def test_the_run_folder_has_everything_under_human_names(whole: tuple[Path, str]
 
 def test_the_summary_tells_the_result(whole: tuple[Path, str]) -> None:
     summary = json.loads((whole[0] / "tiny" / "summary.json").read_text())
-    for model in ("base", "sft", "rft"):
+    for model in ("base", "sft", "control", "rft"):
         row = summary[model]
         assert 0 <= row["low"] <= row["accuracy"] <= row["high"] <= 1
     assert summary["num_test"] == 40
     assert 0 < summary["p_value"] <= 1
-    assert summary["num_kept"] > 0, "20 epochs on 24 problems must teach it to solve some of them"
+    assert summary["num_kept"] > 0, "16 epochs on 24 problems must teach it to solve some of them"
     assert summary["parity"] < 1e-2
     assert {"sft/train", "round-1/samples", "rft/train"} <= set(summary["seconds"])
 
@@ -109,6 +123,23 @@ def test_the_tables_fit_their_schemas_and_what_was_trained_on_is_right(whole: tu
     assert all(again["is_correct"].to_pylist()) and set(again["equations_status"].to_pylist()) == {"ok"}
     keys = list(zip(training["problem_id"].to_pylist(), again["equation_key"].to_pylist(), strict=True))
     assert len(set(keys)) == len(keys), "a path was kept twice"
+
+
+def test_the_control_is_sft_for_as_many_steps_as_rft(whole: tuple[Path, str]) -> None:
+    folder = whole[0] / "tiny"
+    control, sft, rft = (store.manifest(folder / model / "train") for model in ("control", "sft", "rft"))
+    assert control["report"]["num_steps"] == rft["report"]["num_steps"] > sft["report"]["num_steps"]
+    assert control["report"]["num_examples"] == sft["report"]["num_examples"] == 24
+    summary = json.loads((folder / "summary.json").read_text())
+    accuracies = [summary[model]["accuracy"] for model in ("control", "rft")]
+    assert summary["gain_over_control"] == pytest.approx(accuracies[1] - accuracies[0])
+    assert summary["gain_over_control_low"] <= summary["gain_over_control"] <= summary["gain_over_control_high"]
+    assert any(line.startswith("Over SFT for as many steps (") for line in summary["explained"])
+    assert summary["cost"]["rft"]["num_tokens"] == sum(
+        store.manifest(folder / step)["cost"]["num_tokens"] for step in ("sft/train", "round-1/samples", "rft/train")
+    )
+    page = (folder / "report.html").read_text()
+    assert "gold solutions, as many steps as RFT" in page and "at equal steps" in page
 
 
 def test_each_problems_gold_row_comes_first(whole: tuple[Path, str]) -> None:
@@ -143,13 +174,13 @@ def test_verify_names_what_is_damaged_and_run_makes_it_again(whole: tuple[Path, 
     out = copy(whole, tmp_path)
     words = [sys.executable, "-m", "qrft", "verify", str(out / "tiny")]
     done = run_process(words)
-    assert re.fullmatch(r"19 artifacts undamaged, [\d.]+ MiB\n", done.stdout)
+    assert re.fullmatch(r"23 artifacts undamaged, [\d.]+ MiB\n", done.stdout)
     damage.flip_bit(out / "tiny/sft/gguf/adapter.gguf", random.Random(0))
     shutil.rmtree((out / "tiny/evaluation").resolve())
     done = run_process(words, 1)
     assert "sft/gguf: " in done.stdout and "adapter.gguf: has other contents than its manifest says." in done.stdout
-    assert "evaluation: " in done.stdout and "17 artifacts undamaged" in done.stdout
-    assert "Error: 2 of 19 artifacts in " in done.stderr and "Run the same `qrft run` again" in done.stderr
+    assert "evaluation: " in done.stdout and "21 artifacts undamaged" in done.stdout
+    assert "Error: 2 of 23 artifacts in " in done.stderr and "Run the same `qrft run` again" in done.stderr
     assert set(json.loads(run_process([*words, "--json"], 1).stdout)["damaged"]) == {"sft/gguf", "evaluation"}
     run(TINY, out)
     run_process(words)
@@ -204,6 +235,10 @@ def test_a_shard_that_is_there_is_not_sampled_again(
         happens(shards[2], draw)
         sample.run(inputs, tmp_path, settings, Job())
         assert pq.read_table(tmp_path / "samples.parquet").equals(first)
+    whole_shard = pq.read_table(shards[2])
+    pq.write_table(whole_shard.rename_columns(["problem_id", "modem", *whole_shard.column_names[2:]]), shards[2])
+    sample.run(inputs, tmp_path, settings, Job())
+    assert pq.read_table(tmp_path / "samples.parquet").equals(first)
 
 
 @pytest.mark.slow

@@ -128,7 +128,8 @@ def evaluate(headline: Mapping[str, Floats], flexible: Mapping[str, Floats] = Ma
     or over the base where there was no SFT.
 
     p_value: exact McNemar between the two; null where a problem's value is a share and not right or wrong. flexible:
-    the same values in whatever form the answer is; with them, `gain_by` holds the two parts of the gain.
+    the same values in whatever form the answer is; with them, `gain_by` holds the two parts of the gain. Where there is
+    a control, SFT for as many steps, `gain_over_control` is RFT's gain over that.
     """
     result: dict[str, Any] = {"num_test": len(next(iter(headline.values())))}
     if "rft" in headline:
@@ -138,6 +139,9 @@ def evaluate(headline: Mapping[str, Floats], flexible: Mapping[str, Floats] = Ma
         result["gain"] = _interval(paired)
         if flexible:
             result["gain_by"] = gain_by(*((headline[model], flexible[model]) for model in (before, "rft")))
+    if "control" in headline:
+        paired = stats.compare(headline["control"], headline["rft"])
+        result["gain_over_control"] = {**_interval(paired), "p_value": paired["p_value"]}
     for model, found in headline.items():
         low, high = stats.interval(found)
         result[model] = {"accuracy": float(found.mean()), "low": low, "high": high}

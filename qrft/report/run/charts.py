@@ -10,9 +10,8 @@ from markupsafe import Markup
 
 from qrft.report.run.measures import Ints
 from qrft.report.svg import Frame, legend, line, picture, tag, text, tick_label, ticks
-from qrft.report.words import VERDICTS, duration, percent, plural
+from qrft.report.words import MODELS, VERDICTS, duration, percent, plural
 
-MODELS = (("base", "Base"), ("sft", "SFT"), ("rft", "RFT"))
 MAX_BARS = 60
 LEGEND_TOP = 50.0  # pixels above a plot, so that a curve never runs through its legend
 MAX_LOSS_POINTS = 300
@@ -20,7 +19,7 @@ MAX_LOSS_POINTS = 300
 
 def intervals(summary: Mapping[str, Any]) -> Markup:
     """Draw the accuracy of each model as a point on its 95% interval."""
-    models = [(model, name) for model, name in MODELS if model in summary]
+    models = [(model, name) for model, name in MODELS.items() if model in summary]
     marks = ticks(100 * max(summary[model]["high"] for model, _ in models), most=10)
     width, row, top = 1040.0, 34.0, 8.0
     base = top + row * len(models)
@@ -120,15 +119,15 @@ def losses(rows: Mapping[str, Sequence[Mapping[str, float]]]) -> Markup:
         return empty("No loss was logged: the trainings were shorter than the logging interval.")
     xs, ys = ticks(max(x for x, _ in points), whole=True), ticks(max(y for _, y in points))
     frame = Frame(x_max=max(x for x, _ in points), y_max=ys[-1], top=LEGEND_TOP)
-    names = dict(MODELS)
+    names = MODELS
     drawn = [
         frame.curve(curve, model, lambda x, y, name=names[model]: f"{name}, step {x:,.0f}: loss {y:.3f} nats per token")  # type: ignore[misc]
         for model, curve in curves.items()
         if curve
     ]
     axes = frame.axes("optimizer steps", "loss, nats per completion token", [x for x in xs if x <= frame.x_max], ys)
-    key = legend(frame.left, 10, [(model, names[model]) for model, curve in curves.items() if curve])
-    return picture(frame.width, frame.height, "Training loss of SFT and RFT over steps", axes, *drawn, key)
+    key = legend(frame.left, 10, [(model, MODELS[model]) for model, curve in curves.items() if curve])
+    return picture(frame.width, frame.height, "Training loss over steps", axes, *drawn, key)
 
 
 def thinned(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:

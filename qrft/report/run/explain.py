@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from qrft.report.words import BEFORE, SOUNDNESS, evidence, percent, plural, points, signed
+from qrft.report.words import BEFORE, MODELS, SOUNDNESS, evidence, interval, percent, plural, points, signed
 
 SIGNIFICANT = 0.05
 SHOWN_SOURCES = 6
@@ -17,14 +17,23 @@ def sentences(facts: Mapping[str, Any]) -> list[str]:
     by_sft = [sft_gain(facts)] if "sft" in facts else []
     if "rft" not in facts:
         return [*by_sft, *unproven(facts), *published(facts)]
-    return [gain(facts), *gain_by(facts), *by_sft, *paths(facts), *hints(facts), *unproven(facts), *published(facts)]
+    return [
+        gain(facts),
+        *over_control(facts),
+        *gain_by(facts),
+        *by_sft,
+        *paths(facts),
+        *hints(facts),
+        *unproven(facts),
+        *published(facts),
+    ]
 
 
 def gain(facts: Mapping[str, Any]) -> str:
     """Say whether RFT beats the model before it, and whether that could be luck."""
     difference, before = facts["gain"], BEFORE[facts["gain_over"]]
     test = f"{evidence(facts)} on {plural(facts['num_test'], 'problem')}"
-    if not any(facts[model]["accuracy"] for model in ("base", "sft", "rft") if model in facts):
+    if not any(facts[model]["accuracy"] for model in MODELS if model in facts):
         return (
             f"No model solved any of {plural(facts['num_test'], 'test problem')}: the run can't show a gain or a loss."
         )
@@ -35,6 +44,18 @@ def gain(facts: Mapping[str, Any]) -> str:
         return f"RFT {verb} {points(difference)} {relation(difference)} {before} ({test})."
     side = "above" if difference > 0 else "below"
     return f"RFT is {points(difference)} {side} {before}, which may be luck ({test}): more test problems would show."
+
+
+def over_control(facts: Mapping[str, Any]) -> Iterator[str]:
+    """Say what is left of the gain over SFT for as many steps: what RFT's rows bring, and not its longer training."""
+    if "control" in facts:
+        ends = facts["gain_over_control_low"], facts["gain_over_control_high"]
+        verdict = "a loss" if ends[1] < 0 else "a gain" if ends[0] > 0 else "neither a gain nor a loss that is proven"
+        yield (
+            f"Over SFT for as many steps ({percent(facts['control']['accuracy'])}) it is "
+            f"{signed(facts['gain_over_control'])} ({interval(*ends)}): {verdict}. The interval is over test problems; "
+            "another seed would give other trainings."
+        )
 
 
 def gain_by(facts: Mapping[str, Any]) -> Iterator[str]:

@@ -24,6 +24,7 @@ from qrft.evaluation.stats import expected_distinct
 from qrft.grading.paths import Flags, gold_keys, is_beside_gold, is_cut_off, is_right_path, is_sound
 from qrft.pipeline import cost, store
 from qrft.report.run.settings import Settings
+from qrft.report.words import MODELS
 
 Ints: TypeAlias = npt.NDArray[np.int64]
 
@@ -73,7 +74,7 @@ class Run:
         return {
             step.name: self._cost_of_first(step.name) if step.kind == "samples" else self.costs[step.name]
             for step in self.settings.steps
-            if step.kind != "samples" or not step.part  # not the answers to test problems
+            if step.phase != "control" and (step.kind != "samples" or not step.part)  # no answers to test problems
         }
 
     def _cost_of_first(self, step: str) -> cost.Facts:
@@ -95,8 +96,8 @@ class Run:
 
     @property
     def models(self) -> list[str]:
-        """Return base and, if this model got them, sft and rft."""
-        return [name for name in ("base", "sft", "rft") if name in self.evaluation]
+        """Return base and, if this model got them, sft, control and rft."""
+        return [name for name in MODELS if name in self.evaluation]
 
     @property
     def headlines(self) -> dict[str, dict[str, Any]]:

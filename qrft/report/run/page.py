@@ -41,6 +41,7 @@ def html(inputs: Mapping[str, Path], settings: Settings, summary: Mapping[str, A
         steps=steps(run),
         costs=costs(run),
         versions=versions(run),
+        models=words.MODELS,
         num_shown=len(problems),
         differences=differences,
         data=browser.script_json({"problems": problems, **differences}),

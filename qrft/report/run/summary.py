@@ -72,6 +72,9 @@ def rft_facts(run: Run) -> dict[str, Any]:
     facts = {"gain": gain["difference"], "gain_low": gain["low"], "gain_high": gain["high"]}
     facts["gain_by"] = run.evaluation["gain_by"]
     facts |= {"p_value": run.evaluation["p_value"], "gain_over": run.before_rft}
+    if control := run.evaluation.get("gain_over_control"):
+        facts |= {"gain_over_control": control["difference"], "p_value_over_control": control["p_value"]}
+        facts |= {f"gain_over_control_{end}": control[end] for end in ("low", "high")}
     return {**facts, **sample_counts(run), **profile.paths(run, run.samples, run.graded)}
 
 

@@ -39,6 +39,8 @@ SHOWN = (
     ("rft.accuracy", "RFT", SHARE, "Accuracy after rejection-sampling fine-tuning"),
     ("paper.rft", "paper", PAPER, "Published accuracy after rejection-sampling fine-tuning"),
     ("gain", "Gain", POINTS, "RFT over SFT, or over the base where there was none, in points"),
+    ("control.accuracy", "SFT, RFT's steps", SHARE, "Accuracy after supervised fine-tuning for as many steps as RFT"),
+    ("gain_over_control", "Gain, equal steps", POINTS, "RFT over SFT for as many steps, in points"),
     ("distinct_paths", "Paths", NUMBER, "Distinct right paths per problem, the gold one counted"),
     ("paper.distinct_paths", "paper", NUMBER, "Published distinct right paths per problem, the gold one counted"),
     ("icl.maj@100", "ICL maj@100", SHARE, "maj@100 of the base model with worked examples in the prompt"),
