@@ -13,7 +13,7 @@ from pydantic import Field, ValidationError
 from qrft.cli import fields
 from qrft.cli.main import main
 from qrft.config.pretrain import PretrainRecipe
-from qrft.config.recipe import Recipe
+from qrft.config.recipe import Model, Recipe
 from qrft.config.section import Count, Section
 from qrft.config.sections import Evaluate
 from qrft.config.training import Training
@@ -35,7 +35,11 @@ OTHERS = {
     ("evaluate", "problems"): "a file or a name; the recipe has a section and a list",
     ("import", "problems"): "a file or a name; the recipe has a section and a list",
 }
-OTHER_KEYS = {(Evaluate, "temperature")}  # the samples that are voted on can't be greedy
+OTHER_KEYS = {
+    (Evaluate, "temperature"),  # the samples that are voted on can't be greedy
+    (Model, "sampler"),  # of a teacher, which a server samples or nothing
+    (Model, "server"),
+}
 
 
 def sections(kind: type[Section]) -> Iterator[type[Section]]:

@@ -80,26 +80,20 @@ def overlap(run: Run) -> list[dict[str, Any]]:
 def by_source(run: Run) -> dict[str, dict[str, Any]]:
     """Count the samples of each source, its right ones and its kept paths, and the share of all kept paths; the largest
     first. Empty where the samples have a single source."""
-    counted = pa.table(
-        {
-            "source": run.samples["model"],
-            "num_correct": run.graded["is_correct"].cast(pa.int64()),
-            "num_kept": pc.equal(run.verdicts, "kept").cast(pa.int64()),
-        }
-    )
-    found = counted.group_by("source").aggregate([([], "count_all"), ("num_correct", "sum"), ("num_kept", "sum")])
-    if found.num_rows < 2:
+    columns = {"source": run.samples["model"], "num_correct": run.graded["is_correct"].cast(pa.int64())}
+    found = pa.table(columns).group_by("source").aggregate([([], "count_all"), ("num_correct", "sum")]).to_pylist()
+    if len(found) < 2:
         return {}
-    rows = sorted(found.to_pylist(), key=lambda row: -row["num_kept_sum"])
-    in_all = max(1, sum(row["num_kept_sum"] for row in rows))
+    kept = Counter(run.table(run.training, "training.parquet", ["source"])["source"].to_pylist())
+    in_all = max(1, sum(kept[row["source"]] for row in found))
     return {
         row["source"]: {
             "num_samples": row["count_all"],
             "num_correct": row["num_correct_sum"],
-            "num_kept": row["num_kept_sum"],
-            "kept_share": row["num_kept_sum"] / in_all,
+            "num_kept": kept[row["source"]],
+            "kept_share": kept[row["source"]] / in_all,
         }
-        for row in rows[:MAX_SOURCES]
+        for row in sorted(found, key=lambda row: -kept[row["source"]])[:MAX_SOURCES]
     }
 
 
