@@ -135,12 +135,13 @@ def train_options() -> Params:
 
 def samples_options(needs_problems: bool = True) -> Params:
     """Make the arguments that grade, curate and evaluate share."""
-    from qrft.grading.rules import Rules
+    from qrft.grading.rules import Rules, Verdicts
 
     return [
         click.Argument(["samples"], nargs=-1, required=True, type=FILE),
         click.Option(["--problems"], required=needs_problems, help=problem_file("gsm8k/test")),
         *options(Rules),
+        *options(Verdicts),
         threads(),
         click.Option(["--strict"], is_flag=True, help="Stop at a malformed row instead of skipping it."),
         as_json(),

@@ -20,13 +20,13 @@ from qrft.data.disk import whole_file
 from qrft.data.files import check_output
 from qrft.data.jsonl import write_jsonl
 from qrft.data.samples import Batch, ahead
-from qrft.data.schema import GRADED, TRAINING
+from qrft.data.schema import GRADED, JUDGED_BY_FIELD, TRAINING
 from qrft.errors import UsageError
 from qrft.grading.pairing import DEFAULT_PAIRING, Pairing
 from qrft.grading.pairs import pairs_schema, preference_pairs
 from qrft.grading.paths import gold_keys, is_cut_off, is_right_path, is_sound, is_wrong
 from qrft.grading.rules import Selection
-from qrft.grading.training_table import training_table
+from qrft.grading.training_table import one_chunk, training_table
 
 Key = tuple[int, bytes]
 
@@ -39,6 +39,7 @@ SPOOLED = pa.schema(
         ("is_right", pa.bool_()),  # a right path; otherwise its answer is wrong, which only pairs need
         ("equation_key", pa.binary(16)),
         ("completion", pa.large_string()),
+        JUDGED_BY_FIELD,  # null where no verdicts are read
     ]
 )
 
@@ -69,7 +70,8 @@ def run(task: Task, output: Output, selection: Selection) -> dict[str, Any]:
     curator = _Curator(task, problems, selection.model_copy(update={"sound": "off"}), output)  # left out before it
     num_left_out: Counter[str] = Counter()
     with ExitStack() as stack:
-        write = stack.enter_context(_writer(output.training, TRAINING))
+        schema = TRAINING.append(JUDGED_BY_FIELD) if task.verdicts.verdicts else TRAINING
+        write = stack.enter_context(_writer(output.training, schema))
         write_pairs = output.pairs and stack.enter_context(_writer(output.pairs, pairs_schema(output.pairing.prompt)))
         spool = stack.enter_context(Spool(output.training.parent, SPOOLED, len(problems)))
         with closing(graded(task, problems, totals, partial(_rows_of_use, selection, bool(write_pairs)))) as parts:
@@ -102,7 +104,11 @@ def _rows_of_use(selection: Selection, with_wrong: bool, batch: Batch, grades: p
     rows = np.flatnonzero((is_right | is_wrong(grades) if with_wrong else is_right) & ~cut_off & ~unsound)
     places = pa.array(rows)
     keys = grades["equation_key"].combine_chunks().take(places)
-    columns = [pa.array(is_right[rows]), keys, batch.completion.take(places)]
+    has_verdicts = JUDGED_BY_FIELD.name in grades.column_names
+    judged_by = (
+        one_chunk(grades[JUDGED_BY_FIELD.name]).take(places) if has_verdicts else pa.nulls(len(rows), pa.string())
+    )
+    columns = [pa.array(is_right[rows]), keys, batch.completion.take(places), judged_by]
     num_left_out = {"num_right_cut_off": int(np.count_nonzero(is_right & cut_off))}
     if selection.sound == "require":
         num_left_out["num_unsound"] = int(np.count_nonzero(unsound))
@@ -136,7 +142,7 @@ class _Curator:
             problems,
             problem,
             rows,
-            _as_graded(rows),
+            _as_graded(rows, self._task.verdicts.verdicts),
             selection=self._selection,
             with_gold=self._output.with_gold,
             rules=self._task.rules,
@@ -175,11 +181,12 @@ def _with_names(rows: pa.Table, models: list[str]) -> pa.Table:
     return rows.set_column(rows.schema.get_field_index("model"), "model", names)
 
 
-def _as_graded(rows: pa.Table) -> pa.Table:
+def _as_graded(rows: pa.Table, with_verdicts: bool = False) -> pa.Table:
     """Return rows of schema.GRADED that hold only whether each sample is right, and the key of its equations."""
     nothing, ok = pa.nulls(len(rows)), pa.repeat(_OK, len(rows))
     known = {"status": ok, "is_correct": rows["is_right"], "equations_status": ok, "equation_key": rows["equation_key"]}
-    return pa.table([known.get(field.name, nothing).cast(field.type) for field in GRADED], schema=GRADED)
+    graded = pa.table([known.get(field.name, nothing).cast(field.type) for field in GRADED], schema=GRADED)
+    return graded.append_column(JUDGED_BY_FIELD, rows[JUDGED_BY_FIELD.name]) if with_verdicts else graded
 
 
 @contextmanager

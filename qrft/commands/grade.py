@@ -12,12 +12,12 @@ import pyarrow.parquet as pq
 from qrft.commands.grading import Graded, Problems, Task, Totals, graded
 from qrft.data.disk import whole_file
 from qrft.data.files import check_output
-from qrft.data.schema import GRADED, SOUNDNESS_FIELD
+from qrft.data.schema import GRADED, JUDGED_BY_FIELD, SOUNDNESS_FIELD
 
 WRITTEN = pa.schema(
     [("problem_id", pa.string()), ("sample_index", pa.int32()), ("model", pa.string()), *GRADED],
 )
-JUDGED = WRITTEN.append(SOUNDNESS_FIELD)
+EXTRA = {field.name: field for field in (SOUNDNESS_FIELD, JUDGED_BY_FIELD)}
 
 
 def run(task: Task, output: Path) -> dict[str, Any]:
@@ -28,7 +28,7 @@ def run(task: Task, output: Path) -> dict[str, Any]:
     with (
         closing(graded(task, problems, totals)) as parts,
         whole_file(output) as path,
-        pq.ParquetWriter(path, JUDGED if task.judges_paths else WRITTEN) as writer,
+        pq.ParquetWriter(path, _schema(task)) as writer,
     ):
         for part in parts:
             writer.write_table(_rows(part, problems, totals))
@@ -39,4 +39,10 @@ def _rows(part: Graded, problems: Problems, totals: Totals) -> pa.Table:
     models = pa.DictionaryArray.from_arrays(pa.array(part.models), pa.array(totals.models, pa.string()))
     ids = problems.ids.take(pa.array(part.batch.problem)).cast(pa.string())
     columns = [ids, pa.array(part.sample_index), models.cast(pa.string()), *part.grades.columns]
-    return pa.table(columns, schema=JUDGED if SOUNDNESS_FIELD.name in part.grades.column_names else WRITTEN)
+    extra = [EXTRA[name] for name in part.grades.column_names if name in EXTRA]
+    return pa.table(columns, schema=pa.schema([*WRITTEN, *extra]))
+
+
+def _schema(task: Task) -> pa.Schema:
+    wanted = {SOUNDNESS_FIELD: task.judges_paths, JUDGED_BY_FIELD: task.verdicts.verdicts}
+    return pa.schema([*WRITTEN, *(field for field, is_wanted in wanted.items() if is_wanted)])

@@ -22,8 +22,8 @@ from qrft.errors import DataError, UsageError
 from qrft.grading.batch import BatchGrader, of_samples
 from qrft.grading.columns import threads as core_threads
 from qrft.grading.latex import HOW_TO_INSTALL, judges_expressions
-from qrft.grading.paths import COMPARED, CUT_OFF, is_right_path, path_sources, soundness
-from qrft.grading.rules import DEFAULT_RULES
+from qrft.grading.paths import COMPARED, CUT_OFF, by_verdicts, is_right_path, path_sources, soundness
+from qrft.grading.rules import DEFAULT_RULES, NO_VERDICTS, Verdicts
 from qrft.progress import Progress, unwatched
 
 
@@ -37,6 +37,7 @@ class Task:
     num_threads: int = 1
     strict: bool = False  # a malformed row is an error
     judges_paths: bool = False  # say which right paths are sound
+    verdicts: Verdicts = NO_VERDICTS
     progress: Progress = unwatched  # of bytes
     warn: Callable[[str], None] = lambda message: None
 
@@ -55,10 +56,11 @@ def task(
     """Make a task of the options of the command line. Raises UsageError for options that exclude each other."""
     num_threads = core_threads(threads)
     paths = [path for given in samples for path in files_of(given)]
+    own = from_options(Verdicts, {name: rules.pop(name) for name in Verdicts.model_fields if name in rules})
     chosen = rules_for(problems, from_options(grading.Rules, rules))
     if judges_paths and chosen.mode == "paper":
         raise UsageError("--sound: found with --mode paper, which judges no path. Leave one of the two out.")
-    return Task(paths, problems, chosen, num_threads, strict, judges_paths, progress, warn)
+    return Task(paths, problems, chosen, num_threads, strict, judges_paths, own, progress, warn)
 
 
 class Problems:
@@ -160,23 +162,26 @@ def graded(
     numbering, size = Numbering(problems.ids), sum(_size(path) for path in task.samples)
     totals.models = numbering.models
 
-    def work(read: Callable[[], Batch], position: int) -> tuple[Batch, pa.Table, Any, int]:
-        batch = read()
+    def work(read_batch: Callable[[], Batch], position: int) -> tuple[Batch, pa.Table, Any, int]:
+        batch = read_batch()
         questions = problems.asked(batch.problem) if task.judges_paths else None
-        grades = grader.read(batch.completion, problems.gold(batch.problem), 1, questions)
-        return batch, grades, also(batch, grades), position
+        read = grader.read(batch.completion, problems.gold(batch.problem), 1, questions)
+        return batch, read, also(batch, by_verdicts(read, batch.is_right)), position
 
     def tell(position: int, num_judged: int = 0) -> None:
         judging = f", {num_judged:,} expressions compared" if num_judged else ""
         task.progress(position, size, f"{totals.num_samples:,} samples{judging}")
 
-    tasks = (partial(work, unit.read, unit.position) for unit in units(task.samples, problems.ids))
+    tasks = (
+        partial(work, unit.read, unit.position) for unit in units(task.samples, problems.ids, verdicts=task.verdicts)
+    )
     done = 0
     with BatchGrader(task.rules, task.num_threads) as grader:
         for batch, read, extra, position in ahead(tasks, task.num_threads):
             _check(task, batch.faults)
-            grades = grader.judge(batch.completion, problems.gold(batch.problem), read, partial(tell, done))
-            if grades is not read:
+            judged = grader.judge(batch.completion, problems.gold(batch.problem), read, partial(tell, done))
+            grades = by_verdicts(judged, batch.is_right)
+            if judged is not read:
                 extra = also(batch, grades)
             totals.add(batch, grades)
             tell(done := position)

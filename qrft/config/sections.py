@@ -17,7 +17,7 @@ from pydantic import (
 from qrft.config import sweep
 from qrft.config.section import Count, Section, Seed, broken_rule
 from qrft.data.problems.registry import GENERATED
-from qrft.grading.rules import Selection
+from qrft.grading.rules import Selection, Verdicts
 from qrft.sampling.api import LocalSettings, Picking
 from qrft.sampling.backends import registry
 from qrft.sampling.backends.registry import SamplerName
@@ -114,7 +114,7 @@ class Sample(SamplerSettings, Picking):
         return self
 
 
-class Curate(Selection):
+class Curate(Selection, Verdicts):
     first_samples: Count | None = Field(
         default=None,
         description="How many samples per problem and model to look at, counted from the first. If not set, all of "

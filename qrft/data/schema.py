@@ -44,6 +44,9 @@ GRADED = pa.schema(
 # Beside GRADED where it is asked for: whether a right path is sound, or why not.
 SOUNDNESS_FIELD = pa.field("soundness", STATUS)
 
+# Beside GRADED and TRAINING where a file's verdicts are read: "verdict", or "answer" where the file has none.
+JUDGED_BY_FIELD = pa.field("judged_by", pa.string())
+
 TRAINING = pa.schema(
     [
         ("problem_id", pa.string()),

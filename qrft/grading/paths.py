@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from qrft.data.schema import SOUNDNESS_FIELD
+from qrft.data.schema import JUDGED_BY_FIELD, SOUNDNESS_FIELD
 from qrft.data.worked import is_worked
 from qrft.grading.grader import KEY_BYTES, equation_keys
 from qrft.grading.rules import DEFAULT_RULES, Rules
@@ -96,3 +96,16 @@ def as_flags(column: pa.Array | pa.ChunkedArray) -> Flags:
 def as_names(column: pa.ChunkedArray) -> npt.NDArray[np.object_]:
     names: npt.NDArray[np.object_] = column.combine_chunks().to_numpy(zero_copy_only=False)
     return names
+
+
+def by_verdicts(graded: pa.Table, is_right: pa.Array | pa.ChunkedArray | None) -> pa.Table:
+    """Return the grades as the verdicts of a file have them, with what each was judged by (schema.JUDGED_BY_FIELD).
+
+    is_right: row-aligned, null where the answer decides; None: no verdicts were read.
+    """
+    if is_right is None:
+        return graded
+    place = graded.schema.get_field_index("is_correct")
+    decided = pc.coalesce(is_right, graded["is_correct"])
+    judged_by = pc.if_else(pc.is_valid(is_right), "verdict", "answer")
+    return graded.set_column(place, graded.schema.field(place), decided).append_column(JUDGED_BY_FIELD, judged_by)

@@ -5,9 +5,17 @@ The recipe's keys, the options of the commands, the JSON schema and docs/recipe.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, ValidationInfo, ValidatorFunctionWrapHandler, WrapValidator, field_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    field_validator,
+    model_validator,
+)
 
 from qrft.config.section import Count, Section, broken_rule
 from qrft.grading.traces import TRACES, Traces
@@ -152,5 +160,28 @@ class Judging(Section):
     )
 
 
+class Verdicts(Section):
+    """Whether samples made elsewhere are judged by what their file says of them."""
+
+    verdicts: bool = Field(
+        default=False,
+        description="Let the verdict that a file gives a sample decide whether it is right: its column is_correct, or "
+        "score with a min_score. A sample without one is judged by its answer. The equations are judged all the same.",
+    )
+    min_score: float | None = Field(
+        default=None, description="The score from which a sample is right. Only with verdicts."
+    )
+
+    @model_validator(mode="after")
+    def _scores_are_read(self) -> Self:
+        if self.min_score is not None and not self.verdicts:
+            raise broken_rule(
+                f"found {self.min_score:g} without verdicts, so no score is read. Allowed: verdicts as well",
+                "min_score",
+            )
+        return self
+
+
 DEFAULT_RULES = Rules()
+NO_VERDICTS = Verdicts()
 DEFAULT_SELECTION = Selection()

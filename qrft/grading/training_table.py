@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from qrft.data.schema import TRAINING
+from qrft.data.schema import JUDGED_BY_FIELD, TRAINING
 from qrft.data.worked import is_worked
 from qrft.grading.paths import gold_paths, is_cut_off
 from qrft.grading.rules import DEFAULT_RULES, DEFAULT_SELECTION, Rules, Selection
@@ -66,7 +66,11 @@ def training_table(
     gold = np.flatnonzero(is_worked(problems)) if with_gold else np.zeros(0, np.int64)
     place = np.concatenate([gold, problem[chosen.kept]])
     order = np.argsort(place, kind="stable")
-    rows = pa.concat_tables([_gold_rows(problems, gold), _sampled_rows(problems, problem, samples, chosen.kept)])
+    sampled = _sampled_rows(problems, problem, samples, chosen.kept)
+    if JUDGED_BY_FIELD.name in graded.column_names:
+        judged_by = graded[JUDGED_BY_FIELD.name].take(pa.array(chosen.kept)).fill_null("answer")
+        sampled = sampled.append_column(JUDGED_BY_FIELD, judged_by)
+    rows = pa.concat_tables([_gold_rows(problems, gold), sampled], promote_options="default")
     rows = trained(rows.take(pa.array(order)), selection, rules)
     return Training(rows, chosen.verdicts, chosen.kept)
 

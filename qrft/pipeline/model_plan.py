@@ -14,7 +14,7 @@ from qrft.config.training import Training
 from qrft.data.problems.registry import rules_for
 from qrft.data.samples import pooled
 from qrft.grading.latex import judges_expressions
-from qrft.grading.rules import Rules
+from qrft.grading.rules import Rules, Verdicts
 from qrft.models.architectures import is_supported
 from qrft.models.json_file import read_json
 from qrft.models.wording import Wording
@@ -231,7 +231,7 @@ def add_choice(
     name: the model that it is for; "" where several share it. own: settings of the stage beside those of selection.
     """
     sources, inputs = pool_inputs(train_set, pool)
-    chosen = recipe.curate.model_dump(exclude={"pool", "pairs", "samples"})
+    chosen = recipe.curate.model_dump(exclude={"pool", "pairs", "samples", *Verdicts.model_fields})
     settings = STAGES[stage].Settings(**chosen, **own, rules=train_rules(recipe), sources=sources)
     return plan.add(stage, settings, inputs, kind=kind, phase=phase, model=name)
 

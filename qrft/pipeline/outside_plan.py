@@ -9,6 +9,7 @@ from qrft.config.recipe import TEACHER, Model, Recipe
 from qrft.config.sections import Sample
 from qrft.data.samples.batches import files_of, without_suffix
 from qrft.data.samples.pooled import OUTSIDE
+from qrft.grading.rules import Verdicts
 from qrft.models.wording import Wording
 from qrft.pipeline.graph import Plan, Source, Step
 from qrft.pipeline.model_plan import Sampled, drawing, sample_grading, seed_of
@@ -53,7 +54,8 @@ def add_outside(plan: Plan, recipe: Recipe, train_set: Step) -> dict[str, Sample
         return {}
     chosen = recipe.problems
     has_part = chosen.num_train is not None or chosen.train_fraction != 1
-    settings = outside.Settings(names=tuple(named.values()), skips_unknown=has_part)
+    own = recipe.curate.model_dump(include={*Verdicts.model_fields})
+    settings = outside.Settings(names=tuple(named.values()), skips_unknown=has_part, **own)
     inputs: dict[str, Step | Source] = {str(number): Source(path) for number, path in enumerate(named)}
     inputs["problems"] = train_set
     samples = plan.add("outside", settings, inputs, kind="samples", model=OUTSIDE)

@@ -20,7 +20,7 @@ from qrft.errors import DataError
 from qrft.models.find import BUILTIN
 from qrft.pipeline.flow import plan
 from qrft.pipeline.graph import Step
-from qrft.pipeline.stages import Job, outside
+from qrft.pipeline.stages import Job, curate, grade, outside
 
 ROWS = draw("tiny-math/train", 0, 6).to_pylist()
 TEACHER = [
@@ -86,6 +86,24 @@ def test_samples_of_unknown_problems_are_one_message_or_left_out_where_the_run_h
     assert [row["problem_id"] for row in read(file, skips_unknown=True)] == [RIGHT[0]["id"]]
     with pytest.raises(DataError, match=r"no samples of the problems of this run\. 1 samples of other problems"):
         read(write_jsonl("t.jsonl", [{"id": "x", "response": "a"}]), skips_unknown=True)
+
+
+def test_what_a_file_says_of_its_samples_decides_in_the_pool_too() -> None:
+    Path("problems").mkdir()
+    pq.write_table(draw("tiny-math/train", 0, 6), "problems/problems.parquet")
+    told = [True, None, False, True, False, None]
+    file = write_jsonl("t.jsonl", [{**one, "is_correct": verdict} for one, verdict in zip(RIGHT, told, strict=True)])
+    steps = planned(f"curate.samples=[{file}]", "curate.verdicts=true")
+    assert steps["outside/samples"].digest != planned(f"curate.samples=[{file}]")["outside/samples"].digest
+    inputs = {"problems": Path("problems"), "samples": Path("."), "graded": Path(".")}
+    outside.run({**inputs, "0": file}, Path(), steps["outside/samples"].settings, Job())  # type: ignore[arg-type]
+    grade.run(inputs, Path(), steps["outside/graded"].settings, Job(num_threads=1))  # type: ignore[arg-type]
+    Path("training").mkdir()
+    curate.run(inputs, Path("training"), curate.Settings(sources=("",)), Job(num_threads=1))
+    rows = [row for row in read_jsonl("training/training.jsonl") if row["source"] != "gold"]
+    by = [(row["problem_id"], row["judged_by"]) for row in rows]
+    expected = zip(ROWS, ["verdict", "answer", None, "verdict", None, "answer"], strict=True)
+    assert by == [(row["problem_id"], judge) for row, judge in expected if judge]
 
 
 def test_a_file_that_is_not_there_is_told_with_its_line() -> None:

@@ -22,6 +22,7 @@ from qrft.data.jsonl import count_lines
 from qrft.data.samples import jsonl, parquet
 from qrft.data.samples.rows import INDEXES, Faults, Rows
 from qrft.errors import DataError
+from qrft.grading.rules import NO_VERDICTS, Verdicts
 
 T = TypeVar("T")
 _SUFFIX = re.compile(r"(\.(jsonl|json|parquet|gz|zst))*$")
@@ -38,6 +39,7 @@ class Batch:
     finish_reason: pa.Array  # large_string; null where the file does not tell
     place: Callable[[int], str]  # "file:line" of a row
     faults: Faults
+    is_right: pa.Array | None = None  # what the file says of each sample, null where it says nothing; None: not read
     num_unknown: int = 0  # rows left out, since their problems are not known
 
 
@@ -71,19 +73,21 @@ def units(
     names: Mapping[Path, str] | None = None,
     *,
     skips_unknown: bool = False,
+    verdicts: Verdicts = NO_VERDICTS,
 ) -> Iterator[Unit]:
     """Yield the pieces of all files in order. Raises DataError for a file that is missing, empty or of another kind.
 
     names: what samples without a model are called, by their file; None: as `default_models` has it. skips_unknown:
-    leave samples of other problems out and count them; otherwise they are an error.
+    leave samples of other problems out and count them; otherwise they are an error. verdicts: whether those of the
+    files are read.
     """
     names, before = default_models(paths) if names is None else names, 0
     known = {problem_id: row for row, problem_id in enumerate(problem_ids.to_pylist())}
     for path in paths:
         num_units = 0
-        for rows, position in (parquet if is_parquet(path) else jsonl).read(path):
+        for rows, position in (parquet if is_parquet(path) else jsonl).read(path, verdicts):
             num_units += 1
-            yield Unit(partial(_batch, rows, path, names[path], known, skips_unknown), before + position)
+            yield Unit(partial(_batch, rows, path, names[path], known, skips_unknown, verdicts), before + position)
         if num_units == 0:
             raise DataError(f"{path}: is empty. Expected samples, one per row, with problem_id and completion.")
         before += path.stat().st_size
@@ -121,7 +125,12 @@ def ahead(tasks: Iterable[Callable[[], T]], num_threads: int) -> Iterator[T]:
 
 
 def _batch(
-    read: Callable[[], tuple[Rows, Faults]], path: Path, model: str, known: dict[str, int], skips_unknown: bool
+    read: Callable[[], tuple[Rows, Faults]],
+    path: Path,
+    model: str,
+    known: dict[str, int],
+    skips_unknown: bool,
+    verdicts: Verdicts,
 ) -> Batch:
     rows, faults = read()
     rows = _flat(_whole(rows, path, faults))
@@ -134,7 +143,7 @@ def _batch(
     indexes = rows.indexes.fill_null(-1).to_numpy()
     problem = _problems(rows.ids, known)
     models = rows.models.fill_null(model).dictionary_encode()
-    batch = Batch(problem, rows.completions, indexes, models, rows.endings, place, faults)
+    batch = Batch(problem, rows.completions, indexes, models, rows.endings, place, faults, _is_right(rows, verdicts))
     if (problem >= 0).all():
         return batch
     if not skips_unknown:
@@ -155,8 +164,17 @@ def _of_known(batch: Batch) -> Batch:
         batch.finish_reason.take(taken),
         lambda row: batch.place(int(rows[row])),
         batch.faults,
+        None if batch.is_right is None else batch.is_right.take(taken),
         len(batch.problem) - len(rows),
     )
+
+
+def _is_right(rows: Rows, verdicts: Verdicts) -> pa.Array | None:
+    """Return what the file says of each sample: is_correct is 1, or a score of at least so much."""
+    if not verdicts.verdicts:
+        return None
+    scores = pc.if_else(pc.is_nan(rows.verdicts), pa.scalar(None, pa.float64()), rows.verdicts)
+    return pc.greater_equal(scores, 1.0 if verdicts.min_score is None else verdicts.min_score)
 
 
 def _whole(rows: Rows, path: Path, faults: Faults) -> Rows:
@@ -164,22 +182,22 @@ def _whole(rows: Rows, path: Path, faults: Faults) -> Rows:
     indexes = rows.indexes.fill_null(0).to_numpy()
     is_whole = rows.ids.is_valid().to_numpy(False) & rows.completions.is_valid().to_numpy(False)
     is_whole &= (indexes >= INDEXES.start) & (indexes < INDEXES.stop)
-    is_whole &= _has_endings(rows)
+    is_whole &= _has_as_many(rows, rows.endings) & _has_as_many(rows, rows.verdicts)
     if is_whole.all():
         return rows
     for row in np.flatnonzero(~is_whole).tolist():
         faults.add(f"{path}:{rows.numbers[row]}: {_fault(rows, row)}")
-    ids, completions, indexes, models, endings = (column.filter(pa.array(is_whole)) for column in rows[:5])
-    return Rows(ids, completions, indexes, models, endings, np.asarray(rows.numbers)[is_whole])
+    columns = [column.filter(pa.array(is_whole)) for column in rows[:-1]]
+    return Rows._make([*columns, np.asarray(rows.numbers)[is_whole]])
 
 
-def _has_endings(rows: Rows) -> npt.NDArray[np.bool_]:
-    """Return whether each row tells as many endings as it has completions, or one for all."""
-    if not pa.types.is_list(rows.endings.type):
+def _has_as_many(rows: Rows, told: pa.Array) -> npt.NDArray[np.bool_]:
+    """Return whether each row tells as many endings, or verdicts, as it has completions, or one for all."""
+    if not pa.types.is_list(told.type):
         return np.ones(len(rows.ids), np.bool_)
     if not pa.types.is_list(rows.completions.type):
         return np.zeros(len(rows.ids), np.bool_)
-    lengths = [pc.list_value_length(column) for column in (rows.completions, rows.endings)]
+    lengths = [pc.list_value_length(column) for column in (rows.completions, told)]
     flags: npt.NDArray[np.bool_] = pc.equal(*lengths).fill_null(True).to_numpy(False).astype(np.bool_)
     return flags
 
@@ -189,8 +207,10 @@ def _fault(rows: Rows, row: int) -> str:
         return "found no problem_id that is a whole number or a text."
     if not rows.completions[row].is_valid:
         return "found no completion."
-    if not _has_endings(rows)[row]:
+    if not _has_as_many(rows, rows.endings)[row]:
         return "found another number of finish reasons than of completions."
+    if not _has_as_many(rows, rows.verdicts)[row]:
+        return "found another number of verdicts than of completions."
     return f"sample_index is {rows.indexes[row]}, expected a whole number from 0."
 
 
@@ -201,18 +221,19 @@ def _flat(rows: Rows) -> Rows:
     row = pc.list_parent_indices(rows.completions)
     nothing = pa.nulls(len(row), pa.int64())
     numbers = np.asarray(rows.numbers, np.int64)[row.to_numpy()]
-    endings = _endings_of(rows, row)
-    return Rows(rows.ids.take(row), rows.completions.flatten(), nothing, rows.models.take(row), endings, numbers)
+    endings, verdicts = (_of_each(column, row) for column in (rows.endings, rows.verdicts))
+    models = rows.models.take(row)
+    return Rows(rows.ids.take(row), rows.completions.flatten(), nothing, models, endings, verdicts, numbers)
 
 
-def _endings_of(rows: Rows, row: pa.Array) -> pa.Array:
-    """Return the ending of each completion. row: that of each completion."""
-    if not pa.types.is_list(rows.endings.type):
-        return rows.endings.take(row)
-    numbers, length = row.to_numpy(), pc.list_value_length(rows.endings).fill_null(0).to_numpy()
+def _of_each(told: pa.Array, row: pa.Array) -> pa.Array:
+    """Return the ending, or verdict, of each completion. row: that of each completion."""
+    if not pa.types.is_list(told.type):
+        return told.take(row)
+    numbers, length = row.to_numpy(), pc.list_value_length(told).fill_null(0).to_numpy()
     place = np.arange(len(numbers)) - np.searchsorted(numbers, numbers)  # within its list
     taken = pa.array((np.cumsum(length) - length)[numbers] + place, mask=length[numbers] == 0)
-    return rows.endings.flatten().take(taken)
+    return told.flatten().take(taken)
 
 
 def _problems(ids: pa.Array, known: dict[str, int]) -> npt.NDArray[np.int32]:

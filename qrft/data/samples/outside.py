@@ -15,6 +15,7 @@ from qrft.data.samples.pooled import OUTSIDE
 from qrft.data.samples.rows import Faults
 from qrft.data.schema import SAMPLES
 from qrft.errors import DataError
+from qrft.grading.rules import NO_VERDICTS, Verdicts
 from qrft.progress import Progress
 
 # What a run calls its own models and the gold solutions: the same names from outside would hide where a row is from.
@@ -27,22 +28,29 @@ class Outside(NamedTuple):
     samples: pa.Table
     faults: Faults
     num_unknown: int
+    is_right: pa.ChunkedArray | None  # what the files say of each sample; None where that is not read
 
 
 def read_outside(
-    names: Mapping[Path, str], problem_ids: pa.Array, progress: Progress, *, skips_unknown: bool = False
+    names: Mapping[Path, str],
+    problem_ids: pa.Array,
+    progress: Progress,
+    *,
+    skips_unknown: bool = False,
+    verdicts: Verdicts = NO_VERDICTS,
 ) -> Outside:
     """Read all samples of some files, in their order.
 
-    names: by file, what its samples are called that name no model. skips_unknown: as in `units`. Raises DataError for
-    what can't be read, for a sample that occurs twice, and where no sample is left.
+    names: by file, what its samples are called that name no model. skips_unknown, verdicts: as in `units`. Raises
+    DataError for what can't be read, for a sample that occurs twice, and where no sample is left.
     """
-    numbering, batches, faults, num_unknown = Numbering(problem_ids), [], Faults(), 0
+    numbering, batches, told, faults, num_unknown = Numbering(problem_ids), [], [], Faults(), 0
     size = sum(path.stat().st_size for path in names)
-    for unit in units([*names], problem_ids, names, skips_unknown=skips_unknown):
+    for unit in units([*names], problem_ids, names, skips_unknown=skips_unknown, verdicts=verdicts):
         batch = unit.read()
         batches.append(_columns(batch, problem_ids, *numbering.add(batch)))
         faults.extend(batch.faults)
+        told.append(batch.is_right)
         num_unknown += batch.num_unknown
         progress(unit.position, size, f"{sum(map(len, batches)):,} samples")
     numbering.check()
@@ -52,8 +60,9 @@ def read_outside(
         raise DataError(f"{', '.join(map(str, names))}: found no samples of the problems of this run. {others}")
     called = pa.array([f"{OUTSIDE}/{name}" if _OF_A_RUN.fullmatch(name) else name for name in numbering.models])
     models = pa.chunked_array([called.take(chunk) for chunk in table["model"].chunks], pa.string())
+    is_right = pa.chunked_array(told, pa.bool_()) if verdicts.verdicts else None
     place = table.schema.get_field_index("model")
-    return Outside(table.set_column(place, "model", models).cast(SAMPLES), faults, num_unknown)
+    return Outside(table.set_column(place, "model", models).cast(SAMPLES), faults, num_unknown, is_right)
 
 
 def _columns(batch: Batch, problem_ids: pa.Array, models: object, sample_index: object) -> pa.Table:

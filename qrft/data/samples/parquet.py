@@ -12,22 +12,23 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from qrft.data.files import read_errors
-from qrft.data.samples.rows import Faults, Rows
+from qrft.data.samples.rows import Faults, Rows, as_scores
 from qrft.data.samples.spellings import Names, find_names
 from qrft.data.whole_numbers import whole_column
 from qrft.errors import DataError
+from qrft.grading.rules import NO_VERDICTS, Verdicts
 
 BATCH_ROWS = 16_384  # some MB of text, as in a block of JSONL
 BATCH_LISTS = 256  # of up to hundreds of texts
 
 
-def read(path: Path) -> Iterator[tuple[Callable[[], tuple[Rows, Faults]], int]]:
+def read(path: Path, verdicts: Verdicts = NO_VERDICTS) -> Iterator[tuple[Callable[[], tuple[Rows, Faults]], int]]:
     """Yield how to read each batch, and about the bytes up to its end. Raises DataError for a wrong column."""
     with (
         read_errors(path),
         pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20, page_checksum_verification=True) as file,
     ):
-        names = find_names(file.schema_arrow.names, str(path))
+        names = find_names(file.schema_arrow.names, str(path), verdicts)
         _check(file.schema_arrow, names, path)
         num_rows, row, size = file.metadata.num_rows, 0, path.stat().st_size
         wanted = [name for name in names if name]
@@ -44,6 +45,7 @@ def _check(schema: pa.Schema, names: Names, path: Path) -> None:
         "sample_index": (_is_number, "whole numbers"),
         "model": (_is_text, "texts"),
         "ending": (_is_completion, "texts or lists of texts"),
+        "verdict": (_is_verdict, "true and false or numbers, or lists of them"),
     }
     for name, (is_right, words) in zip(names, expected.values(), strict=True):
         if name and not is_right(schema.field(name).type):
@@ -73,6 +75,11 @@ def _is_completion(kind: Any) -> bool:
     return _is_text(kind.value_type if _is_list(kind) else kind)
 
 
+def _is_verdict(kind: Any) -> bool:
+    kind = kind.value_type if _is_list(kind) else kind
+    return _is_number(kind) or bool(pa.types.is_boolean(kind) or pa.types.is_null(kind))
+
+
 def _rows(batch: pa.RecordBatch, names: Names, first: int) -> tuple[Rows, Faults]:
     ids, completions = batch[names.problem_id], batch[names.completion]
     nothing = pa.nulls(len(batch))
@@ -82,6 +89,7 @@ def _rows(batch: pa.RecordBatch, names: Names, first: int) -> tuple[Rows, Faults
         _indexes(batch[names.sample_index] if names.sample_index else nothing),
         _texts(batch[names.model] if names.model else nothing),
         _listed_or_plain(batch[names.ending] if names.ending else nothing),
+        as_scores(batch[names.verdict] if names.verdict else nothing),
         range(first, first + len(batch)),
     )
     return rows, Faults()

@@ -46,7 +46,8 @@ def read(
     """
     pairs = [_read(name, source, first_samples, columns) for name, source in sources.items()]
     samples, graded = zip(*pairs, strict=True)
-    return pa.concat_tables(samples), pa.concat_tables(graded)
+    # Only grades of samples made elsewhere may say what each was judged by.
+    return pa.concat_tables(samples), pa.concat_tables(graded, promote_options="default")
 
 
 def _read(name: str, source: Source, first_samples: int | None, columns: Sequence[str]) -> tuple[pa.Table, pa.Table]:

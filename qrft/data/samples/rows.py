@@ -38,4 +38,11 @@ class Rows(NamedTuple):
     indexes: pa.Array  # int64; null where there is none
     models: pa.Array  # large_string; null where there is none
     endings: pa.Array  # large_string, or lists of them beside lists of completions; null where none is told
+    verdicts: pa.Array  # float64: 1 or 0 of is_correct, or a score; or lists of them; null where none is told
     numbers: range | npt.NDArray[np.int64]  # the row's line (JSONL) or row (Parquet), from 1
+
+
+def as_scores(column: pa.Array) -> pa.Array:
+    """Return verdicts as float64, or as lists of them."""
+    is_list = pa.types.is_list(column.type) or pa.types.is_large_list(column.type)
+    return column.cast(pa.list_(pa.float64()) if is_list else pa.float64(), safe=False)

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from qrft import grading
 from qrft.config.section import Section
 from qrft.grading.batch import BatchGrader, of_samples
+from qrft.grading.paths import by_verdicts
 from qrft.grading.rules import Rules
 from qrft.pipeline.stages import Inputs, Job, Report
 
@@ -44,6 +45,9 @@ def run(inputs: Inputs, out: Path, settings: Settings, job: Job) -> Report:
             lambda num_judged: job.progress(0, samples.num_rows, f"{num_judged:,} expressions compared"),
             questions=questions if settings.judges_paths else None,
         )
+    verdicts = inputs["samples"] / "verdicts.parquet"  # of samples made elsewhere
+    if verdicts.exists():
+        graded = by_verdicts(graded, pq.read_table(verdicts)["is_right"])
     pq.write_table(graded, out / "graded.parquet")
     num_correct = pc.sum(graded["is_correct"]).as_py() or 0
     job.progress(graded.num_rows, graded.num_rows, f"{num_correct} correct{_hint(graded, settings)}")
