@@ -36,7 +36,7 @@ def test_what_a_training_and_a_sampling_cost(tmp_path: Path) -> None:
     on_a_gpu = cost.of_stage("sample", Section(), inputs, {**report, "gpu_seconds": 1.5})
     assert on_a_gpu == {**sampled, "gpu_seconds": 1.5}
     assert cost.of_stage("grade", Section(), inputs, report) == cost.of_stage("train", training(), inputs, report) == {}
-    (tmp_path / "config.json").write_text('{"model_type": "gpt2"}')  # whose parameters are not counted
+    (tmp_path / "config.json").write_text('{"model_type": "t5"}')  # no causal language model
     assert cost.of_stage("sample", Section(), inputs, report) == {"num_tokens": 600}
 
 

@@ -388,7 +388,7 @@ def test_a_model_with_dropout_in_its_attention_does_without_varlen() -> None:
 def test_heads_are_read_from_the_configuration(load: Callable[[str, str], Any], kind: str) -> None:
     model = load(kind, "eager")
     config = model.config
-    expected = (config.num_attention_heads, config.num_key_value_heads, config.head_dim, "window" in kind, 0.0)
+    expected = (config.num_attention_heads, config.num_key_value_heads, config.head_dim, "window" in kind, 0.0, False)
     assert attention.heads_of(Path(model.name_or_path)) == expected
 
 
