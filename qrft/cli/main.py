@@ -324,8 +324,8 @@ def loss(base: str, text: Path, context: int, stride: int | None, limit: int | N
     """Measure how well BASE predicts a text.
 
     The loss is given in nats per token and in bits per byte. Only bits per byte can be compared between models with
-    different tokenizers. BASE is a model known by name (tiny-base, smollm2-135m), a model folder, a hub
-    name or a .gguf file.
+    different tokenizers. BASE is a model known by name (tiny-base, smollm2-135m), a model folder, a hub name or a .gguf
+    file.
     """
     from qrft.cli.actions import quiet_libraries
     from qrft.commands import loss as work

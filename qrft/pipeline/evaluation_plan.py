@@ -28,7 +28,8 @@ class TestSet(NamedTuple):
 class Asked(NamedTuple):
     """One model's answers to one test set, to be made with some worked examples in the prompt.
 
-    phase: base, sft or rft. part: what distinguishes them from the other answers of that phase, in the run folder.
+    phase: base, sft, control or rft. part: what distinguishes them from the other answers of that phase, in the run
+    folder.
     """
 
     phase: str

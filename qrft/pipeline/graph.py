@@ -46,8 +46,9 @@ class Step:
     """One stage with its settings and what it reads; its digest names its artifact in the store.
 
     Its purpose, which does not affect the artifact: `kind` is what it makes, such as training, gguf or samples;
-    `phase` where in RFT (base, sft, round-1, rft; "" where there is none); `part` which problems, or which answers to
-    the test problems; `model` whose it is ("" where the run has one, or all share it); `variant` the run of a sweep.
+    `phase` where in RFT (base, sft, round-1, rft, control; "" where there is none); `part` which problems, or which
+    answers to the test problems; `model` whose it is ("" where the run has one, or all share it); `variant` the run of
+    a sweep.
     """
 
     stage: str
