@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import functools
 import json
-import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 from click.core import ParameterSource
 
+from qrft.cli.common import all_or_nothing, bar, bytes_bar, command, print_facts
 from qrft.cli.fields import Command
-from qrft.cli.interrupts import drop_output, ends_when_told, output_is_gone
 from qrft.cli.options import (
     FILE,
     FOLDER,
@@ -30,53 +26,7 @@ from qrft.cli.options import (
     train_options,
 )
 from qrft.cli.visible import Group, echo
-from qrft.errors import QrftError
-from qrft.progress import Progress, unwatched
-
-if TYPE_CHECKING:
-    from rich.console import Console
-
-
-def ends_with_a_message(stopped: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """End a command on a QrftError with its message and exit code, and without a traceback; on Ctrl-C and its like with
-    `stopped`."""
-
-    def decorate(function: Callable[..., None]) -> Callable[..., None]:
-        @functools.wraps(function)
-        def wrapped(*args: Any, **kwargs: Any) -> None:
-            try:
-                with ends_when_told():
-                    _refuse_damaged(kwargs.values())
-                    function(*args, **kwargs)
-            except QrftError as error:
-                echo(f"Error: {error}", err=True)
-                sys.exit(error.exit_code)
-            except KeyboardInterrupt as signalled:
-                echo(f"\nStopped. {stopped}", err=True)
-                sys.exit(getattr(signalled, "exit_code", 130))
-            except OSError as error:
-                if not output_is_gone(error):
-                    raise
-                drop_output()
-                sys.exit(141)  # as a shell says of a program that SIGPIPE ended
-
-        return wrapped
-
-    return decorate
-
-
-def _refuse_damaged(values: Iterable[Any]) -> None:
-    """Raise DamagedError when a command is given a file of a run that is not as the run wrote it."""
-    from qrft.pipeline.store import verify_around
-
-    for value in values:
-        for word in value if isinstance(value, tuple) else (value,):
-            if isinstance(word, str | Path):
-                verify_around(Path(word))
-
-
-command = ends_with_a_message("Finished work is kept: run the same command again to continue.")
-all_or_nothing = ends_with_a_message("Nothing was written.")
+from qrft.progress import unwatched
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -166,9 +116,9 @@ def sample(base: str, problems: str, num_samples: int, output: Path, as_json: bo
     rules = from_options(Rules, {name: options.pop(name) for name in Rules.model_fields})
     options["stop"] = [text.replace("\\n", "\n") for text in options["stop"]]
     choice, spec = work.prepare(base, problems, num_samples, rules=rules, **options)
-    with _bar("samples") as progress:
+    with bar("samples") as progress:
         facts = work.run(choice, spec, output, progress)
-    _print(facts, as_json, lambda results, console: results.show_samples(console, facts, output))
+    print_facts(facts, as_json, lambda results, console: results.show_samples(console, facts, output))
 
 
 @main.command(cls=Command, late=train_options)
@@ -195,7 +145,7 @@ def train(base: str, data: Path, output: Path, overrides: tuple[str, ...], threa
     if facts is None:
         with Terminal(plain_console(stderr=True)).bar("train", len("train")) as progress:
             facts = work.run(task, output, progress)
-    _print(facts, as_json, lambda results, console: results.show_training(console, facts, output))
+    print_facts(facts, as_json, lambda results, console: results.show_training(console, facts, output))
 
 
 def _given() -> dict[str, str]:
@@ -298,7 +248,7 @@ def _compare(runs: tuple[Path, ...], as_json: bool) -> None:
     given = [name for name in _given() if name not in ("samples", "as_json")]
     _refuse(given, "applies only to samples. Two run folders are compared as they were evaluated: leave it out.")
     facts = compare.run(runs)
-    _print(facts, as_json, lambda results, console: results.show_comparison(console, facts))
+    print_facts(facts, as_json, lambda results, console: results.show_comparison(console, facts))
 
 
 @main.command()
@@ -331,9 +281,9 @@ def loss(base: str, text: Path, context: int, stride: int | None, limit: int | N
     from qrft.commands import loss as work
 
     quiet_libraries()
-    with _bar("texts") as progress:
+    with bar("texts") as progress:
         facts = work.run(base, text, context, stride, limit, progress)
-    _print(facts, as_json, lambda results, console: results.show_loss(console, facts))
+    print_facts(facts, as_json, lambda results, console: results.show_loss(console, facts))
 
 
 @main.command("import")
@@ -359,49 +309,18 @@ def import_(files: tuple[Path, ...], problems: str, model: str | None, output: P
     """
     from qrft.commands import imports as work
 
-    with _bar("files") as progress:
+    with bar("files") as progress:
         facts = work.run(files, problems, output, model, progress)
-    _print(facts, as_json, lambda results, console: results.show_import(console, facts, output))
+    print_facts(facts, as_json, lambda results, console: results.show_import(console, facts, output))
 
 
 def _on_samples(as_json: bool, settings: dict[str, Any], work: Callable[[Any], dict[str, Any]]) -> None:
     """Do the work of a command on samples, with a bar on stderr, and show what it found on stdout."""
     from qrft.commands.grading import task
 
-    with _bytes_bar() as progress:
+    with bytes_bar() as progress:
         facts = work(task(**settings, progress=progress, warn=lambda message: echo(message, err=True)))
-    _print(facts, as_json, lambda results, console: results.show_facts(console, facts))
-
-
-def _print(facts: Mapping[str, Any], as_json: bool, show: Callable[[ModuleType, Console], None]) -> None:
-    """Print what a command found as one JSON object, or by a function of qrft.cli.results."""
-    if as_json:
-        click.echo(json.dumps(facts))
-        return
-    from qrft.cli import results
-    from qrft.cli.tables import plain_console
-
-    show(results, plain_console())
-
-
-@contextmanager
-def _bytes_bar() -> Iterator[Progress]:
-    with _bar("MB read") as progress:
-        # Rounded up, because a total of 0 would count as done.
-        yield lambda done, total, note: progress(-(-done // 10**6), -(-total // 10**6), note)
-
-
-@contextmanager
-def _bar(name: str) -> Iterator[Progress]:
-    """Show a bar on stderr, where that is a terminal."""
-    if not sys.stderr.isatty():
-        yield unwatched
-        return
-    from qrft.cli.console import Terminal
-    from qrft.cli.tables import plain_console
-
-    with Terminal(plain_console(stderr=True)).bar(name, len(name)) as progress:
-        yield progress
+    print_facts(facts, as_json, lambda results, console: results.show_facts(console, facts))
 
 
 @main.command()
@@ -417,9 +336,9 @@ def verify(run: Path, as_json: bool) -> None:
     from qrft.commands import verify as work
     from qrft.errors import DamagedError
 
-    with _bar("artifacts") as progress:
+    with bar("artifacts") as progress:
         facts = work.run(run, progress)
-    _print(facts, as_json, lambda results, console: results.show_verified(console, facts))
+    print_facts(facts, as_json, lambda results, console: results.show_verified(console, facts))
     if damaged := facts["damaged"]:
         raise DamagedError(
             f"{len(damaged)} of {facts['num_artifacts']} artifacts in {run} are damaged: {', '.join(damaged)}. Run the "
