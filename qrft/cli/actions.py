@@ -138,11 +138,12 @@ def _say_how_answers_end(steps: Sequence[Step], terminal: Terminal) -> None:
         if step.settings.prompt == CHAT
     }
     if chats:
-        from qrft.models.prompts import load_tokenizer, told_ends
+        from qrft.models.light_tokenizer import load_light_tokenizer
+        from qrft.models.prompts import told_ends
 
         with terminal.messages():
             for folder, wording in sorted(chats, key=str):
-                log.info("%s", told_ends(load_tokenizer(folder), wording))
+                log.info("%s", told_ends(load_light_tokenizer(folder), wording))
 
 
 def _needs(

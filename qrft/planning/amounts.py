@@ -179,7 +179,7 @@ class Amounts:
 
 def measure(examples: pa.Table, model: Path, wording: Wording) -> Lengths:
     """Count the tokens of at most MOST_COUNTED of the examples, drawn evenly."""
-    tokenizer = load_light_tokenizer(model, wording)
+    tokenizer = load_light_tokenizer(model)
     step = max(1, -(-examples.num_rows // MOST_COUNTED))
     drawn = examples.take(list(range(0, examples.num_rows, step))).to_pylist()
     counted = [prompts.example(tokenizer, row["question"], row["completion"], wording) for row in drawn]

@@ -21,6 +21,7 @@ from qrft.errors import ModelError
 from qrft.models import prompts
 from qrft.models.find import BUILTIN
 from qrft.models.gguf.base import export_base
+from qrft.models.light_tokenizer import LightTokenizer
 from qrft.models.wording import Wording
 from qrft.pipeline.stages import export
 from qrft.sampling.requests import make_requests
@@ -159,6 +160,7 @@ def test_the_prompt_is_the_templates_own_text(model: tuple[Shape, Path]) -> None
     assert prompts.prompt_text(QUESTION, wording, (), tokenizer) == shape.prompt
     ids = prompts.prompt_ids(tokenizer, QUESTION, wording)
     assert tokenizer.decode(ids) == shape.prompt, "and no second beginning of the text"
+    assert prompts.prompt_ids(LightTokenizer(folder), QUESTION, wording) == ids
     turns = [*prompts.dialogue(solved), prompts.turn("user", QUESTION)]
     theirs = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True, **shape.args)
     assert prompts.prompt_text(QUESTION, wording, solved, tokenizer) == theirs
@@ -202,6 +204,7 @@ def test_a_person_is_told_how_prompts_and_answers_end(model: tuple[Shape, Path])
     tokenizer = prompts.load_tokenizer(folder)
     told = prompts.told_ends(tokenizer, worded(shape))
     opening = shape.prompt.rpartition(QUESTION)[2].replace("\n", r"\n")
+    assert prompts.told_ends(LightTokenizer(folder), worded(shape)) == told, "without transformers too"
     assert told == f'Prompts end with "{opening}", answers end with {shape.end}.'
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,9 +16,10 @@ from qrft.errors import ModelError
 from qrft.models import prompts
 from qrft.models.find import BUILTIN
 from qrft.models.light_tokenizer import LightTokenizer, load_light_tokenizer
-from qrft.models.wording import PLAIN, Prompt, Wording
+from qrft.models.wording import Prompt, Wording
 
 ROOT = Path(__file__).parents[2]
+CHATS = Wording(prompt="chat")
 
 
 def change(path: Path, **values: object) -> None:
@@ -39,15 +41,29 @@ def test_it_makes_the_tokens_of_transformers(name: str, template: Prompt, tmp_pa
         }
         change(folder / "tokenizer.json", post_processor=template_processing)
     wording = Wording(prompt=template)
-    light, whole = load_light_tokenizer(folder, wording), prompts.load_tokenizer(folder)
+    light, whole = load_light_tokenizer(folder), prompts.load_tokenizer(folder)
     assert isinstance(light, LightTokenizer) and (light.bos_token_id, light.eos_token_id) == (0, 1)
     for row in draw("tiny-math/train", 0, 20).to_pylist():
         made = [prompts.example(one, row["question"], row["solution"], wording) for one in (light, whole)]
         assert made[0] == made[1] and (made[0].token_ids[0] == 0) == (name != "made")
 
 
-def test_a_chat_template_takes_transformers() -> None:
-    assert not isinstance(load_light_tokenizer(BUILTIN["tiny-base"], Wording(prompt="chat")), LightTokenizer)
+def test_a_chat_template_of_its_own_file_comes_first(tmp_path: Path) -> None:
+    make_tokenizer(tmp_path)
+    change(tmp_path / "tokenizer_config.json", chat_template="{{ messages[0].content }} old")
+    (tmp_path / "chat_template.jinja").write_text("{{ messages[0].content }} new")
+    light, whole = LightTokenizer(tmp_path), prompts.load_tokenizer(tmp_path)
+    assert prompts.prompt_text("1?", CHATS, (), light) == prompts.prompt_text("1?", CHATS, (), whole) == "1? new"
+
+
+def test_several_chat_templates_take_transformers(tmp_path: Path) -> None:
+    make_tokenizer(tmp_path)
+    named = [{"name": name, "template": name} for name in ("default", "rag")]
+    change(tmp_path / "tokenizer_config.json", chat_template=named)
+    (tmp_path / "chat_template.jinja").unlink(missing_ok=True)
+    tokenizer = load_light_tokenizer(tmp_path)
+    assert not isinstance(tokenizer, LightTokenizer)
+    assert prompts.prompt_text("1?", CHATS, (), tokenizer) == "default"
 
 
 def test_a_folder_without_an_end_of_text_token_is_refused_as_ever(tmp_path: Path) -> None:
@@ -55,11 +71,16 @@ def test_a_folder_without_an_end_of_text_token_is_refused_as_ever(tmp_path: Path
     change(tmp_path / "tokenizer_config.json", eos_token=None)
     (tmp_path / "special_tokens_map.json").unlink(missing_ok=True)
     with pytest.raises(ModelError, match="its tokenizer has no eos_token, so no sample could end"):
-        load_light_tokenizer(tmp_path, PLAIN)
+        load_light_tokenizer(tmp_path)
 
 
-def test_a_plan_loads_neither_torch_nor_transformers(tmp_path: Path) -> None:
+@pytest.mark.parametrize("prompt", ["plain", "chat"])
+def test_a_plan_loads_neither_torch_nor_transformers(prompt: Prompt, tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    shutil.copytree(BUILTIN["tiny-base"], base)
+    (base / "chat_template.jinja").write_text("{{ messages[-1].content }}{{ eos_token }}")
     words = ["plan", str(ROOT / "recipes" / "tiny.yaml"), "-o", str(tmp_path)]
+    words += ["--set", f"prompt={prompt}", "--set", f"base_model={base}"]
     code = (
         f"import sys; from qrft.cli.main import main; main({words!r}, standalone_mode=False); "
         "assert not {'torch', 'transformers'} & set(sys.modules)"
