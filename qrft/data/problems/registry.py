@@ -8,11 +8,14 @@ from __future__ import annotations
 import difflib
 import logging
 import os
+from collections.abc import Callable
+from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
 
 import pyarrow as pa
 
+from qrft.data.file_hashes import state
 from qrft.data.files import reason
 from qrft.data.problems.own_files import read_file
 from qrft.data.problems.problem_set import ProblemSet
@@ -56,12 +59,18 @@ def read(path: Path, name: str) -> pa.Table:
     is_published = name in PUBLISHED and path != Path(name) and path.suffix != ".parquet"
     if not is_published:
         return read_file(path)
-    table, split_of = BY_NAME[name].read(path), BY_NAME[name].split_of
+    table, split_of = _whole(BY_NAME[name].read, path, state(path) if path.exists() else None), BY_NAME[name].split_of
     if split_of is None:
         return table
     return table.filter(
         pa.array([split_of(row) == _split(name) for row in table["problem_id"].to_pylist()], pa.bool_())
     )
+
+
+@lru_cache(maxsize=4)
+def _whole(read_set: Callable[[Path], pa.Table], path: Path, state: object) -> pa.Table:
+    """Read a set's file once for all that ask, such as its splits, while its state is the same."""
+    return read_set(path)
 
 
 def rules_for(name: str, rules: Rules) -> Rules:
