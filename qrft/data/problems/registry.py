@@ -25,6 +25,7 @@ from qrft.grading.rules import DEFAULT_FORMAT, Rules
 
 MODULES = {
     "tiny-math": "tiny_math",
+    "tiny-paths": "tiny_paths",
     "gsm8k": "gsm8k",
     "math-500": "math500",
     "svamp": "svamp",

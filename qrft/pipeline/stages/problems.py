@@ -12,10 +12,11 @@ from qrft.data.problems import registry
 from qrft.data.problems.own_files import read_file
 from qrft.data.problems.table import share
 from qrft.data.problems.tiny_math import TINY_MATH_VERSION
+from qrft.data.problems.tiny_paths import TINY_PATHS_VERSION
 from qrft.pipeline.stages import Inputs, Job, Report
 
-READERS_VERSION = 1  # raise it when the same file would give another table
-VERSION = TINY_MATH_VERSION + READERS_VERSION
+READERS_VERSION = 0  # raise it when the same file would give another table
+VERSION = TINY_MATH_VERSION + TINY_PATHS_VERSION + READERS_VERSION
 
 
 class Settings(Section):
