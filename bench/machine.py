@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import platform
-import shutil
-import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+from qrft.machine import nvidia_smi
 
 PACKAGES = ("qrft", "torch", "transformers", "peft", "bitsandbytes", "llama-cpp-python", "numpy", "pyarrow")
 
@@ -28,11 +28,8 @@ def describe() -> dict[str, object]:
 
 def gpu() -> str:
     """The first GPU as its driver describes it; "none" without one."""
-    if shutil.which("nvidia-smi") is None:
-        return "none"
-    query = ["nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
-    lines = subprocess.run(query, capture_output=True, text=True, check=False).stdout.splitlines()
-    return lines[0] if lines else "none"
+    gpus = nvidia_smi("name", "memory.total", "driver_version")
+    return "{}, {} MiB, {}".format(*gpus[0]) if gpus else "none"
 
 
 def installed(name: str) -> str:

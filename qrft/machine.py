@@ -1,9 +1,10 @@
-"""How much memory this machine and its GPU have free, and how torch says that there is no more (Linux)."""
+"""What this machine has: free memory, its processor, its GPUs; and how torch says that memory is out (Linux)."""
 
 from __future__ import annotations
 
 import os
 import re
+import subprocess
 from pathlib import Path
 
 # torch.OutOfMemoryError is the caching allocator's alone; cuBLAS, cuDNN and the driver allocate beside it, and say so
@@ -30,6 +31,21 @@ def _of_processor(key: str) -> str:
     info = Path("/proc/cpuinfo")
     found = re.search(rf"^{key}\s*:(.*)$", info.read_text() if info.exists() else "", re.MULTILINE)
     return found[1].strip() if found else ""
+
+
+def nvidia_smi(*fields: str, timeout: float | None = None) -> list[list[str]]:
+    """Return what NVIDIA's driver says of each GPU: a text for each field of `nvidia-smi --help-query-gpu`.
+
+    Returns nothing without that program, and without a GPU that it sees. Sizes are in MiB. Raises
+    subprocess.TimeoutExpired.
+    """
+    query = ["nvidia-smi", f"--query-gpu={','.join(fields)}", "--format=csv,noheader,nounits"]
+    try:
+        done = subprocess.run(query, capture_output=True, text=True, check=False, timeout=timeout)
+    except OSError:
+        return []
+    rows = [[value.strip() for value in line.split(", ")] for line in done.stdout.splitlines()]
+    return [row for row in rows if len(row) == len(fields)]  # it prints its failures there too
 
 
 def is_out_of_memory(error: Exception) -> bool:

@@ -25,6 +25,7 @@ from qrft.cli.options import (
     sample_options,
     train_options,
 )
+from qrft.cli.upkeep import doctor
 from qrft.cli.visible import Group, echo
 from qrft.progress import unwatched
 
@@ -366,3 +367,6 @@ def schema(pretrain: bool, as_markdown: bool) -> None:
 def _named(overrides: tuple[str, ...], name: str | None) -> tuple[str, ...]:
     """Add `--name` to the overrides, in quotes: its value is a text, whatever YAML would make of it."""
     return overrides if name is None else (*overrides, f"name={json.dumps(name)}")
+
+
+main.add_command(doctor)

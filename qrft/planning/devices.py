@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import math
 import re
-import shutil
-import subprocess
 import time
 from dataclasses import dataclass, replace
 
 from qrft.errors import UsageError
-from qrft.machine import free_memory, has_bfloat16_unit
+from qrft.machine import free_memory, has_bfloat16_unit, nvidia_smi
 from qrft.training.memory import GIB
 
 
@@ -91,11 +89,8 @@ def _by_name(name: str) -> list[Device]:
 
 def here() -> Device:
     """Return this machine's first GPU, with its free memory; without a GPU, its processor."""
-    if shutil.which("nvidia-smi"):
-        query = ["nvidia-smi", "--query-gpu=name,memory.free", "--format=csv,noheader,nounits"]
-        lines = subprocess.run(query, capture_output=True, text=True, check=False).stdout.splitlines()
-        if lines:
-            return _described(*lines[0].rsplit(",", 1))
+    if gpus := nvidia_smi("name", "memory.free"):
+        return _described(*gpus[0])
     flops, bandwidth = _processor_speed()
     has_bfloat16 = has_bfloat16_unit()
     return Device("this machine's processor", free_memory(), flops, bandwidth, is_gpu=False, has_bfloat16=has_bfloat16)
