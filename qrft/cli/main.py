@@ -10,6 +10,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from qrft.cli.browsing import browse
 from qrft.cli.common import all_or_nothing, bar, bytes_bar, command, print_facts
 from qrft.cli.fields import Command
 from qrft.cli.options import (
@@ -370,3 +371,4 @@ def _named(overrides: tuple[str, ...], name: str | None) -> tuple[str, ...]:
 
 
 main.add_command(doctor)
+main.add_command(browse)

@@ -169,6 +169,13 @@ def evaluate_options() -> Params:
     return samples_options(needs_problems=False)
 
 
+def browse_options() -> Params:
+    """Make the arguments of `qrft browse`, which needs no problems for a run folder."""
+    from qrft.grading.rules import Judging
+
+    return [*(one for one in samples_options(needs_problems=False) if one.name != "as_json"), *options(Judging)]
+
+
 def sample_options() -> Params:
     """Make the arguments of `qrft sample`."""
     from qrft.grading.rules import Rules

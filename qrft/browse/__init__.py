@@ -1,0 +1,1 @@
+"""`qrft browse`: pages of samples for a browser on this machine."""
