@@ -35,6 +35,7 @@ LAYERS = [
     {"training", "report"},
     {"studies"},
     {"pipeline.stages", "commands"},
+    {"browse"},
     {"pipeline"},
     {"planning"},
     {"cli"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
@@ -48,6 +49,17 @@ class Part(NamedTuple):
     rules: Rules  # by which they were graded
 
 
+class Texts(NamedTuple):
+    """The completions, in a file that is mapped into memory."""
+
+    column: pa.ChunkedArray
+    mapped: mmap.mmap
+
+    def forget(self) -> None:
+        """Give the memory of what was read back to the system, which still has the file's pages."""
+        self.mapped.madvise(mmap.MADV_DONTNEED)
+
+
 class Bank(NamedTuple):
     """Samples in the order of their files."""
 
@@ -55,10 +67,14 @@ class Bank(NamedTuple):
     models: list[str]
     problems: pa.Table  # schema.PROBLEMS
     rows: Rows
-    texts: pa.ChunkedArray
+    texts: Texts
 
     def __len__(self) -> int:
-        return len(self.texts)
+        return len(self.texts.column)
+
+    def text(self, row: int) -> str:
+        found: str = self.texts.column[row].as_py()
+        return found
 
 
 Piece = tuple[Rows, pa.Array]  # some of the rows, and their texts
@@ -180,7 +196,7 @@ class _Problems:
         return pa.concat_tables([table for table, _ in self._tables.values()])
 
 
-def _collect(pieces: Iterable[Piece]) -> tuple[Rows, pa.ChunkedArray]:
+def _collect(pieces: Iterable[Piece]) -> tuple[Rows, Texts]:
     """Keep the rows in memory, and the texts in a file without a name, which goes with the process."""
     rows = []
     folder = Path(tempfile.gettempdir())
@@ -190,5 +206,6 @@ def _collect(pieces: Iterable[Piece]) -> tuple[Rows, pa.ChunkedArray]:
                 rows.append(own)
                 for chunk in texts.chunks if isinstance(texts, pa.ChunkedArray) else [texts]:
                     writer.write_batch(pa.record_batch([chunk.cast(pa.large_string())], schema=TEXTS))
-        column = pa.ipc.open_file(pa.memory_map(file.name)).read_all()["completion"]
-    return Rows(*map(np.concatenate, zip(*rows, strict=True))), column
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    texts = Texts(pa.ipc.open_file(pa.py_buffer(mapped)).read_all()["completion"], mapped)
+    return Rows(*map(np.concatenate, zip(*rows, strict=True))), texts

@@ -68,7 +68,7 @@ def comparison(bank: Bank, name: str, asked: Mapping[str, str]) -> str:
     rows = [_number(asked.get(side, ""), "sample") for side in ("a", "b")]
     if max(rows) >= len(bank):
         raise UsageError(f"There are {len(bank):,} samples. Choose two of them in the list.")
-    sides = compared(*(bank.texts[row].as_py() for row in rows))
+    sides = compared(*(bank.text(row) for row in rows))
     both = [
         (sample(bank, row)._replace(pieces=side), _asked(bank, [row])[0]) for row, side in zip(rows, sides, strict=True)
     ]
@@ -88,7 +88,7 @@ def sample(bank: Bank, row: int) -> Sample:
         int(rows.sample_index[row]),
         VERDICTS[rows.verdict[row]],
         CLASSES[rows.verdict[row]],
-        pieces(bank.texts[row].as_py(), part.rules, span),
+        pieces(bank.text(row), part.rules, span),
     )
 
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from qrft.browse.bank import VERDICTS, Bank
+from qrft.browse.bank import VERDICTS, Bank, Texts
 
 PAGE = 50  # samples
 
@@ -43,16 +43,18 @@ def find(bank: Bank, query: Query) -> npt.NDArray[np.int64]:
     return rows[_have(bank.texts, rows, query.text)] if query.text else rows
 
 
-def _have(texts: pa.ChunkedArray, rows: npt.NDArray[np.int64], text: str) -> npt.NDArray[np.bool_]:
+def _have(texts: Texts, rows: npt.NDArray[np.int64], text: str) -> npt.NDArray[np.bool_]:
     """Return which of the rows' texts have the text in them. Arrow looks without Python's lock, so in all threads."""
-    starts = np.cumsum([0, *map(len, texts.chunks)])
+    column = texts.column
+    starts = np.cumsum([0, *map(len, column.chunks)])
     ends = np.searchsorted(rows, starts)
 
     def look(number: int) -> npt.NDArray[np.bool_]:
-        chunk, own = texts.chunk(number), rows[ends[number] : ends[number + 1]] - starts[number]
+        chunk, own = column.chunk(number), rows[ends[number] : ends[number + 1]] - starts[number]
         wanted = chunk if len(own) == len(chunk) else chunk.take(pa.array(own))
         found: npt.NDArray[np.bool_] = pc.match_substring(wanted, text, ignore_case=True).to_numpy(zero_copy_only=False)
+        texts.forget()
         return found
 
     with ThreadPoolExecutor() as pool:
-        return np.concatenate([np.zeros(0, np.bool_), *pool.map(look, range(texts.num_chunks))])
+        return np.concatenate([np.zeros(0, np.bool_), *pool.map(look, range(column.num_chunks))])
