@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="The port to serve on. [default: any free one]")
 @ends_with_a_message("The pages are gone.")
 def browse(port: int, **settings: Any) -> None:
-    """Show SAMPLES in a browser: search them, filter them, and compare two.
+    """Show SAMPLES in a browser, to search and compare.
 
     SAMPLES is a run folder, or JSONL and Parquet files with the --problems that they solve. The pages are served on
     this machine alone, to whoever has the address that is printed, until Ctrl-C. Nothing is written but a temporary

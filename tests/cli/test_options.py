@@ -33,6 +33,8 @@ OTHERS = {
     ("curate", "problems"): "a file or a name; the recipe has a section and a list",
     ("curate", "pairs"): "a file to write; the recipe says how many per problem",
     ("evaluate", "problems"): "a file or a name; the recipe has a section and a list",
+    ("browse", "problems"): "a file or a name; the recipe has a section and a list",
+    ("browse", "sound"): "a flag; only what is kept can be required",
     ("import", "problems"): "a file or a name; the recipe has a section and a list",
 }
 OTHER_KEYS = {
