@@ -62,15 +62,19 @@ setup: $(SETUP)
 # it, and keeps its wheel apart from that of other compilers. The sampler tries the kernels before it uses them.
 HAS_AMX_AND_CLANG := $(shell grep -qw amx_int8 /proc/cpuinfo 2>/dev/null && command -v clang++ >/dev/null && echo yes)
 AMX_FLAGS := -DCMAKE_C_FLAGS=-D__AMX_INT8__=1 -DCMAKE_CXX_FLAGS=-D__AMX_INT8__=1
-INSTALL_LLAMA := CC=clang CXX=clang++ CMAKE_ARGS="$(AMX_FLAGS)" $(BIN)/pip install --quiet -c constraints.txt \
-  --cache-dir $(HOME)/.cache/qrft/pip-clang --no-binary llama-cpp-python llama-cpp-python
+BY_CLANG := $(if $(HAS_AMX_AND_CLANG),CC=clang CXX=clang++ CMAKE_ARGS="$(AMX_FLAGS)")
+OWN_WHEEL := $(if $(HAS_AMX_AND_CLANG),--cache-dir $(HOME)/.cache/qrft/pip-clang --no-binary llama-cpp-python)
+INSTALL := $(BIN)/pip install -c constraints.txt
 
 # Without build isolation, so that an editable install can rebuild the C core with the same tools when it is imported.
+# llama.cpp comes first and not quietly: minutes of silence look like a fault.
 $(SETUP): pyproject.toml constraints.txt CMakeLists.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet -c constraints.txt scikit-build-core cffi ninja
-	$(if $(HAS_AMX_AND_CLANG),$(INSTALL_LLAMA))
-	$(BIN)/pip install --quiet -c constraints.txt --no-build-isolation -e '.[dev,latex]'
+	@echo "Setting up $(VENV). First llama.cpp, which is compiled once: about four minutes on two cores."
+	$(BY_CLANG) $(INSTALL) $(OWN_WHEEL) llama-cpp-python
+	@echo "Now torch, transformers and the rest, and the C core."
+	$(INSTALL) --quiet scikit-build-core cffi ninja
+	$(INSTALL) --quiet --no-build-isolation -e '.[dev,latex]'
 	touch $@
 
 clean:
