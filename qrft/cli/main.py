@@ -26,6 +26,7 @@ from qrft.cli.options import (
     sample_options,
     train_options,
 )
+from qrft.cli.trained import export
 from qrft.cli.upkeep import doctor
 from qrft.cli.visible import Group, echo
 from qrft.progress import unwatched
@@ -35,6 +36,9 @@ from qrft.progress import unwatched
 @click.version_option(package_name="qrft")
 def main() -> None:
     """Teach a language model to reason with its own correct answers (RFT), on one GPU or on none."""
+
+
+main.add_command(export)
 
 
 @main.command()

@@ -257,3 +257,38 @@ def show_checks(console: Console, facts: Mapping[str, Any]) -> None:
     faults = sum(check["status"] == "fault" for check in facts["checks"])
     words = "Ready: `qrft run` can do its work here." if facts["is_ready"] else f"Not ready: {plural(faults, 'fault')}."
     console.print(f"\n{words}")
+
+
+# ------------------------------------------------------------------------------------------------------- qrft export
+
+
+def show_export(console: Console, facts: Mapping[str, Any]) -> None:
+    """Show what was written, how its answers compare, and what to do with it."""
+    for name, num_bytes in facts["files"].items():
+        if num_bytes >= 2**20:
+            console.print(f"{facts['output']}/{name}  {size(num_bytes)}", soft_wrap=True)
+    proof = facts["proof"]
+    same, asked = proof["num_same"], proof["num_problems"]
+    ties = f" ({proof['num_ties']} part at a tie of two tokens)" if proof["num_ties"] else ""
+    console.print(f"\nAnswers:   {same} of {asked} the same as the trained model's{ties}")
+    if same < asked:
+        console.print(f"Tokens:    {proof['top1_agreement']:.1%} of {proof['num_positions']:,} are its likeliest too")
+    if proof["num_texts"]:
+        alike = f"{proof['num_same_texts']:,} of {proof['num_texts']:,}"
+        console.print(f"Token ids: {alike} lines as trained, by the file's own tokenizer")
+    if proof["difference"]:
+        console.print(f"Other token ids than trained: {proof['difference'][:200]!r}", markup=False, soft_wrap=True)
+    console.print("\nGo on with:")
+    for command in (*facts["next"], facts["lm_eval"]):
+        console.print(f"  {command}", markup=False, soft_wrap=True)
+    if push := facts.get("push"):
+        _show_push(console, push)
+
+
+def _show_push(console: Console, push: Mapping[str, Any]) -> None:
+    total = size(sum(push["files"].values()))
+    if push["is_dry"]:
+        names = ", ".join(push["files"])
+        console.print(f"\nWould upload {total} to {push['repository']}: {names}", markup=False, soft_wrap=True)
+    else:
+        console.print(f"\nUploaded {total}: {push['url']}", markup=False, soft_wrap=True)

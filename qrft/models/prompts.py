@@ -78,7 +78,7 @@ def text_for_server(text: str, tokenizer: PreTrainedTokenizerBase) -> str:
 
     Only a chat template spells it.
     """
-    return text.removeprefix(str(tokenizer.bos_token)) if tokenizer.bos_token and _puts_bos(tokenizer) else text
+    return text.removeprefix(str(tokenizer.bos_token)) if tokenizer.bos_token and puts_bos(tokenizer) else text
 
 
 @lru_cache(maxsize=8)  # needed for every example
@@ -125,7 +125,7 @@ def _chat(
     an assistant's turn."""
     if tokenizer is None:
         raise UsageError("prompt chat: a server has its own chat template. Give --chat instead of --prompt chat.")
-    place, template = f"{tokenizer.name_or_path}: prompt chat", _template(tokenizer)
+    place, template = f"{tokenizer.name_or_path}: prompt chat", own_template(tokenizer)
     whole = [*system_turns(wording), *turns]
     _refuse_control_tokens(tokenizer, whole)
     apply = partial(templates.apply, template, is_open=is_open, tokens=dict(tokenizer.special_tokens_map))
@@ -142,7 +142,8 @@ def _chat(
     return text
 
 
-def _template(tokenizer: PreTrainedTokenizerBase) -> str:
+def own_template(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Return the chat template of a tokenizer. Raises ModelError where there is none."""
     place, own = f"{tokenizer.name_or_path}: prompt chat", tokenizer.chat_template
     if not own:
         raise ModelError(
@@ -203,11 +204,11 @@ def prompt_ids(
     template that doubles the beginning.
     """
     text = prompt_text(question, wording, examples, tokenizer)
-    ids = _ids(tokenizer, text, has_control=wording.prompt == CHAT)
+    ids = text_ids(tokenizer, text, has_control=wording.prompt == CHAT)
     bos = tokenizer.bos_token_id
     if bos is None:
         return ids
-    if _puts_bos(tokenizer) and (wording.prompt != CHAT or ids[:1] != [bos]):  # a chat template may add it too
+    if puts_bos(tokenizer) and (wording.prompt != CHAT or ids[:1] != [bos]):  # a chat template may add it too
         ids = [bos, *ids]
     if ids[:2] == [bos, bos]:
         name = tokenizer.bos_token
@@ -215,7 +216,7 @@ def prompt_ids(
     return ids
 
 
-def _ids(tokenizer: PreTrainedTokenizerBase, text: str, *, has_control: bool = False) -> list[int]:
+def text_ids(tokenizer: PreTrainedTokenizerBase, text: str, *, has_control: bool = False) -> list[int]:
     """Return the token ids of a text; a control token that it spells is one only where `has_control`."""
     with loading.one_message(tokenizer.name_or_path, "its tokenizer fails on a text"):
         ids = tokenizer(text, add_special_tokens=False, split_special_tokens=not has_control)["input_ids"]
@@ -223,7 +224,8 @@ def _ids(tokenizer: PreTrainedTokenizerBase, text: str, *, has_control: bool = F
 
 
 @lru_cache(maxsize=8)  # needed for every prompt
-def _puts_bos(tokenizer: PreTrainedTokenizerBase) -> bool:
+def puts_bos(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Return whether the tokenizer itself begins a text with the beginning-of-text token."""
     return bool(tokenizer("a")["input_ids"][0] == tokenizer.bos_token_id)
 
 
@@ -234,7 +236,7 @@ def end_id(tokenizer: PreTrainedTokenizerBase, wording: Wording) -> int:
         return int(tokenizer.eos_token_id)
     answer = "42"
     text = _chat(tokenizer, [turn("user", ASKED), turn("assistant", answer)], wording, is_open=False)
-    after = _ids(tokenizer, text.rpartition(answer)[2], has_control=True)
+    after = text_ids(tokenizer, text.rpartition(answer)[2], has_control=True)
     ends = (token for token in after if token in tokenizer.all_special_ids or token in tokenizer.added_tokens_decoder)
     return next(ends, int(tokenizer.eos_token_id))
 
@@ -272,7 +274,7 @@ def _generation_ends(folder: Path) -> list[int]:
 def example(tokenizer: PreTrainedTokenizerBase, question: str, completion: str, wording: Wording) -> Example:
     """Return prompt, completion and end, each tokenized apart so that the prompt's ids are those of sampling."""
     prompt = prompt_ids(tokenizer, question, wording)
-    answer = _ids(tokenizer, _without_end(tokenizer, completion, wording))
+    answer = text_ids(tokenizer, _without_end(tokenizer, completion, wording))
     return Example([*prompt, *answer, end_id(tokenizer, wording)], len(prompt))
 
 

@@ -47,8 +47,7 @@ def write(out: Path, model_dir: Path, settings: Training, facts: Mapping[str, An
     is_adapter = settings.adapter != "none"
     place = hub or f"path/of/{base}"  # the folder itself would tell of this machine and its user
     use = (USE_ADAPTER if is_adapter else USE_WHOLE).format(base=place, folder="path/of/this/folder")
-    values = settings.model_dump(mode="json", include={key for key in SETTINGS if _matters(key, is_adapter)})
-    table = "\n".join(f"| `{key}` | {json.dumps(values[key])} |" for key in SETTINGS if key in values)
+    table = settings_table(settings.model_dump(mode="json"))
     header = f"---\nbase_model: {base}\nlibrary_name: {'peft' if is_adapter else 'transformers'}\ntags: [qrft]\n---\n"
     text = f"""{header}
 # {base}, fine-tuned with qrft
@@ -61,11 +60,18 @@ its mean over the last steps was {facts["final_loss"]:.4f} nats per token.
 {use}
 ```
 
-| setting | value |
-|---|---|
 {table}
 """
     (out / FILE).write_text(text, encoding="utf-8")
+
+
+def settings_table(values: Mapping[str, Any]) -> str:
+    """Return the settings of a training as a table, those that matter to it."""
+    is_adapter = values.get("adapter") != "none"
+    rows = [
+        f"| `{key}` | {json.dumps(values[key])} |" for key in SETTINGS if key in values and _matters(key, is_adapter)
+    ]
+    return "\n".join(["| setting | value |", "|---|---|", *rows])
 
 
 def _matters(key: str, is_adapter: bool) -> bool:

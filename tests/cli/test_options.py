@@ -35,6 +35,7 @@ OTHERS = {
     ("evaluate", "problems"): "a file or a name; the recipe has a section and a list",
     ("browse", "problems"): "a file or a name; the recipe has a section and a list",
     ("browse", "sound"): "a flag; only what is kept can be required",
+    ("export", "problems"): "a file or a name; the recipe has a section and a list",
     ("import", "problems"): "a file or a name; the recipe has a section and a list",
 }
 OTHER_KEYS = {

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from helpers.commands import fails, run_qrft
-from helpers.models import make_tokenizer
+from helpers.models import make_model, make_tokenizer
 from helpers.paths import RECIPES
 
 from qrft.config.training import Training
@@ -21,7 +21,11 @@ from qrft.errors import ModelError
 from qrft.models import prompts
 from qrft.models.find import BUILTIN
 from qrft.models.gguf.base import export_base
+from qrft.models.gguf.modelfile import joints, modelfile
+from qrft.models.gguf.own_prompts import own_prompts
+from qrft.models.gguf.vocabulary import Asked
 from qrft.models.light_tokenizer import LightTokenizer
+from qrft.models.trained_template import render, trained_template
 from qrft.models.wording import Wording
 from qrft.pipeline.stages import export
 from qrft.sampling.requests import make_requests
@@ -206,6 +210,56 @@ def test_a_person_is_told_how_prompts_and_answers_end(model: tuple[Shape, Path])
     opening = shape.prompt.rpartition(QUESTION)[2].replace("\n", r"\n")
     assert prompts.told_ends(LightTokenizer(folder), worded(shape)) == told, "without transformers too"
     assert told == f'Prompts end with "{opening}", answers end with {shape.end}.'
+
+
+@pytest.mark.parametrize("system", [None, TOLD])
+def test_the_template_that_is_exported_writes_what_was_trained(
+    system: str | None, model: tuple[Shape, Path], tmp_path: Path
+) -> None:
+    """For a program that gives it nothing but the turns, in transformers and in a GGUF file."""
+    shape, folder = model
+    if system and shape.with_system is None:
+        return
+    tokenizer, wording = prompts.load_tokenizer(folder), worded(shape, system)
+    template = trained_template(tokenizer, wording)
+    asked, solved = prompts.turn("user", QUESTION), [("1 and 1?", "2")]
+    several = [*prompts.dialogue(solved), asked]
+    expected = prompts.prompt_text(QUESTION, wording, solved, tokenizer)
+    assert render(template, tokenizer, several, is_open=True) == expected
+    base = make_model(tmp_path / "model")
+    shutil.copytree(folder, base, dirs_exist_ok=True)
+    (base / "chat_template.jinja").write_text(template)
+    theirs: Any = prompts.load_tokenizer(base)
+    ids = prompts.prompt_ids(tokenizer, QUESTION, wording)
+    assert list(theirs.apply_chat_template([asked], add_generation_prompt=True, return_dict=False)) == ids
+    end = prompts.end_id(tokenizer, wording)
+    eos, bos = int(str(tokenizer.eos_token_id)), tokenizer.bos_token_id
+    export_base(base, tmp_path / "m.gguf", "f16", asked=Asked(template, shape.puts_bos, bos, eos, end))
+    own = own_prompts(tmp_path / "m.gguf", [QUESTION], [])
+    assert own.prompts == own.served == [ids] and {end, eos} <= set(own.ends)
+
+
+def test_ollama_is_told_the_texts_around_the_turns(model: tuple[Shape, Path]) -> None:
+    shape, folder = model
+    tokenizer, wording = prompts.load_tokenizer(folder), worded(shape)
+    found = joints(tokenizer, trained_template(tokenizer, wording))
+    opening, earlier = prompts.prompt_text(QUESTION, wording, [("1?", "2")], tokenizer), ("1?", "2")
+    bos = str(shape.bos) if shape.puts_bos else ""
+    assert bos + found.first + QUESTION + found.opening == shape.prompt
+    assert found.to_answer is not None and found.to_next is not None
+    parts = (found.first, earlier[0], found.to_answer, earlier[1], found.to_next, QUESTION, found.opening)
+    assert bos + "".join(parts) == opening
+    assert (found.system is not None) == (shape.with_system is not None)
+    text = modelfile("m.gguf", tokenizer, trained_template(tokenizer, wording), [prompts.end_id(tokenizer, wording)])
+    assert text.startswith('FROM ./m.gguf\nTEMPLATE """{{ range ') and f'PARAMETER stop "{shape.end}"' in text
+
+
+def test_the_date_of_an_exported_template_is_that_of_the_training(model: tuple[Shape, Path]) -> None:
+    shape, folder = model
+    tokenizer: Any = prompts.load_tokenizer(folder)
+    tokenizer.chat_template = "{{ strftime_now('%d %b %Y') }}" + shape.template
+    wording = worded(shape)
+    assert trained_template(tokenizer, wording).count('{{ "26 Jul 2024" }}') == 1
 
 
 def test_an_argument_that_a_template_does_not_read_is_refused(model: tuple[Shape, Path]) -> None:

@@ -18,7 +18,7 @@ from qrft.models.gguf.bfloat16 import to_bfloat16
 from qrft.models.gguf.lora import Lora, add_delta, open_lora
 from qrft.models.gguf.quant import Quant
 from qrft.models.gguf.quantize import quantize
-from qrft.models.gguf.vocabulary import add_vocabulary
+from qrft.models.gguf.vocabulary import Asked, add_vocabulary
 from qrft.models.weights import read_tensor
 
 if TYPE_CHECKING:
@@ -38,27 +38,29 @@ def export_base(
     quant: Quant = "f32",
     adapter_dir: Path | None = None,
     *,
+    asked: Asked | None = None,
     n_threads: int | None = None,
 ) -> None:
     """Write the model in `model_dir` to the GGUF file `out`.
 
     Architectures: those of qrft.models.architectures. With `adapter_dir`, a peft LoRA folder, the adapter is merged
     into the weights in float32. Matrices are stored as `quant`, vectors always as f32; q8_0 and q4_k_m are made from an
-    f16 file beside `out`, on `n_threads` (None: all cores). Memory: one tensor at a time. `out` appears when whole.
+    f16 file beside `out`, on `n_threads` (None: all cores). `asked`: how the model is asked, None for what its folder
+    says. Memory: one tensor at a time. `out` appears when whole.
     Raises ModelError for a folder, an architecture or an adapter that can't be exported.
     """
     if quant == "f32" or quant == "f16" or quant == "bf16":
-        _export(model_dir, out, quant, adapter_dir)
+        _export(model_dir, out, quant, adapter_dir, asked)
         return
     wide = out.with_name(out.name + ".f16")
     try:
-        _export(model_dir, wide, "f16", adapter_dir)
+        _export(model_dir, wide, "f16", adapter_dir, asked)
         quantize(wide, out, quant, n_threads)
     finally:
         wide.unlink(missing_ok=True)
 
 
-def _export(model_dir: Path, out: Path, dtype: Dtype, adapter_dir: Path | None) -> None:
+def _export(model_dir: Path, out: Path, dtype: Dtype, adapter_dir: Path | None, asked: Asked | None) -> None:
     import gguf
 
     model = open_model(model_dir)
@@ -69,7 +71,7 @@ def _export(model_dir: Path, out: Path, dtype: Dtype, adapter_dir: Path | None) 
         types = {"f32": file_types.ALL_F32, "f16": file_types.MOSTLY_F16, "bf16": file_types.MOSTLY_BF16}
         writer.add_file_type(types[dtype])
         add_metadata(writer, model)
-        add_vocabulary(writer, model_dir, model.config.vocab_size)
+        add_vocabulary(writer, model_dir, model.config.vocab_size, asked)
         factors = rope_factors(model)
         for name, tensor in factors.items():
             writer.add_tensor_info(name, tensor.shape, tensor.dtype, tensor.nbytes)

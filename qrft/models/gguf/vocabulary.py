@@ -1,12 +1,14 @@
-"""Write the vocabulary inside a GGUF. The sampler never reads it: it is for people who chat with the export."""
+"""Write the vocabulary inside a GGUF, and how it is asked. The sampler reads neither: they are for people who chat with
+the export."""
 
 from __future__ import annotations
 
 import json
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from qrft.errors import ModelError
 from qrft.models.json_file import read_json
 from qrft.models.loading import one_message
 
@@ -16,24 +18,42 @@ if TYPE_CHECKING:
 _BYTE_TOKEN = re.compile(r"<0x[0-9A-F]{2}>")
 
 
-def add_vocabulary(writer: gguf.GGUFWriter, folder: Path, vocab_size: int) -> None:
+class Asked(NamedTuple):
+    """How a model is asked: its chat template, whether the tokenizer begins a text with `bos`, its end-of-text token,
+    and the token that ends an answer."""
+
+    template: str
+    puts_bos: bool
+    bos: int | None
+    eos: int
+    end: int
+
+
+def add_vocabulary(writer: gguf.GGUFWriter, folder: Path, vocab_size: int, asked: Asked | None = None) -> None:
     """Write tokens, merges and special tokens from tokenizer.json, padded or cut to `vocab_size`.
 
     A folder without tokenizer.json, or with one that llama.cpp can't read, which is neither byte-level BPE with merges
     nor SentencePiece-style BPE, gets a GGUF without a vocabulary: it can be sampled from all the same, but not chatted
-    with.
-    Raises ModelError for a broken file.
+    with. `asked`: None for what the folder itself says.
+    Raises ModelError for a broken file, and with `asked` for a vocabulary that can't be written.
     """
     path = folder / "tokenizer.json"
     tokenizer = read_json(path) if path.is_file() else {}
     with one_message(path, "its vocabulary can't be read"):
-        _add(writer, folder, tokenizer, vocab_size)
+        _add(writer, folder, tokenizer, vocab_size, asked)
 
 
-def _add(writer: gguf.GGUFWriter, folder: Path, tokenizer: dict[str, Any], vocab_size: int) -> None:
+def _add(
+    writer: gguf.GGUFWriter, folder: Path, tokenizer: dict[str, Any], vocab_size: int, asked: Asked | None
+) -> None:
     kind = _kind(tokenizer)
     writer.add_tokenizer_model(kind)
     if kind == "no_vocab":
+        if asked:
+            raise ModelError(
+                f"{folder}: its tokenizer is neither byte-level BPE with merges nor SentencePiece's BPE, so llama.cpp "
+                "could not read a text with it. Export the model with --to merged."
+            )
         return
     import gguf
 
@@ -46,7 +66,18 @@ def _add(writer: gguf.GGUFWriter, folder: Path, tokenizer: dict[str, Any], vocab
         writer.add_token_scores(_scores(tokenizer, tokens))
         writer.add_add_space_prefix("▁" in json.dumps(tokenizer.get("normalizer"), ensure_ascii=False))
     special = gguf.SpecialVocab(folder, load_merges=kind == "gpt2", n_vocab=vocab_size)
+    if asked:
+        _set_asked(special, asked)
     special.add_to_gguf(writer, quiet=True)
+
+
+def _set_asked(special: gguf.SpecialVocab, asked: Asked) -> None:
+    """Set what ends an answer as the end of a turn: a template may spell the end of a text elsewhere."""
+    special.chat_template = asked.template
+    special.special_token_ids |= {"eos": asked.eos, "eot": asked.end}
+    if asked.bos is not None:
+        special.special_token_ids["bos"] = asked.bos
+    special.add_special_token = {"bos": asked.puts_bos, "eos": False}
 
 
 def _kind(tokenizer: dict[str, Any]) -> str:
