@@ -205,11 +205,11 @@ def pretrain(path: str, overrides: Sequence[str], out: Path, terminal: Terminal)
 
 def _pretrain_family(recipe: PretrainRecipe, out: Path, terminal: Terminal) -> dict[str, Any]:
     """Make each base, and write held-out.jsonl, the text on which the losses in the cards are measured."""
-    from qrft.data.problems import corpora
+    from qrft.data.problems import tiny_corpus
 
     cards = {}
     with lock(out, f"{out} is being made", ""):
-        texts = (json.dumps({"text": text}) + "\n" for text in corpora.BY_NAME[recipe.corpus].held_out())
+        texts = (json.dumps({"text": text}) + "\n" for text in tiny_corpus.held_out())
         write_atomic(out / "held-out.jsonl", "".join(texts))
         for name, member in recipe.members().items():
             is_there = (out / name).exists()
@@ -223,7 +223,7 @@ def _card(folder: Path, recipe: PretrainRecipe) -> dict[str, Any]:
     path = folder / CARD
     try:
         card: dict[str, Any] = json.loads(path.read_bytes())
-        found = {"corpus": "tiny-math", **card["recipe"]}  # the one corpus of older cards
+        found = card["recipe"]
     except (OSError, ValueError, LookupError, TypeError):
         raise StoreError(
             f"{path}: is not the card of a base, so qrft did not make {folder}. Move it away, or choose another --out."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import (
     Field,
@@ -30,9 +30,6 @@ class PretrainRecipe(Section):
     """A small base model trained from scratch, or a family of them: `qrft pretrain`."""
 
     name: Name = Field(description="The name of the model.")
-    corpus: Literal["tiny-math", "tiny-paths"] = Field(
-        default="tiny-math", description="The problem set in whose world the texts of pre-training are set."
-    )
     seed: Seed = Field(default=0, description="The seed for the initialisation and the corpus.")
     hidden_size: Count = Field(
         default=128, description="The width of the model, which must be an even multiple of num_heads."

@@ -1,4 +1,4 @@
-"""Make a tiny base model from scratch: a tokenizer and a small Llama trained on the corpus of its world."""
+"""Make a tiny base model from scratch: a tokenizer and a small Llama trained on the tiny corpus."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qrft.data.disk import whole_file
-from qrft.data.problems import corpora
+from qrft.data.problems import tiny_corpus, tiny_math
 from qrft.models.flops import training_flops
 from qrft.models.prompts import load_tokenizer
 from qrft.models.shape import shape_in
@@ -34,7 +34,7 @@ CHECKPOINT = "checkpoint.pt"
 CHECKPOINT_SECONDS = 60.0
 
 
-def make_tokenizer(recipe: PretrainRecipe) -> PreTrainedTokenizerFast:
+def make_tokenizer(vocab_size: int, seed: int) -> PreTrainedTokenizerFast:
     """Train a byte-level BPE tokenizer on the corpus and, for their line ends, on solutions of its stories."""
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
@@ -46,12 +46,12 @@ def make_tokenizer(recipe: PretrainRecipe) -> PreTrainedTokenizerFast:
     )
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=recipe.vocab_size,
+        vocab_size=vocab_size,
         special_tokens=["<s>", "</s>"],
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(_tokenizer_texts(corpora.BY_NAME[recipe.corpus], recipe.seed), trainer)
+    tokenizer.train_from_iterator(_tokenizer_texts(seed), trainer)
     tokenizer.post_processor = processors.TemplateProcessing(
         single="<s> $A", pair="<s> $A $B", special_tokens=[("<s>", 0)]
     )
@@ -64,10 +64,11 @@ def make_tokenizer(recipe: PretrainRecipe) -> PreTrainedTokenizerFast:
     )
 
 
-def _tokenizer_texts(corpus: corpora.Corpus, seed: int) -> Iterator[str]:
-    yield from itertools.islice(corpus.documents(seed), TOKENIZER_DOCUMENTS)
+def _tokenizer_texts(seed: int) -> Iterator[str]:
+    yield from itertools.islice(tiny_corpus.documents(seed), TOKENIZER_DOCUMENTS)
     yield from ("\n".join(map(str, range(300))) for _ in range(20))  # numbers as whole tokens
-    yield from itertools.islice(corpus.solutions(seed), TOKENIZER_DOCUMENTS // 8)
+    for story in itertools.islice(tiny_math.stories("pretrain", seed), TOKENIZER_DOCUMENTS // 8):
+        yield f"{story.question}\n{tiny_math.write_solution(story.paths[0])}"
 
 
 def _batches(tokenizer: PreTrainedTokenizerFast, recipe: PretrainRecipe) -> Iterator[torch.Tensor]:
@@ -77,7 +78,7 @@ def _batches(tokenizer: PreTrainedTokenizerFast, recipe: PretrainRecipe) -> Iter
     size = recipe.batch_size * recipe.context_length
     end = tokenizer.eos_token_id
     buffer: list[int] = []
-    documents = corpora.BY_NAME[recipe.corpus].documents(recipe.seed)
+    documents = tiny_corpus.documents(recipe.seed)
     while True:
         while len(buffer) < size:
             encoded = tokenizer(list(itertools.islice(documents, 256)))["input_ids"]
@@ -121,11 +122,11 @@ def pretrain(recipe: PretrainRecipe, out: Path, progress: Progress) -> dict[str,
 
     Resumes from the checkpoint that a killed call left in `out`, and makes the same model. `final_loss` is the mean
     over the last 1% of the steps, in nats per token; `held_out` is what text_loss.measure finds on
-    held_out() of its corpus.
+    tiny_corpus.held_out.
     """
     import torch
 
-    tokenizer = make_tokenizer(recipe)
+    tokenizer = make_tokenizer(recipe.vocab_size, recipe.seed)
     model = make_model(recipe, len(tokenizer))
     optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.95), weight_decay=0.01)
     checkpoints = _Checkpoints(out / CHECKPOINT, recipe, model, optimizer)
@@ -143,7 +144,7 @@ def pretrain(recipe: PretrainRecipe, out: Path, progress: Progress) -> dict[str,
         "vocab_size": len(tokenizer),
         "flops": training_flops(shape_in(model.config.to_dict(), Path("config.json")), num_tokens),
         "seconds": checkpoints.seconds(),
-        "held_out": held_out_loss(out, recipe),
+        "held_out": held_out_loss(out, recipe.context_length),
     }
 
 
@@ -187,10 +188,10 @@ def _train(
     return losses
 
 
-def held_out_loss(folder: Path, recipe: PretrainRecipe) -> dict[str, Any]:
+def held_out_loss(folder: Path, context: int) -> dict[str, Any]:
     """Measure the held-out loss of the model as it was written."""
     model, tokenizer = text_loss.load_on_device(folder), load_tokenizer(folder)
-    return text_loss.measure(model, tokenizer, corpora.BY_NAME[recipe.corpus].held_out(), recipe.context_length)
+    return text_loss.measure(model, tokenizer, tiny_corpus.held_out(), context)
 
 
 class _Checkpoints:

@@ -7,7 +7,6 @@ of a sum may be taken apart: (a+b)*c is a*c+b*c. No other step leads on, so a ri
 from __future__ import annotations
 
 import math
-import random
 from collections.abc import Iterator
 from functools import lru_cache
 from itertools import combinations
@@ -35,8 +34,12 @@ class Step(NamedTuple):
     right: int
     value: int
 
+    @property
+    def expression(self) -> str:
+        return f"{self.left}{self.sign}{self.right}"
+
     def __str__(self) -> str:
-        return f"{self.left}{self.sign}{self.right}={self.value}"
+        return f"{self.expression}={self.value}"
 
 
 Path = tuple[Step, ...]
@@ -74,16 +77,6 @@ def _paths(expression: Expression) -> frozenset[Path]:
         for step, rest in _steps(form):
             found.update((step, *path) for path in _paths(rest))
     return frozenset(found)
-
-
-def walk(expression: Expression, r: random.Random) -> Path:
-    """Return one of the paths, by a choice at every step: quicker than all of them, but not each equally likely."""
-    path: list[Step] = []
-    rest = expression
-    while not isinstance(rest, int):
-        step, rest = r.choice(list(_steps(r.choice(sorted(forms(rest), key=repr)))))
-        path.append(step)
-    return tuple(path) if len({*path}) == len(path) else walk(expression, r)
 
 
 def forms(expression: Expression) -> frozenset[Expression]:

@@ -80,9 +80,3 @@ def documents(seed: int, split: str = "pretrain") -> Iterator[str]:
     stories = tiny_math.stories(split, seed)
     while True:
         yield _drill(r, labels) if r.random() < ARITHMETIC_SHARE else _retell(r, next(stories))
-
-
-def solutions(seed: int) -> Iterator[str]:
-    """Yield endless stories with solutions in the taught form: only for the tokenizer, which learns their line ends."""
-    for story in tiny_math.stories("pretrain", seed):
-        yield f"{story.question}\n{tiny_math.write_solution(story.paths[0])}"

@@ -2,8 +2,8 @@ r"""tiny-paths: story problems that have many right paths, all of which are know
 
 A row in its form:
 
-    {"problem_id": "0", "question": "Ida finds 30 pens. Leo brings Ida 4 red and 2 blue boxes with 7 pens in each. How
-     many pens does Ida have in the end?", "solution": "<<4+2=6>>6\n<<6*7=42>>42\n<<30+42=72>>72\n#### 72",
+    {"problem_id": "0", "question": "Ida gets 30 pens. Ida buys 4 old and 2 new bags. Each bag holds 7 pens. How many
+     pens does Ida have at the end?", "solution": "4+2=<<4+2=6>>6.\n6*7=<<6*7=42>>42.\n30+42=<<30+42=72>>72.\n#### 72",
      "answer": "72"}
 
 A story is a row of parts, each of which adds to what someone has, or takes from it; its structure is the parts' names.
@@ -22,22 +22,13 @@ from typing import NamedTuple
 
 from qrft.data.problems.problem_set import ProblemSet
 from qrft.data.problems.tiny_algebra import Expression, Path, Product, Sum, magnitude, paths, times, total, value
+from qrft.data.problems.tiny_math import NAMES, THINGS
 
 # Enters the digest of every set drawn: raise it when the same seed would give other problems.
 TINY_PATHS_VERSION = 1
 
-# fmt: off
-NAMES = [
-    "Ana", "Ben", "Cora", "Dan", "Eva", "Finn", "Gia", "Hugo", "Ida", "Jon",
-    "Kira", "Leo", "Mia", "Noah", "Olga", "Paul", "Rosa", "Sam", "Tina", "Zoe",
-]
-THINGS = [
-    "apples", "beads", "books", "cards", "coins", "cups", "eggs", "kites",
-    "marbles", "nuts", "pens", "pins", "shells", "stamps", "stones", "toys",
-]
-# fmt: on
-# Which of the hash's 8 buckets belong to which split. The corpus needs the most.
-SPLITS = {"train": (0,), "validation": (1,), "test": (2, 3), "pretrain": (4, 5, 6, 7)}
+# Which of the hash's 8 buckets belong to which split.
+SPLITS = {"train": (0, 1), "validation": (2, 3), "test": (4, 5, 6, 7)}
 LARGEST = 99  # no number of any path is above
 NUM_PATHS = range(6, 31)  # of a problem
 MIN_STEPS = 3
@@ -59,75 +50,99 @@ PARTS = {
         1,
         (LARGE,),
         lambda a: a,
-        ("{n} finds {a} {things}", "{m} gives {n} {a} {things}", "{n} buys {a} new {things}"),
+        (
+            "{n} gets {a} {things}",
+            "{m} gives {n} {a} {things}",
+            "{n} buys {a} new {things}",
+        ),
     ),
     "loses": Part(
         -1,
         (LARGE,),
         lambda a: a,
-        ("{n} loses {a} {things}", "{n} gives {a} {things} to {m}", "{n} sells {a} of the {things}"),
+        (
+            "{n} loses {a} {things}",
+            "{n} gives {a} {things} to {m}",
+            "{n} sells {a} of the {things}",
+        ),
     ),
     "packs": Part(
         1,
         (SMALL, EACH),
         lambda a, b: Product((a, b)),
-        ("{n} buys {a} boxes of {b} {things}", "{m} brings {n} {a} bags with {b} {things} in each",
-         "{n} makes {b} {things} an hour for {a} hours"),
+        (
+            "{n} buys {a} boxes of {b} {things}",
+            "{n} gets {a} bags with {b} {things} in each",
+            "{n} makes {b} {things} a day for {a} days",
+        ),
     ),
     "shares": Part(
         -1,
         (SMALL, EACH),
         lambda a, b: Product((a, b)),
-        ("{n} gives {b} {things} to each of {a} friends", "{n} sells {a} bags with {b} {things} in each",
-         "{n} fills {a} boxes for {m} with {b} {things} each"),
+        (
+            "{n} gives {b} {things} to each of {a} friends",
+            "{n} sells {a} bags with {b} {things} in each",
+            "{n} loses {b} {things} a day for {a} days",
+        ),
     ),
     "shelves": Part(
         1,
         (SMALL, SMALL, SMALL),
         lambda a, b, c: Product((a, b, c)),
-        ("{n} has {a} shelves with {b} boxes of {c} {things} on each",
-         "{n} buys {a} crates. There are {b} bags in each crate and {c} {things} in each bag",
-         "{a} friends bring {n} {b} packs each, with {c} {things} in a pack"),
+        (
+            "{n} makes {a} rows of {b} boxes with {c} {things} in each box",
+            "{n} buys {a} packs of {b} bags. Each bag holds {c} {things}",
+            "{n} makes {b} boxes of {c} {things} a day for {a} days",
+        ),
     ),
     "colours": Part(
         1,
         (SMALL, SMALL, EACH),
         lambda a, b, c: Product((Sum(((1, a), (1, b))), c)),
-        ("{n} has {a} red and {b} blue boxes with {c} {things} in each",
-         "{m} packs {c} {things} into each of {a} large and {b} small bags for {n}",
-         "{n} makes {c} {things} on each of {a} warm and {b} cold days"),
+        (
+            "{n} gets {a} boxes in the morning and {b} boxes in the evening, with {c} {things} in each box",
+            "{n} buys {a} old and {b} new bags. Each bag holds {c} {things}",
+            "{n} makes {c} {things} a day for {a} days and then for {b} more days",
+        ),
     ),
     "sales": Part(
         -1,
         (SMALL, SMALL, EACH),
         lambda a, b, c: Product((Sum(((1, a), (1, b))), c)),
-        ("{n} sells {a} packs in the morning and {b} in the evening, with {c} {things} in a pack",
-         "{n} gives {c} {things} to each of {a} boys and {b} girls",
-         "{n} uses {c} {things} a day for {a} days at home and {b} days at school"),
+        (
+            "{n} sells {a} packs in the morning and {b} packs in the evening, with {c} {things} in each pack",
+            "{n} gives {c} {things} to each of {a} boys and {b} girls",
+            "{n} loses {c} {things} a day for {a} days and then for {b} more days",
+        ),
     ),
     "empties": Part(
         1,
         (SMALL, SMALL, EACH),
         lambda a, b, c: Product((Sum(((1, a), (-1, b))), c)),
-        ("{n} buys {a} boxes of {c} {things}, but {b} of the boxes are empty",
-         "{a} friends had to bring {n} {c} {things} each, but {b} of them did not come",
-         "{n} orders {a} packs with {c} {things} in each and sends {b} packs back"),
+        (
+            "{n} buys {a} boxes of {c} {things} and then loses {b} of the boxes",
+            "{n} gets {a} bags with {c} {things} in each and gives {b} of the bags back",
+            "{n} makes {a} rows with {c} {things} in each. Then {m} gets {b} of the rows",
+        ),
     ),
     "times": Part(
         1,
         (LARGE, SMALL),
         lambda a, b: Product((a, Sum(((1, 1), (1, b))))),
-        ("{n} makes {a} {things} on one day and {b} times as many on the next",
-         "{m} brings {n} {a} {things}, and then {b} times as many again",
-         "{n} finds {a} {things} at home and {b} times as many at school"),
+        (
+            "{n} makes {a} {things} in the morning and {b} times as many in the evening",
+            "{n} gets {a} {things} and then {b} times as many more",
+            "{m} gives {n} {a} {things} and then {b} times as many",
+        ),
     ),
-}  # fmt: skip
+}
 AGAIN = "again"  # in a structure: the whole story repeats
 REPEATS = range(2, 6)
 REPEATED = (
-    "{n} does all of this {a} times",
-    "All of this happens on each of {a} days",
-    "This is repeated until it was done {a} times",
+    "{n} does all of that {a} times",
+    "{n} does that for {a} days",
+    "Each day {n} does all of that, for {a} days",
 )
 
 # The parts of a letter, and the rows of letters whose stories have NUM_PATHS paths. An "x" repeats the whole.
@@ -197,17 +212,7 @@ def _word(r: random.Random, parts: Sequence[Part], numbers: Sequence[int]) -> st
     words, rest = _draw_words(r), iter(numbers)
     sentences = [_tell(r, part, list(islice(rest, len(part.ranges))), words) for part in parts]
     sentences += [r.choice(REPEATED).format(**words, a=times) for times in rest]
-    return ". ".join([*sentences, "How many {things} does {n} have in the end?".format(**words)])
-
-
-def draw_part(r: random.Random) -> tuple[str, Expression, str]:
-    """Draw a part on its own: a sentence, what it comes to, and of what."""
-    part, words = PARTS[r.choice(sorted(PARTS))], _draw_words(r)
-    while True:
-        given = [r.choice(span) for span in part.ranges]
-        expression = part.expression(*given)
-        if value(expression) > 0 and magnitude(expression) <= LARGEST:
-            return _tell(r, part, given, words), expression, words["things"]
+    return ". ".join([*sentences, "How many {things} does {n} have at the end?".format(**words)])
 
 
 def _draw_words(r: random.Random) -> dict[str, str]:
@@ -244,7 +249,8 @@ def _has_many_paths(story: Story) -> bool:
 
 def write_solution(path: Path) -> str:
     """Return a path in GSM8K's form: a line per step with its <<equation>>, then "#### answer"."""
-    return "\n".join([*(f"<<{step}>>{step.value}" for step in path), f"#### {path[-1].value}"])
+    lines = [f"{step.expression}=<<{step}>>{step.value}." for step in path]
+    return "\n".join([*lines, f"#### {path[-1].value}"])
 
 
 def canonical(text: str) -> tuple[str, ...]:
