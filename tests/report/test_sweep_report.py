@@ -251,6 +251,19 @@ def test_published_votes_and_paths_stand_beside_ours() -> None:
     assert found.rows[1][titles.index("SFT maj@100")].note == "46.0% to 51.4%"
 
 
+def test_answers_in_any_form_stand_beside_the_asked_one_where_they_differ() -> None:
+    made = rows({"seed": [0, 1]})
+    for row in made:
+        row |= {"sft.flexible": row["sft.accuracy"], "rft.flexible": 0.75}
+        row |= {"rft.flexible.low": 0.7, "rft.flexible.high": 0.8}
+    for found in (table.table(made), table.means(made)):
+        assert found is not None
+        at = titles(found).index("RFT")
+        assert titles(found)[at + 1] == "RFT, any form" and found.rows[0][at + 1].text == "75.0%"
+        assert "SFT, any form" not in titles(found)
+    assert table.table(made).rows[0][titles(table.table(made)).index("RFT, any form")].note == "70.0% to 80.0%"
+
+
 def titles(made: table.Table) -> list[str]:
     return [column.title for column in made.columns]
 
@@ -376,6 +389,16 @@ def test_columns_of_measures_and_costs() -> None:
     assert (found["icl.accuracy"], found["icl.few_shot"], found["icl.low"]) == (0.3, 8, 0.1)
     assert (found["cost.sft.flops"], found["cost.flops"], found["seconds"]) == (3.0, 212.0, 3.5)
     assert found["cost.rft.flops"] == 12.0
+    forms = [
+        {"model": model, "problems": problems, "few_shot": shots, "flexible": {"value": value, "low": 0.1, "high": 0.9}}
+        for model, problems, shots, value in (
+            ("base", "gsm8k/test", 0, 0.25), ("base", "gsm8k/test", 8, 0.35), ("rft", "svamp/test", 0, 0.7),
+            ("rft", "gsm8k/test", 0, 0.6),
+        )
+    ]  # fmt: skip
+    told = stage.columns(summary(forms=forms))
+    assert (told["base.flexible"], told["icl.flexible"], told["rft.flexible"]) == (0.25, 0.35, 0.6)
+    assert told["rft.flexible.high"] == 0.9
     assert not any(isinstance(value, list | dict) for value in found.values())
     assert json.loads(json.dumps(found)) == found
     assert stage.lists(summary())["by_steps"] == [{"steps": 1}]

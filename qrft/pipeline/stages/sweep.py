@@ -100,7 +100,8 @@ def columns(summary: Mapping[str, Any]) -> Row:
     """Return the numbers and texts of a summary, by flat names (`sft.accuracy`), and the seconds of all its steps."""
     left_out = ("name", "seconds", "cost")
     flat = dict(_flat("", {key: value for key, value in summary.items() if key not in left_out}))
-    return {**flat, **_measures(summary), **_costs(summary), "seconds": sum(summary["seconds"].values())}
+    measured = {**_measures(summary), **_flexible(summary)}
+    return {**flat, **measured, **_costs(summary), "seconds": sum(summary["seconds"].values())}
 
 
 def lists(summary: Mapping[str, Any]) -> Row:
@@ -134,6 +135,20 @@ def _measures(summary: Mapping[str, Any]) -> Row:
         for e in same:
             name = f"icl.{e['measure']}"
             found |= {name: e["value"], f"{name}.low": e["low"], f"{name}.high": e["high"]}
+    return found
+
+
+def _flexible(summary: Mapping[str, Any]) -> Row:
+    """`rft.flexible` beside `rft.accuracy`: of the headlines; `icl.flexible` of the base's with the most examples."""
+    found: Row = {}
+    forms = summary.get("forms", [])
+    asked = [entry for entry in forms if entry["problems"] == forms[0]["problems"]]
+    by_examples = sorted((entry for entry in asked if entry["few_shot"]), key=lambda entry: int(entry["few_shot"]))
+    named = [("icl", entry) for entry in by_examples[-1:]] + [(entry["model"], entry) for entry in asked[::-1]]
+    for name, entry in named:  # the first of a model is that of its headline, and is told last
+        value = entry["flexible"]
+        found |= {f"{name}.flexible": value["value"]}
+        found |= {f"{name}.flexible.{end}": value[end] for end in ("low", "high")}
     return found
 
 

@@ -14,11 +14,9 @@ Row = Mapping[str, Any]
 SEEDS = ("sweep.seed", "sweep.problems.seed")
 # The columns that hold the 95% interval, over problems, of a single run's value in another column.
 BOUNDS = {
-    "base.accuracy": ("base.low", "base.high"),
-    "sft.accuracy": ("sft.low", "sft.high"),
-    "rft.accuracy": ("rft.low", "rft.high"),
+    **{f"{model}.accuracy": (f"{model}.low", f"{model}.high") for model in ("base", "sft", "rft", "icl")},
+    **{key: (f"{key}.low", f"{key}.high") for key in (f"{model}.flexible" for model in ("base", "sft", "rft", "icl"))},
     "gain": ("gain_low", "gain_high"),
-    "icl.accuracy": ("icl.low", "icl.high"),
     "value": ("low", "high"),
     "distinct_paths": ("distinct_paths_low", "distinct_paths_high"),
 }
@@ -158,7 +156,7 @@ def _point(group: Sequence[Row], x: str, y: str, series: str, name: str) -> Poin
         low, high = (group[0].get(bound) for bound in BOUNDS.get(y, ("", "")))
     at = by_seed[0] if low == high else mean(by_seed)
     ends = [at if bound is None or math.isinf(bound) else bound for bound in (low, high)]  # unknown
-    if y == "value" or y.endswith(".accuracy"):  # a share
+    if y == "value" or y.endswith((".accuracy", ".flexible")):  # a share
         ends = [min(max(bound, 0.0), 1.0) for bound in ends]
     if y == "distinct_paths":  # the gold one is always there
         ends = [max(bound, 1.0) for bound in ends]

@@ -32,11 +32,15 @@ class Table(NamedTuple):
 SHARE, POINTS, NUMBER, SECONDS, FLOPS, PAPER = "share", "points", "number", "seconds", "flops", "paper"
 SHOWN = (
     ("base.accuracy", "Base", SHARE, "Accuracy of the base model"),
+    ("base.flexible", "Base, any form", SHARE, "The same with answers in whatever form"),
     ("icl.accuracy", "ICL", SHARE, "Accuracy of the base model with worked examples in the prompt"),
+    ("icl.flexible", "ICL, any form", SHARE, "The same with answers in whatever form"),
     ("paper.icl", "paper", PAPER, "Published accuracy of the base model with examples"),
     ("sft.accuracy", "SFT", SHARE, "Accuracy after supervised fine-tuning"),
+    ("sft.flexible", "SFT, any form", SHARE, "The same with answers in whatever form"),
     ("paper.sft", "paper", PAPER, "Published accuracy after supervised fine-tuning"),
     ("rft.accuracy", "RFT", SHARE, "Accuracy after rejection-sampling fine-tuning"),
+    ("rft.flexible", "RFT, any form", SHARE, "The same with answers in whatever form"),
     ("paper.rft", "paper", PAPER, "Published accuracy after rejection-sampling fine-tuning"),
     ("gain", "Gain", POINTS, "RFT over SFT, or over the base where there was none, in points"),
     ("control.accuracy", "SFT, RFT's steps", SHARE, "Accuracy after supervised fine-tuning for as many steps as RFT"),
@@ -64,14 +68,20 @@ Entry = tuple[str, str, str, str]  # of SHOWN
 
 def shown(rows: Sequence[Row]) -> list[Entry]:
     """Return the entries that some row has a value for. A base that was only measured with examples is ICL."""
-    known = [entry for entry in SHOWN if any(row.get(entry[0]) is not None for row in rows)]
+    known = [entry for entry in SHOWN if any(_differs(row, entry[0]) for row in rows)]
     examples = [row.get("base.few_shot", 0) for row in rows]
     if any(examples) and examples == [row.get("icl.few_shot", 0) for row in rows]:
-        known = [entry for entry in known if entry[0] != "icl.accuracy"]
+        known = [entry for entry in known if entry[0] not in ("icl.accuracy", "icl.flexible")]
     if any(examples) and len(set(examples)) == 1:
         key, title, kind, hint = SHOWN[0]
         known = [(key, f"{title}, {plural(examples[0], 'example')}", kind, hint), *known[1:]]
     return known
+
+
+def _differs(row: Row, key: str) -> bool:
+    """Return whether a row has a value of its own: one in any form is none where all answers have the asked one."""
+    model, _, name = key.rpartition(".")
+    return row.get(key) is not None and (name != "flexible" or row[key] != row.get(f"{model}.accuracy"))
 
 
 def once(rows: Sequence[Row]) -> list[Row]:
