@@ -150,18 +150,23 @@ def samples_options(needs_problems: bool = True) -> Params:
 
 def grade_options() -> Params:
     """Make the arguments of `qrft grade`, except the file that it writes."""
-    from qrft.grading.rules import Judging
+    from qrft.grading.rules import Gold, Judging
 
-    return [*samples_options(), *options(Judging)]
+    return [*samples_options(), *options(Gold), *options(Judging)]
 
 
 def curate_options() -> Params:
     """Make the arguments of `qrft curate`, except the files that it writes."""
     from qrft.grading.pairing import Pairing
-    from qrft.grading.rules import Selection
+    from qrft.grading.rules import Gold, Selection
 
     note = "Only with --pairs."
-    return [*samples_options(), *options(Selection), *options(Pairing, **dict.fromkeys(Pairing.model_fields, note))]
+    return [
+        *samples_options(),
+        *options(Gold),
+        *options(Selection),
+        *options(Pairing, **dict.fromkeys(Pairing.model_fields, note)),
+    ]
 
 
 def evaluate_options() -> Params:

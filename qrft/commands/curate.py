@@ -70,9 +70,9 @@ def run(task: Task, output: Output, selection: Selection) -> dict[str, Any]:
     curator = _Curator(task, problems, selection.model_copy(update={"sound": "off"}), output)  # left out before it
     num_left_out: Counter[str] = Counter()
     with ExitStack() as stack:
-        schema = TRAINING.append(JUDGED_BY_FIELD) if task.verdicts.verdicts else TRAINING
+        schema = TRAINING.append(JUDGED_BY_FIELD) if task.tells_judges else TRAINING
         write = stack.enter_context(_writer(output.training, schema))
-        write_pairs = output.pairs and stack.enter_context(_writer(output.pairs, pairs_schema(output.pairing.prompt)))
+        write_pairs = output.pairs and stack.enter_context(_writer(output.pairs, pairs_schema(output.pairing)))
         spool = stack.enter_context(Spool(output.training.parent, SPOOLED, len(problems)))
         with closing(graded(task, problems, totals, partial(_rows_of_use, selection, bool(write_pairs)))) as parts:
             for part in parts:
@@ -83,7 +83,7 @@ def run(task: Task, output: Output, selection: Selection) -> dict[str, Any]:
             write(training)
             if write_pairs:
                 write_pairs(pairs)
-    return totals.facts() | curator.facts() | num_left_out
+    return totals.facts() | problems.facts() | curator.facts() | num_left_out
 
 
 class _OfUse(NamedTuple):
@@ -142,7 +142,7 @@ class _Curator:
             problems,
             problem,
             rows,
-            _as_graded(rows, self._task.verdicts.verdicts),
+            _as_graded(rows, self._task.tells_judges),
             selection=self._selection,
             with_gold=self._output.with_gold,
             rules=self._task.rules,
@@ -181,12 +181,12 @@ def _with_names(rows: pa.Table, models: list[str]) -> pa.Table:
     return rows.set_column(rows.schema.get_field_index("model"), "model", names)
 
 
-def _as_graded(rows: pa.Table, with_verdicts: bool = False) -> pa.Table:
+def _as_graded(rows: pa.Table, with_judges: bool = False) -> pa.Table:
     """Return rows of schema.GRADED that hold only whether each sample is right, and the key of its equations."""
     nothing, ok = pa.nulls(len(rows)), pa.repeat(_OK, len(rows))
     known = {"status": ok, "is_correct": rows["is_right"], "equations_status": ok, "equation_key": rows["equation_key"]}
     graded = pa.table([known.get(field.name, nothing).cast(field.type) for field in GRADED], schema=GRADED)
-    return graded.append_column(JUDGED_BY_FIELD, rows[JUDGED_BY_FIELD.name]) if with_verdicts else graded
+    return graded.append_column(JUDGED_BY_FIELD, rows[JUDGED_BY_FIELD.name]) if with_judges else graded
 
 
 @contextmanager

@@ -32,7 +32,7 @@ def run(task: Task, output: Path) -> dict[str, Any]:
     ):
         for part in parts:
             writer.write_table(_rows(part, problems, totals))
-    return totals.facts()
+    return totals.facts() | problems.facts()
 
 
 def _rows(part: Graded, problems: Problems, totals: Totals) -> pa.Table:
@@ -44,5 +44,5 @@ def _rows(part: Graded, problems: Problems, totals: Totals) -> pa.Table:
 
 
 def _schema(task: Task) -> pa.Schema:
-    wanted = {SOUNDNESS_FIELD: task.judges_paths, JUDGED_BY_FIELD: task.verdicts.verdicts}
+    wanted = {SOUNDNESS_FIELD: task.judges_paths, JUDGED_BY_FIELD: task.tells_judges}
     return pa.schema([*WRITTEN, *(field for field, is_wanted in wanted.items() if is_wanted)])

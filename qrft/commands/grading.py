@@ -17,13 +17,16 @@ import pyarrow.compute as pc
 from qrft import grading
 from qrft.config.options import from_options
 from qrft.data.problems.registry import load, rules_for
-from qrft.data.samples import Batch, Faults, Numbering, ahead, files_of, units
+from qrft.data.samples import Batch, Faults, Numbering, Unit, ahead, files_of, units
+from qrft.data.worked import has_answer
 from qrft.errors import DataError, UsageError
+from qrft.evaluation.poll import Poll, Voted, with_votes
 from qrft.grading.batch import BatchGrader, of_samples
 from qrft.grading.columns import threads as core_threads
+from qrft.grading.judges import decided
 from qrft.grading.latex import HOW_TO_INSTALL, judges_expressions
-from qrft.grading.paths import COMPARED, CUT_OFF, by_verdicts, is_right_path, path_sources, soundness
-from qrft.grading.rules import DEFAULT_RULES, NO_VERDICTS, Verdicts
+from qrft.grading.paths import ANSWER, COMPARED, CUT_OFF, answered_by, is_right_path, path_sources, soundness
+from qrft.grading.rules import DEFAULT_RULES, NO_VERDICTS, Gold, Verdicts
 from qrft.progress import Progress, unwatched
 
 
@@ -38,8 +41,14 @@ class Task:
     strict: bool = False  # a malformed row is an error
     judges_paths: bool = False  # say which right paths are sound
     verdicts: Verdicts = NO_VERDICTS
+    vote: float | None = None  # the share of a problem's samples that makes an answer its gold one, where it has none
     progress: Progress = unwatched  # of bytes
     warn: Callable[[str], None] = lambda message: None
+
+    @property
+    def tells_judges(self) -> bool:
+        """Whether what is written says by what each sample was judged."""
+        return self.verdicts.verdicts or self.vote is not None
 
 
 def task(
@@ -57,18 +66,27 @@ def task(
     num_threads = core_threads(threads)
     paths = [path for given in samples for path in files_of(given)]
     own = from_options(Verdicts, {name: rules.pop(name) for name in Verdicts.model_fields if name in rules})
+    vote = from_options(Gold, {name: rules.pop(name) for name in Gold.model_fields if name in rules}).vote
+    if vote is not None and own.verdicts:
+        raise UsageError(f"--vote: found {vote:g} with --verdicts, which decide themselves. Leave one of the two out.")
     chosen = rules_for(problems, from_options(grading.Rules, rules))
     if judges_paths and chosen.mode == "paper":
         raise UsageError("--sound: found with --mode paper, which judges no path. Leave one of the two out.")
-    return Task(paths, problems, chosen, num_threads, strict, judges_paths, own, progress, warn)
+    return Task(paths, problems, chosen, num_threads, strict, judges_paths, own, vote, progress, warn)
 
 
 class Problems:
-    """The table of problems, with what grading needs of it."""
+    """The table of problems, with what grading needs of it, and with the answers that their samples voted for."""
 
     def __init__(self, task: Task) -> None:
-        self.table = load(task.problems).combine_chunks()
+        self.table = load(task.problems, needs_answers=not task.tells_judges).combine_chunks()
         self.ids = self._column("problem_id").cast(pa.large_string())
+        self.votes = None if task.vote is None else _votes(task, self.table, self.ids)
+        if self.votes is not None:
+            self.table = with_votes(self.table, self.votes)
+        self.answered_by = answered_by(self.table, self.votes)
+        if self.answered_by is None and task.tells_judges:
+            self.answered_by = pa.repeat(ANSWER, len(self))
         self.answers = self._column("answer")
         self.questions = self._column("question")
         self._read(task)
@@ -76,7 +94,14 @@ class Problems:
     def _read(self, task: Task) -> None:
         statuses = grading.parse_numbers(self.answers, rules=task.rules, num_threads=1).statuses
         comparable = ["ok", "expression"] if judges_expressions(task.rules) else ["ok"]
-        unread = np.flatnonzero(~np.isin(statuses.to_numpy(zero_copy_only=False), comparable)).tolist()
+        is_comparable = np.isin(statuses.to_numpy(zero_copy_only=False), comparable)
+        has_gold = has_answer(self.table)
+        if nothing := int((~has_gold).sum()):
+            instead = "verdicts" if task.vote is None else "a vote that is clear enough"
+            task.warn(
+                f"{nothing:,} of {len(self):,} problems have no answer: nothing but {instead} makes samples right."
+            )
+        unread = np.flatnonzero(has_gold & ~is_comparable).tolist()
         if unread:
             first = f"problem_id {self.ids[unread[0]].as_py()!r}: {self.answers[unread[0]].as_py()[:60]!r}"
             few = f"{len(unread):,} of {len(self):,} gold answers"
@@ -96,6 +121,32 @@ class Problems:
     def asked(self, problem: npt.NDArray[np.int32]) -> pa.DictionaryArray:
         """Return each row's question."""
         return of_samples(self.questions, problem)
+
+    def judged_by(self, problem: npt.NDArray[np.int32]) -> pa.Array | None:
+        """Return what gave each row its gold answer; None where nobody asks."""
+        return None if self.answered_by is None else self.answered_by.take(pa.array(problem))
+
+    def facts(self) -> dict[str, int]:
+        """Return the figures of the vote."""
+        if self.votes is None:
+            return {}
+        return {"num_without_answer": self.votes.num_rows, "num_voted": int(has_answer(self.votes).sum())}
+
+
+def _votes(task: Task, problems: pa.Table, ids: pa.Array) -> pa.Table:
+    """Return schema.VOTES: all files are read once more, before any sample is judged."""
+    poll, size = Poll(problems, task.rules), sum(_size(path) for path in task.samples)
+
+    def read(unit: Unit) -> tuple[Voted, int]:
+        batch = unit.read()
+        return poll.read(batch.problem, batch.completion), unit.position
+
+    tasks = (partial(read, unit) for unit in units(task.samples, ids))
+    for voted, position in ahead(tasks, task.num_threads):
+        poll.add(voted)
+        task.progress(position, size, "counting votes")
+    assert task.vote is not None
+    return poll.votes(task.vote)
 
 
 class Graded(NamedTuple):
@@ -164,9 +215,15 @@ def graded(
 
     def work(read_batch: Callable[[], Batch], position: int) -> tuple[Batch, pa.Table, Any, int]:
         batch = read_batch()
-        questions = problems.asked(batch.problem) if task.judges_paths else None
-        read = grader.read(batch.completion, problems.gold(batch.problem), 1, questions)
-        return batch, read, also(batch, by_verdicts(read, batch.is_right)), position
+        read = grader.read(batch.completion, problems.gold(batch.problem), 1, asked(batch))
+        return batch, read, also(batch, judged(batch, read)), position
+
+    def asked(batch: Batch) -> pa.DictionaryArray | None:
+        return problems.asked(batch.problem) if task.judges_paths else None
+
+    def judged(batch: Batch, grades: pa.Table) -> pa.Table:
+        by, rules = problems.judged_by(batch.problem), task.rules
+        return decided(batch.completion, grades, batch.is_right, by, asked(batch), rules=rules, num_threads=1)
 
     def tell(position: int, num_judged: int = 0) -> None:
         judging = f", {num_judged:,} expressions compared" if num_judged else ""
@@ -179,9 +236,9 @@ def graded(
     with BatchGrader(task.rules, task.num_threads) as grader:
         for batch, read, extra, position in ahead(tasks, task.num_threads):
             _check(task, batch.faults)
-            judged = grader.judge(batch.completion, problems.gold(batch.problem), read, partial(tell, done))
-            grades = by_verdicts(judged, batch.is_right)
-            if judged is not read:
+            compared = grader.judge(batch.completion, problems.gold(batch.problem), read, partial(tell, done))
+            grades = judged(batch, compared)
+            if compared is not read:
                 extra = also(batch, grades)
             totals.add(batch, grades)
             tell(done := position)

@@ -110,7 +110,7 @@ def prepare(
     params = from_options(SamplingParams, {**options, "stop": stop})
     num_samples, until = until.max_samples or num_samples, until.model_copy(update={"max_samples": None})
     _check(choice, num_samples, params, until)
-    table = _table(problems)
+    table = _table(problems, needs_answers=bool(until.goal))
     solved = _examples(problems, table, few_shot, examples, wording)
     table = table if limit is None else table.slice(0, limit)
     rules = rules_for(str(problems), rules)
@@ -196,9 +196,9 @@ def _check(choice: ModelChoice, num_samples: int, params: SamplingParams, until:
             raise UsageError(f"{fault}.")
 
 
-def _table(problems: str | Path | Sequence[str]) -> pa.Table:
+def _table(problems: str | Path | Sequence[str], needs_answers: bool) -> pa.Table:
     if isinstance(problems, str | Path):
-        return load(str(problems))
+        return load(str(problems), needs_answers=needs_answers)
     if wrong := next((text for text in problems if not isinstance(text, str)), None):
         raise UsageError(f"problems: found {wrong!r} among them. Expected a file, a name, or questions as text.")
     rows = [{"problem_id": str(i), "question": text, "solution": "", "answer": ""} for i, text in enumerate(problems)]

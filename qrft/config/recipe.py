@@ -22,7 +22,7 @@ from qrft.config.section import Count, Name, Section, Seed, broken_rule
 from qrft.config.sections import MODEL_NAME, Curate, Evaluate, Paper, Problems, Sample
 from qrft.config.training import RftOverrides, Train, TrainOverrides, merged
 from qrft.data.problems.registry import GENERATED
-from qrft.grading.rules import Rules
+from qrft.grading.rules import Gold, Rules
 from qrft.models.gguf.quant import Gguf
 from qrft.models.wording import CHAT, PROMPT, SYSTEM, TEMPLATE_ARGS, Prompt, System, TemplateArgs, Wording, wording_of
 from qrft.sampling.backends import registry
@@ -134,6 +134,9 @@ class Recipe(Section):
     gguf: Gguf = Field(default_factory=Gguf, validate_default=True, description="The model files for llama.cpp.")
     grade: Rules = Field(default_factory=Rules, description="How solutions are judged.")
     curate: Curate = Field(default_factory=Curate, description="Which of the correct samples are kept.")
+    gold: Gold = Field(
+        default_factory=Gold, description="Where the gold answers of training problems without any come from."
+    )
     evaluate: Evaluate = Field(default_factory=Evaluate, description="What is measured on the test problems.")
     num_threads: Count | None = Field(
         default=None, description="How many processor threads to use. If not set, one per core."
@@ -273,6 +276,26 @@ class Recipe(Section):
             )
         return curate
 
+    @field_validator("gold")
+    @classmethod
+    def _there_are_votes_to_wait_for(cls, gold: Gold, info: ValidationInfo) -> Gold:
+        sample: Sample | None = info.data.get("sample")
+        curate: Curate | None = info.data.get("curate")
+        faults = {
+            "sample.until, whose goal needs the answers while the samples are drawn. Allowed: one of the two": (
+                sample and sample.until.goal
+            ),
+            "sample.num_samples 1, of which there is no majority. Allowed: more samples": (
+                sample and sample.num_samples == 1
+            ),
+            "curate.verdicts, which decide themselves. Allowed: one of the two": curate and curate.verdicts,
+            "rounds 0, so nothing is sampled. Allowed: 1 or more": info.data.get("rounds") == 0,
+        }
+        for fault, is_there in faults.items():
+            if gold.vote is not None and is_there:
+                raise broken_rule(f"found {gold.vote:g} with {fault}", "vote")
+        return gold
+
     @field_validator("control")
     @classmethod
     def _there_is_what_it_controls(cls, control: str | None, info: ValidationInfo) -> str | None:
@@ -313,6 +336,11 @@ class Recipe(Section):
         if "server_model" in own:
             own["server_model"] = (own["server_model"] or self.base_model) if phase == "base" else None
         return {"sampler": self.sample.sampler, **own}
+
+    @property
+    def may_lack_answers(self) -> bool:
+        """Return whether something else than a gold answer may decide of a training problem's samples."""
+        return self.gold.vote is not None or self.curate.verdicts
 
     @property
     def wording(self) -> Wording:

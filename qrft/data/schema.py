@@ -9,7 +9,7 @@ PROBLEMS = pa.schema(
         ("problem_id", pa.string()),
         ("question", pa.large_string()),
         ("solution", pa.large_string()),  # the worked gold solution; "" where the problem has a bare answer
-        ("answer", pa.string()),  # the gold answer alone
+        ("answer", pa.string()),  # the gold answer alone; "" where the problem has none
     ]
 )
 
@@ -44,7 +44,8 @@ GRADED = pa.schema(
 # Beside GRADED where it is asked for: whether a right path is sound, or why not.
 SOUNDNESS_FIELD = pa.field("soundness", STATUS)
 
-# Beside GRADED and TRAINING where a file's verdicts are read: "verdict", or "answer" where the file has none.
+# Beside GRADED and TRAINING where not every sample is judged by the answer that a file gives its problem: "answer",
+# "verdict" (its file's), "vote" (by an answer that samples voted for), or "nothing".
 JUDGED_BY_FIELD = pa.field("judged_by", pa.string())
 
 TRAINING = pa.schema(
@@ -57,6 +58,16 @@ TRAINING = pa.schema(
     ]
 )
 
+# What samples voted for, of each problem that has no answer.
+VOTES = pa.schema(
+    [
+        ("problem_id", pa.string()),
+        ("answer", pa.string()),  # the one that won; "" where none did
+        ("num_votes", pa.int32()),  # of the most frequent answer
+        ("num_samples", pa.int32()),
+    ]
+)
+
 EVALUATION = pa.schema(
     [
         ("problem_id", pa.string()),
@@ -64,7 +75,7 @@ EVALUATION = pa.schema(
         ("model", pa.string()),
         ("problems", pa.string()),  # the test set
         ("few_shot", pa.int32()),  # worked examples in the prompt
-        ("measure", pa.string()),  # "greedy", "maj@K" or "pass@K"
+        ("measure", pa.string()),  # "greedy", "maj@K" or "pass@K"; of an accuracy also "greedy, flexible"
         ("value", pa.float64()),  # greedy: 1 right, 0 wrong; otherwise the share or the chance
     ]
 )

@@ -13,6 +13,8 @@ _EMPTY = pa.scalar(
     "", pa.large_string()
 )  # pyarrow looks for dateutil, in vain, each time that it is given a Python value
 
+_NO_ANSWER = pa.scalar("", pa.string())
+
 WAY_OUT = (
     'Give worked solutions: under "answer" with the answer at the end, after #### or in \\boxed{}, or under "solution" '
     "beside the answer. Or let a model that solves some of the problems write them: with `start: base` and a round or "
@@ -23,6 +25,12 @@ WAY_OUT = (
 def is_worked(problems: pa.Table) -> npt.NDArray[np.bool_]:
     """Return whether each problem of a table (schema.PROBLEMS) has a worked solution."""
     flags: npt.NDArray[np.bool_] = pc.not_equal(problems["solution"], _EMPTY).to_numpy()
+    return flags
+
+
+def has_answer(problems: pa.Table) -> npt.NDArray[np.bool_]:
+    """Return whether each problem of a table (schema.PROBLEMS) has a gold answer."""
+    flags: npt.NDArray[np.bool_] = pc.not_equal(problems["answer"], _NO_ANSWER).to_numpy()
     return flags
 
 

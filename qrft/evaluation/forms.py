@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from qrft.evaluation.stats import Floats
 from qrft.grading.batch import BatchGrader
 from qrft.grading.grader import extract_answers, parse_numbers
-from qrft.grading.paths import COMPARED, Flags, as_flags
+from qrft.grading.paths import COMPARED, Flags, as_flags, by_verdict
 from qrft.grading.rules import AnswerFormat, Rules
 
 # found: an answer in the asked form, right or wrong. strict: right in the asked form. flexible: the same, and where
@@ -69,9 +69,11 @@ class Shares:
     def _flags(self, completions: Any, gold: pa.DictionaryArray, graded: pa.Table) -> dict[str, Flags]:
         status = graded["status"].cast(pa.string())  # many times as fast as names that are Python's objects
         found, strict = as_flags(pc.is_in(status, value_set=pa.array(COMPARED))), as_flags(graded["is_correct"])
-        flexible, others = strict.copy(), pa.array(~found)
-        flexible[~found] = as_flags(self._any.grade(completions.filter(others), gold.filter(others))["is_correct"])
-        last = are_right(completions, gold, self._last, self._num_threads)
+        told = by_verdict(graded)  # in whatever form
+        flexible, others = strict.copy(), ~found & ~told
+        texts, golds = completions.filter(pa.array(others)), gold.filter(pa.array(others))
+        flexible[others] = as_flags(self._any.grade(texts, golds)["is_correct"])
+        last = np.where(told, strict, are_right(completions, gold, self._last, self._num_threads))
         return dict(zip(NAMES, (found, strict, flexible, last), strict=True))
 
     def shares(self) -> dict[str, Floats]:

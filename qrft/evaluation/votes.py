@@ -16,7 +16,7 @@ from qrft.evaluation import stats
 from qrft.grading import latex
 from qrft.grading.columns import as_chunked
 from qrft.grading.grader import VALUE_BYTES
-from qrft.grading.paths import COMPARED, as_names
+from qrft.grading.paths import COMPARED, Flags, as_names
 
 NO_VOTE = -1
 NO_VALUE = np.void(bytes(VALUE_BYTES))
@@ -30,12 +30,24 @@ def values(completions: Any, grades: pa.Table, rules: grading.Rules, num_threads
     answers = grading.extract_answers(completions, rules=rules, num_threads=num_threads)
     status = as_names(grades["status"])
     # An expression that equals the gold one is right, however it is written, so only wrong ones need their text.
-    texts = np.flatnonzero((status == "latex_different") & (answers.values == NO_VALUE))
+    is_text = (status == "latex_different") & (answers.values == NO_VALUE)
+    return _values(completions, answers, is_text, np.isin(status, COMPARED))
+
+
+def votes_for(completions: Any, answers: grading.Answers) -> pa.DictionaryArray:
+    """Return what each sample votes for where there is no gold answer: as `values`, and any expression by its text."""
+    status = answers.statuses.cast(pa.string()).to_numpy(zero_copy_only=False)
+    return _values(completions, answers, status == "expression", np.isin(status, ("ok", "expression")))
+
+
+def _values(completions: Any, answers: grading.Answers, is_text: Flags, has_vote: Flags) -> pa.DictionaryArray:
+    """Return the values of the answers, and in place of a value the text of those that are to have it."""
+    texts = np.flatnonzero(is_text)
     expressions = latex.spans(as_chunked(completions), texts, answers.starts, answers.ends)
     for row, text in zip(texts, expressions, strict=True):
         answers.values[row] = np.void(hashlib.blake2b(text.encode(), digest_size=VALUE_BYTES).digest())
-    raw = pa.Array.from_buffers(pa.binary(VALUE_BYTES), len(status), [None, pa.py_buffer(answers.values)])
-    return pc.if_else(pa.array(np.isin(status, COMPARED)), raw, None).dictionary_encode()
+    raw = pa.Array.from_buffers(pa.binary(VALUE_BYTES), len(has_vote), [None, pa.py_buffer(answers.values)])
+    return pc.if_else(pa.array(has_vote), raw, None).dictionary_encode()
 
 
 def codes(voted: pa.DictionaryArray, known: dict[bytes, int]) -> npt.NDArray[np.int32]:

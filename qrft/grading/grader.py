@@ -232,6 +232,18 @@ def grade(
     return _grade(texts, gold, index, rules, num_threads, asked).table()
 
 
+def own_soundness(
+    completions: Texts, questions: Texts, *, rules: Rules = DEFAULT_RULES, num_threads: int | None = None
+) -> pa.DictionaryArray:
+    """Return whether each path is sound, or why not, if its own answer is the right one."""
+    texts = as_chunked(completions)
+    same_length(len(texts), questions=questions)
+    own = _read_answers(lib.qrft_answers_extract, texts, rules, num_threads)
+    graded = _grade(texts, own, None, rules, num_threads, _Questions(questions, num_threads))
+    assert graded.soundness is not None
+    return named(graded.soundness, SOUNDNESS)
+
+
 def equation_keys(
     texts: Texts, *, rules: Rules = DEFAULT_RULES, num_threads: int | None = None
 ) -> npt.NDArray[np.uint8]:

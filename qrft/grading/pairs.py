@@ -18,18 +18,23 @@ from qrft.grading.rules import DEFAULT_RULES, DEFAULT_SELECTION, Rules, Selectio
 from qrft.grading.selection import select
 from qrft.grading.traces import without_traces
 from qrft.models.prompts import prompt_text, system_turns, turn
-from qrft.models.wording import CHAT, Prompt, Wording
+from qrft.models.wording import CHAT, Wording
 
 Ints = npt.NDArray[np.int64]
 
 TEXT = pa.large_string()
 TURNS = pa.list_(pa.struct([("role", pa.string()), ("content", TEXT)]))
+TEMPLATE_ARGS = "chat_template_kwargs"  # only where there are arguments
 NAMES = ("prompt", "chosen", "rejected")  # https://huggingface.co/docs/trl/dataset_formats#preference
 
 
-def pairs_schema(prompt: Prompt) -> pa.Schema:
-    """Return the schema of the pairs: texts, or with the prompt "chat" lists of turns (TRL's conversational form)."""
-    return pa.schema([(name, TURNS if prompt == CHAT else TEXT) for name in NAMES])
+def pairs_schema(wording: Wording) -> pa.Schema:
+    """Return the schema of the pairs: texts, or with the prompt "chat" lists of turns (TRL's conversational form).
+
+    TRL applies the chat template itself, with the arguments that a row has for it.
+    """
+    args = [(TEMPLATE_ARGS, pa.scalar(wording.chat_template_args).type)] if wording.chat_template_args else []
+    return pa.schema([*((name, TURNS if wording.prompt == CHAT else TEXT) for name in NAMES), *args])
 
 
 def preference_pairs(
@@ -72,7 +77,7 @@ def preference_pairs(
         for chosen, rejected in side_by_side(right[number], others, pairing.pairs_per_problem):
             kept_text = without_traces(completions[chosen].as_py(), dropped)
             rows.append(pair(question, kept_text, rejected, pairing.wording))
-    return pa.Table.from_pylist(rows, schema=pairs_schema(pairing.prompt))
+    return pa.Table.from_pylist(rows, schema=pairs_schema(pairing.wording))
 
 
 def by_problem(rows: Ints, problem: Ints) -> dict[int, list[int]]:
@@ -89,8 +94,10 @@ def side_by_side(right: Sequence[int], wrong: Sequence[str], most: int) -> Itera
 
 
 def pair(question: str, chosen: str, rejected: str, wording: Wording) -> dict[str, Any]:
-    """Return a row. Its texts are those that the model was trained on and wrote, so the prompt ends as in training."""
+    """Return a row. Its texts are those that the model was trained on and wrote, so the prompt ends as in training:
+    as a chat, once the template is applied with the row's arguments."""
     if wording.prompt != CHAT:
         return dict(zip(NAMES, (prompt_text(question, wording), chosen, rejected), strict=True))
     asked = [*system_turns(wording), turn("user", question)]
-    return dict(zip(NAMES, (asked, [turn("assistant", chosen)], [turn("assistant", rejected)]), strict=True))
+    row = dict(zip(NAMES, (asked, [turn("assistant", chosen)], [turn("assistant", rejected)]), strict=True))
+    return row | ({TEMPLATE_ARGS: wording.chat_template_args} if wording.chat_template_args else {})

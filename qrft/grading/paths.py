@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from qrft.data.schema import JUDGED_BY_FIELD, SOUNDNESS_FIELD
-from qrft.data.worked import is_worked
+from qrft.data.worked import has_answer, is_worked
 from qrft.grading.grader import KEY_BYTES, equation_keys
 from qrft.grading.rules import DEFAULT_RULES, Rules
 
@@ -27,6 +27,8 @@ _OK, _SOUND, _YES, _NO_PATH, _NO_KEY = (
     pa.scalar(None, pa.large_string()),
     pa.scalar(None, pa.binary(KEY_BYTES)),
 )
+# What a sample is judged by (schema.JUDGED_BY_FIELD); Arrow's, as made once.
+ANSWER, VERDICT, VOTE, NOTHING = (pa.scalar(name, pa.string()) for name in ("answer", "verdict", "vote", "nothing"))
 CUT_OFF = "length"  # the finish_reason of a sample that the token limit cut off
 COMPARED = ("ok", "latex_equal", "latex_different")  # the statuses of answers that were compared with a gold one
 
@@ -67,8 +69,37 @@ def path_sources(graded: pa.Table) -> Counter[str]:
 
 
 def is_wrong(graded: pa.Table) -> Flags:
-    """Return whether each row has an answer that was compared with the gold one and differs from it."""
-    return np.isin(as_names(graded["status"]), COMPARED) & ~as_flags(graded["is_correct"])
+    """Return whether each row has an answer that was compared with the gold one and differs from it.
+
+    What a verdict calls wrong is so too, and what nothing judges is not.
+    """
+    answered = np.isin(as_names(graded["status"]), COMPARED)
+    if JUDGED_BY_FIELD.name in graded.column_names:
+        judged_by = graded[JUDGED_BY_FIELD.name].fill_null(ANSWER)
+        answered = (answered & as_flags(pc.not_equal(judged_by, NOTHING))) | by_verdict(graded)
+    return answered & ~as_flags(graded["is_correct"])
+
+
+def by_verdict(graded: pa.Table) -> Flags:
+    """Return whether a verdict decided of each row."""
+    if JUDGED_BY_FIELD.name not in graded.column_names:
+        return np.zeros(graded.num_rows, np.bool_)
+    return as_flags(pc.equal(graded[JUDGED_BY_FIELD.name], VERDICT).fill_null(False))
+
+
+def answered_by(problems: pa.Table, votes: pa.Table | None = None) -> pa.Array | None:
+    """Return what gave each problem its answer: ANSWER for its own file, VOTE, or NOTHING where it has none.
+
+    votes: schema.VOTES, of the problems that had none. None: all have answers of their own.
+    """
+    has_own = has_answer(problems)
+    by_vote = np.zeros(len(has_own), np.bool_)
+    if votes is not None:
+        voted = votes["problem_id"].filter(pa.array(has_answer(votes)))
+        by_vote = as_flags(pc.is_in(problems["problem_id"], value_set=voted.combine_chunks()))
+    if has_own.all() and not by_vote.any():
+        return None
+    return pc.if_else(pa.array(by_vote), VOTE, pc.if_else(pa.array(has_own), ANSWER, NOTHING))
 
 
 def gold_paths(problems: pa.Table) -> pa.ChunkedArray:
@@ -96,16 +127,3 @@ def as_flags(column: pa.Array | pa.ChunkedArray) -> Flags:
 def as_names(column: pa.ChunkedArray) -> npt.NDArray[np.object_]:
     names: npt.NDArray[np.object_] = column.combine_chunks().to_numpy(zero_copy_only=False)
     return names
-
-
-def by_verdicts(graded: pa.Table, is_right: pa.Array | pa.ChunkedArray | None) -> pa.Table:
-    """Return the grades as the verdicts of a file have them, with what each was judged by (schema.JUDGED_BY_FIELD).
-
-    is_right: row-aligned, null where the answer decides; None: no verdicts were read.
-    """
-    if is_right is None:
-        return graded
-    place = graded.schema.get_field_index("is_correct")
-    decided = pc.coalesce(is_right, graded["is_correct"])
-    judged_by = pc.if_else(pc.is_valid(is_right), "verdict", "answer")
-    return graded.set_column(place, graded.schema.field(place), decided).append_column(JUDGED_BY_FIELD, judged_by)

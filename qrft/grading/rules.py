@@ -182,6 +182,19 @@ class Verdicts(Section):
         return self
 
 
+class Gold(Section):
+    """Where the gold answers of problems without any come from."""
+
+    vote: float | None = Field(
+        default=None,
+        gt=0,
+        le=1,
+        description="Take as the gold answer of a problem that has none what its samples answer most often, if at "
+        "least this share of them does. If not set, there is no vote.",
+    )
+
+
 DEFAULT_RULES = Rules()
+NO_VOTE = Gold()
 NO_VERDICTS = Verdicts()
 DEFAULT_SELECTION = Selection()

@@ -17,6 +17,7 @@ from qrft.config.recipe import Recipe
 from qrft.config.variants import Variant, expand_sweep, split_models
 from qrft.errors import RecipeError
 from qrft.pipeline.evaluation_plan import add_evaluation
+from qrft.pipeline.grades import Grades
 from qrft.pipeline.graph import Plan, Source, Step
 from qrft.pipeline.model_plan import ModelPlan, add_choice, add_report, gold_settings, pool_of, with_fitting_sampler
 from qrft.pipeline.outside_plan import add_outside, add_teachers
@@ -47,7 +48,10 @@ def plan_run(variant: Variant, folders: Path | Mapping[str, Path]) -> list[Step]
     tuned = [models[name] for name in recipe.tuned]
     learns_from_own = pool or not recipe.curate.pool  # otherwise from teachers alone
 
+    grades = Grades(plan, recipe, sets.train)
     outside = add_outside(plan, recipe, sets.train) | add_teachers(plan, recipe, sets.train)
+    for source, samples in outside.items():
+        grades.add(source, samples)
 
     gold = None
     if begins_with_sft(recipe):
@@ -67,17 +71,18 @@ def plan_run(variant: Variant, folders: Path | Mapping[str, Path]) -> list[Step]
         for model in models.values():
             # A model that is not tuned has nothing new to sample.
             if (model in tuned and learns_from_own) or (model in pool and number == 1):
-                model.add_samples(phase, number)
-        has_pool = bool(recipe.curate.pool)
-        together = add_choice(plan, recipe, phase, sets.train, pool_of(pool, outside)) if has_pool else None
+                grades.add(*model.add_samples(phase, number))
+        grades.vote()
+        asked, has_pool = grades.problems, bool(recipe.curate.pool)
+        together = add_choice(plan, recipe, phase, asked, grades.of(pool_of(pool, outside))) if has_pool else None
         for model in tuned:
-            chosen = pool_of(pool if has_pool else [model], outside)
-            paths = together or add_choice(plan, model.recipe, phase, sets.train, chosen, model.name)
+            chosen = grades.of(pool_of(pool if has_pool else [model], outside))
+            paths = together or add_choice(plan, model.recipe, phase, asked, chosen, model.name)
             model.add_training("rft" if number == recipe.rounds else phase, paths)
             if most := model.recipe.curate.pairs:
                 own = {"pairs_per_problem": most, **dict(model.recipe.wording)}
                 as_pairs = {"stage": "pairs", "kind": "pairs"}
-                add_choice(plan, model.recipe, phase, sets.train, chosen, model.name, **as_pairs, **own)
+                add_choice(plan, model.recipe, phase, asked, chosen, model.name, **as_pairs, **own)
     if gold is not None and recipe.control:
         for model in tuned:
             model.add_control(gold)

@@ -12,7 +12,20 @@ from typing import Any
 from qrft.config.section import Section
 from qrft.models.find import fingerprint
 from qrft.pipeline import store
-from qrft.pipeline.stages import curate, evaluate, export, grade, outside, pairs, problems, report, sample, sweep, train
+from qrft.pipeline.stages import (
+    curate,
+    evaluate,
+    export,
+    grade,
+    outside,
+    pairs,
+    problems,
+    report,
+    sample,
+    sweep,
+    train,
+    vote,
+)
 
 STAGES: dict[str, ModuleType] = {
     "problems": problems,
@@ -22,6 +35,7 @@ STAGES: dict[str, ModuleType] = {
     "export": export,
     "sample": sample,
     "outside": outside,
+    "vote": vote,
     "grade": grade,
     "evaluate": evaluate,
     "report": report,

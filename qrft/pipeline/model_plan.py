@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from qrft.config.paths import local_path, without_folders
 from qrft.config.recipe import Recipe
@@ -26,13 +26,6 @@ from qrft.sampling.backends import registry
 Inputs = Mapping[str, Step | Source]
 
 
-class Sampled(NamedTuple):
-    """What was sampled of a model, and its grades."""
-
-    samples: Step
-    graded: Step
-
-
 @dataclass(eq=False)
 class ModelPlan:
     """One model's part of a run: what it is tuned to, and what was sampled from it so far."""
@@ -47,7 +40,7 @@ class ModelPlan:
     base_file: Inputs = field(default_factory=dict)  # what the base model is sampled from, beside its folder
     tuned: dict[str, Inputs] = field(default_factory=dict)  # by phase, what it is sampled from; the newest last
     adapter: Step | None = None  # the newest
-    sampled: dict[str, Sampled] = field(default_factory=dict)  # by the source of its rows, the newest last
+    sampled: dict[str, Step] = field(default_factory=dict)  # by the source of its rows, the newest last
 
     def add(self, stage: str, settings: Section, inputs: Inputs, *, kind: str, phase: str = "", part: str = "") -> Step:
         """Add a step of this model to the run."""
@@ -129,16 +122,15 @@ class ModelPlan:
         may_merge = chosen.merge is None and chosen.file is None
         return {**self.base_file, "adapter": self.add_export(phase, {**self.base_file, **inputs}, makes_base=may_merge)}
 
-    def add_samples(self, phase: str, number: int) -> None:
-        """Sample the newest model for the training problems, and grade what it wrote: the base where none is tuned."""
+    def add_samples(self, phase: str, number: int) -> tuple[str, Step]:
+        """Sample the newest model for the training problems: the base where none is tuned. Return also their source."""
         phase_sampled, files = list({"base": self.base_file, **self.tuned}.items())[-1]
         label = phase_sampled if number == 1 else f"rft-{number - 1}"
         settings = self.sampling(label, number)
         inputs = {"model": self.base, "problems": self.train_set, **files}
-        samples = self.add("sample", settings, inputs, kind="samples", phase=phase)
-        inputs = {"samples": samples, "problems": self.train_set}
-        graded = self.add("grade", sample_grading(self.recipe), inputs, kind="graded", phase=phase)
-        self.sampled[joined(self.name, label)] = Sampled(samples, graded)
+        source, samples = joined(self.name, label), self.add("sample", settings, inputs, kind="samples", phase=phase)
+        self.sampled[source] = samples
+        return source, samples
 
     def sampling(self, label: str, number: int) -> sample.Settings:
         first_samples = self.recipe.curate.first_samples
@@ -148,7 +140,7 @@ class ModelPlan:
         return drawing(self.recipe, own, model=label, seed=seed_of(self.recipe, self.number, number))
 
     @property
-    def pooled(self) -> dict[str, Sampled]:
+    def pooled(self) -> dict[str, Step]:
         """Return the samples that a round selects from."""
         newest = list(self.sampled)[-1:]
         return {name: self.sampled[name] for name in (self.sampled if self.recipe.rounds_pool == "all" else newest)}
@@ -196,6 +188,7 @@ def drawing(recipe: Recipe, sampler: Mapping[str, Any], wording: Wording | None 
     values = {**dict(recipe.sample), **sampler}
     if recipe.sample.until.goal:  # the rules decide what counts as enough paths
         values |= {**judging(recipe), "cut_off": recipe.curate.cut_off}
+        values["sound"] = "require" if recipe.curate.sound == "require" else None
     else:
         values["rules"] = trace_rules(recipe)
     return sample.Settings(**values, **dict(wording or recipe.wording), **own)
@@ -219,14 +212,15 @@ def add_choice(
     recipe: Recipe,
     phase: str,
     train_set: Step,
-    pool: Mapping[str, Sampled],
+    pool: Mapping[str, tuple[Step, Step]],
     name: str = "",
     *,
     stage: str = "curate",
     kind: str = "training",
     **own: Any,
 ) -> Step:
-    """Add a step that selects paths together from these samples, by their source; by default the training table.
+    """Add a step that selects paths together from these samples and their grades, by their source; by default the
+    training table.
 
     name: the model that it is for; "" where several share it. own: settings of the stage beside those of selection.
     """
@@ -236,12 +230,14 @@ def add_choice(
     return plan.add(stage, settings, inputs, kind=kind, phase=phase, model=name)
 
 
-def pool_of(models: Sequence[ModelPlan], outside: Mapping[str, Sampled]) -> dict[str, Sampled]:
+def pool_of(models: Sequence[ModelPlan], outside: Mapping[str, Step]) -> dict[str, Step]:
     """Return what a round selects from, by source: the samples of these models, and those made elsewhere."""
     return {source: sampled for model in models for source, sampled in model.pooled.items()} | dict(outside)
 
 
-def pool_inputs(train_set: Step, pool: Mapping[str, Sampled]) -> tuple[tuple[str, ...], dict[str, Step | Source]]:
+def pool_inputs(
+    train_set: Step, pool: Mapping[str, tuple[Step, Step]]
+) -> tuple[tuple[str, ...], dict[str, Step | Source]]:
     """Return the sources that a round selects from, "" for a single one, and a step's inputs of them."""
     sources = tuple(pool) if len(pool) > 1 else ("",)
     inputs: dict[str, Step | Source] = {"problems": train_set}

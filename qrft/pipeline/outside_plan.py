@@ -12,18 +12,17 @@ from qrft.data.samples.pooled import OUTSIDE
 from qrft.grading.rules import Verdicts
 from qrft.models.wording import Wording
 from qrft.pipeline.graph import Plan, Source, Step
-from qrft.pipeline.model_plan import Sampled, drawing, sample_grading, seed_of
+from qrft.pipeline.model_plan import drawing, seed_of
 from qrft.pipeline.stages import outside, sample
 from qrft.sampling.backends import registry
 
 
-def add_teachers(plan: Plan, recipe: Recipe, train_set: Step) -> dict[str, Sampled]:
-    """Add the sampling of each teacher by its server, and the grades; {} where there is none."""
+def add_teachers(plan: Plan, recipe: Recipe, train_set: Step) -> dict[str, Step]:
+    """Add the sampling of each teacher by its server; {} where there is none."""
     num_trained, found = len(recipe.models) - len(recipe.teachers), {}
     for number, (name, teacher) in enumerate(recipe.teachers.items(), num_trained):
         settings = _asking(recipe, name, teacher, seed_of(recipe, number, 1))
-        samples = plan.add("sample", settings, {"problems": train_set}, kind="samples", model=name)
-        found[name] = _graded(plan, recipe, train_set, samples)
+        found[name] = plan.add("sample", settings, {"problems": train_set}, kind="samples", model=name)
     return found
 
 
@@ -39,13 +38,8 @@ def _asking(recipe: Recipe, name: str, teacher: Model, seed: int) -> sample.Sett
     return drawing(recipe, sampler, wording, seed=seed, model=name, server_system=told)
 
 
-def _graded(plan: Plan, recipe: Recipe, train_set: Step, samples: Step) -> Sampled:
-    asked = {"samples": samples, "problems": train_set}
-    return Sampled(samples, plan.add("grade", sample_grading(recipe), asked, kind="graded", model=samples.model))
-
-
-def add_outside(plan: Plan, recipe: Recipe, train_set: Step) -> dict[str, Sampled]:
-    """Add what reads the files of samples and grades them, before any training: a file that does not fit is found then.
+def add_outside(plan: Plan, recipe: Recipe, train_set: Step) -> dict[str, Step]:
+    """Add what reads the files of samples, before any training: a file that does not fit is found then.
 
     Returns them by their source; {} where there are none.
     """
@@ -58,8 +52,7 @@ def add_outside(plan: Plan, recipe: Recipe, train_set: Step) -> dict[str, Sample
     settings = outside.Settings(names=tuple(named.values()), skips_unknown=has_part, **own)
     inputs: dict[str, Step | Source] = {str(number): Source(path) for number, path in enumerate(named)}
     inputs["problems"] = train_set
-    samples = plan.add("outside", settings, inputs, kind="samples", model=OUTSIDE)
-    return {OUTSIDE: _graded(plan, recipe, train_set, samples)}
+    return {OUTSIDE: plan.add("outside", settings, inputs, kind="samples", model=OUTSIDE)}
 
 
 def _files(given: str, recipe: Recipe) -> dict[Path, str]:

@@ -27,7 +27,7 @@ class Sets(NamedTuple):
 def add_problems(plan: Plan, recipe: Recipe) -> Sets:
     """Add the steps of problems.train, or a share of it, and of problems.test."""
     chosen = recipe.problems
-    train = problems.Settings(num_problems=chosen.num_train)
+    train = problems.Settings(num_problems=chosen.num_train, may_lack_answers=recipe.may_lack_answers)
     if chosen.train_fraction != 1:
         train = train.model_copy(update={"fraction": chosen.train_fraction, "fraction_seed": recipe.seed})
     test = problems.Settings(num_problems=chosen.num_test)
@@ -62,13 +62,17 @@ def begins_with_sft(recipe: Recipe) -> bool:
         return recipe.start != "base"
     is_published = name in registry.PUBLISHED and not local_path(name).is_file()
     path = registry.locate(name) if is_published else local_path(name)
-    return _has_worked(path, name if is_published else None, most, state(path) if path.exists() else None)
+    now = state(path) if path.exists() else None
+    return _has_worked(path, name if is_published else None, most, now, needs_answers=not recipe.may_lack_answers)
 
 
 @lru_cache
-def _has_worked(path: Path, published: str | None, most: int | None, state: object) -> bool:
+def _has_worked(path: Path, published: str | None, most: int | None, state: object, *, needs_answers: bool) -> bool:
     """Read the file once for all runs of a sweep, while its state is the same."""
-    table = registry.read(path, published).slice(0, most) if published else read_file(path, most)
+    if published:
+        table = registry.read(path, published).slice(0, most)
+    else:
+        table = read_file(path, most, needs_answers=needs_answers)
     return bool(is_worked(table).any())
 
 

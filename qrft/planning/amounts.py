@@ -97,7 +97,7 @@ class Amounts:
 
     def rows(self, step: Step) -> float:
         """Return how many problems, examples or samples a step makes."""
-        if step.stage == "problems":
+        if step.kind == "problems":
             return float(self.problems(step).num_rows)
         if step.stage == "curate":
             if self.is_there(step):
@@ -131,6 +131,9 @@ class Amounts:
         return most / 2 if settings.until.goal else most
 
     def problems(self, step: Step) -> pa.Table:
+        """Return the problems; before a vote, without the answers that will win it."""
+        if step.stage == "vote" and not self.is_there(step):
+            return self.problems(input_step(step, "problems"))
         if step.digest not in self._tables:
             self._tables[step.digest] = self._table(step, "problems.parquet")
         return self._tables[step.digest]
@@ -172,7 +175,7 @@ class Amounts:
         """Return problem_id, question and completion of a training table, or of gold solutions where it is missing."""
         if step.stage == "curate" and self.is_there(step):
             return self._table(step, "training.parquet").select(["problem_id", "question", "completion"])
-        table = self.problems(step if step.stage == "problems" else input_step(step, "problems"))
+        table = self.problems(step if step.kind == "problems" else input_step(step, "problems"))
         names = ["problem_id", "question", "completion"]
         return pa.table([table["problem_id"], table["question"], gold_texts(table)], names)
 

@@ -24,6 +24,7 @@ ESTIMATES: dict[str, Callable[[Step, Basis], Estimate]] = {
     "export": small_stages.export_model,
     "sample": sampling.estimate,
     "outside": small_stages.outside,
+    "vote": small_stages.problems,
     "grade": small_stages.grade,
     "evaluate": small_stages.next_to_nothing,
     "report": small_stages.report,

@@ -55,6 +55,14 @@ SOUNDNESS = {
     "wrong_equation": "an equation in the text is wrong",
     "no_equations": "no equation to follow",
     "too_long": "too long to follow",
+    "not_judged": "it has no answer that reasoning could lead to",
+}
+
+JUDGES = {
+    "answer": "the answer that the problem came with",
+    "vote": "the answer that its samples voted for",
+    "verdict": "the verdict of its file",
+    "nothing": "nothing: there is no answer",
 }
 
 UNTOLD = "untold"

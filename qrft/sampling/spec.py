@@ -11,7 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from qrft.config.section import Section
-from qrft.grading.rules import DEFAULT_RULES, KeepOrDrop, Rules
+from qrft.grading.rules import DEFAULT_RULES, KeepOrDrop, Rules, Sound
 from qrft.models import prompts
 from qrft.models.wording import CHAT, PLAIN, Wording
 from qrft.sampling.api import ModelFiles, Request, Sampler, SamplingParams, Work
@@ -31,8 +31,8 @@ class SampleSpec:
     """What to sample.
 
     `problems`: schema.PROBLEMS. `num_samples`: the most per problem. `examples`: worked ones for the prompts, one to
-    spare. `server_system`: the system turn of a server with a chat template of its own. `rules` and
-    `cut_off` say what counts towards the goal of `until`.
+    spare. `server_system`: the system turn of a server with a chat template of its own. `rules`,
+    `cut_off` and `sound` say what counts towards the goal of `until`.
     """
 
     problems: pa.Table
@@ -44,6 +44,7 @@ class SampleSpec:
     until: Until = NO_GOAL
     rules: Rules = DEFAULT_RULES
     cut_off: KeepOrDrop = "drop"
+    sound: Sound = "off"
     samples_per_shard: int = SAMPLES_PER_SHARD
 
 
@@ -76,7 +77,9 @@ def begin(spec: SampleSpec, model: SampledModel, asked: Sequence[int] = ()) -> t
     rules = spec.rules
     if tokenizer is not None and rules.traces and prompts.opens_trace(tokenizer, spec.wording, rules.traces):
         rules = rules.model_copy(update={"trace_is_open": True})
-    tally = Tally(spec.problems, spec.until, rules, model.num_threads, spec.cut_off) if spec.until.goal else None
+    tally = None
+    if spec.until.goal:
+        tally = Tally(spec.problems, spec.until, rules, model.num_threads, cut_off=spec.cut_off, sound=spec.sound)
     passes = Passes(requests, asked or [spec.num_samples], tally, spec.samples_per_shard)
     work = work_of(requests, spec.num_samples, spec.params.max_new_tokens)
     eos_ids = [] if tokenizer is None else prompts.end_ids(tokenizer, spec.wording)

@@ -26,6 +26,7 @@ from qrft.config.recipe import Recipe
 from qrft.config.sections import Sample
 from qrft.data import disk
 from qrft.data.problems.registry import BY_NAME
+from qrft.data.problems.table import WITHOUT_ANSWERS
 from qrft.models.find import BUILTIN
 
 SHIPPED = sorted(RECIPES.glob("*.yaml"))
@@ -383,10 +384,13 @@ NO_PROBLEM = 'test.jsonl: found no problems. Expected a problem per line: {"ques
             f"found 'PAR1\\x00\\x01\\x02'. {OBJECT}",
         ),
         ("[1, 2]\n", f"test.jsonl:1: found a list, expected an object with question and answer. {OBJECT}"),
-        ('{"question": "x"}\n', f'test.jsonl:1: found the keys question, expected a text under "answer". {CORRECT}'),
+        (
+            '{"question": "x"}\n',
+            f'test.jsonl:1: found the keys question, expected a text under "answer". {CORRECT} {WITHOUT_ANSWERS}',
+        ),
         (
             '{"question": "x", "answer": ""}\n',
-            f"test.jsonl:1: found answer is '', expected a text under \"answer\". {CORRECT}",
+            f"test.jsonl:1: found answer is '', expected a text under \"answer\". {CORRECT} {WITHOUT_ANSWERS}",
         ),
         (
             '{"question": " ", "answer": 1}\n',

@@ -18,6 +18,7 @@ from qrft.config.training import Training
 from qrft.data.schema import PROBLEMS
 from qrft.data.training_rows import Row
 from qrft.errors import ModelError
+from qrft.grading.pairs import pair, pairs_schema
 from qrft.models import prompts
 from qrft.models.find import BUILTIN
 from qrft.models.gguf.base import export_base
@@ -189,6 +190,25 @@ def test_one_and_the_same_prompt_is_trained_sampled_and_compared(model: tuple[Sh
     assert prompts.end_ids(tokenizer, wording)[0] == end and tokenizer.eos_token_id in prompts.end_ids(
         tokenizer, wording
     )
+
+
+@pytest.mark.parametrize("system", [None, TOLD])
+def test_the_prompt_of_an_exported_pair_is_the_one_that_is_trained(
+    model: tuple[Shape, Path], tmp_path: Path, system: str | None
+) -> None:
+    """TRL applies the template to a pair's turns, with the arguments that stand in its row."""
+    shape, folder = model
+    tokenizer, wording = prompts.load_tokenizer(folder), worded(shape, system)
+    if system and shape.with_system is None:
+        return
+    rows = pa.Table.from_pylist([pair(QUESTION, ANSWER, "#### 1", wording)], schema=pairs_schema(wording))
+    pq.write_table(rows, tmp_path / "pairs.parquet")
+    (row,) = pq.read_table(tmp_path / "pairs.parquet").to_pylist()
+    args = row.get("chat_template_kwargs", {})
+    applied = tokenizer.apply_chat_template(row["prompt"], tokenize=False, add_generation_prompt=True, **args)
+    assert applied == (shape.with_system if system else shape.prompt)
+    assert applied == prompts.prompt_text(QUESTION, wording, (), tokenizer)
+    assert ("chat_template_kwargs" in row) == bool(shape.args)
 
 
 def test_a_system_turn_comes_first_or_is_refused_with_the_way_out(model: tuple[Shape, Path]) -> None:

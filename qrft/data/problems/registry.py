@@ -47,19 +47,19 @@ def draw(name: str, seed: int, num_problems: int) -> pa.Table:
     return pa.Table.from_pylist(list(problems(_split(name), seed, num_problems)), schema=PROBLEMS)
 
 
-def load(name: str) -> pa.Table:
+def load(name: str, *, needs_answers: bool = True) -> pa.Table:
     """Return the problems of a file (JSONL or Parquet) or of a published set, as schema.PROBLEMS.
 
-    Raises DataError for a name that is neither, and for what can't be read.
+    needs_answers: as in `read_file`. Raises DataError for a name that is neither, and for what can't be read.
     """
-    return read(locate(name), name)
+    return read(locate(name), name, needs_answers=needs_answers)
 
 
-def read(path: Path, name: str) -> pa.Table:
+def read(path: Path, name: str, *, needs_answers: bool = True) -> pa.Table:
     """Return the problems of the file that `locate` gave for the name. Raises DataError for what can't be read."""
     is_published = name in PUBLISHED and path != Path(name) and path.suffix != ".parquet"
     if not is_published:
-        return read_file(path)
+        return read_file(path, needs_answers=needs_answers)
     table, split_of = _whole(BY_NAME[name].read, path, state(path) if path.exists() else None), BY_NAME[name].split_of
     if split_of is None:
         return table

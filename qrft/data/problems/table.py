@@ -27,7 +27,16 @@ ANSWER, SOLUTION = "answer", "solution"
 COLUMNS = (*PROBLEM_ID, *QUESTION, ANSWER, SOLUTION, MESSAGES)
 
 
-def make_table(rows: Iterable[tuple[str, Fields]], path: Path, num_problems: int | None = None) -> pa.Table:
+# Where a problem lacks its answer.
+WITHOUT_ANSWERS = (
+    "Problems to train on may go without answers: where their samples vote for them (gold.vote, --vote), or have "
+    "verdicts (curate.verdicts, --verdicts)."
+)
+
+
+def make_table(
+    rows: Iterable[tuple[str, Fields]], path: Path, num_problems: int | None = None, *, needs_answers: bool = True
+) -> pa.Table:
     """Return the first problems of rows that each come with their place, such as "problems.jsonl:3".
 
     Raises DataError, with the place, for a row without question or answer, an id that occurs twice, and no rows.
@@ -38,7 +47,7 @@ def make_table(rows: Iterable[tuple[str, Fields]], path: Path, num_problems: int
     for place, given in islice(rows, num_problems):
         fields, system = with_question(given, QUESTION, SOLUTION, place)
         systems.append(system)
-        problem = _problem(fields, str(len(problems)), place)
+        problem = _problem(fields, str(len(problems)), place, needs_answers)
         name = problem["problem_id"]
         if name in places:
             raise DataError(
@@ -53,9 +62,9 @@ def make_table(rows: Iterable[tuple[str, Fields]], path: Path, num_problems: int
     return pa.Table.from_pylist(problems, schema=PROBLEMS)
 
 
-def _problem(fields: Fields, default_id: str, place: str) -> dict[str, str]:
+def _problem(fields: Fields, default_id: str, place: str, needs_answers: bool) -> dict[str, str]:
     question = _text(fields, next((name for name in QUESTION if fields.get(name) is not None), QUESTION[0]), place)
-    solution, answer = _gold(fields, place)
+    solution, answer = _gold(fields, place) if needs_answers or _has_gold(fields) else ("", "")
     given_ids = (_id(fields, name, place) for name in PROBLEM_ID)
     problem_id = next((name for name in given_ids if name is not None), default_id)
     if has_half_character(problem_id):
@@ -68,6 +77,15 @@ def _id(fields: Fields, name: str, place: str) -> str | None:
         return id_text(fields.get(name), name)
     except ValueError as error:
         raise DataError(f"{place}: {error} Correct or remove the line.") from None
+
+
+def _has_gold(fields: Fields) -> bool:
+    """Return whether a row has anything where its answer may stand."""
+    return any(_is_there(fields.get(key)) for key in (ANSWER, SOLUTION))
+
+
+def _is_there(value: Any) -> bool:
+    return value is not None and bool(str(value).strip())
 
 
 def _gold(fields: Fields, place: str) -> tuple[str, str]:
@@ -90,7 +108,8 @@ def _text(fields: Fields, key: str, place: str) -> str:
     if not isinstance(value, str) or not value.strip():
         found = f"{key} is {value!r}" if key in fields else f"the keys {', '.join(sorted(fields)) or '(none)'}"
         found = found if len(found) <= 80 else f"{found[:77]}..."
-        raise DataError(f'{place}: found {found}, expected a text under "{key}". Correct or remove the line.')
+        way_out = f" {WITHOUT_ANSWERS}" if key == ANSWER and not _is_there(value) else ""
+        raise DataError(f'{place}: found {found}, expected a text under "{key}". Correct or remove the line.{way_out}')
     if has_half_character(value):
         raise DataError(f"{place}: {key} holds half a character (\\ud800 to \\udfff). Correct or remove the line.")
     return value.strip()

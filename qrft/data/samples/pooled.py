@@ -50,6 +50,12 @@ def read(
     return pa.concat_tables(samples), pa.concat_tables(graded, promote_options="default")
 
 
+def read_samples(folder: Path, first_samples: int | None, columns: Sequence[str]) -> pa.Table:
+    """Return the samples in a folder that are looked at."""
+    rows = None if first_samples is None else pc.field("sample_index") < first_samples
+    return pq.read_table(folder / "samples.parquet", columns=[*columns], filters=rows)
+
+
 def _read(name: str, source: Source, first_samples: int | None, columns: Sequence[str]) -> tuple[pa.Table, pa.Table]:
     wanted = list(dict.fromkeys([*columns, "sample_index"]))
     samples = pq.read_table(source.samples / "samples.parquet", columns=wanted)

@@ -16,7 +16,7 @@ from qrft.grading.pairs import preference_pairs
 from qrft.grading.rules import DEFAULT_RULES, Rules, Selection
 from qrft.pipeline.stages import Inputs, Job, Report
 
-PAIRS_VERSION = 1  # raise it when the same samples and grades would give other pairs
+PAIRS_VERSION = 2  # raise it when the same samples and grades would give other pairs
 VERSION = grading.GRADER_VERSION + PAIRS_VERSION
 
 

@@ -27,6 +27,12 @@ class Settings(Section):
     num_problems: Count | None = None
     fraction: float | None = None
     fraction_seed: Seed | None = None
+    may_lack_answers: bool = False
+
+    @property
+    def runtime_keys(self) -> frozenset[str]:
+        """A setting that is off changes nothing of the table."""
+        return frozenset() if self.may_lack_answers else frozenset({"may_lack_answers"})
 
 
 def run(inputs: Inputs, out: Path, settings: Settings, job: Job) -> Report:
@@ -42,7 +48,7 @@ def run(inputs: Inputs, out: Path, settings: Settings, job: Job) -> Report:
 
 def _table(inputs: Inputs, settings: Settings) -> pa.Table:
     if settings.set is None:
-        return read_file(inputs["file"], settings.num_problems)
+        return read_file(inputs["file"], settings.num_problems, needs_answers=not settings.may_lack_answers)
     if "file" in inputs:
         return registry.read(inputs["file"], settings.set).slice(0, settings.num_problems)
     assert settings.seed is not None and settings.num_problems is not None  # a generated set has no end

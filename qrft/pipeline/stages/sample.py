@@ -15,7 +15,7 @@ from qrft.config.section import Seed
 from qrft.config.sections import Sample
 from qrft.data.schema import SAMPLES
 from qrft.errors import UsageError
-from qrft.grading.rules import DEFAULT_RULES, KeepOrDrop, Rules
+from qrft.grading.rules import DEFAULT_RULES, KeepOrDrop, Rules, Sound
 from qrft.models import prompts
 from qrft.models.gguf.prepare import base_file
 from qrft.models.wording import Wording
@@ -30,12 +30,15 @@ VERSION = 3
 
 
 class Settings(Sample, Wording):
-    """`model` names the sampled model in the samples; a goal (`until`) counts by the rules and by `cut_off`."""
+    """`model` names the sampled model in the samples; a goal (`until`) counts what may be kept by the rules,
+    `cut_off` and `sound`.
+    """
 
     seed: Seed
     model: str
     rules: Rules | None = None
     cut_off: KeepOrDrop | None = None  # None without a goal
+    sound: Sound | None = None  # None unless a goal counts sound paths alone
     judges_expressions: bool = False
     server_system: str | None = None  # what a teacher is told before each question
     few_shot: int = 0  # worked examples, drawn from the input `examples` by a seed of their own
@@ -43,7 +46,7 @@ class Settings(Sample, Wording):
 
     def identity(self) -> dict[str, Any]:
         """Return the settings as ever; what counts towards a goal, only with one, and what a teacher is told."""
-        optional = ("cut_off", "server_system")
+        optional = ("cut_off", "sound", "server_system")
         return {name: value for name, value in super().identity().items() if name not in optional or value}
 
     @property
@@ -87,6 +90,7 @@ def _spec(inputs: Inputs, settings: Settings) -> SampleSpec:
         until=settings.until,
         rules=settings.rules or DEFAULT_RULES,
         cut_off=settings.cut_off or "drop",
+        sound=settings.sound or "off",
     )
 
 

@@ -37,6 +37,7 @@ GROUPS = {
     "bad_equation": 4,
     "incorrect": 5,
 }
+RIGHT_BY = {"vote": "the answer that won the vote", "verdict": "right by its verdict"}
 SHOWN_FIRST = {"kept": 0, "over_limit": 1}  # within a path
 
 
@@ -119,6 +120,10 @@ def answer_trouble(row: Row, gold_answer: str, rules: Rules) -> str:
         return f"answer {answer} may equal {gold_answer}, but parts of one of them can't be read"
     if status == "latex_error":
         return f"answer {answer} can't be compared with {gold_answer}"
+    if row.get("judged_by") == "verdict":
+        return f"answer {answer} is wrong by its verdict"
+    if not gold_answer:
+        return "the problem has no answer to compare with"
     if status == "ok" and not is_number(gold_answer, rules):
         return f"the gold answer {gold_answer} is not a number to compare with"
     return f"answer {answer} is not {gold_answer}"
@@ -130,7 +135,7 @@ def reason(rows: Sequence[Row], problem: Row, run: Run) -> str:
     if verdict == "kept":
         others = sum(row["verdict"] != "kept" for row in rows)
         rest = f"; {others} more with the same equations {'was' if others == 1 else 'were'} dropped" if others else ""
-        return f"kept: right answer, {why_kept(problem, run)}{rest}"
+        return f"kept: {RIGHT_BY.get(str(rows[0].get('judged_by')), 'right answer')}, {why_kept(problem, run)}{rest}"
     if verdict == "duplicate_of_gold":
         return "dropped: same equations as the gold solution"
     if verdict == "over_limit":
@@ -192,12 +197,18 @@ def problem_entry(problem: Row, rows: Sequence[Row], run: Run) -> dict[str, Any]
     return {
         "id": problem["problem_id"],
         "question": cut(problem["question"]),
-        "gold": cut(problem["solution"] or problem["answer"]),
+        "gold": cut(gold_of(problem, rows)),
         "num_samples": len(rows),
         "num_correct": sum(bool(row["is_correct"]) for row in rows),
         "paths": [path_entry(group, problem, run) for group in groups[:MAX_PATHS]],
         "num_paths": len(groups),
     }
+
+
+def gold_of(problem: Row, rows: Sequence[Row]) -> str:
+    """Return the gold solution or answer; one that samples voted for says so."""
+    told: str = problem["solution"] or problem["answer"] or "(no answer)"
+    return f"{told} (by the vote of its samples)" if rows and rows[0].get("judged_by") == "vote" else told
 
 
 def sampled(run: Run) -> list[dict[str, Any]]:

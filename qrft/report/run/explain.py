@@ -159,8 +159,23 @@ def hints(facts: Mapping[str, Any]) -> Iterator[str]:
             f"The gold answer of {plural(facts['num_unusable_gold'], 'training problem')} can't be compared, "
             "so no sample there can count as correct."
         )
+    yield from without_answers(facts)
     yield from cut_off(facts)
     yield from unsound(facts)
+
+
+def without_answers(facts: Mapping[str, Any]) -> Iterator[str]:
+    """Say which problems took the answer that their samples voted for, and which have none."""
+    if voted := facts.get("num_voted"):
+        has = "problem has its answer" if voted == 1 else "problems have their answers"
+        yield (
+            f"{voted:,} training {has} from a vote, won by at least {percent(facts['vote'])} of the samples; "
+            f"{facts['num_kept_by_vote']:,} of the kept paths are right by that alone. A majority can be wrong."
+        )
+    if nothing := facts.get("num_without_answer"):
+        kept = facts["num_kept_by_verdict"]
+        fate = f"{kept:,} kept paths are right by their verdicts" if kept else "nothing of theirs was kept"
+        yield f"{plural(nothing, 'training problem')} without an answer: {fate}."
 
 
 def unsound(facts: Mapping[str, Any]) -> Iterator[str]:

@@ -92,7 +92,13 @@ class Run:
 
     @cached_property
     def problems(self) -> pa.Table:
-        return self.table(self.step("problems", part="train"), "problems.parquet")
+        """Return the training problems, with the answers that their samples voted for."""
+        return self.table(self.voted or self.step("problems", part="train"), "problems.parquet")
+
+    @property
+    def voted(self) -> str | None:
+        """Return the step of the vote; None without one."""
+        return next(iter(self.steps("problems", part="voted")), None)
 
     @property
     def models(self) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 from markupsafe import Markup
 
+from qrft.data.schema import JUDGED_BY_FIELD
 from qrft.grading.paths import soundness
 from qrft.pipeline import cost
 from qrft.report import page, words
@@ -85,8 +86,10 @@ def shares(counts: Mapping[str, int], names: Mapping[str, str]) -> list[dict[str
 
 
 def tallies(run: Run) -> list[tuple[str, list[dict[str, Any]]]]:
-    paths = soundness(run.graded)
+    paths, judged_by = soundness(run.graded), JUDGED_BY_FIELD.name
+    is_told = judged_by in run.graded.column_names
     return [
+        *([("Judged by", shares(tally(run.graded[judged_by].fill_null("answer")), words.JUDGES))] if is_told else []),
         *([("Right paths", shares(paths, words.SOUNDNESS))] if paths else []),
         ("Answers", shares(tally(run.graded["status"]), words.ANSWERS)),
         ("Equations", shares(tally(run.graded["equations_status"]), words.EQUATIONS)),

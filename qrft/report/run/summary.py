@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from qrft import grading
-from qrft.data.worked import is_worked
+from qrft.data.schema import JUDGED_BY_FIELD
+from qrft.data.worked import has_answer, is_worked
 from qrft.grading.paths import is_cut_off, path_sources, soundness
 from qrft.pipeline import cost
 from qrft.report.run import profile
@@ -100,13 +101,30 @@ def sample_counts(run: Run) -> dict[str, Any]:
         "num_solved": int(np.count_nonzero(run.correct_per_problem)),
         "num_cut_off": int(np.count_nonzero(is_cut_off(run.samples))),
         "num_right_cut_off": count(pc.equal(run.verdicts, "cut_off")),
-        "num_unusable_gold": count(pc.invert(pc.is_in(gold_statuses, value_set=usable))),
+        "num_unusable_gold": count(
+            pc.and_(pa.array(has_answer(run.problems)), pc.invert(pc.is_in(gold_statuses, value_set=usable)))
+        ),
+        **without_answers(run),
         **sound_paths(run),
         "dedup": run.settings.dedup,
         "rounds": run.passes,
         "overlap": profile.overlap(run),
         "sources": profile.by_source(run),
     }
+
+
+def without_answers(run: Run) -> dict[str, Any]:
+    """Count the problems that have no answer, and what a vote or verdicts made of that; {} where all have one."""
+    nothing, facts = int((~has_answer(run.problems)).sum()), {}
+    if run.voted:
+        manifest = run.manifests[run.voted]
+        facts = {"vote": manifest["config"]["share"], "num_voted": manifest["report"]["num_voted"]}
+    if not nothing and not facts:
+        return {}
+    kept = run.table(run.training, "training.parquet")
+    by = kept[JUDGED_BY_FIELD.name].to_pylist() if JUDGED_BY_FIELD.name in kept.column_names else []
+    counts = {f"num_kept_by_{name}": by.count(name) for name in ("vote", "verdict")}
+    return {**facts, "num_without_answer": nothing, **counts}
 
 
 def sound_paths(run: Run) -> dict[str, Any]:
