@@ -45,6 +45,14 @@ def state(path: Path) -> State:
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
+def states(folder: Path) -> tuple[tuple[str, State], ...]:
+    """Return what changes whenever a file right in the folder does; nothing for a folder that can't be read."""
+    try:
+        return tuple(sorted((path.name, state(path)) for path in folder.iterdir() if path.is_file()))
+    except OSError:
+        return ()
+
+
 def is_settled(now: State) -> bool:
     """Return whether a further change of a file in this state would show in its times."""
     return time.time() - max(now[3:]) / 1e9 > SETTLED_SECONDS

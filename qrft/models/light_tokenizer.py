@@ -6,6 +6,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from qrft.data.file_hashes import states
 from qrft.errors import ModelError
 from qrft.models.json_file import read_json
 from qrft.models.loading import one_message
@@ -57,10 +58,14 @@ class LightTokenizer:
         return str(self._tokenizer.decode(token_ids, skip_special_tokens=False))
 
 
-@lru_cache(maxsize=8)  # a plan asks for each of its trainings
 def load_light_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """Return a tokenizer for counting: a light one, or transformers' own where only that can read the folder. Raises
     ModelError as `load_tokenizer` does."""
+    return _load(folder, states(folder))
+
+
+@lru_cache(maxsize=8)  # a plan asks for each of its trainings
+def _load(folder: Path, files: object) -> PreTrainedTokenizerBase:
     try:
         with one_message(folder, "its tokenizer can't be read"):
             return cast("PreTrainedTokenizerBase", LightTokenizer(folder))

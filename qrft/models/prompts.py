@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from qrft.config.messages import did_you_mean
+from qrft.data.file_hashes import states
 from qrft.errors import DataError, ModelError, UsageError
 from qrft.grading.traces import TRACES, Traces
 from qrft.models import loading, templates
@@ -42,10 +43,17 @@ class Example(NamedTuple):
 
 
 def load_tokenizer(model_dir: Path) -> PreTrainedTokenizerBase:
-    """Load the tokenizer of a model's folder.
+    """Return the tokenizer of a model's folder: one and the same for all who ask, while its files stay as they are.
 
-    Raises ModelError when there is none that can be read, or one without an end-of-text token.
+    The words that a tokenizer has split are kept for good by the library that does it, apart for each tokenizer, so a
+    process that trains again and again would grow. Raises ModelError when there is none that can be read, or one
+    without an end-of-text token.
     """
+    return _load_tokenizer(model_dir, states(model_dir))
+
+
+@lru_cache(maxsize=8)
+def _load_tokenizer(model_dir: Path, files: object) -> PreTrainedTokenizerBase:
     tokenizer = loading.load_tokenizer(model_dir)
     if tokenizer.eos_token_id is None:
         raise ModelError(

@@ -74,6 +74,16 @@ def test_a_folder_without_an_end_of_text_token_is_refused_as_ever(tmp_path: Path
         load_light_tokenizer(tmp_path)
 
 
+def test_a_tokenizer_is_loaded_once_while_its_files_stay_as_they_are(tmp_path: Path) -> None:
+    make_tokenizer(tmp_path)
+    for load in (prompts.load_tokenizer, load_light_tokenizer):
+        first = load(tmp_path)
+        assert load(tmp_path) is first
+        change(tmp_path / "tokenizer_config.json", eos_token="<s>")
+        assert load(tmp_path) is not first and load(tmp_path).eos_token_id == 0
+        change(tmp_path / "tokenizer_config.json", eos_token="</s>")
+
+
 @pytest.mark.parametrize("prompt", ["plain", "chat"])
 def test_a_plan_loads_neither_torch_nor_transformers(prompt: Prompt, tmp_path: Path) -> None:
     base = tmp_path / "base"
