@@ -195,6 +195,8 @@ def show_comparison(console: Console, facts: Mapping[str, Any]) -> None:
     for name in WHERE_EQUAL:
         if len(same := {row[name] for row in facts["comparisons"]}) == 1:
             console.print(f"{shown.pop(name)}: {same.pop()}", soft_wrap=True)
+    if sizes := {row["num_clusters"] for row in facts["comparisons"]} - {None}:
+        console.print(f"intervals over {' or '.join(map(str, sorted(sizes)))} clusters of alike problems")
     console.print()
     table = plain_table(*shown.values(), "A", "B", "B - A", "95%", "")
     for row in facts["comparisons"]:

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from qrft.commands.grading import Problems, Task, Totals, graded
+from qrft.data.problems.table import clusters_of
 from qrft.data.samples import Batch
 from qrft.errors import DataError
 from qrft.evaluation import stats
@@ -38,10 +39,11 @@ def run(task: Task, maj: Sequence[int] | None = None, passes: Sequence[int] | No
         _check(votes, problems, k)
     values = votes.measures(default if maj is None else maj, default if passes is None else passes)
     values = {"maj1@1": votes.share(), **{name: forms[name] for name in BESIDE}, **values}
-    is_sampled = votes.num_samples > 0
+    is_sampled, clusters = votes.num_samples > 0, clusters_of(problems.table)
+    measures = {name: stats.summary(value, clusters) for name, value in values.items()}
     if not is_sampled.all():  # a part of a set: over all of it, and over the part
-        values |= {f"{name}_of_sampled": value[is_sampled] for name, value in values.items()}
-    measures = {name: stats.summary(value) for name, value in values.items()}
+        own = None if clusters is None else clusters[is_sampled]
+        measures |= {f"{name}_of_sampled": stats.summary(value[is_sampled], own) for name, value in values.items()}
     return totals.facts() | {"num_unsampled": int((~is_sampled).sum())} | measures
 
 

@@ -13,6 +13,10 @@ PROBLEMS = pa.schema(
     ]
 )
 
+# Beside PROBLEMS and EVALUATION where it is known: the wording or template that a problem is made from, or whatever
+# else makes problems alike. Those of one cluster are not independent, and intervals count them together.
+CLUSTER_FIELD = pa.field("cluster", pa.string())
+
 SAMPLES = pa.schema(
     [
         ("problem_id", pa.string()),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +15,7 @@ import numpy.typing as npt
 Z95 = 1.959963984540054  # the normal quantile of 97.5%
 
 
-def wilson(successes: int, trials: int, z: float = Z95) -> tuple[float, float]:
+def wilson(successes: float, trials: float, z: float = Z95) -> tuple[float, float]:
     """Return Wilson's score interval of a share (Wilson 1927); (0, 1) without trials."""
     if trials == 0:
         return 0.0, 1.0
@@ -223,16 +224,21 @@ def _won(
     return share
 
 
-def interval(values: Floats, seed: int = 0) -> tuple[float, float]:
-    """Return a 95% interval of the mean over problems: Wilson's if all values are 0 or 1, otherwise the bootstrap's."""
+def interval(values: Floats, clusters: Clusters = None, seed: int = 0) -> tuple[float, float]:
+    """Return a 95% interval of the mean over problems: Wilson's if all values are 0 or 1, otherwise the bootstrap's.
+
+    clusters: where they are known, the problems of one count together (`clustered`).
+    """
+    if clusters is not None:
+        return _clustered_share(values, clusters)
     if np.isin(values, (0, 1)).all():
         return wilson(int(values.sum()), len(values))
     return bootstrap(values, seed)
 
 
-def summary(values: Floats) -> dict[str, float]:
+def summary(values: Floats, clusters: Clusters = None) -> dict[str, float]:
     """Return the mean over problems as `value`, with its 95% interval, `low` to `high`."""
-    low, high = interval(values)
+    low, high = interval(values, clusters)
     return {"value": float(values.mean()), "low": low, "high": high}
 
 
@@ -247,17 +253,84 @@ def bootstrap(values: Floats, seed: int = 0) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def compare(first: Floats, second: Floats, seed: int = 0) -> dict[str, float | None]:
+def compare(first: Floats, second: Floats, clusters: Clusters = None, seed: int = 0) -> dict[str, float | None]:
     """Compare two models on the same problems, row-aligned.
 
-    Returns the mean `difference` (second minus first), its paired bootstrap interval `low` to `high`, and the exact
-    McNemar test's `p_value`, which is None unless every value is 0 or 1.
+    Returns the mean `difference` (second minus first), its paired interval `low` to `high`, and the `p_value`, which is
+    None unless every value is 0 or 1. Where no clusters are known, these are the bootstrap's and the exact McNemar
+    test's; otherwise Student's over the clusters, because McNemar's test takes the problems as independent.
     """
-    low, high = bootstrap(second - first, seed)
-    p_value = None
-    if np.isin([first, second], (0, 1)).all():
-        p_value = mcnemar(first.astype(bool).tolist(), second.astype(bool).tolist())
-    return {"difference": float((second - first).mean()), "low": low, "high": high, "p_value": p_value}
+    change, are_outcomes = second - first, np.isin([first, second], (0, 1)).all()
+    if clusters is not None:
+        value, low, high, chance = clustered(change, clusters)
+        return {
+            "difference": value,
+            "low": max(low, -1),
+            "high": min(high, 1),
+            "p_value": chance if are_outcomes else None,
+        }
+    low, high = bootstrap(change, seed)
+    p_value = mcnemar(first.astype(bool).tolist(), second.astype(bool).tolist()) if are_outcomes else None
+    return {"difference": float(change.mean()), "low": low, "high": high, "p_value": p_value}
+
+
+# ------------------------------------------------------------------------------------------- problems of one wording
+
+Clusters = npt.NDArray[Any] | None  # the cluster of each problem, by any label; None where none is known
+
+
+class Tested(NamedTuple):
+    """A mean, its 95% interval, and the p-value of its difference from 0."""
+
+    value: float
+    low: float
+    high: float
+    p_value: float
+
+
+def clustered(
+    values: Floats, *labels: npt.NDArray[Any], weights: Floats | None = None, confidence: float = 0.95
+) -> Tested:
+    """Return the mean of values that depend on each other where they share a label, with Student's interval.
+
+    labels: row-aligned with the values, one array for each way in which they are clustered: question wordings alone, or
+    wordings and seeds. The variance is the cluster-robust one; for several ways the sums over their intersections are
+    added and subtracted (Cameron, Gelbach and Miller 2011), and it is at least that of each way alone. The degrees of
+    freedom are those of the way with the fewest clusters.
+    """
+    weights = np.ones(len(values)) if weights is None else weights
+    value = float(np.average(values, weights=weights))
+    shares = weights * (values - value) / weights.sum()
+    codes = [np.unique(label, return_inverse=True)[1].reshape(-1) for label in labels]
+    fewest = min(int(code.max()) + 1 for code in codes)
+    if fewest < 2:
+        return Tested(value, -math.inf, math.inf, 1.0)
+    alone = [_variance(shares, code) for code in codes]
+    subsets = [s for size in range(1, len(codes) + 1) for s in itertools.combinations(codes, size)]
+    variance = max(sum((-1) ** (len(s) + 1) * _variance(shares, *s) for s in subsets), *alone, 0.0)
+    half = student_t(fewest - 1, confidence) * math.sqrt(variance)
+    p_value = 1 - _within(abs(value) / math.sqrt(variance), fewest - 1) if variance else float(value == 0)
+    return Tested(value, value - half, value + half, p_value)
+
+
+def _variance(shares: Floats, *codes: Ints) -> float:
+    """Return the variance of a sum whose parts are independent unless all their codes are equal."""
+    sums = np.bincount(np.unique(np.stack(codes), axis=1, return_inverse=True)[1].reshape(-1), shares)
+    return float((sums**2).sum()) * len(sums) / (len(sums) - 1)
+
+
+def _clustered_share(values: Floats, clusters: npt.NDArray[Any]) -> tuple[float, float]:
+    """Return the interval of a share: for outcomes Wilson's, for as many independent problems as would vary as much.
+
+    Where all outcomes are equal, nothing tells how much the problems of a cluster depend on each other: each counts.
+    """
+    share, low, high, _ = clustered(values, clusters)
+    if not np.isin(values, (0, 1)).all() or math.isinf(low):
+        return max(low, 0.0), min(high, 1.0)
+    quantile = student_t(len(np.unique(clusters)) - 1)
+    variance = ((high - share) / quantile) ** 2
+    size = min(share * (1 - share) / variance, len(values)) if variance else len(values)
+    return wilson(share * size, size, quantile if variance else Z95)
 
 
 # ---------------------------------------------------------------------------------------------- several runs, and fits
@@ -277,16 +350,18 @@ class Line(NamedTuple):
         return self.intercept + self.slope * x
 
 
-@lru_cache
-def student_t(df: int) -> float:
-    """Return the 97.5% quantile of Student's t, by bisection of the closed form of its distribution.
+@lru_cache(maxsize=1 << 10)
+def student_t(df: int, confidence: float = 0.95) -> float:
+    """Return how far from 0 Student's t lies with this confidence at most, by bisection of its distribution.
 
     Abramowitz and Stegun 1964, 26.7.3 and 26.7.4: sums of powers of the cosine of atan(t / sqrt(df)). df: from 1 on.
     """
-    low, high = 0.0, 13.0  # df = 1 has 12.7
+    low, high = 0.0, 1.0
+    while _within(high, df) < confidence:
+        high *= 2
     for _ in range(60):
         middle = (low + high) / 2
-        low, high = (middle, high) if _within(middle, df) < 0.95 else (low, middle)
+        low, high = (middle, high) if _within(middle, df) < confidence else (low, middle)
     return low
 
 
@@ -302,14 +377,14 @@ def _within(t: float, df: int) -> float:
     return 2 / math.pi * (angle + math.sin(angle) * total) if is_odd else math.sin(angle) * total
 
 
-def mean_interval(values: Sequence[float]) -> tuple[float, float]:
-    """Return Student's 95% interval of the mean of independent values, such as seeds; infinite for fewer than two."""
+def mean_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float]:
+    """Return Student's interval of the mean of independent values, such as seeds; infinite for fewer than two."""
     if len(values) < 2:
         return -math.inf, math.inf
     if min(values) == max(values):
         return values[0], values[0]
     center, spread = float(np.mean(values)), float(np.std(values, ddof=1))
-    half = student_t(len(values) - 1) * spread / math.sqrt(len(values))
+    half = student_t(len(values) - 1, confidence) * spread / math.sqrt(len(values))
     return center - half, center + half
 
 

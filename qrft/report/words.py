@@ -112,10 +112,13 @@ FORMS = {
 
 
 def evidence(facts: Mapping[str, Any]) -> str:
-    """Return the evidence for the gain: McNemar's p, or without greedy answers the interval of the difference."""
-    if facts["p_value"] is not None:
-        return f"{p_value(facts['p_value'])}, exact McNemar"
-    return f"{interval(facts['gain_low'], facts['gain_high'])}, paired bootstrap"
+    """Return the evidence for the gain: its interval, and what that counts."""
+    shown = interval(facts["gain_low"], facts["gain_high"])
+    if facts["num_clusters"]:
+        return f"{shown}, over {plural(facts['num_clusters'], 'cluster')} of alike problems"
+    if facts["p_value"] is None:
+        return f"{shown}, paired bootstrap"
+    return f"{shown}, {p_value(facts['p_value'])} by exact McNemar if the problems are independent"
 
 
 def interval(low: float, high: float) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from qrft.data import schema
 from qrft.data.problems import formulas, registry, svamp
 from qrft.data.problems.gold import read_gold
 from qrft.data.problems.own_files import read_file
-from qrft.data.problems.table import share
+from qrft.data.problems.table import clusters_of, share
 from qrft.data.worked import check_worked, gold_texts, is_worked
 from qrft.errors import DataError
 from qrft.grading import Rules, latex
@@ -143,6 +144,29 @@ def test_system_turns_in_the_data_are_told_of(tmp_path: Path, caplog: pytest.Log
 def test_a_problem_has_the_id_of_its_row_or_its_number(tmp_path: Path, key: str) -> None:
     path = write(tmp_path / "p.jsonl", {"question": "a", "answer": 1, key: "x/1"}, {"question": "b", "answer": 1})
     assert read_file(path)["problem_id"].to_pylist() == ["x/1", "1"]
+
+
+def test_a_cluster_names_what_problems_share(tmp_path: Path) -> None:
+    rows = [{"question": name, "answer": 1, "cluster": name in "ab"} for name in "abc"]
+    with pytest.raises(DataError, match=r"p.jsonl:1: cluster is True, expected a whole number or a text"):
+        read_file(write(tmp_path / "p.jsonl", *rows))
+    rows = [{**row, "cluster": "sum" if row["cluster"] else 7} for row in rows]
+    problems = read_file(write(tmp_path / "p.jsonl", *rows))
+    assert problems["cluster"].to_pylist() == ["sum", "sum", "7"] and clusters_of(problems).tolist() == [0, 0, 1]
+    assert clusters_of(problems.drop_columns("cluster")) is None
+    pq.write_table(problems, tmp_path / "p.parquet")
+    assert read_file(tmp_path / "p.parquet") == problems
+    del rows[1]["cluster"]
+    with pytest.raises(DataError, match=r"p.jsonl:2: has no cluster, unlike the problems before\. Give one to each"):
+        read_file(write(tmp_path / "p.jsonl", *rows))
+
+
+def test_the_clusters_of_tiny_math_are_its_wordings() -> None:
+    drawn = registry.draw("tiny-math/train", 0, 2000)
+    first_words: dict[str, list[str]] = {}
+    for cluster, question in zip(drawn["cluster"].to_pylist(), drawn["question"].to_pylist(), strict=True):
+        first_words.setdefault(cluster, []).append(re.sub(r"[A-Z]\w+|\d+", "", question).split()[0])
+    assert len(first_words) == 30 and {len(set(words)) for words in first_words.values()} == {1}
 
 
 @pytest.mark.parametrize("is_parquet", [False, True])

@@ -20,7 +20,7 @@ from qrft import grading
 from qrft.config.load import load
 from qrft.data.problems import registry
 from qrft.data.problems.registry import draw
-from qrft.data.schema import EVALUATION, PROBLEMS, SAMPLES
+from qrft.data.schema import CLUSTER_FIELD, EVALUATION, PROBLEMS, SAMPLES
 from qrft.errors import DataError, RecipeError
 from qrft.evaluation import stats
 from qrft.models.find import BUILTIN
@@ -268,6 +268,19 @@ def test_the_headline_is_the_greedy_answers(tmp_path: Path) -> None:
     assert result["num_test"] == 4 and result["p_value"] == 1.0 and result["gain"]["difference"] == 0.25
 
 
+def test_problems_of_one_cluster_count_together(tmp_path: Path) -> None:
+    made = Made(tmp_path)
+    rows = pq.read_table(tmp_path / "problems" / "problems.parquet")
+    made.write("problems", "problems", rows.append_column(CLUSTER_FIELD, pa.array(["a", "a", "b", "b"])))
+    result = made.run(tmp_path / "evaluation")
+    table = pq.read_table(tmp_path / "evaluation" / "evaluation.parquet")
+    assert table.schema == EVALUATION.append(CLUSTER_FIELD) and table["cluster"].to_pylist()[:4] == ["a", "a", "b", "b"]
+    assert result["num_clusters"] == 2 and result["sft"]["accuracy"] == 0.75
+    # By hand: RFT gains nothing on a, and one of two problems on b; Student's quantile of one degree is 12.7.
+    assert result["gain"] == {"difference": 0.25, "low": -1, "high": 1}, "0.25 +- 12.7 * 0.25, within what it can be"
+    assert result["p_value"] == pytest.approx(0.5)
+
+
 def test_without_greedy_answers_the_mean_over_samples_is_the_accuracy(tmp_path: Path) -> None:
     result = Made(tmp_path, with_greedy=False).run(tmp_path / "evaluation")
     assert [result[model]["accuracy"] for model in MODELS] == pytest.approx([3 / 20, 6 / 20, 12 / 20])
@@ -333,6 +346,16 @@ def test_two_runs_in_words(runs: None) -> None:
     assert "test set: mine\nexamples: 0\n" in shown  # the same in all rows
     assert max(map(len, shown.splitlines())) <= 80 and re.search(r"greedy +10 +60.0% +80.0% +\+20.0 ", shown)
     assert "rft on mine, greedy: only A solves 2: 0, 1" in shown and "only B solves 4: 6, 7, 8, 9" in shown
+
+
+def test_two_runs_count_clusters_where_they_are_known(runs: None) -> None:
+    clusters = pa.array([str(i // 2) for i in range(10)])
+    for run, values in (("c", [1.0] * 6 + [0.0] * 4), ("d", [0.0] * 2 + [1.0] * 8)):
+        keep(run, table_of(values).append_column(CLUSTER_FIELD, clusters))
+    [row] = facts_of("evaluate", "c", "d")["comparisons"]
+    assert row["num_clusters"] == 5 and row["difference"] == pytest.approx(0.2)
+    assert row["only_second"] == ["6", "7", "8", "9"] and row["p_value"] == pytest.approx(0.62, abs=0.01)
+    assert "intervals over 5 clusters of alike problems" in run_qrft("evaluate", "c", "d").stdout
 
 
 def test_problems_of_one_run_alone_are_told_and_left_out(runs: None) -> None:

@@ -11,6 +11,8 @@ import pytest
 
 from qrft.evaluation.stats import (
     bootstrap,
+    clustered,
+    compare,
     expected_distinct,
     height_at_zero,
     interval,
@@ -18,6 +20,7 @@ from qrft.evaluation.stats import (
     mcnemar,
     mean,
     pass_at_k,
+    student_t,
     wilson,
 )
 
@@ -195,3 +198,62 @@ def test_the_interval_of_height_at_zero_holds_the_truth_in_95_percent() -> None:
         assert found is not None
         held += found.low < 3 < found.high
     assert 0.935 < held / 2000 < 0.965
+
+
+def test_student_t_published_values() -> None:
+    # Any table of Student's t, two-sided.
+    assert [student_t(df) for df in (1, 4, 29)] == pytest.approx([12.706, 2.776, 2.045], abs=5e-4)
+    assert [student_t(df, 0.99) for df in (1, 4, 29)] == pytest.approx([63.657, 4.604, 2.756], abs=5e-4)
+
+
+def test_problems_each_in_a_cluster_of_its_own_give_students_interval() -> None:
+    values = np.random.default_rng(0).normal(size=40)
+    half = student_t(39) * values.std(ddof=1) / math.sqrt(40)
+    found = clustered(values, np.arange(40))
+    assert (found.low, found.high) == pytest.approx((values.mean() - half, values.mean() + half))
+
+
+def test_equal_clusters_count_as_their_means() -> None:
+    means = np.random.default_rng(1).normal(size=12)
+    half = student_t(11) * means.std(ddof=1) / math.sqrt(12)
+    found = clustered(np.repeat(means, 50), np.repeat(np.arange(12), 50))
+    assert found.high - found.value == pytest.approx(half)
+
+
+def test_clusters_that_never_differ_or_stand_alone_tell_nothing_more() -> None:
+    assert clustered(np.full(6, 0.0), np.arange(6) // 2) == (0.0, 0.0, 0.0, 1.0)
+    assert clustered(np.array([1.0, 2.0]), np.zeros(2)) == (1.5, -math.inf, math.inf, 1.0)
+    assert interval(np.ones(100), np.arange(100) // 10) == wilson(100, 100)
+
+
+def coverage(num_seeds: int, wording: float, both_ways: bool, trials: int = 400) -> float:
+    """How often the interval of a mean over seeds and 40 wordings, each with an effect of its own, holds the truth."""
+    rng = np.random.default_rng(3)
+    seeds, wordings = (code.ravel() for code in np.indices((num_seeds, 40)))
+    held = 0
+    for _ in range(trials):
+        seed, word = rng.normal(0, 0.1, num_seeds), rng.normal(0, wording, 40)
+        values = seed[seeds] + word[wordings] + rng.normal(0, 0.3, len(seeds))
+        found = clustered(values, *((seeds, wordings) if both_ways else (seeds,)))
+        held += found.low <= 0 <= found.high
+    return held / trials
+
+
+def test_seeds_and_wordings_are_counted_both_ways() -> None:
+    assert coverage(10, wording=0.5, both_ways=True) > 0.93
+    assert coverage(10, wording=0.5, both_ways=False) < 0.7, "seeds alone do not cover other wordings"
+    assert 0.93 < coverage(10, wording=0.0, both_ways=True) < 0.99
+
+
+def test_a_pair_on_few_wordings_is_not_significant_for_having_many_problems() -> None:
+    """No wording is won on average; McNemar's test takes 50 problems of each as 50 proofs."""
+    rng, found, mcnemars = np.random.default_rng(5), 0, 0
+    clusters = np.repeat(np.arange(20), 50)
+    for _ in range(200):
+        first, second = (np.clip(0.5 + rng.normal(0, 0.3, 20), 0, 1)[clusters] > rng.random(1000) for _ in range(2))
+        pair = first.astype(float), second.astype(float)
+        p_value = compare(*pair, clusters)["p_value"]
+        assert p_value is not None
+        found += p_value < 0.05
+        mcnemars += mcnemar(first.tolist(), second.tolist()) < 0.05
+    assert found <= 16 and mcnemars > 100, (found, mcnemars)

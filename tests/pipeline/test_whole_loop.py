@@ -114,7 +114,7 @@ def test_the_tables_fit_their_schemas_and_what_was_trained_on_is_right(whole: tu
     samples = pq.read_table(folder / "round-1/samples/samples.parquet")
     graded = pq.read_table(folder / "round-1/graded/graded.parquet")
     training = pq.read_table(folder / "round-1/training/training.parquet")
-    assert problems.schema == schema.PROBLEMS and samples.schema == schema.SAMPLES
+    assert problems.schema == schema.PROBLEMS.append(schema.CLUSTER_FIELD) and samples.schema == schema.SAMPLES
     assert graded.schema == schema.GRADED and training.schema == schema.TRAINING
     assert samples["sample_index"].to_pylist() == list(range(8)) * 24
     assert graded.num_rows == samples.num_rows

@@ -64,7 +64,7 @@ def without_rft(made: Made) -> None:
     """Leave what the report of a model gets that lends its samples and is not fine-tuned again."""
     out = made.inputs["evaluation"]
     facts = json.loads((out / "evaluation.json").read_text())
-    facts = {key: facts[key] for key in ("num_test", "base", "sft", "measures", "forms")}
+    facts = {key: facts[key] for key in ("num_test", "num_clusters", "base", "sft", "measures", "forms")}
     (out / "evaluation.json").write_text(json.dumps(facts))
     for name in [name for name in made.inputs if name.startswith("rft") or name == "round-1/training"]:
         del made.inputs[name]

@@ -210,7 +210,8 @@ def test_gold_answers_without_numbers_are_explained(tmp_path: Path) -> None:
 FACTS: dict[str, Any] = {
     "base": {"accuracy": 0.01, "few_shot": 0}, "sft": {"accuracy": 0.658}, "rft": {"accuracy": 0.719},
     "gain_by": {"right": {"difference": 0.061}, "form": {"difference": 0.0004}},
-    "gain": 0.061, "gain_over": "sft", "p_value": 0.0003, "num_test": 1000, "num_train": 300, "num_gold": 300,
+    "gain": 0.061, "gain_low": 0.028, "gain_high": 0.094, "gain_over": "sft", "p_value": 0.0003, "num_test": 1000,
+    "num_clusters": None, "num_train": 300, "num_gold": 300,
     "num_samples": 9000, "samples_per_problem": 30,
     "num_correct": 5000, "num_correct_with_equations": 5000, "num_told_by_running_text": 0,
     "num_told_by_text": 0, "num_kept": 512, "paths_per_problem": 512 / 300,
@@ -227,9 +228,14 @@ def test_published_figures_are_told() -> None:
     )
 
 
+SEEN = "95% interval +2.8 to +9.4 points"
+INDEPENDENT = "by exact McNemar if the problems are independent, on 1,000 problems"
+OTHERS = "The interval is about other test problems; another seed would give other trainings."
+
+
 def test_sentences_of_a_usual_run() -> None:
     assert explain.sentences(FACTS) == [
-        "RFT gains 6.1 points over SFT (p = 0.0003, exact McNemar on 1,000 problems).",
+        f"RFT gains 6.1 points over SFT ({SEEN}, p = 0.0003 {INDEPENDENT}). {OTHERS}",
         "SFT on 300 gold solutions raised the base model's accuracy from 1.0% to 65.8%.",
         "RFT added 512 distinct correct paths to 300 gold solutions: 1.7 per problem; "
         "296 of 300 problems were solved at least once in 30 samples.",
@@ -241,28 +247,32 @@ def test_sentences_of_a_usual_run() -> None:
     [
         (
             {"gain": -0.042, "p_value": 0.01},
-            "RFT loses 4.2 points against SFT (p = 0.010, exact McNemar on 1,000 problems).",
+            f"RFT loses 4.2 points against SFT ({SEEN}, p = 0.010 {INDEPENDENT}). {OTHERS}",
         ),
         (
             {"gain": 0.012, "p_value": 0.34},
-            "RFT is 1.2 points above SFT, which may be luck (p = 0.34, exact McNemar on 1,000 problems): more test "
-            "problems would show.",
+            "RFT is 1.2 points above SFT, no more than other test problems may change "
+            f"({SEEN}, p = 0.34 {INDEPENDENT}). {OTHERS}",
         ),
         (
             {"gain": -0.01, "p_value": 0.5},
-            "RFT is 1.0 point below SFT, which may be luck (p = 0.50, exact McNemar on 1,000 problems): more test "
-            "problems would show.",
+            "RFT is 1.0 point below SFT, no more than other test problems may change "
+            f"({SEEN}, p = 0.50 {INDEPENDENT}). {OTHERS}",
+        ),
+        (
+            {"num_clusters": 30},
+            f"RFT gains 6.1 points over SFT ({SEEN}, over 30 clusters of alike problems, on 1,000 problems). {OTHERS}",
         ),
         (
             {"gain": 0.0, "p_value": 1.0},
-            "RFT and SFT are equally accurate (p = 1.00, exact McNemar on 1,000 problems).",
+            f"RFT and SFT are equally accurate ({SEEN}, p = 1.00 {INDEPENDENT}).",
         ),
         (
             {"gain_by": {"right": {"difference": 0.071}, "form": {"difference": -0.01}}},
             "The difference is +7.1 points from more right answers, whatever their form, and \u22121.0 point from more "
             "of them in the form that was asked for.",
         ),
-        ({"p_value": 1e-9}, "RFT gains 6.1 points over SFT (p < 0.0001, exact McNemar on 1,000 problems)."),
+        ({"p_value": 1e-9}, f"RFT gains 6.1 points over SFT ({SEEN}, p < 0.0001 {INDEPENDENT}). {OTHERS}"),
         (
             {"num_kept": 0},
             "The right answer came at least once in 30 samples for 296 of 300 problems, but no correct sample contains "

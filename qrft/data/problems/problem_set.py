@@ -29,7 +29,8 @@ class ProblemSet:
     read: makes schema.PROBLEMS of it; raises DataError for what can't be read.
     answer_format: where solutions of these problems give the answer, unless other rules are asked for.
     split_of: tells which split a problem is in by its id, where the file holds those of all splits.
-    draw: the first so many problems of an endless split, from a seed, as rows of schema.PROBLEMS.
+    draw: the first so many problems of an endless split, from a seed, as rows of schema.PROBLEMS, which may have a
+    `cluster`.
     """
 
     splits: tuple[str, ...]

@@ -19,7 +19,7 @@ from qrft.data.file_hashes import state
 from qrft.data.files import reason
 from qrft.data.problems.own_files import read_file
 from qrft.data.problems.problem_set import ProblemSet
-from qrft.data.schema import PROBLEMS
+from qrft.data.problems.table import as_table
 from qrft.errors import DataError
 from qrft.grading.rules import DEFAULT_FORMAT, Rules
 
@@ -44,7 +44,7 @@ def draw(name: str, seed: int, num_problems: int) -> pa.Table:
     """Return the first `num_problems` problems of a generated set such as "tiny-math/train", as schema.PROBLEMS."""
     problems = BY_NAME[name].draw
     assert problems is not None, f"{name} is not generated"
-    return pa.Table.from_pylist(list(problems(_split(name), seed, num_problems)), schema=PROBLEMS)
+    return as_table(list(problems(_split(name), seed, num_problems)))
 
 
 def load(name: str, *, needs_answers: bool = True) -> pa.Table:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy.typing as npt
 import pyarrow as pa
 
 from qrft.data.jsonl import has_half_character
 from qrft.data.problems.gold import MARKER, read_gold
-from qrft.data.schema import PROBLEMS
+from qrft.data.schema import CLUSTER_FIELD, PROBLEMS
 from qrft.data.turns import MESSAGES, tell_of_systems, with_question
 from qrft.data.whole_numbers import as_whole, id_text
 from qrft.errors import DataError
@@ -24,7 +25,8 @@ PROBLEM_ID = ("problem_id", "id", "unique_id")
 QUESTION = ("question", "problem")
 # A worked solution may stand under either; a bare answer beside it under "answer".
 ANSWER, SOLUTION = "answer", "solution"
-COLUMNS = (*PROBLEM_ID, *QUESTION, ANSWER, SOLUTION, MESSAGES)
+CLUSTER = CLUSTER_FIELD.name
+COLUMNS = (*PROBLEM_ID, *QUESTION, ANSWER, SOLUTION, MESSAGES, CLUSTER)
 
 
 # Where a problem lacks its answer.
@@ -48,6 +50,11 @@ def make_table(
         fields, system = with_question(given, QUESTION, SOLUTION, place)
         systems.append(system)
         problem = _problem(fields, str(len(problems)), place, needs_answers)
+        if problems and (CLUSTER in problem) != (CLUSTER in problems[0]):
+            raise DataError(
+                f"{place}: {'has a' if CLUSTER in problem else 'has no'} {CLUSTER}, unlike the problems before. "
+                "Give one to each problem, or to none."
+            )
         name = problem["problem_id"]
         if name in places:
             raise DataError(
@@ -59,7 +66,21 @@ def make_table(
     if not problems:
         raise DataError(f'{path}: found no problems. Expected a problem per line: {{"question": ..., "answer": ...}}.')
     tell_of_systems(path, systems)
-    return pa.Table.from_pylist(problems, schema=PROBLEMS)
+    return as_table(problems)
+
+
+def as_table(rows: Sequence[Mapping[str, str]]) -> pa.Table:
+    """Return rows of schema.PROBLEMS as a table, with their clusters where they have any."""
+    has_clusters = any(CLUSTER in row for row in rows)
+    return pa.Table.from_pylist(rows, schema=PROBLEMS.append(CLUSTER_FIELD) if has_clusters else PROBLEMS)
+
+
+def clusters_of(table: pa.Table) -> npt.NDArray[Any] | None:
+    """Return the cluster of each row of a table by a number; None where they are not known."""
+    if CLUSTER not in table.column_names or table[CLUSTER].null_count:
+        return None
+    codes: npt.NDArray[Any] = table[CLUSTER].combine_chunks().dictionary_encode().indices.to_numpy()
+    return codes
 
 
 def _problem(fields: Fields, default_id: str, place: str, needs_answers: bool) -> dict[str, str]:
@@ -69,7 +90,9 @@ def _problem(fields: Fields, default_id: str, place: str, needs_answers: bool) -
     problem_id = next((name for name in given_ids if name is not None), default_id)
     if has_half_character(problem_id):
         raise DataError(f"{place}: problem_id holds half a character (\\ud800 to \\udfff). Correct or remove the line.")
-    return {"problem_id": problem_id, "question": question, "solution": solution, "answer": answer}
+    problem = {"problem_id": problem_id, "question": question, "solution": solution, "answer": answer}
+    cluster = _id(fields, CLUSTER, place)
+    return problem if cluster is None else {**problem, CLUSTER: cluster}
 
 
 def _id(fields: Fields, name: str, place: str) -> str | None:

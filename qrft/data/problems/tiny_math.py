@@ -56,6 +56,7 @@ class Story(NamedTuple):
     facts: str
     ask: str
     paths: list[list[Step]]
+    wording: str  # its kind and the number of its wording, such as ages-1
 
     @property
     def question(self) -> str:
@@ -313,12 +314,14 @@ def _solve(path: str, numbers: Numbers) -> list[Step]:
 
 
 def _draw_story(r: random.Random) -> Story:
-    kind = KINDS[r.choice(tuple(KINDS))]
+    name = r.choice(tuple(KINDS))
+    kind = KINDS[name]
     numbers = kind.draw(r)
     n, m = r.sample(NAMES, 2)
     things, others = r.sample(THINGS, 2)
-    facts, ask = (text.format(n=n, m=m, things=things, others=others, **numbers) for text in r.choice(kind.wordings))
-    return Story(facts, ask, [_solve(path, numbers) for path in kind.paths])
+    number, wording = r.choice(list(enumerate(kind.wordings)))
+    facts, ask = (text.format(n=n, m=m, things=things, others=others, **numbers) for text in wording)
+    return Story(facts, ask, [_solve(path, numbers) for path in kind.paths], f"{name}-{number}")
 
 
 def split_of(facts: str) -> str:
@@ -345,7 +348,8 @@ def write_solution(path: list[Step]) -> str:
 
 
 def problems(split: str, seed: int, num_problems: int) -> Iterator[dict[str, str]]:
-    """Yield rows of schema.PROBLEMS; the gold solution is one of the story's paths, by chance."""
+    """Yield rows of schema.PROBLEMS with their wordings as clusters; the gold solution is one of the story's paths, by
+    chance."""
     choose = random.Random(f"tiny-math gold {TINY_MATH_VERSION} {split} {seed}")
     for index, story in zip(range(num_problems), stories(split, seed), strict=False):
         yield {
@@ -353,6 +357,7 @@ def problems(split: str, seed: int, num_problems: int) -> Iterator[dict[str, str
             "question": story.question,
             "solution": write_solution(choose.choice(story.paths)),
             "answer": str(story.answer),
+            "cluster": story.wording,
         }
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -15,9 +16,10 @@ import pyarrow.parquet as pq
 
 from qrft.config.section import Count, Section
 from qrft.data.disk import write_atomic
-from qrft.data.schema import EVALUATION
+from qrft.data.problems.table import CLUSTER, clusters_of
+from qrft.data.schema import CLUSTER_FIELD, EVALUATION
 from qrft.evaluation import forms, stats
-from qrft.evaluation.stats import Floats
+from qrft.evaluation.stats import Clusters, Floats
 from qrft.evaluation.votes import Ballots, correct_share
 from qrft.grading.batch import of_samples
 from qrft.grading.rules import Rules
@@ -68,27 +70,30 @@ def run(inputs: Inputs, out: Path, settings: Settings, job: Job) -> Report:
     tables, measures, found_in = [], [], []
     headline: dict[str, Floats] = {}
     flexible: dict[str, Floats] = {}
+    clusters: Clusters = None
     has_greedy = any(entry.is_greedy for entry in settings.entries)
     for number, entry in enumerate(settings.entries):
         answered = _read(inputs, entry)
-        problems, names = answered.problems, entry.model_dump(include={"model", "problems", "few_shot"})
+        problems, own = answered.problems, clusters_of(answered.problems)
+        names = entry.model_dump(include={"model", "problems", "few_shot"})
         by_form = _by_form(answered, entry, job.num_threads) if entry.is_greedy or not has_greedy else {}
         if by_form:
-            summaries = {name: stats.summary(shares) for name, shares in by_form.items()}
+            summaries = {name: stats.summary(shares, own) for name, shares in by_form.items()}
             found_in.append({**names, "num_problems": problems.num_rows, **summaries})
         for measure, scores in _measured(answered, entry, settings, job.num_threads).items():
             labels = {**names, "measure": measure}
-            measures.append({**labels, **stats.summary(scores), "num_problems": len(scores)})
+            measures.append({**labels, **stats.summary(scores, own), "num_problems": len(scores)})
             tables.append(_table(problems, labels, scores))
             # The first answers of a model: on problems.test, greedy if that is asked for.
             if entry.model not in headline:
-                headline[entry.model], flexible[entry.model] = scores, by_form["flexible"]
+                headline[entry.model], flexible[entry.model], clusters = scores, by_form["flexible"], own
             if by_form and measure in (GREEDY, "maj@1"):  # the accuracy, of which the forms are
                 in_any_form = {**labels, "measure": f"{measure}, flexible"}
                 tables.append(_table(problems, in_any_form, by_form["flexible"]))
         job.progress(number + 1, len(settings.entries), "")
-    pq.write_table(pa.concat_tables(tables), out / "evaluation.parquet", compression="zstd")
-    result = {**evaluate(headline, flexible), "measures": measures, "forms": found_in}
+    whole = pa.concat_tables(tables, promote_options="default")  # some sets have clusters
+    pq.write_table(whole, out / "evaluation.parquet", compression="zstd")
+    result = {**evaluate(headline, flexible, clusters), "measures": measures, "forms": found_in}
     write_atomic(out / "evaluation.json", json.dumps(result, indent=1))
     return {"num_measures": len(measures)}
 
@@ -123,41 +128,50 @@ def _by_form(answered: _Answered, entry: Answers, num_threads: int | None) -> di
 def _table(problems: pa.Table, labels: Mapping[str, Any], found: Floats) -> pa.Table:
     same = {key: pa.array([value] * problems.num_rows) for key, value in labels.items()}
     columns = {"problem_id": problems["problem_id"], "question": problems["question"], **same, "value": found}
-    return pa.table({name: columns[name] for name in EVALUATION.names}).cast(EVALUATION)
+    table = pa.table({name: columns[name] for name in EVALUATION.names}).cast(EVALUATION)
+    return table.append_column(CLUSTER_FIELD, problems[CLUSTER]) if CLUSTER in problems.column_names else table
 
 
-def evaluate(headline: Mapping[str, Floats], flexible: Mapping[str, Floats] = MappingProxyType({})) -> dict[str, Any]:
+def evaluate(
+    headline: Mapping[str, Floats],
+    flexible: Mapping[str, Floats] = MappingProxyType({}),
+    clusters: Clusters = None,
+) -> dict[str, Any]:
     """Return each model's accuracy from its value for each problem, and RFT's gain with its paired interval: over SFT,
     or over the base where there was no SFT.
 
-    p_value: exact McNemar between the two; null where a problem's value is a share and not right or wrong. flexible:
+    p_value: that of stats.compare; null where a problem's value is a share and not right or wrong. flexible:
     the same values in whatever form the answer is; with them, `gain_by` holds the two parts of the gain. Where there is
-    a control, SFT for as many steps, `gain_over_control` is RFT's gain over that.
+    a control, SFT for as many steps, `gain_over_control` is RFT's gain over that. clusters: of the problems, such as
+    their wordings; where they are known, all intervals count them and not the problems, and `num_clusters` tells how
+    many there are.
     """
     result: dict[str, Any] = {"num_test": len(next(iter(headline.values())))}
+    result["num_clusters"] = None if clusters is None else len(np.unique(clusters))
     if "rft" in headline:
         before = "sft" if "sft" in headline else "base"
-        paired = stats.compare(headline[before], headline["rft"])
+        paired = stats.compare(headline[before], headline["rft"], clusters)
         result["p_value"] = paired["p_value"]
         result["gain"] = _interval(paired)
         if flexible:
-            result["gain_by"] = gain_by(*((headline[model], flexible[model]) for model in (before, "rft")))
+            first, second = ((headline[model], flexible[model]) for model in (before, "rft"))
+            result["gain_by"] = gain_by(first, second, clusters)
     if "control" in headline:
-        paired = stats.compare(headline["control"], headline["rft"])
+        paired = stats.compare(headline["control"], headline["rft"], clusters)
         result["gain_over_control"] = {**_interval(paired), "p_value": paired["p_value"]}
     for model, found in headline.items():
-        low, high = stats.interval(found)
+        low, high = stats.interval(found, clusters)
         result[model] = {"accuracy": float(found.mean()), "low": low, "high": high}
     return result
 
 
-def gain_by(before: tuple[Floats, Floats], after: tuple[Floats, Floats]) -> dict[str, Any]:
+def gain_by(before: tuple[Floats, Floats], after: tuple[Floats, Floats], clusters: Clusters = None) -> dict[str, Any]:
     """Return the gain from more right answers, in whatever form, and the rest: from more of them in the asked form.
 
     before, after: a model's values for each problem, in the asked form alone, and in whatever form.
     """
-    right = stats.compare(before[1], after[1])
-    form = stats.compare(before[0] - before[1], after[0] - after[1])
+    right = stats.compare(before[1], after[1], clusters)
+    form = stats.compare(before[0] - before[1], after[0] - after[1], clusters)
     return {"right": _interval(right), "form": _interval(form)}
 
 

@@ -9,6 +9,7 @@ from qrft.report.words import BEFORE, MODELS, SOUNDNESS, evidence, interval, per
 
 SIGNIFICANT = 0.05
 SHOWN_SOURCES = 6
+ONE_TRAINING = "The interval is about other test problems; another seed would give other trainings."
 MANY_CUT_OFF = 0.1  # of the samples; fewer are not worth a sentence
 
 
@@ -30,9 +31,10 @@ def sentences(facts: Mapping[str, Any]) -> list[str]:
 
 
 def gain(facts: Mapping[str, Any]) -> str:
-    """Say whether RFT beats the model before it, and whether that could be luck."""
+    """Say whether RFT's model beats the one before it by more than other test problems would change, and what that does
+    not cover: these are two trainings of many."""
     difference, before = facts["gain"], BEFORE[facts["gain_over"]]
-    test = f"{evidence(facts)} on {plural(facts['num_test'], 'problem')}"
+    test = f"{evidence(facts)}, on {plural(facts['num_test'], 'problem')}"
     if not any(facts[model]["accuracy"] for model in MODELS if model in facts):
         return (
             f"No model solved any of {plural(facts['num_test'], 'test problem')}: the run can't show a gain or a loss."
@@ -41,9 +43,12 @@ def gain(facts: Mapping[str, Any]) -> str:
         return f"RFT and {before} are equally accurate ({test})."
     if is_significant(facts):
         verb = "gains" if difference > 0 else "loses"
-        return f"RFT {verb} {points(difference)} {relation(difference)} {before} ({test})."
+        return f"RFT {verb} {points(difference)} {relation(difference)} {before} ({test}). {ONE_TRAINING}"
     side = "above" if difference > 0 else "below"
-    return f"RFT is {points(difference)} {side} {before}, which may be luck ({test}): more test problems would show."
+    return (
+        f"RFT is {points(difference)} {side} {before}, no more than other test problems may change ({test}). "
+        f"{ONE_TRAINING}"
+    )
 
 
 def over_control(facts: Mapping[str, Any]) -> Iterator[str]:
@@ -53,8 +58,7 @@ def over_control(facts: Mapping[str, Any]) -> Iterator[str]:
         verdict = "a loss" if ends[1] < 0 else "a gain" if ends[0] > 0 else "neither a gain nor a loss that is proven"
         yield (
             f"Over SFT for as many steps ({percent(facts['control']['accuracy'])}) it is "
-            f"{signed(facts['gain_over_control'])} ({interval(*ends)}): {verdict}. The interval is over test problems; "
-            "another seed would give other trainings."
+            f"{signed(facts['gain_over_control'])} ({interval(*ends)}): {verdict}."
         )
 
 

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from qrft import grading
+from qrft.data.problems.table import clusters_of
 from qrft.evaluation import stats
 from qrft.models.any_shape import read_shape
 from qrft.report.run.measures import Run, as_ints
@@ -110,26 +111,27 @@ def by_steps(run: Run) -> list[dict[str, Any]]:
     graded = grading.grade(problems["solution"], problems["answer"], rules=run.settings.test_rules)
     steps = np.minimum(as_ints(graded["num_equations"]), MAX_STEPS)
     rows = pq.read_table(run.inputs[run.step("evaluation")] / "evaluation.parquet")
-    values = {model: _headline(rows, run.headlines[model]) for model in run.models}
+    headlines = {model: _headline(rows, run.headlines[model]) for model in run.models}
+    values = {model: found["value"].to_numpy() for model, found in headlines.items()}
+    clusters = clusters_of(headlines["base"])
     if not steps.any() or any(len(found) != len(steps) for found in values.values()):
         return []
-    return [_accuracy(int(step), steps == step, values) for step in np.unique(steps)]
+    return [_accuracy(int(step), steps == step, values, clusters) for step in np.unique(steps)]
 
 
-def _headline(rows: pa.Table, first: Mapping[str, Any]) -> stats.Floats:
-    """Return the values of one measure, one per problem."""
+def _headline(rows: pa.Table, first: Mapping[str, Any]) -> pa.Table:
+    """Return the rows of one measure, one per problem."""
     for key in ("model", "problems", "few_shot", "measure"):
         rows = rows.filter(pc.equal(rows[key], pa.scalar(first[key], rows[key].type)))
-    values: stats.Floats = rows["value"].to_numpy()
-    return values
+    return rows
 
 
 MAX_STEPS = 8  # more are rare in GSM8K
 
 
-def _accuracy(step: int, chosen: Any, values: Mapping[str, Any]) -> dict[str, Any]:
+def _accuracy(step: int, chosen: Any, values: Mapping[str, Any], clusters: stats.Clusters) -> dict[str, Any]:
     entry: dict[str, Any] = {"steps": step, "num_problems": int(chosen.sum())}
     for model, found in values.items():
-        low, high = stats.interval(found[chosen])
+        low, high = stats.interval(found[chosen], None if clusters is None else clusters[chosen])
         entry[model] = {"accuracy": float(found[chosen].mean()), "low": low, "high": high}
     return entry

@@ -33,6 +33,7 @@ def summary(inputs: Mapping[str, Path], settings: Settings) -> dict[str, Any]:
         "name": settings.name,
         **{model: accuracy(run, model) for model in run.models},
         "num_test": evaluation["num_test"],
+        "num_clusters": evaluation["num_clusters"],
         "num_train": run.problems.num_rows,
         "num_gold": int(is_worked(run.problems).sum()),
         **(rft_facts(run) if run.has_rft else {}),
