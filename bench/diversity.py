@@ -6,8 +6,9 @@ RUN is the folder of a finished run with one model (`qrft run recipes/tiny.yaml`
 problems that it was trained on. Each way takes k samples of a problem, or as many tokens in all: one temperature, a
 mixture, min_p, and forks. A fork goes on from a finished right sample, where a step of it begins with the token of
 which the model is least sure (the highest entropy; a step is a line): the tokens before it are not sampled again, and
-only new ones count. Rows: distinct right paths besides the gold one for 1,000 tokens, the share of right samples,
-and what was spent; the mean over seeds, and their standard deviation. Writes bench/results/diversity.json.
+only new ones count. Rows: distinct right paths besides the gold one for 1,000 tokens, and those of them that are
+sound, the share of right samples, and what was spent; the mean over seeds, and their standard deviation. Writes
+bench/results/diversity.json.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ import pyarrow.parquet as pq
 
 from qrft import grading
 from qrft.config.load import load
-from qrft.grading.paths import gold_keys, is_right_path
+from qrft.grading.paths import gold_keys, is_right_path, is_sound
 from qrft.models import prompts
 from qrft.models.find import find_model
 from qrft.sampling.api import Request, SamplingParams
@@ -80,12 +81,13 @@ class Model:
                 found.append(Sample(problem, [], done.num_tokens))  # cut off: no path
         return found
 
-    def verdicts(self, samples: Sequence[Sample]) -> tuple[np.ndarray, list[bytes]]:
-        """Return whether each is a right path, and its key."""
+    def verdicts(self, samples: Sequence[Sample]) -> tuple[np.ndarray, np.ndarray, list[bytes]]:
+        """Return whether each is a right path, whether it is a sound one too, and its key."""
         texts = [self.tokenizer.decode(sample.tokens, skip_special_tokens=True) for sample in samples]
-        gold = self.problems["answer"].take([sample.problem for sample in samples])
-        graded = grading.grade(pa.array(texts), gold)
-        return is_right_path(graded), graded["equation_key"].to_pylist()
+        asked = self.problems.take([sample.problem for sample in samples])
+        graded = grading.grade(pa.array(texts), asked["answer"], questions=asked["question"])
+        is_right = is_right_path(graded)
+        return is_right, is_right & is_sound(graded), graded["equation_key"].to_pylist()
 
     def uncertain_starts(self, samples: Sequence[Sample]) -> list[tuple[int, list[int]]]:
         """Return each sample up to its most uncertain step; none for one of a single step."""
@@ -114,7 +116,7 @@ def forked(model: Model, k: int, seed: int, temperature: float, budget: int) -> 
     samples = model.sample(everything, k // 2, seed, temperature=temperature)
     spent, again = sum(sample.num_new for sample in samples), 0
     while spent < budget:
-        is_right, _ = model.verdicts(samples)
+        is_right, _, _ = model.verdicts(samples)
         starts = model.uncertain_starts([s for s, right in zip(samples, is_right, strict=True) if right])
         distinct = {(p, tuple(tokens)): tokens for p, tokens in starts}
         again += 1
@@ -127,12 +129,17 @@ def forked(model: Model, k: int, seed: int, temperature: float, budget: int) -> 
 
 
 def figures(model: Model, samples: Sequence[Sample], gold: Sequence[bytes | None]) -> dict[str, float]:
-    is_right, keys = model.verdicts(samples)
-    found = {(s.problem, key) for s, right, key in zip(samples, is_right, keys, strict=True) if right}
-    new = {(problem, key) for problem, key in found if key != gold[problem]}
+    is_right, sound, keys = model.verdicts(samples)
     tokens = sum(sample.num_new for sample in samples)
+
+    def distinct(counts: np.ndarray) -> float:
+        """Return the different paths besides the gold ones for 1,000 tokens, of the samples that count."""
+        found = {(s.problem, key) for s, count, key in zip(samples, counts, keys, strict=True) if count}
+        return 1000 * sum(key != gold[problem] for problem, key in found) / tokens
+
     return {
-        "distinct_per_1000": 1000 * len(new) / tokens,
+        "distinct_per_1000": distinct(is_right),
+        "sound_per_1000": distinct(sound),
         "right": float(is_right.mean()),
         "samples_per_problem": len(samples) / len(model.prompts),
         "tokens_per_problem": tokens / len(model.prompts),
