@@ -18,14 +18,22 @@ import pyarrow.parquet as pq
 from qrft.commands.grading import Problems, Task, Totals, graded
 from qrft.data.disk import disk_errors
 from qrft.data.files import read_errors
-from qrft.data.schema import SOUNDNESS_FIELD
+from qrft.data.schema import JUDGED_BY_FIELD, SOUNDNESS_FIELD
 from qrft.errors import DataError
-from qrft.grading.paths import COMPARED, CUT_OFF, is_right_path, is_sound
+from qrft.grading.paths import COMPARED, CUT_OFF, NOTHING, is_right_path, is_sound
 from qrft.grading.rules import Rules
 from qrft.pipeline.store import verify
 
 # What became of a sample, as a reader would say it; the first that holds counts, from the last to the first.
-VERDICTS = ("wrong", "no answer", "cut off", "right answer, wrong equation", "right", "right, but unsound")
+VERDICTS = (
+    "wrong",
+    "nothing to compare with",
+    "no answer",
+    "cut off",
+    "right answer, wrong equation",
+    "right",
+    "right, but unsound",
+)
 BATCH = 50_000  # rows of a Parquet file that are in memory at once
 TEXTS = pa.schema([("completion", pa.large_string())])
 
@@ -158,6 +166,9 @@ def _verdicts(grades: pa.Table, finish_reason: pa.Array) -> npt.NDArray[np.int8]
     right, path = grades["is_correct"].to_numpy(zero_copy_only=False), is_right_path(grades)
     found = np.full(grades.num_rows, VERDICTS.index("wrong"), np.int8)
     has_answer = pc.is_in(grades["status"].cast(pa.string()), pa.array(COMPARED)).to_numpy(zero_copy_only=False)
+    if JUDGED_BY_FIELD.name in grades.column_names:
+        by_nothing = pc.equal(grades[JUDGED_BY_FIELD.name], NOTHING).fill_null(False)
+        found[by_nothing.to_numpy()] = VERDICTS.index("nothing to compare with")
     found[~has_answer] = VERDICTS.index("no answer")
     found[pc.equal(finish_reason, CUT_OFF).fill_null(False).to_numpy(zero_copy_only=False)] = VERDICTS.index("cut off")
     found[right] = VERDICTS.index("right answer, wrong equation")

@@ -19,7 +19,7 @@ from qrft.report.page import asset, content_hash, environment
 if TYPE_CHECKING:
     from jinja2 import Template
 
-CLASSES = ("incorrect", "incorrect", "cut_off", "bad_equation", "kept", "unsound")  # of the style sheet, by VERDICTS
+CLASSES = (*["incorrect"] * 3, "cut_off", "bad_equation", "kept", "unsound")  # of the style sheet, by VERDICTS
 
 
 class Sample(NamedTuple):

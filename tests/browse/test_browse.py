@@ -68,6 +68,16 @@ def bank(tmp_path_factory: pytest.TempPathFactory) -> Bank:
     return of_files(task([samples], str(problems), judges_paths=True, progress=unwatched, warn=pytest.fail))
 
 
+def test_what_nothing_judges_is_not_called_wrong(tmp_path: Path) -> None:
+    (tmp_path / "p.jsonl").write_text(
+        "".join(json.dumps({"id": n, "question": q}) + "\n" for n, q in QUESTIONS.items())
+    )
+    samples = write_samples(tmp_path / "s.jsonl")
+    asked = task([samples], str(tmp_path / "p.jsonl"), vote=0.9, progress=unwatched, warn=lambda message: None)
+    told = [VERDICTS[number] for number in of_files(asked).rows.verdict[: len(WRITTEN)]]
+    assert told == ["nothing to compare with"] * 4 + ["no answer", "cut off"]
+
+
 @pytest.fixture(scope="module")
 def server(bank: Bank) -> Iterator[Server]:
     with Server(bank, "trial", 0) as made:
