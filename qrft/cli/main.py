@@ -26,7 +26,7 @@ from qrft.cli.options import (
     sample_options,
     train_options,
 )
-from qrft.cli.trained import export
+from qrft.cli.trained import ask, export
 from qrft.cli.upkeep import doctor
 from qrft.cli.visible import Group, echo
 from qrft.progress import unwatched
@@ -39,6 +39,7 @@ def main() -> None:
 
 
 main.add_command(export)
+main.add_command(ask)
 
 
 @main.command()

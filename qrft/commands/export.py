@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from qrft.commands import hub, shipped
-from qrft.commands.answers import WIDE, ask, fitting_sampler
+from qrft.commands.answers import WIDE, Asking, fitting_sampler
 from qrft.commands.proof import Proof, Question, prove_folder, prove_gguf
 from qrft.commands.shipped import Prompting, Target
 from qrft.commands.shipped_card import write_card
@@ -119,16 +119,9 @@ def _asked(
     room = int(read_json(model.folder / "config.json").get("max_position_embeddings", 2**31)) - max(map(len, ids))
     params = SamplingParams(temperature=0, max_new_tokens=max(1, min(model.max_new_tokens, room)))
     sampler = "llama.cpp" if order.wanted.kind == "gguf" else "transformers"
-    with bar("asking the model as it was trained") as progress:
-        answers = ask(
-            model,
-            questions,
-            params,
-            sampler=sampler,
-            is_wide=True,
-            num_threads=order.num_threads,
-            progress=progress,
-        )
+    asking = Asking(model, sampler=sampler, is_wide=True, num_threads=order.num_threads)
+    with bar("asking the model as it was trained") as progress, asking:
+        answers = asking.ask(questions, params, progress=progress)
     found = zip(questions, ids, answers, strict=True)
     return [Question(text, prompt, answer[0].token_ids) for text, prompt, answer in found], params
 

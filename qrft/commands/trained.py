@@ -73,7 +73,7 @@ def find_trained(folder: Path, phases: tuple[str, ...] = (), base: str | None = 
     if not folder.is_dir():
         raise UsageError(f"{folder}: {_no_folder(folder)}{_runs_near(folder.parent)}")
     if (folder / CARD).is_file():
-        return [_of_training(folder, phases, base)]
+        return _of_training(folder, phases, base)
     root = next((place for place in (folder, *folder.parents[:2]) if (place / RECIPE).is_file()), None)
     if root is None or not (root == folder or _phases(folder)):
         raise UsageError(f"{folder}: is no run. {EXPECTED}{_hint(folder)}{_runs_near(folder)}")
@@ -236,10 +236,10 @@ def people_name(base: str) -> str:
 # ------------------------------------------------------------------------------------------------- of `qrft train` ----
 
 
-def _of_training(folder: Path, phases: tuple[str, ...], base: str | None) -> Trained:
-    if set(phases) - {"tuned", "base"}:
+def _of_training(folder: Path, phases: tuple[str, ...], base: str | None) -> list[Trained]:
+    if others := set(phases) - {"tuned", "base"}:
         raise UsageError(
-            f"{folder}: was written by `qrft train`, so it has one model, no {phases[0]}. Leave --model out."
+            f"{folder}: was written by `qrft train`, so it has no model {min(others)}. Its models: tuned, base."
         )
     try:
         card = json.loads((folder / CARD).read_bytes())
@@ -252,7 +252,7 @@ def _of_training(folder: Path, phases: tuple[str, ...], base: str | None) -> Tra
         raise UsageError(f"{folder}: was trained on {name}, a folder that is not here. Say where it is with --base.")
     base_dir = _base_dir(name, base, digest)
     is_adapter = (folder / "adapter_config.json").is_file()
-    return Trained(
+    tuned = Trained(
         name=folder.resolve().name,
         phase="tuned",
         base=hub_name(base_dir) or name,
@@ -263,3 +263,5 @@ def _of_training(folder: Path, phases: tuple[str, ...], base: str | None) -> Tra
         config=config,
         facts=facts,
     )
+    plain = Trained(f"{tuned.name}-base", "base", tuned.base, base_dir, wording)
+    return [plain if phase == "base" else tuned for phase in phases or ("tuned",)]

@@ -35,6 +35,10 @@ OTHERS = {
     ("evaluate", "problems"): "a file or a name; the recipe has a section and a list",
     ("browse", "problems"): "a file or a name; the recipe has a section and a list",
     ("browse", "sound"): "a flag; only what is kept can be required",
+    ("ask", "num_samples"): "one is the greedy answer",
+    ("ask", "temperature"): "of several answers or of one",
+    ("ask", "max_new_tokens"): "the run's own",
+    ("ask", "sampler"): "what runs here",
     ("export", "problems"): "a file or a name; the recipe has a section and a list",
     ("import", "problems"): "a file or a name; the recipe has a section and a list",
 }
