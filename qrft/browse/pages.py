@@ -11,9 +11,9 @@ from urllib.parse import urlencode
 import numpy as np
 
 from qrft.browse.bank import VERDICTS, Bank
-from qrft.browse.marks import Piece, compared, pieces
 from qrft.browse.query import PAGE, Query, find
 from qrft.errors import UsageError
+from qrft.grading.marks import Piece, compared, pieces
 from qrft.report.page import asset, content_hash, environment
 
 if TYPE_CHECKING:

@@ -12,11 +12,11 @@ from typing import Any
 import pyarrow as pa
 
 from qrft import grading
-from qrft.browse.marks import pieces
 from qrft.commands.answers import Asking
 from qrft.commands.trained import Trained, find_trained
 from qrft.errors import UsageError
 from qrft.evaluation import votes
+from qrft.grading.marks import pieces
 from qrft.grading.rules import Rules
 from qrft.progress import Progress
 from qrft.sampling.api import Completion, SamplingParams

@@ -22,12 +22,12 @@ from helpers.commands import command_line, fails, start_process
 
 from qrft import grading
 from qrft.browse.bank import VERDICTS, Bank, of_files, of_run
-from qrft.browse.marks import MOST, compared, pieces
 from qrft.browse.query import PAGE, Query, find
 from qrft.browse.server import Server
 from qrft.commands.grading import task
 from qrft.data.schema import PROBLEMS, SAMPLES
 from qrft.errors import DamagedError, DataError
+from qrft.grading.marks import MOST, compared, pieces
 from qrft.grading.rules import DEFAULT_RULES, Rules
 from qrft.pipeline.store import Store
 from qrft.progress import unwatched
