@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SETUP := $(VENV)/.installed
 
-.PHONY: demo test test-slow torture test-any-processor check check-native fuzz format setup clean
+.PHONY: demo test test-slow torture test-any-processor check check-native fuzz docs format setup clean
 
 demo: setup
 	$(BIN)/qrft run recipes/tiny.yaml
@@ -50,6 +50,10 @@ fuzz:
 	  mkdir -p corpus/$$name; \
 	  ./$$name -max_total_time=$(FUZZ_SECONDS) -timeout=10 -max_len=4096 corpus/$$name; \
 	done
+
+# The pages as a site in build/site, every link checked.
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 format: setup
 	$(BIN)/ruff check --fix .
