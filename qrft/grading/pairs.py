@@ -51,8 +51,8 @@ def preference_pairs(
     """Return pairs (pairs_schema), problem by problem: chosen is a right path, rejected a wrong one.
 
     The right ones are those that `selection` keeps, which may have the gold path's equations; the wrong ones are
-    the different texts with an answer that does not equal the gold one. A sample without a readable answer is neither,
-    nor is one that was cut off, unless the selection keeps such.
+    the different texts that `is_wrong`. A sample without a readable answer is neither, nor is one that was cut off,
+    unless the selection keeps such.
     Both lists are walked side by side in the order of the samples, the shorter list starting over, so no pair comes
     twice; at most pairing.pairs_per_problem. Columns are as in `training_table`.
     """
