@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from helpers.commands import fails, run_qrft
 from helpers.jsonl import read_jsonl, write_jsonl
@@ -17,6 +18,7 @@ from qrft.data.problems.registry import draw
 from qrft.models.find import BUILTIN
 from qrft.pipeline.flow import plan
 from qrft.pipeline.graph import Step
+from qrft.pipeline.stages import Job, curate, grade, outside, problems
 
 ROWS = draw("tiny-math/train", 0, 6).to_pylist()
 SMALL = ("problems.train=p.jsonl", "problems.num_train=6", "problems.num_test=3", "gold.vote=0.5")
@@ -74,6 +76,28 @@ def test_a_test_set_needs_answers_and_so_do_problems_without_a_vote() -> None:
     assert 'p.jsonl:1: found the keys id, question, expected a text under "answer".' in told
     told = fails(1, *words, "--set", "gold.vote=null", has_begun=True)
     assert "may go without answers: where their samples vote for them (gold.vote, --vote)" in told
+
+
+def test_verdicts_of_files_need_no_answers_either() -> None:
+    told = [True, None, False, None, True, None]
+    texts = [f"0+{row['answer']}=<<0+{row['answer']}={row['answer']}>>.\n#### {row['answer']}" for row in ROWS]
+    rows = zip(ROWS, texts, told, strict=True)
+    write_jsonl("t.jsonl", [{"id": row["problem_id"], "response": t, "is_correct": right} for row, t, right in rows])
+    steps = planned("gold.vote=null", "curate.samples=[t.jsonl]", "curate.verdicts=true")
+    folders = {name: Path(name) for name in ("problems", "samples", "graded", "training")}
+    for folder in folders.values():
+        folder.mkdir()
+    inputs = {**folders, "file": Path("p.jsonl"), "0": Path("t.jsonl")}
+    problems.run(inputs, folders["problems"], steps["problems/train"].settings, Job())  # type: ignore[arg-type]
+    outside.run(inputs, folders["samples"], steps["outside/samples"].settings, Job())  # type: ignore[arg-type]
+    grade.run(inputs, folders["graded"], steps["outside/graded"].settings, Job(num_threads=1))  # type: ignore[arg-type]
+    curate.run(inputs, folders["training"], curate.Settings(sources=("",)), Job(num_threads=1))
+    judged_by = pq.read_table("graded/graded.parquet")["judged_by"].to_pylist()
+    assert judged_by == ["verdict", "answer", "verdict", "answer", "verdict", "answer"]
+    kept = [
+        (row["problem_id"], row["judged_by"]) for row in read_jsonl("training/training.jsonl") if row["source"] == "t"
+    ]
+    assert kept == [(ROWS[n]["problem_id"], judged_by[n]) for n in (0, 1, 3, 4, 5)]
 
 
 def test_a_run_learns_from_answers_that_won_and_marks_them() -> None:
