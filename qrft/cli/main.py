@@ -122,10 +122,30 @@ def sample(base: str, problems: str, num_samples: int, output: Path, as_json: bo
     quiet_libraries()
     rules = from_options(Rules, {name: options.pop(name) for name in Rules.model_fields})
     options["stop"] = [text.replace("\\n", "\n") for text in options["stop"]]
+    part = options.pop("part")
     choice, spec = work.prepare(base, problems, num_samples, rules=rules, **options)
     with bar("samples") as progress:
-        facts = work.run(choice, spec, output, progress)
+        facts = work.run(choice, spec, output, progress, part)
     print_facts(facts, as_json, lambda results, console: results.show_samples(console, facts, output))
+
+
+@main.command()
+@click.argument("folders", nargs=-1, required=True, type=FOLDER)
+@click.option("--output", "-o", type=FOLDER, required=True, help="The folder to write.")
+@click.option("--json", "as_json", is_flag=True, help="Print the results as one JSON object.")
+@all_or_nothing
+def merge(folders: tuple[Path, ...], output: Path, as_json: bool) -> None:
+    """Put the parts of `qrft sample --shard` together.
+
+    FOLDERS are those of all parts. What is written is the folder that one command without --shard would have made; the
+    same command continues in it, with a larger -k for example.
+
+    Example: qrft merge part-1 part-2 -o samples
+    """
+    from qrft.commands import merge as work
+
+    facts = work.run(folders, output)
+    print_facts(facts, as_json, lambda results, console: results.show_merge(console, facts, output))
 
 
 @main.command(cls=Command, late=train_options)

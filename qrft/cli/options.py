@@ -11,6 +11,7 @@ from qrft.cli.fields import option, options
 
 if TYPE_CHECKING:
     from qrft.sampling.budget import Until
+    from qrft.sampling.shards import Part
 
 
 class _Path(click.Path):
@@ -25,6 +26,7 @@ class _Path(click.Path):
 FILE = _Path(path_type=Path)
 FOLDER = _Path(file_okay=False, path_type=Path)
 Params = list[click.Parameter]
+MOST_PARTS = 1_000_000  # of samples, made apart
 
 OVERRIDES = click.option(
     "--set",
@@ -95,6 +97,18 @@ def until(context: click.Context, option: click.Parameter, value: str | None) ->
     if kind not in ("distinct", "correct") or not number.isdecimal() or int(number) < 1:
         raise click.BadParameter(f"{value!r} is neither distinct=N nor correct=N, such as distinct=4.")
     return Until(**{kind: int(number)})
+
+
+def part(context: click.Context, option: click.Parameter, value: str | None) -> Part:
+    """Read `3/16`: the third of sixteen parts; without a value, all is made."""
+    from qrft.sampling.shards import WHOLE, Part
+
+    if value is None:
+        return WHOLE
+    number, _, count = value.partition("/")
+    if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count) <= MOST_PARTS):
+        raise click.BadParameter(f"{value!r} is not a part of several, such as 3/16.")
+    return Part(int(number), int(count))
 
 
 # ---------------------------------------------------------------------------------------------------------- commands
@@ -253,8 +267,10 @@ def _written_samples() -> Params:
     from qrft.sampling import budget
 
     shard = "How many samples to write per file. A killed command loses at most one file; small files cost some speed."
+    parts = "Make the I-th of N parts alone, on this machine; `qrft merge` puts the parts together."
     folder, size = Path("samples"), budget.SAMPLES_PER_SHARD
     return [
+        click.Option(["--shard", "part"], callback=part, metavar="I/N", help=parts),
         click.Option(["--samples-per-shard"], type=click.IntRange(1), default=size, show_default=True, help=shard),
         click.Option(["--output", "-o"], type=FOLDER, default=folder, show_default=True, help="The folder to write."),
         threads(),

@@ -68,6 +68,14 @@ def show_rows(console: Console, rows: Sequence[Mapping[str, Any]], run_dir: Path
 # -------------------------------------------------------------------------------------- qrft sample, train, pretrain
 
 
+def show_merge(console: Console, facts: Mapping[str, Any], folder: Path) -> None:
+    console.print(
+        f"{facts['num_samples']:,} samples in {plural(facts['num_shards'], 'shard')}, from "
+        f"{plural(facts['num_folders'], 'folder')}: {folder}",
+        soft_wrap=True,
+    )
+
+
 def show_samples(console: Console, facts: Mapping[str, Any], folder: Path) -> None:
     """Show what `qrft sample` made in one line, and with a goal a line for each pass."""
     for row in facts.get("rounds", []):

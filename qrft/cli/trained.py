@@ -161,7 +161,7 @@ def ask(
     threads: int | None,
     as_json: bool,
 ) -> None:
-    """Ask the models of RUN a question, and see their answers side by side.
+    """Ask the models of RUN a question, side by side.
 
     They get the prompt that they were trained with. Every equation is marked right or wrong, and a path is told to be
     sound or why it is not. Without a question, they are read from the terminal, or one from a pipe. RUN is the folder

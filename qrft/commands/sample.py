@@ -33,7 +33,7 @@ from qrft.sampling.backends import registry
 from qrft.sampling.backends.registry import SamplerName
 from qrft.sampling.budget import NO_GOAL, SAMPLES_PER_SHARD, Until
 from qrft.sampling.requests import choose_examples
-from qrft.sampling.shards import collect, remove_temporaries, stream, write_budget
+from qrft.sampling.shards import WHOLE, Part, collect, remove_temporaries, stream, write_budget
 from qrft.sampling.spec import SampledModel, SampleSpec, begin
 
 NUM_PARITY_PROMPTS = 8
@@ -231,8 +231,15 @@ def sample(
     return stream(*begin(spec, _model(choice, _model_dir(choice), choice.label)))
 
 
-def run(choice: ModelChoice, spec: SampleSpec, folder: Path, progress: Progress) -> dict[str, Any]:
-    """Sample what the folder lacks, and return the facts. Raises UsageError for a folder made with other settings."""
+def run(choice: ModelChoice, spec: SampleSpec, folder: Path, progress: Progress, part: Part = WHOLE) -> dict[str, Any]:
+    """Sample what the folder lacks, and return the facts. part: which of the shards, if not all.
+
+    Raises UsageError for a folder made with other settings, and for a part of samples that have a goal.
+    """
+    if part != WHOLE and spec.until.goal:
+        raise UsageError(
+            "--shard: with --until, which samples come next depends on all that came before. Leave one of the two out."
+        )
     disk.check_place(folder)
     model_dir = _model_dir(choice)
     settings = _settings(choice, spec, model_dir)
@@ -241,7 +248,7 @@ def run(choice: ModelChoice, spec: SampleSpec, folder: Path, progress: Progress)
         asked, label = agree(folder, settings, spec.num_samples, choice.label)
         remove_temporaries(folder)
         setup, passes = begin(spec, _model(choice, model_dir, label), asked)
-        facts = collect(setup, passes, folder, progress)
+        facts = collect(setup, passes, folder, progress, part=part)
         write_budget(passes, folder)
     return {**facts, "parity": choice.parity} if choice.reads == "gguf" else facts
 

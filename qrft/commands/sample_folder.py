@@ -19,7 +19,7 @@ def agree(folder: Path, settings: Mapping[str, Any], num_samples: int, model: st
     """Return each k asked for so far, this one last, and the samples' model. Raises UsageError for other settings."""
     path, asked = folder / SETTINGS, list[int]()
     if any(folder.glob("*.parquet")):  # without samples, any settings may replace these
-        kept = _read_settings(path)
+        kept = read_settings(path)
         asked, model = kept["num_samples"], kept["model"]
         _compare(folder, kept["settings"], settings, asked[-1], num_samples)
     if num_samples not in asked:
@@ -31,13 +31,13 @@ def agree(folder: Path, settings: Mapping[str, Any], num_samples: int, model: st
 def refuse_foreign(folder: Path) -> None:
     """Raise UsageError for a folder that holds something, but nothing that `qrft sample` made."""
     if (folder / SETTINGS).exists():
-        _read_settings(folder / SETTINGS)  # another program's file of this name is not ours to replace
+        read_settings(folder / SETTINGS)  # another program's file of this name is not ours to replace
         return
     if not folder.is_dir():
         return
     names = {file.name for file in folder.iterdir()} - {".lock"}
     if any(name.endswith(".parquet") for name in names):
-        _read_settings(folder / SETTINGS)  # says what is missing
+        read_settings(folder / SETTINGS)  # says what is missing
     if any(not re.fullmatch(r"\.settings\.json\.[0-9a-f]{8}\.tmp", name) for name in names):
         raise UsageError(f"{folder}: already exists, and was not made by this command. Name another folder with -o.")
 
@@ -55,7 +55,11 @@ def _compare(folder: Path, kept: Mapping[str, Any], now: Mapping[str, Any], befo
         )
 
 
-def _read_settings(path: Path) -> dict[str, Any]:
+def read_settings(path: Path) -> dict[str, Any]:
+    """Return `settings`, `model` and `num_samples`, each k asked for.
+
+    Raises UsageError for a file that is not there, DataError for one that `qrft sample` did not write.
+    """
     if not path.exists():
         raise UsageError(f"{path.parent}: holds Parquet files, but no {SETTINGS}. Name another folder with -o.")
     try:

@@ -81,6 +81,12 @@ class Passes:
         self.passes[-1].num_tokens += sum(samples["num_tokens"].to_pylist())
         self.finished.update(samples["finish_reason"].to_pylist())
 
+    def skip(self, shard: Sequence[Request]) -> None:
+        """Take the latest shard as made, by another command, without its samples: nothing but a goal looks at them."""
+        assert self.tally is None
+        for request in shard:
+            self.num_samples[request.problem_id] += request.num_samples
+
     def num_satisfied(self) -> int:
         """Count the problems that have enough; without a goal, those with all their samples."""
         if self.tally is None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -29,6 +29,19 @@ if TYPE_CHECKING:
 
 BUDGET = "budget.jsonl"
 log = logging.getLogger(__name__)
+
+
+class Part(NamedTuple):
+    """Which of the shards a command makes: the `number`-th, counted from 1, and every `of`-th after it."""
+
+    number: int
+    of: int
+
+    def has(self, shard: int) -> bool:
+        return shard % self.of == self.number - 1
+
+
+WHOLE = Part(1, 1)
 
 
 @dataclass(frozen=True)
@@ -81,11 +94,18 @@ def _shares(stats: Stats) -> dict[str, float]:
 
 
 def collect(
-    setup: SamplerSetup, passes: Passes, folder: Path, progress: Progress, *, replaces_damaged: bool = False
+    setup: SamplerSetup,
+    passes: Passes,
+    folder: Path,
+    progress: Progress,
+    *,
+    replaces_damaged: bool = False,
+    part: Part = WHOLE,
 ) -> dict[str, Any]:
     """Make the shards that the folder lacks. Return facts of all its samples and of the time the new ones took.
 
-    replaces_damaged: sample a damaged shard again, instead of leaving that to the person whose folder it is.
+    replaces_damaged: sample a damaged shard again, instead of leaving that to the person whose folder it is. part:
+    which of the shards are made, if there is no goal.
     Raises SamplerError when the sampler fails (the shards before it stay) and StoreError for a shard that can't be
     written, or is not of these settings.
     """
@@ -93,7 +113,10 @@ def collect(
     with ExitStack() as stack:
         sampler: Sampler | None = None
         for number, shard in enumerate(passes.shards()):
-            path = folder / f"shard-{number:06}.parquet"
+            if not part.has(number):
+                passes.skip(shard)
+                continue
+            path = folder / name_of(number)
             table = _known(path, shard, replaces_damaged)
             if table is None:
                 if sampler is None:
@@ -105,6 +128,11 @@ def collect(
                 _write(table, path)
             passes.add(table)
     return {**passes.facts(), **meter.facts()}
+
+
+def name_of(number: int) -> str:
+    """Return the file name of a shard."""
+    return f"shard-{number:06}.parquet"
 
 
 def _known(path: Path, shard: Sequence[Request], replaces_damaged: bool) -> pa.Table | None:

@@ -31,6 +31,7 @@ OTHERS = {
     ("grade", "problems"): "a file or a name; the recipe has a section and a list",
     ("grade", "sound"): "a flag; only what is kept can be required",
     ("curate", "problems"): "a file or a name; the recipe has a section and a list",
+    ("curate", "gold"): "whether gold solutions come along; the recipe's section says where gold answers are from",
     ("curate", "pairs"): "a file to write; the recipe says how many per problem",
     ("evaluate", "problems"): "a file or a name; the recipe has a section and a list",
     ("browse", "problems"): "a file or a name; the recipe has a section and a list",

@@ -129,6 +129,43 @@ def test_k_can_be_raised_and_keeps_the_samples() -> None:
     assert "only be raised: give -k 5 or more" in fails(2, *SAMPLE, "-k", "4", *HOT)
 
 
+# ------------------------------------------------------------------------------------------------------------ parts
+
+PARTS = (*SAMPLE, "-k", "4", *HOT, "--samples-per-shard", "8")  # three shards
+
+
+def test_parts_that_are_merged_are_the_whole() -> None:
+    facts_of(*PARTS)
+    for number in (1, 2):
+        facts_of(*PARTS, "--shard", f"{number}/2", "-o", f"part-{number}")
+    assert [len(contents(f"part-{number}")) for number in (1, 2)] == [2, 1]
+    done = run_qrft("merge", "part-1", "part-2", "-o", "merged")
+    assert "24 samples in 3 shards, from 2 folders: merged" in done.stdout
+    assert contents("merged") == contents()
+    assert Path("merged/settings.json").read_text() == Path("samples/settings.json").read_text()
+    assert facts_of(*PARTS, "-o", "merged")["num_new"] == 0, "the same command finds nothing to do"
+
+
+def test_what_is_no_whole_is_not_merged() -> None:
+    for number in (1, 2):
+        facts_of(*PARTS, "--shard", f"{number}/3", "-o", f"part-{number}")
+    facts_of(*PARTS, "--seed", "1", "--shard", "3/3", "-o", "other")
+    merge = ("merge", "part-1", "part-2", "-o", "merged")
+    assert "1 of 3 shards are in no folder: 3. Name the folders of all parts" in fails(2, *merge)
+    message = fails(2, *merge[:-2], "other", *merge[-2:])
+    assert message.startswith("other: was made with other settings than part-1: seed was 0 and is now 1.")
+    facts_of(*PARTS, "--shard", "3/3", "-o", "part-3")
+    damaged = Path("part-3/shard-000002.parquet")
+    whole = damaged.read_bytes()
+    damaged.write_bytes(whole[:-9])
+    assert f"{damaged}: can't be read" in fails(1, *merge[:-2], "part-3", *merge[-2:])
+    Path("part-1/shard-000002.parquet").write_bytes(whole)
+    assert "differ, though both are the same shard" in fails(2, *merge[:-2], "part-3", *merge[-2:])
+    assert not Path("merged").exists()
+    assert "already exists" in fails(2, *merge[:-1], "other")
+    assert "holds Parquet files, but no settings.json" in fails(2, "merge", ".", *merge[-2:])
+
+
 def test_a_folder_of_other_settings_is_left_alone() -> None:
     facts_of(*SAMPLE, "-k", "2")
     before = contents()
@@ -505,6 +542,8 @@ def test_a_server_with_a_chat_template_gets_the_system_turn() -> None:
             ["-k", "2", "--sampler", "openai", "--server", "http://x", "--chat", "--chat-template-args", '{"a": 1}'],
             "--chat-template-args: with --chat the server applies its own template.",
         ),
+        (["-k", "2", "--shard", "3/2"], "'3/2' is not a part of several, such as 3/16."),
+        (["-k", "2", "--until", "correct=1", "--shard", "1/2"], "--shard: with --until, which samples come next"),
         (["-k", "2", "--temperature", "0"], "at temperature 0: all samples of a problem would be equal"),
         (["-k", "2", "--until", "correct=3"], "--until asks for 3 paths, but -k allows at most 2 samples. Raise -k"),
         (["-k", "2", "--stop", ""], "--stop: found ['']. Allowed: a list of texts that are not empty."),
