@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,15 @@ from qrft.commands.proof import Proof, Question, prove_folder, prove_gguf
 from qrft.commands.shipped import Prompting, Target
 from qrft.commands.shipped_card import write_card
 from qrft.commands.trained import Trained, find_trained
-from qrft.data.disk import cache_folder, check_place, make_folder, remove_temporaries, waiting_lock, whole_folder
+from qrft.data.disk import (
+    cache_folder,
+    check_place,
+    disk_errors,
+    make_folder,
+    remove_temporaries,
+    waiting_lock,
+    whole_folder,
+)
 from qrft.data.problems.registry import draw, load
 from qrft.errors import UsageError
 from qrft.models import prompts
@@ -66,14 +74,11 @@ def run(order: Order, bar: Bar) -> dict[str, Any]:
         hub.check_access(order.push)
     is_gguf = order.wanted.kind == "gguf"
     needs_base = is_gguf and (model.gguf is None or read_header(model.gguf).precision not in WIDE)
-    shipped.check_room(model, order.wanted, order.output, needs_base, cache_folder())
     how = shipped.prompting(model)
     questions, texts = _questions(model, order)
-    asked, params = _asked(model, how, questions, order, bar)
-    make_folder(order.output.absolute().parent)
-    with waiting_lock(order.output.with_name(f".{order.output.name}.lock"), f"{order.output} is being written"):
-        _check_output(order.output)
-        remove_temporaries(order.output)
+    with _alone(order.output):
+        shipped.check_room(model, order.wanted, order.output, needs_base, cache_folder())
+        asked, params = _asked(model, how, questions, order, bar)
         with whole_folder(order.output) as folder:
             file = _write(model, order, how, folder, bar)
             proof = _proved(model, order, how, asked, texts, params, folder, file, bar)
@@ -82,6 +87,18 @@ def run(order: Order, bar: Bar) -> dict[str, Any]:
     if order.push:
         facts["push"] = hub.push(order.output, order.push, is_private=order.is_private, is_dry=order.is_dry)
     return facts
+
+
+@contextmanager
+def _alone(output: Path) -> Iterator[None]:
+    """Keep other processes from writing the output, and remove what killed ones left beside it. Raises StoreError where
+    nothing can be written, before any work."""
+    parent, lock = output.absolute().parent, output.with_name(f".{output.name}.lock")
+    make_folder(parent)
+    with disk_errors(parent), waiting_lock(lock, f"{output} is being written"):
+        _check_output(output)
+        remove_temporaries(output)
+        yield
 
 
 def _check_output(output: Path) -> None:

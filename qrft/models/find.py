@@ -71,9 +71,18 @@ def _download(name: str, files: list[str]) -> Path:
     except Exception as error:  # no network, no such model, no permission: each layer of the library raises its own
         raise ModelError(
             f"base_model: {name!r} is neither a local folder nor a GGUF file ({Path(name).absolute()}), and could not "
-            f"be downloaded from the hub ({str(error).splitlines()[0]}). Name a folder with the model, or a hub name "
-            "that you may read."
+            f"be downloaded from the hub ({str(error).splitlines()[0]}). {_way_out(name, error)}"
         ) from error
+
+
+def _way_out(name: str, error: Exception) -> str:
+    from huggingface_hub.errors import GatedRepoError
+
+    if isinstance(error, GatedRepoError):
+        return (
+            f"Its terms have to be accepted first, at https://huggingface.co/{name}; then log in with `hf auth login`."
+        )
+    return "Name a folder with the model, or a hub name that you may read."
 
 
 def _check(folder: Path, is_exported: bool) -> None:

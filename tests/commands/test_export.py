@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from helpers.commands import facts_of, fails, fails_at_once, python, run_process, run_qrft
 from helpers.finished import make_run
+from helpers.hub import Hub
 from helpers.models import make_model
 
 from qrft.models import prompts
@@ -83,11 +84,9 @@ def test_a_quantised_file_says_how_far_it_agrees(plain: Path, tmp_path: Path) ->
     said = run_qrft("export", plain, "--to", "ollama", "-o", tmp_path / "out", "--check", 3, "--threads", 1).output
     assert "of 3 the same as the trained model's" in said and "ollama create made-rft" in said
     assert max(map(len, said.split("Go on with")[0].splitlines())) <= 80 + len(str(tmp_path))
-    facts = export(plain, tmp_path / "again", "gguf:q4_k_m", "--check", 3)
-    assert facts["quant"] == "q4_k_m" and 0 < facts["proof"]["top1_agreement"] <= 1
-    file = tmp_path / "again" / facts["file"]
+    file = tmp_path / "out" / "made-rft-q4_k_m.gguf"
     assert own_prompts(file, QUESTIONS, []).prompts == expected_ids(BUILTIN["tiny-base"], Wording(prompt="alpaca"))
-    assert list((tmp_path / "again").glob("*.f16")) == []
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["Modelfile", "README.md", file.name, "out"]
 
 
 @pytest.mark.parametrize("to", ["merged", "adapter"])
@@ -129,6 +128,7 @@ def test_what_is_not_the_trained_model_is_not_kept(chat: Path, tmp_path: Path, m
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_the_folder_of_a_training_is_exported_with_the_base_that_it_names(home: Path, tmp_path: Path) -> None:
     rows = [{"question": f"What is {n} and 4?", "completion": f"{n}+4={n + 4}\n#### {n + 4}"} for n in range(4)]
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -200,6 +200,8 @@ def test_an_output_of_others_is_left_alone(plain: Path, tmp_path: Path, monkeypa
     )
     base = fails_at_once(2, "export", plain, "--to", "adapter", "-o", "out", "--model", "base")
     assert "made-base is the base model, so it has no adapter" in base
+    nowhere = fails_at_once(1, "export", plain, "--to", "adapter", "-o", "/proc/nowhere/out")
+    assert "/proc/nowhere: no folder can be made here" in nowhere
 
 
 def test_no_room_is_told_before_any_work(plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -218,3 +220,24 @@ def test_a_push_that_can_not_be_fails_before_any_work(token: str, wanted: str, t
     code = "from qrft.commands.hub import check_access\ncheck_access('me/mine')"
     place = {"HF_HOME": str(tmp_path), "HF_ENDPOINT": "http://127.0.0.1:9", "HF_TOKEN": token}
     assert wanted in run_process(python(code), 1, **place).stderr
+
+
+@pytest.mark.slow
+def test_a_folder_is_uploaded_as_it_is(tmp_path: Path) -> None:
+    """By the hub's own library, to a server that speaks as the hub does where files are small."""
+    folder = tmp_path / "out"
+    folder.mkdir()
+    (folder / "README.md").write_text("---\ntags: [qrft]\n---\n# It")
+    with Hub() as hub:
+        code = """
+            from pathlib import Path
+            from qrft.commands.hub import check_access, push
+            import sys
+            check_access("me/mine")
+            print(push(Path(sys.argv[1]), "me/mine", is_private=True, is_dry=False)["url"])
+        """
+        place = {"HF_HOME": str(tmp_path / "home"), "HF_ENDPOINT": hub.url, "HF_TOKEN": "hf_x"}
+        done = run_process(python(code, folder), **place)
+    assert "/commit/abc" in done.stdout
+    assert "private" in hub.created.values() or hub.created["private"]
+    assert hub.files == {"README.md": (folder / "README.md").read_bytes()}
