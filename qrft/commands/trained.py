@@ -95,13 +95,12 @@ def _hint(folder: Path) -> str:
 
 
 def _runs_near(folder: Path) -> str:
-    found = sorted({str(place.parent) for depth in ("*", "*/*", "*/*/*") for place in folder.glob(f"{depth}/sft")})
-    found += sorted(str(place.parent) for place in folder.glob(f"*/{CARD}"))
-    return (
-        f" There {'are' if len(found) > 1 else 'is'} {', '.join(found[:4])}{', ...' * (len(found) > 4)}."
-        if found
-        else ""
-    )
+    """Name the runs, and the folders of `qrft train`, that lie within a folder."""
+    places = (f"{depth}/{phase}" for depth in ("*", "*/*", "*/*/*") for phase in ("sft", "rft"))
+    found = sorted({str(place.parent) for pattern in (*places, f"*/{CARD}") for place in folder.glob(pattern)})
+    if not found:
+        return ""
+    return f" There {'are' if len(found) > 1 else 'is'} {', '.join(found[:4])}{', ...' * (len(found) > 4)}."
 
 
 # ----------------------------------------------------------------------------------------------------------- a run ----

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -272,6 +274,48 @@ def test_ollama_is_told_the_texts_around_the_turns(model: tuple[Shape, Path]) ->
     assert (found.system is not None) == (shape.with_system is not None)
     text = modelfile("m.gguf", tokenizer, trained_template(tokenizer, wording), [prompts.end_id(tokenizer, wording)])
     assert text.startswith('FROM ./m.gguf\nTEMPLATE """{{ range ') and f'PARAMETER stop "{shape.end}"' in text
+
+
+GO = """package main
+import ("encoding/json"; "os"; "text/template")
+type Turn struct { Role, Content string }
+func main() {
+    var in struct { Template, System, Prompt string; Messages []Turn }
+    if err := json.NewDecoder(os.Stdin).Decode(&in); err != nil { panic(err) }
+    data := map[string]any{"System": in.System, "Prompt": in.Prompt, "Messages": in.Messages}
+    if err := template.Must(template.New("").Parse(in.Template)).Execute(os.Stdout, data); err != nil { panic(err) }
+}
+"""
+
+
+@pytest.fixture(scope="session")
+def go(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A program that writes a conversation as Ollama does, with Go's own templates."""
+    if shutil.which("go") is None:
+        pytest.skip("go is not installed")
+    folder = tmp_path_factory.mktemp("go")
+    (folder / "main.go").write_text(GO)
+    subprocess.run(["go", "build", "-o", folder / "ask", folder / "main.go"], check=True)
+    return folder / "ask"
+
+
+@pytest.mark.slow
+def test_a_modelfile_writes_conversations_as_the_template_does(model: tuple[Shape, Path], go: Path) -> None:
+    shape, folder = model
+    tokenizer, (user, assistant, system) = prompts.load_tokenizer(folder), ("user", "assistant", "system")
+    earlier = [prompts.turn(user, 'A "q" {{x}}?'), prompts.turn(assistant, "B"), prompts.turn(user, "C")]
+    told = [prompts.turn(system, "S\nT"), *earlier, prompts.turn(assistant, "D"), prompts.turn(user, "E")]
+    for wording in (worded(shape), Wording(), Wording(prompt="alpaca")):
+        template = trained_template(tokenizer, wording)
+        text = modelfile("m.gguf", tokenizer, template, [1]).split('TEMPLATE """')[1].rsplit('"""')[0]
+        takes_system = wording.prompt != "chat" or shape.with_system is not None
+        for turns in (earlier[:1], earlier, *([told[:2], told] if takes_system else [])):
+            first = turns[0]["content"] if turns[0]["role"] == system else ""
+            messages = [{"Role": turn["role"], "Content": turn["content"]} for turn in turns]
+            request = {"Template": text, "System": first, "Messages": messages}
+            done = subprocess.run([go], input=json.dumps(request).encode(), capture_output=True, check=True)
+            expected = prompts.text_for_server(render(template, tokenizer, turns, is_open=True), tokenizer)
+            assert done.stdout.decode() == expected
 
 
 def test_the_date_of_an_exported_template_is_that_of_the_training(model: tuple[Shape, Path]) -> None:
