@@ -203,7 +203,7 @@ def _of_phase(folder: Path, root: Path, phase: str, recipe: Recipe, base_dir: Pa
         facts=facts,
         recipe=to_yaml(without_folders(recipe.model_dump(mode="json", exclude_defaults=True))),
         summary=_summary(folder),
-        test_set=recipe.problems.test,
+        test_set=str(recipe.problems.test),
     )
 
 

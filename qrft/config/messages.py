@@ -20,7 +20,7 @@ _KINDS = {"integer": "a whole number", "number": "a number", "boolean": "true or
 def value_faults(errors: ValidationError, schema: Schema, values: Any) -> Iterator[tuple[KeyPath, str]]:
     """Yield the key and the text of each of pydantic's errors, in terms of the JSON schema instead of Python types."""
     for error in errors.errors(include_url=False):
-        key = error["loc"]
+        key = _without_tags(schema, error["loc"])
         if error["type"] == "extra_forbidden":
             yield key, _unknown_key(key, schema)
             continue
@@ -51,7 +51,7 @@ def show(value: object) -> str:
 
 
 def _unknown_key(key: KeyPath, schema: Schema) -> str:
-    names = list(_rule(schema, key[:-1])[0].get("properties", {}))
+    names = list(_keys_of(_rule(schema, key[:-1])[0]))
     unknown = str(key[-1])
     elsewhere = [path for path in key_paths(schema) if path.rpartition(".")[2] == unknown]
     guess = f"Did you mean {elsewhere[0]}? " if elsewhere else did_you_mean(unknown, names)
@@ -66,15 +66,44 @@ def _wrong_value(key: KeyPath, rule: Schema, values: Any) -> str:
     return f"found {show(found)}. {guess}Allowed: {allowed(rule)}{_hint(found, rule)}"
 
 
+def _without_tags(schema: Schema, key: KeyPath) -> KeyPath:
+    """Return the key without pydantic's names for the choices of a union, which stand before the keys of a section."""
+    found: KeyPath = ()
+    is_tag = False
+    for part in key:
+        if not is_tag:
+            found = (*found, part)
+        rule, reached = _rule(schema, found)
+        is_tag = not is_tag and "oneOf" in rule and reached == found
+    return found
+
+
 def _rule(schema: Schema, key: KeyPath) -> tuple[Schema, KeyPath]:
     """Return the schema of a key, and the key up to where the schema ends: pydantic's go on into unions and lists."""
     rule = schema
     for depth, part in enumerate(key):
-        inner = rule.get("properties", {}).get(part) or rule.get("additionalProperties")
+        inner = _keys_of(rule).get(str(part)) or rule.get("additionalProperties")
+        if isinstance(part, int) and "oneOf" in rule.get("items", {}):
+            inner = rule["items"]
         if not inner:
             return rule, key[:depth]
-        rule = schema["$defs"][inner["$ref"].rpartition("/")[2]] if "$ref" in inner else inner
+        rule = _resolved(schema, inner)
     return rule, key
+
+
+def _keys_of(rule: Schema) -> Schema:
+    """Return the keys of a section, or of the section that a union has among its choices."""
+    choices = [choice["properties"] for choice in rule.get("oneOf", [rule]) if "properties" in choice]
+    return choices[0] if choices else {}
+
+
+def _resolved(schema: Schema, rule: Schema) -> Schema:
+    """Return a rule with what it refers to, also in the choices of a union."""
+    if "$ref" in rule:
+        return dict(schema["$defs"][rule["$ref"].rpartition("/")[2]])
+    if "oneOf" in rule:
+        return {**rule, "oneOf": [_resolved(schema, choice) for choice in rule["oneOf"]]}
+    return rule
 
 
 def key_paths(schema: Schema, section: KeyPath = ()) -> list[str]:
@@ -85,10 +114,12 @@ def key_paths(schema: Schema, section: KeyPath = ()) -> list[str]:
 
 def allowed(rule: Schema) -> str:
     """Return the values that a key may have, in words."""
-    if "anyOf" in rule:
-        return ", or ".join(allowed(choice) for choice in rule["anyOf"])
+    if choices := rule.get("anyOf") or rule.get("oneOf"):
+        return ", or ".join(allowed(choice) for choice in choices)
     if "enum" in rule or "const" in rule:
         return _choices(rule)
+    if "$ref" in rule:
+        return "a section"
     kind = rule.get("type")
     if kind == "object":
         names = rule.get("properties")
@@ -106,6 +137,8 @@ def _items(rule: Schema) -> str:
     """Return what the items of a list may be, in the plural."""
     if "enum" in rule or "const" in rule:
         return _choices(rule)
+    if "oneOf" in rule:
+        return "texts and sections"
     plurals = {"integer": "whole numbers", "number": "numbers", "string": "texts"}
     words = plurals.get(rule.get("type", ""), "sections" if "$ref" in rule else "values")
     return f"{words} {'that are not empty' if rule.get('minLength') else _bounds(rule)}".rstrip()

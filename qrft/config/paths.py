@@ -65,7 +65,7 @@ def without_folders(values: Mapping[str, Any]) -> dict[str, Any]:
         for key in parents:
             inner = inner[key]
         if isinstance(inner[last], list):  # its items have the list's key
-            inner[last] = [called.get(item, item) for item in inner[last]]
+            inner[last] = [called.get(item, item) if isinstance(item, str) else item for item in inner[last]]
         else:
             inner[last] = called[text]
     return changed
@@ -81,8 +81,8 @@ def _texts(values: Any, pattern: Sequence[str], key: KeyPath = ()) -> Iterator[t
         if isinstance(values, str):
             yield key, values
     elif pattern[0] == "[]":
-        for item in values if isinstance(values, list) else ():
-            yield from _texts(item, pattern[1:], key)
+        for number, item in enumerate(values if isinstance(values, list) else ()):
+            yield from _texts(item, pattern[1:], key if isinstance(item, str) else (*key, number))
     elif isinstance(values, dict):
         for name in values if pattern[0] == "*" else [pattern[0]]:
             yield from _texts(values.get(name), pattern[1:], (*key, name))
@@ -92,11 +92,19 @@ def _problems_fault(name: str) -> str | None:
     path = local_path(name)
     if name in BY_NAME or os.path.isfile(path):
         return None
-    allowed = f"Allowed: a JSONL or Parquet file, or one of the sets {', '.join(BY_NAME)}"
+    allowed = f"Allowed: a file (JSONL, JSON, CSV, Parquet), or one of the sets {', '.join(BY_NAME)}"
     if name and os.path.isdir(path):
         return f"{path} is a folder. {allowed}"
     guess = did_you_mean(name, [*BY_NAME, *_neighbours(name)])
     return f"found {show(name)}: no such file; looked at {path}. {guess}{allowed}"
+
+
+def _problem_file_fault(file: str) -> str | None:
+    if os.path.isfile(path := local_path(file)):
+        return None
+    guess = did_you_mean(file, _neighbours(file))
+    what = "is a folder" if os.path.isdir(path) else f"found {show(file)}: no such file; looked at {path}"
+    return f"{what}. {guess}Allowed: a file (JSONL, JSON, CSV, Parquet)"
 
 
 def _model_fault(name: str) -> str | None:
@@ -147,6 +155,9 @@ _CHECKS: dict[tuple[str, ...], Callable[[str], str | None]] = {
     ("problems", "train"): _problems_fault,
     ("problems", "test"): _problems_fault,
     ("evaluate", "problems", "[]"): _problems_fault,
+    ("problems", "train", "path"): _problem_file_fault,
+    ("problems", "test", "path"): _problem_file_fault,
+    ("evaluate", "problems", "[]", "path"): _problem_file_fault,
     ("curate", "samples", "[]"): _samples_fault,
     ("gguf", "file"): _gguf_fault,
     ("models", "*", "gguf_file"): _gguf_fault,

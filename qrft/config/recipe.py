@@ -312,7 +312,7 @@ class Recipe(Section):
         problems, shots = info.data.get("problems"), max(evaluate.few_shot)
         if problems and problems.num_test is None and (endless := {*evaluate.problems} & {*GENERATED}):
             raise broken_rule(
-                f"found {min(endless)}, which has no end. Allowed: such a set, once problems.num_test is set"
+                f"found {min(map(str, endless))}, which has no end. Allowed: such a set, once problems.num_test is set"
             )
         if problems and shots and problems.num_train is not None and problems.num_train <= shots:
             raise broken_rule(

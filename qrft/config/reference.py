@@ -11,6 +11,7 @@ from qrft.config.messages import Schema, allowed
 from qrft.config.pretrain import PretrainRecipe
 from qrft.config.recipe import Recipe
 from qrft.config.training import Train
+from qrft.data.problems.own_set import OwnSet
 from qrft.sampling.backends import registry
 
 Row = tuple[str, str, str, str]  # key, allowed, default, meaning
@@ -31,6 +32,16 @@ PRETRAIN = """\
 
 A recipe for `qrft pretrain` makes a small base model from scratch, or a family of them.
 """
+OWN_SET = """\
+Instead of a name, problems may be a section: a file whose columns have names of their own. `problems.test` has the same
+keys as `problems.train`, and so has each item of `evaluate.problems`.
+
+```yaml
+problems:
+  train: {path: train.csv, question: Prompt, answer: Result, solution: Steps, format: boxed}
+  test: {hub: org/name, file: data/test-00000-of-00001.parquet, question: prompt, answer: target}
+```
+"""
 TRAIN_KEYS = frozenset(Train.model_fields)
 
 
@@ -49,6 +60,9 @@ def _tables(schema: Schema) -> Iterator[str]:
             path = f"{name}.<name>" if "additionalProperties" in rule else name
             yield f"## {name}\n\n{rule['description']}\n"
             yield _table(_rows(section, schema, path))
+            if name == "problems":
+                yield OWN_SET
+                yield _table(_rows(schema["$defs"][OwnSet.__name__], schema, "problems.train"))
 
 
 def _top_rows(schema: Schema) -> Iterator[Row]:

@@ -16,6 +16,7 @@ from pydantic import (
 
 from qrft.config import sweep
 from qrft.config.section import Count, Section, Seed, broken_rule
+from qrft.data.problems.own_set import ProblemSource
 from qrft.data.problems.registry import GENERATED
 from qrft.grading.rules import Selection, Verdicts
 from qrft.sampling.api import LocalSettings, Picking
@@ -31,10 +32,11 @@ Percent = Annotated[float, Field(ge=0, le=100)]
 
 
 class Problems(Section):
-    train: str = Field(
-        description="The problems to train on and to sample: the name of a set, or a JSONL or Parquet file."
+    train: ProblemSource = Field(
+        description="The problems to train on and to sample: the name of a set, a file (JSONL, JSON, CSV, Parquet), or "
+        "a section with the names of its columns."
     )
-    test: str = Field(description="The problems to evaluate on: the name of a set, or a JSONL or Parquet file.")
+    test: ProblemSource = Field(description="The problems to evaluate on, in the same ways.")
     num_train: Count | None = Field(
         default=None,
         validate_default=True,
@@ -167,8 +169,8 @@ class Evaluate(Section):
             "with each.",
         ),
     ] = (0,)
-    problems: Annotated[tuple[str, ...], Field(strict=False)] = Field(
-        default=(), description="Further test sets besides problems.test: names of sets, or JSONL or Parquet files."
+    problems: Annotated[tuple[ProblemSource, ...], Field(strict=False)] = Field(
+        default=(), description="Further test sets besides problems.test, each in the same ways."
     )
     max_new_tokens: Count = Field(default=512, description="The maximum length of a completion, in tokens.")
 

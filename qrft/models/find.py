@@ -117,7 +117,7 @@ def _check_causal(path: Path, architecture: str, model_type: object) -> None:
 
 
 def fingerprint(path: Path) -> str:
-    """Return a hash of the contents of a file, or of the files that make a model's folder.
+    """Return a hash of the contents of a file, or of the files that make a model's folder or a folder of problems.
 
     Raises DataError for a file and ModelError for a model's file that can't be read.
     """
@@ -125,6 +125,9 @@ def fingerprint(path: Path) -> str:
         return _hash(path, DataError)
     files = sorted({file for pattern in MODEL_FILES for file in path.glob(pattern)})
     listed = [[file.name, _hash(file, ModelError)] for file in files]
+    if not files:  # of problems; what is hidden, such as the hub's notes on its downloads, does not count
+        names = sorted(str(file.relative_to(path)) for file in path.rglob("*") if file.is_file())
+        listed = [[name, _hash(path / name, DataError)] for name in names if not name.startswith(".")]
     return hashlib.blake2b(json.dumps(listed).encode(), digest_size=10).hexdigest()
 
 

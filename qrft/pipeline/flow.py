@@ -21,7 +21,7 @@ from qrft.pipeline.grades import Grades
 from qrft.pipeline.graph import Plan, Source, Step
 from qrft.pipeline.model_plan import ModelPlan, add_choice, add_report, gold_settings, pool_of, with_fitting_sampler
 from qrft.pipeline.outside_plan import add_outside, add_teachers
-from qrft.pipeline.problem_sets import add_problems, begins_with_sft
+from qrft.pipeline.problem_sets import add_problems, begins_with_sft, set_name
 from qrft.pipeline.stages import sweep
 from qrft.report.sweep.picture_files import can_draw_png
 
@@ -58,8 +58,8 @@ def plan_run(variant: Variant, folders: Path | Mapping[str, Path]) -> list[Step]
         gold = plan.add("curate", gold_settings(recipe), {"problems": sets.train}, kind="training", phase="sft")
     elif recipe.control:
         raise RecipeError(
-            f"control: found {recipe.control}, but no problem of {recipe.problems.train} has a worked solution, so "
-            "there is no SFT. Allowed: null"
+            f"control: found {recipe.control}, but no problem of {set_name(recipe.problems.train)} has a worked "
+            "solution, so there is no SFT. Allowed: null"
         )
     for model in models.values():
         model.add_base()

@@ -36,7 +36,7 @@ name: mine
 base_model: tiny-base
 problems: {train: train.jsonl, test: test.jsonl}
 """
-PROBLEMS = f"Allowed: a JSONL or Parquet file, or one of the sets {', '.join(BY_NAME)}"
+PROBLEMS = f"Allowed: a file (JSONL, JSON, CSV, Parquet), or one of the sets {', '.join(BY_NAME)}"
 MODELS = "Allowed: a model folder, a GGUF file, a hub name org/model, or one of tiny-base, smollm2-135m"
 PROBLEM = '{"question": "Tom has 2 apples and buys 3. How many?", "answer": "2+3=<<2+3=5>>5\\n#### 5"}\n'
 

@@ -501,10 +501,18 @@ def test_gold_answers_that_are_no_numbers_are_told() -> None:
         (
             1,
             "s.jsonl --problems pp.jsonl -o t.jsonl",
-            "known set. Did you mean p.jsonl? Name a JSONL or Parquet file, ",
+            "known set. Did you mean p.jsonl? Name a file (JSONL, JSON, ",
         ),
-        (1, "s.jsonl --problems gsm8k/tset -o t.jsonl", "known set. Did you mean gsm8k/test? Name a JSONL or Parquet "),
-        (1, "s.jsonl --problems . -o t.jsonl", ".: is a folder. Name a JSONL or Parquet file, or one of gsm8k/train, "),
+        (
+            1,
+            "s.jsonl --problems gsm8k/tset -o t.jsonl",
+            "known set. Did you mean gsm8k/test? Name a file (JSONL, JSON, ",
+        ),
+        (
+            1,
+            "s.jsonl --problems . -o t.jsonl",
+            ".: is a folder. Name a file (JSONL, JSON, CSV, Parquet), or one of gsm8k/train, ",
+        ),
         (
             1,
             "s.jsonl --problems svamp/test -o t.jsonl",

@@ -342,7 +342,7 @@ def test_set_replaces_a_wrong_value_of_the_file() -> None:
         (
             "problems.train=no.jsonl",
             "--set: problems.train: found the text 'no.jsonl': no such file; looked at {here}/no.jsonl. Allowed: "
-            f"a JSONL or Parquet file, or one of the sets {SETS}",
+            f"a file (JSONL, JSON, CSV, Parquet), or one of the sets {SETS}",
         ),
     ],
 )

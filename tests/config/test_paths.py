@@ -120,7 +120,7 @@ def test_paths_that_cannot_be_opened(path: str) -> None:
 def test_problem_files(in_folder: Path) -> None:
     (in_folder / "mine.jsonl").write_text("")
     assert load("", "problems.train=mine.jsonl").problems.train == "mine.jsonl"
-    allowed = f"Allowed: a JSONL or Parquet file, or one of the sets {SETS}"
+    allowed = f"Allowed: a file (JSONL, JSON, CSV, Parquet), or one of the sets {SETS}"
     for wrong, near in (("minne.jsonl", "mine.jsonl"), ("tiny-math/trian", "tiny-math/train")):
         assert fault("", f"problems.train={wrong}") == (
             f"--set: problems.train: found the text '{wrong}': no such file; looked at {in_folder}/{wrong}. "

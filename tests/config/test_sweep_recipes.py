@@ -178,7 +178,7 @@ def test_a_cell_is_held_against_the_settings_of_each_model() -> None:
         (
             ONE + "sweep: {problems.train: [no.jsonl]}",
             "r.yaml:8: sweep.problems.train: found the text 'no.jsonl': no such file; looked at FOLDER/no.jsonl. "
-            f"Allowed: a JSONL or Parquet file, or one of the sets {SETS}",
+            f"Allowed: a file (JSONL, JSON, CSV, Parquet), or one of the sets {SETS}",
         ),
         (
             ONE + "sweep: {sample.temperature: [1, 0], num_samples: [1, 2]}",

@@ -23,6 +23,7 @@ from qrft.data.worked import check_worked, gold_texts, is_worked
 from qrft.errors import DataError
 from qrft.grading import Rules, latex
 from qrft.grading.batch import BatchGrader
+from qrft.models.find import fingerprint
 
 WORKED = "3+4=<<3+4=7>>7\n#### 7"
 MATH = r"Since $3+4=7$, the answer is $\boxed{7}$."
@@ -242,18 +243,14 @@ def test_a_set_without_a_worked_solution_is_refused_with_the_way_out() -> None:
 
 
 def test_every_set_is_named_by_itself_and_its_split() -> None:
-    assert registry.GENERATED == ("tiny-math/train", "tiny-math/test")
-    bare = ("svamp/test", "asdiv/test")
-    assert (
-        "gsm8k/train",
-        "gsm8k/test",
-        "math-500/test",
-        *bare,
-        "asdiv-split/train",
-        "asdiv-split/test",
-    ) == registry.PUBLISHED
+    assert {"tiny-math/train", "tiny-math/test"} <= {*registry.GENERATED}
+    gsm = ("gsm8k/train", "gsm8k/test", "gsm8k_platinum/test", "gsm-plus/test", "gsm-plus/testmini")
+    hard = ("math/train", "math/test", "math-500/test", "aime/2024", "aime/2025")
+    bare = ("svamp/test", "asdiv/test", "asdiv-split/train", "asdiv-split/test", "multiarith/test", "mawps/test")
+    assert (*gsm, *hard, *bare) == registry.PUBLISHED
     assert all(bool(known.file) != bool(known.draw) for known in registry.SETS.values())
-    assert all(not known.hub or len(known.hub.revision) == 40 for known in registry.SETS.values())
+    places = [hub for known in registry.SETS.values() for hub in known.hub.values()]
+    assert all(hub.revision is None or re.fullmatch("[0-9a-f]{40}", hub.revision) for hub in places)
 
 
 def test_rules_take_the_answer_format_of_the_set_where_they_leave_it_open(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -353,6 +350,139 @@ def test_published_forms(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: 
     monkeypatch.setenv(registry.FOLDER, str(tmp_path))
     published(tmp_path, file, content)
     assert registry.load(name).to_pylist() == [EXPECTED]
+
+
+def test_math_is_a_folder_of_problems(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it was published, a file a problem, and as the hub has it, a Parquet file a subject."""
+    monkeypatch.setenv(registry.FOLDER, str(tmp_path))
+    rows = [
+        {"problem": f"{n}+{n}?", "level": "Level 1", "solution": rf"It is $\\boxed{{{2 * n}}}$."} for n in range(12)
+    ]
+    for number, row in enumerate(rows):
+        published(tmp_path, f"math/train/algebra/{number}.json", json.dumps(row, indent=1))
+    published(tmp_path, "math/train/geometry/7.json", json.dumps({**rows[0], "problem": "0?"}))
+    found = registry.load("math/train")
+    assert found["problem_id"].to_pylist() == [*(f"algebra/{n}" for n in range(12)), "geometry/7"]
+    assert found["answer"].to_pylist() == [*(str(2 * n) for n in range(12)), "0"]
+    assert registry.rules_for("math/train", Rules()).answer_format == "boxed"
+    (tmp_path / "hub" / "algebra").mkdir(parents=True)
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "hub" / "algebra" / "train-00000-of-00001.parquet")
+    assert registry.read(tmp_path / "hub", "math/train")["question"].to_pylist() == [row["problem"] for row in rows]
+    with pytest.raises(DataError, match=r"math/test.* could not be downloaded|Set QRFT_DATA"):
+        monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+        registry.load("math/test")
+    published(tmp_path, "math/test/README.txt", "")
+    with pytest.raises(DataError, match="has no problems of algebra, counting_and_probability, "):
+        registry.load("math/test")
+
+
+def test_a_folder_of_problems_is_another_when_a_file_in_it_is(tmp_path: Path) -> None:
+    published(tmp_path, "algebra/1.json", "{}")
+    first = fingerprint(tmp_path)
+    published(tmp_path, ".cache/notes.json", "{}")
+    assert fingerprint(tmp_path) == first
+    published(tmp_path, "algebra/1.json", "[]")
+    assert fingerprint(tmp_path) != first
+
+
+PEARS = {"sQuestion": " Ann has 3.0 pears . How many ? ", "lEquations": ["X=3+4"], "lSolutions": [7.0]}
+PLACES = "Question,Numbers,Equation,Answer\nAnn has N_00 pears . She gets N_01 . How many ?,3.0 4.5,+ N_00 N_01,7.5\n"
+PLUS = {"question": "Ann has pears. How many?", "solution": "Nobody knows.", "answer": None, "seed_answer": "7"}
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "content", "question", "answer"),
+    [
+        ("mawps/test", "mawps/MAWPS.json", [PEARS], "Ann has 3.0 pears . How many ?", "7"),
+        (
+            "multiarith/test",
+            "multiarith/MultiArith.json",
+            [PEARS],
+            "Ann has 3.0 pears . How many ?",
+            "7",
+        ),
+        ("multiarith/test", "multiarith/MultiArith.json", [{"question": "a", "final_ans": "7"}], "a", "7"),
+        ("gsm-plus/test", "gsm-plus/test.jsonl", PLUS, "Ann has pears. How many?", "None"),
+        ("gsm-plus/testmini", "gsm-plus/testmini.jsonl", {**PLUS, "answer": "7.5"}, "Ann has pears. How many?", "7.5"),
+        ("gsm8k_platinum/test", "gsm8k_platinum/test.jsonl", {"question": "a", "answer": WORKED}, "a", "7"),
+        ("aime/2024", "aime/2024.jsonl", {"id": 60, "problem": "a", "solution": r"\boxed{204}"}, "a", "204"),
+        ("aime/2025", "aime/2025.jsonl", {"id": "0", "problem": "a", "answer": "70"}, "a", "70"),
+    ],
+)
+def test_further_sets_as_published(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, file: str, content: Any, question: str, answer: str
+) -> None:
+    monkeypatch.setenv(registry.FOLDER, str(tmp_path))
+    published(tmp_path, file, json.dumps(content))
+    [row] = registry.load(name).to_pylist()
+    assert (row["question"], row["answer"]) == (question, answer)
+
+
+def test_mawps_as_csv_has_its_numbers_filled_in(tmp_path: Path) -> None:
+    path = published(tmp_path, "MAWPS.csv", PLACES)
+    [row] = registry.read(path, "mawps/test").to_pylist()
+    assert (row["question"], row["answer"]) == ("Ann has 3 pears . She gets 4.5 . How many ?", "7.5")
+    published(tmp_path, "MAWPS.csv", PLACES.replace("3.0 4.5", "3.0"))
+    with pytest.raises(DataError, match=r"MAWPS.csv:2: the question names more numbers than it has \(1\)."):
+        registry.read(path, "mawps/test")
+
+
+# ------------------------------------------------------------------------------------ files as people have them ----
+
+ROWS = [{"question": "3 and 4?", "answer": "7"}, {"question": 'a, "b"\nor c?', "answer": "8"}]
+FORMS = {
+    "p.json": json.dumps(ROWS),
+    "lines.json": "".join(json.dumps(row) + "\n" for row in ROWS),
+    "p.csv": 'question,answer\n3 and 4?,7\n"a, ""b""\nor c?",8\n',
+    "bom.csv": '\ufeffquestion,answer\r\n3 and 4?,7\r\n"a, ""b""\nor c?",8\r\n',
+    "p.tsv": 'question\tanswer\n3 and 4?\t7\n"a, ""b""\nor c?"\t8\n',
+    "p.jsonl": "".join(json.dumps(row) + "\n" for row in ROWS),
+}
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_the_same_rows_in_every_form(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text(FORMS[name], newline="")
+    expected = [(row["question"], row["answer"]) for row in ROWS]
+    assert [(row["question"], row["answer"]) for row in read_file(tmp_path / name).to_pylist()] == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("p.json", '[{"question": "a"', "p.json: is not JSON in UTF-8 (Expecting "),
+        ("p.json", "[1]", "p.json:1: found a int, expected a list of objects."),
+        ("p.json", '{"data": []}', 'p.json:1: found the keys data, expected a text under "question"'),
+        ("p.csv", "question,answer\na,1,2\n", "p.csv:2: has more cells than the first line."),
+        ("p.csv", "question,answer\na,\n", 'p.csv:2: found the keys question, expected a text under "answer"'),
+        ("p.csv", "question,answer\n\udce4,1\n", "p.csv:"),
+        ("p.csv", "", "p.csv: found no problems."),
+        (
+            "p.jsonl",
+            '{"question": "a", "solution": "It is seven."}',
+            "p.jsonl:1: the solution gives no answer after ####",
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_file(tmp_path: Path, name: str, content: str, message: str) -> None:
+    (tmp_path / name).write_bytes(content.encode(errors="surrogateescape"))
+    with pytest.raises(DataError) as caught:
+        read_file(tmp_path / name)
+    assert str(caught.value).startswith(f"{tmp_path}/{message}")
+
+
+def test_columns_under_other_names(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "p.jsonl", {"Prompt": "3 and 4?", "Steps": "It is seven.", "Target": 7, "key": "x", "id": 1}
+    )
+    columns = {"question": "Prompt", "answer": "Target", "solution": "Steps", "problem_id": "key"}
+    [row] = read_file(path, None, columns).to_pylist()
+    assert row == {"problem_id": "x", "question": "3 and 4?", "solution": "It is seven.", "answer": "7"}
+    pq.write_table(pa.Table.from_pylist([{"Prompt": "a", "Target": 7, "more": [1]}]), tmp_path / "p.parquet")
+    [row] = read_file(tmp_path / "p.parquet", None, {"question": "Prompt", "answer": "Target"}).to_pylist()
+    assert (row["question"], row["answer"]) == ("a", "7")
+    with pytest.raises(DataError, match=r"p.jsonl:1: has no column 'Q', which question names. It has Prompt, Steps, "):
+        read_file(path, None, {"question": "Q"})
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,12 @@ from __future__ import annotations
 
 from qrft.data.problems.problem_set import Hub, ProblemSet
 
+SPLITS = ("train", "test")
+NAME, REVISION = "openai/gsm8k", "740312add88f781978c0658806c59bc2815b9866"
+
 SET = ProblemSet(
-    splits=("train", "test"),
+    splits=SPLITS,
     file="gsm8k/{split}.jsonl",
     answer_format="gsm8k",
-    hub=Hub("openai/gsm8k", "740312add88f781978c0658806c59bc2815b9866", "main/{split}-00000-of-00001.parquet"),
+    hub={split: Hub(NAME, (f"main/{split}-00000-of-00001.parquet",), REVISION) for split in SPLITS},
 )

@@ -14,5 +14,5 @@ SET = ProblemSet(
     splits=("test",),
     file="math-500/test.jsonl",
     answer_format="boxed",
-    hub=Hub("HuggingFaceH4/MATH-500", "6e4ed1a2a79af7d8630a6b768ec859cb5af4d3be", "test.jsonl"),
+    hub={"test": Hub("HuggingFaceH4/MATH-500", ("test.jsonl",), "6e4ed1a2a79af7d8630a6b768ec859cb5af4d3be")},
 )

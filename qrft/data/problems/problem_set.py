@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,19 +14,20 @@ from qrft.grading.rules import AnswerFormat
 
 
 class Hub(NamedTuple):
-    """Where a set is on the Hugging Face hub: a data set, one revision of it, and the file of a {split}."""
+    """Where problems are on the Hugging Face hub: a data set, its files, and one revision of it (None: the newest)."""
 
     name: str
-    revision: str
-    file: str
+    files: tuple[str, ...]
+    revision: str | None = None
 
 
 @dataclass(frozen=True)
 class ProblemSet:
     """A published set has a `file`, a generated one `draw`.
 
-    file: as it was published, inside the folder that QRFT_DATA names; "{split}" stands for the split.
-    read: makes schema.PROBLEMS of it; raises DataError for what can't be read.
+    file: as it was published, inside the folder that QRFT_DATA names; a file or folder, where "{split}" is the split.
+    read: makes schema.PROBLEMS of it; raises DataError for what can't be read. Where `hub` has several files for a
+    split, it gets a folder of them.
     answer_format: where solutions of these problems give the answer, unless other rules are asked for.
     split_of: tells which split a problem is in by its id, where the file holds those of all splits.
     draw: the first so many problems of an endless split, from a seed, as rows of schema.PROBLEMS, which may have a
@@ -37,6 +38,6 @@ class ProblemSet:
     file: str | None = None
     read: Callable[[Path], pa.Table] = read_file
     answer_format: AnswerFormat = "gsm8k"
-    hub: Hub | None = None
+    hub: Mapping[str, Hub] = field(default_factory=dict)
     split_of: Callable[[str], str] | None = None
     draw: Callable[[str, int, int], Iterator[dict[str, str]]] | None = None

@@ -6,7 +6,6 @@ To add a set: a file of its own here, with an example row on top, and a line in 
 from __future__ import annotations
 
 import difflib
-import logging
 import os
 from collections.abc import Callable
 from functools import lru_cache
@@ -16,8 +15,9 @@ from pathlib import Path
 import pyarrow as pa
 
 from qrft.data.file_hashes import state
-from qrft.data.files import reason
+from qrft.data.problems.hub import download
 from qrft.data.problems.own_files import read_file
+from qrft.data.problems.own_set import OwnSet
 from qrft.data.problems.problem_set import ProblemSet
 from qrft.data.problems.table import as_table
 from qrft.errors import DataError
@@ -27,10 +27,16 @@ MODULES = {
     "tiny-math": "tiny_math",
     "tiny-paths": "tiny_paths",
     "gsm8k": "gsm8k",
+    "gsm8k_platinum": "gsm8k_platinum",
+    "gsm-plus": "gsm_plus",
+    "math": "hendrycks_math",
     "math-500": "math500",
+    "aime": "aime",
     "svamp": "svamp",
     "asdiv": "asdiv",
     "asdiv-split": "asdiv_split",
+    "multiarith": "multiarith",
+    "mawps": "mawps",
 }
 
 SETS: dict[str, ProblemSet] = {name: import_module(f"{__package__}.{file}").SET for name, file in MODULES.items()}
@@ -48,7 +54,7 @@ def draw(name: str, seed: int, num_problems: int) -> pa.Table:
 
 
 def load(name: str, *, needs_answers: bool = True) -> pa.Table:
-    """Return the problems of a file (JSONL or Parquet) or of a published set, as schema.PROBLEMS.
+    """Return the problems of a file (JSONL, JSON, CSV, Parquet) or of a published set, as schema.PROBLEMS.
 
     needs_answers: as in `read_file`. Raises DataError for a name that is neither, and for what can't be read.
     """
@@ -57,8 +63,7 @@ def load(name: str, *, needs_answers: bool = True) -> pa.Table:
 
 def read(path: Path, name: str, *, needs_answers: bool = True) -> pa.Table:
     """Return the problems of the file that `locate` gave for the name. Raises DataError for what can't be read."""
-    is_published = name in PUBLISHED and path != Path(name) and path.suffix != ".parquet"
-    if not is_published:
+    if name not in PUBLISHED or path == Path(name):
         return read_file(path, needs_answers=needs_answers)
     table, split_of = _whole(BY_NAME[name].read, path, state(path) if path.exists() else None), BY_NAME[name].split_of
     if split_of is None:
@@ -74,16 +79,20 @@ def _whole(read_set: Callable[[Path], pa.Table], path: Path, state: object) -> p
     return read_set(path)
 
 
-def rules_for(name: str, rules: Rules) -> Rules:
-    """Return the rules for the problems of a name. If they leave the answer format open, the set's own is filled in.
+def rules_for(name: str | OwnSet, rules: Rules) -> Rules:
+    """Return the rules for problems. If they leave the answer format open, that of the set is filled in.
 
     The format of a file is gsm8k. A marker and mode "paper" leave nothing open.
     """
     if rules.mode == "paper" or rules.marker is not None or rules.answer_format is not None:
         return rules
-    is_set = name in BY_NAME and not Path(name).is_file()
-    answer_format = BY_NAME[name].answer_format if is_set else DEFAULT_FORMAT
-    return rules.model_copy(update={"answer_format": answer_format})
+    return rules.model_copy(update={"answer_format": _format(name) or DEFAULT_FORMAT})
+
+
+def _format(name: str | OwnSet) -> str | None:
+    if isinstance(name, OwnSet):
+        return name.format
+    return BY_NAME[name].answer_format if name in BY_NAME and not Path(name).is_file() else None
 
 
 def train_split(name: str) -> str | None:
@@ -93,7 +102,7 @@ def train_split(name: str) -> str | None:
 
 
 def locate(name: str) -> Path:
-    """Return the file of a name: the file itself, or that of a published set.
+    """Return the file of a name: the file itself, or that of a published set, or the folder of its files.
 
     A published set is looked for in the folder that QRFT_DATA names, and otherwise downloaded once from the Hugging
     Face hub, if the hub has it. Raises DataError for a name that is neither, and for a set that can't be found.
@@ -101,14 +110,15 @@ def locate(name: str) -> Path:
     path = Path(name)
     if path.is_file():
         return path
-    if path.exists() or name not in PUBLISHED:
+    if name not in PUBLISHED or (path.exists() and not path.is_dir()):
         raise _unknown(path, name)
     file, folder = _file(name), os.environ.get(FOLDER)
-    if folder and (Path(folder) / file).is_file():
+    if folder and (Path(folder) / file).exists():
         return Path(folder) / file
     where = f"{FOLDER} is not set" if not folder else f"{FOLDER} is {folder}, which has no {file}"
-    if BY_NAME[name].hub:
-        return _download(name, where)
+    if hub := BY_NAME[name].hub.get(_split(name)):
+        way_out = f"Set {FOLDER} to a folder that holds {file} ({where}), or give the file instead of the name."
+        return download(hub, name, way_out)
     raise DataError(f"{name}: not on this machine ({where}). Set {FOLDER} to a folder that holds {file} as published.")
 
 
@@ -129,25 +139,10 @@ def _unknown(path: Path, name: str) -> DataError:
     found = "is a folder" if path.is_dir() else "is neither a file nor a known set"
     if path.is_fifo():  # a run reads it twice, and any command may
         return DataError(f"{name}: is a pipe, which can be read only once. Write it to a file, and name that.")
-    return DataError(f"{name}: {found}.{meant} Name a JSONL or Parquet file, or one of {', '.join(PUBLISHED)}.")
+    return DataError(
+        f"{name}: {found}.{meant} Name a file (JSONL, JSON, CSV, Parquet), or one of {', '.join(PUBLISHED)}."
+    )
 
 
 def _neighbours(path: Path) -> list[str]:
     return [str(near) for near in path.parent.iterdir() if near != path] if path.parent.is_dir() else []
-
-
-def _download(name: str, where: str) -> Path:
-    from huggingface_hub import hf_hub_download
-
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # its retries say less than the error below
-    hub = BY_NAME[name].hub
-    assert hub is not None
-    file = hub.file.format(split=_split(name))
-    try:
-        return Path(hf_hub_download(hub.name, file, repo_type="dataset", revision=hub.revision, etag_timeout=10))
-    except Exception as error:  # no network, no permission: each layer of the library raises its own
-        raise DataError(
-            f"{name}: not on this machine ({where}), and {file} of {hub.name} could not be downloaded from the "
-            f"Hugging Face hub ({reason(error).rstrip('.')}). "
-            f"Set {FOLDER} to a folder that holds {_file(name)}, or give the file instead of the name."
-        ) from error

@@ -8,17 +8,14 @@ A row in its form:
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from qrft.data import jsonl
-from qrft.data.files import read_errors
 from qrft.data.problems.problem_set import ProblemSet
 from qrft.data.problems.table import joined, make_table
+from qrft.data.rows import read_rows
 from qrft.errors import DataError
 
 KEYS = ("ID", "Body", "Question", "Answer")
@@ -27,27 +24,13 @@ WAY_OUT = "Put SVAMP.json there as it was published."
 
 def read(path: Path) -> pa.Table:
     """Return the problems of SVAMP.json, which may also have one object per line, as some projects ship it."""
-    return make_table(((place, _fields(row, place)) for place, row in _rows(path)), path)
+    return make_table(((place, _fields(row, place)) for place, row in read_rows(path, KEYS, KEYS)), path)
 
 
-def _rows(path: Path) -> Iterator[tuple[str, Any]]:
-    with read_errors(path):
-        text = path.read_bytes()
-    if not text.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"["):
-        yield from jsonl.objects(path, *KEYS)
-        return
-    try:
-        rows = json.loads(text.decode("utf-8-sig"))
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path}: is not JSON in UTF-8 ({error}), expected a list of problems. {WAY_OUT}") from None
-    for number, row in enumerate(rows, 1):
-        yield f"{path}:{number}", row
-
-
-def _fields(row: Any, place: str) -> dict[str, Any]:
-    if not isinstance(row, dict) or not all(key in row for key in KEYS):
-        found = f"the keys {', '.join(row)}" if isinstance(row, dict) else f"a {type(row).__name__}"
-        raise DataError(f"{place}: found {found[:80]}, expected {', '.join(KEYS)}. {WAY_OUT}")
+def _fields(row: dict[str, Any], place: str) -> dict[str, Any]:
+    if not all(key in row for key in KEYS):
+        found = f"the keys {', '.join(row)}"[:80]
+        raise DataError(f"{place}: found {found}, expected {', '.join(KEYS)}. {WAY_OUT}")
     return {"id": row["ID"], "question": joined(str(row["Body"]), str(row["Question"])), "answer": row["Answer"]}
 
 

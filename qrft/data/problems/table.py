@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from qrft.data.jsonl import has_half_character
-from qrft.data.problems.gold import MARKER, read_gold
+from qrft.data.problems.gold import MARKER, last_box, read_gold
 from qrft.data.schema import CLUSTER_FIELD, PROBLEMS
 from qrft.data.turns import MESSAGES, tell_of_systems, with_question
 from qrft.data.whole_numbers import as_whole, id_text
@@ -114,7 +114,13 @@ def _is_there(value: Any) -> bool:
 def _gold(fields: Fields, place: str) -> tuple[str, str]:
     """Return the worked solution, "" for none, and the answer. A solution beside a bare answer is taken as it is."""
     key = SOLUTION if fields.get(ANSWER) is None and fields.get(SOLUTION) is not None else ANSWER
-    gold = read_gold(_text(fields, key, place))
+    text = _text(fields, key, place)
+    if key == SOLUTION and MARKER not in text and last_box(text) is None:
+        raise DataError(
+            f"{place}: the solution gives no answer after {MARKER} or in \\boxed{{}}, and there is none beside it. "
+            f'Give the answer under "{ANSWER}".'
+        )
+    gold = read_gold(text)
     if not gold.answer:
         empty = f"found nothing after {MARKER}" if MARKER in fields[key] else "found an empty box"
         raise DataError(f"{place}: {empty}, expected the answer. Correct or remove the line.")

@@ -20,7 +20,8 @@ VERSION = TINY_MATH_VERSION + TINY_PATHS_VERSION + READERS_VERSION
 
 
 class Settings(Section):
-    """`set` is a generated or published set; None means a person's own file. A share is drawn by its own seed."""
+    """`set` is a generated or published set; None means a person's own file, whose `columns` may have other names. A
+    share is drawn by its own seed."""
 
     set: str | None = None
     seed: Seed | None = None  # only for a generated set
@@ -28,11 +29,12 @@ class Settings(Section):
     fraction: float | None = None
     fraction_seed: Seed | None = None
     may_lack_answers: bool = False
+    columns: dict[str, str] | None = None
 
     @property
     def runtime_keys(self) -> frozenset[str]:
-        """A setting that is off changes nothing of the table."""
-        return frozenset() if self.may_lack_answers else frozenset({"may_lack_answers"})
+        """A setting that is off, and columns under their usual names, change nothing of the table."""
+        return frozenset(name for name in ("may_lack_answers", "columns") if not getattr(self, name))
 
 
 def run(inputs: Inputs, out: Path, settings: Settings, job: Job) -> Report:
@@ -48,7 +50,8 @@ def run(inputs: Inputs, out: Path, settings: Settings, job: Job) -> Report:
 
 def _table(inputs: Inputs, settings: Settings) -> pa.Table:
     if settings.set is None:
-        return read_file(inputs["file"], settings.num_problems, needs_answers=not settings.may_lack_answers)
+        needs_answers = not settings.may_lack_answers
+        return read_file(inputs["file"], settings.num_problems, settings.columns, needs_answers=needs_answers)
     if "file" in inputs:
         return registry.read(inputs["file"], settings.set).slice(0, settings.num_problems)
     assert settings.seed is not None and settings.num_problems is not None  # a generated set has no end

@@ -13,7 +13,7 @@ from qrft.report.run.summary import summary
 
 __all__ = ["OUTPUTS", "VERSION", "Settings", "run"]
 
-VERSION = 6
+VERSION = 7
 OUTPUTS = ("report.html", "summary.json")
 
 

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from qrft import grading
 from qrft.data.schema import JUDGED_BY_FIELD
 from qrft.data.worked import has_answer, is_worked
+from qrft.evaluation.overlap import overlap
 from qrft.grading.paths import is_cut_off, path_sources, soundness
 from qrft.pipeline import cost
 from qrft.report.run import profile
@@ -41,6 +42,7 @@ def summary(inputs: Mapping[str, Path], settings: Settings) -> dict[str, Any]:
         "trained_tokens": {
             stage: run.manifests[run.step("train", phase=stage)]["report"].get("num_tokens") for stage in run.models[1:]
         },
+        "question_overlap": question_overlap(run),
         "examples": {stage: examples(run, stage) for stage in run.models[1:]},
         "paper": settings.paper.model_dump(exclude={"cells"}, exclude_none=True),
         "measures": evaluation["measures"],
@@ -55,6 +57,16 @@ def summary(inputs: Mapping[str, Path], settings: Settings) -> dict[str, Any]:
         "num_not_compared": sum(report.get("parity") == "off" for report in gguf_reports(run)),
     }
     return {**facts, "explained": sentences(facts)}
+
+
+def question_overlap(run: Run) -> dict[str, dict[str, int]]:
+    """Return for each test set, by its part of the run, how many of its questions share words with training's."""
+    asked = {step.part: step.name for step in run.settings.steps if step.kind == "problems" and not step.model}
+    texts = {
+        part: run.table(name, "problems.parquet", ["question"])["question"].to_pylist() for part, name in asked.items()
+    }
+    train = texts.pop("train")
+    return {part: overlap(train, test) for part, test in texts.items()}
 
 
 def examples(run: Run, stage: str) -> dict[str, int]:
