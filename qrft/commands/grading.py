@@ -230,7 +230,8 @@ def graded(
         task.progress(position, size, f"{totals.num_samples:,} samples{judging}")
 
     tasks = (
-        partial(work, unit.read, unit.position) for unit in units(task.samples, problems.ids, verdicts=task.verdicts)
+        partial(work, unit.read, unit.position)
+        for unit in units(task.samples, problems.ids, verdicts=task.verdicts, questions=problems.questions.to_pylist())
     )
     done = 0
     with BatchGrader(task.rules, task.num_threads) as grader:

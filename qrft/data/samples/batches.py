@@ -19,8 +19,8 @@ import pyarrow.parquet as pq
 
 from qrft.data.files import is_parquet, line_blocks, read_errors
 from qrft.data.jsonl import count_lines
-from qrft.data.samples import jsonl, parquet
-from qrft.data.samples.rows import INDEXES, Faults, Rows
+from qrft.data.samples import jsonl, lm_eval, parquet
+from qrft.data.samples.rows import INDEXES, Faults, Pieces, Rows
 from qrft.errors import DataError
 from qrft.grading.rules import NO_VERDICTS, Verdicts
 
@@ -74,23 +74,33 @@ def units(
     *,
     skips_unknown: bool = False,
     verdicts: Verdicts = NO_VERDICTS,
+    questions: Sequence[str] | None = None,
 ) -> Iterator[Unit]:
     """Yield the pieces of all files in order. Raises DataError for a file that is missing, empty or of another kind.
 
     names: what samples without a model are called, by their file; None: as `default_models` has it. skips_unknown:
     leave samples of other problems out and count them; otherwise they are an error. verdicts: whether those of the
-    files are read.
+    files are read. questions: of the problems, by which the documents of lm-evaluation-harness are checked.
     """
     names, before = default_models(paths) if names is None else names, 0
     known = {problem_id: row for row, problem_id in enumerate(problem_ids.to_pylist())}
     for path in paths:
         num_units = 0
-        for rows, position in (parquet if is_parquet(path) else jsonl).read(path, verdicts):
+        counts = lm_eval.is_logged(path)  # its documents have numbers
+        of_path = {str(row): row for row in range(len(known))} if counts else known
+        for rows, position in _pieces(path, verdicts, questions):
             num_units += 1
-            yield Unit(partial(_batch, rows, path, names[path], known, skips_unknown, verdicts), before + position)
+            yield Unit(partial(_batch, rows, path, names[path], of_path, skips_unknown, verdicts), before + position)
         if num_units == 0:
             raise DataError(f"{path}: is empty. Expected samples, one per row, with problem_id and completion.")
         before += path.stat().st_size
+
+
+def _pieces(path: Path, verdicts: Verdicts = NO_VERDICTS, questions: Sequence[str] | None = None) -> Pieces:
+    if lm_eval.is_logged(path):
+        return lm_eval.read(path, questions)
+    pieces: Pieces = (parquet if is_parquet(path) else jsonl).read(path, verdicts)
+    return pieces
 
 
 def default_models(paths: Sequence[Path]) -> dict[Path, str]:
@@ -248,7 +258,7 @@ def _problems(ids: pa.Array, known: dict[str, int]) -> npt.NDArray[np.int32]:
 def _count(path: Path, known: dict[str, int]) -> tuple[int, int]:
     """Return how many samples of a file are of problems that are not known, and how many there are."""
     num_unknown = num_samples = 0
-    for read, _ in (parquet if is_parquet(path) else jsonl).read(path):
+    for read, _ in _pieces(path):
         faults = Faults()
         problem = _problems(_whole(_flat(_whole(read()[0], path, faults)), path, faults).ids, known)
         num_unknown, num_samples = num_unknown + int((problem < 0).sum()), num_samples + len(problem)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -40,6 +41,9 @@ class Rows(NamedTuple):
     endings: pa.Array  # large_string, or lists of them beside lists of completions; null where none is told
     verdicts: pa.Array  # float64: 1 or 0 of is_correct, or a score; or lists of them; null where none is told
     numbers: range | npt.NDArray[np.int64]  # the row's line (JSONL) or row (Parquet), from 1
+
+
+Pieces = Iterator[tuple[Callable[[], tuple[Rows, Faults]], int]]  # how to read each, and the bytes up to its end
 
 
 def as_scores(column: pa.Array) -> pa.Array:
