@@ -10,6 +10,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from qrft.cli import setup, upkeep
 from qrft.cli.browsing import browse
 from qrft.cli.common import all_or_nothing, bar, bytes_bar, command, print_facts
 from qrft.cli.fields import Command
@@ -27,7 +28,6 @@ from qrft.cli.options import (
     train_options,
 )
 from qrft.cli.trained import ask, export
-from qrft.cli.upkeep import doctor
 from qrft.cli.visible import Group, echo
 from qrft.progress import unwatched
 
@@ -395,5 +395,5 @@ def _named(overrides: tuple[str, ...], name: str | None) -> tuple[str, ...]:
     return overrides if name is None else (*overrides, f"name={json.dumps(name)}")
 
 
-main.add_command(doctor)
-main.add_command(browse)
+for more in (setup.init, upkeep.doctor, upkeep.ls, upkeep.show, upkeep.gc, browse):
+    main.add_command(more)

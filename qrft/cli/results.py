@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -249,24 +248,6 @@ def show_verified(console: Console, facts: Mapping[str, Any]) -> None:
         console.print(f"{name}: {damage}", soft_wrap=True, markup=False)
     num_whole = facts["num_artifacts"] - len(facts["damaged"])
     console.print(f"{plural(num_whole, 'artifact')} undamaged, {size(facts['num_bytes'])}")
-
-
-# ------------------------------------------------------------------------------------------------------- qrft doctor
-
-
-def show_checks(console: Console, facts: Mapping[str, Any]) -> None:
-    """Show a line for each part of the machine, and below what is not fine how to repair it, in one piece."""
-    for check in facts["checks"]:
-        status = {"fine": "ok", "advice": "note", "fault": "FAULT"}[check["status"]]
-        line = textwrap.fill(
-            f"{status:<6} {check['name']:<16} {check['found']}", console.width, subsequent_indent=" " * 24
-        )
-        console.print(line, markup=False, style="bold" if check["fix"] else None)
-        if check["fix"]:
-            console.print(f"       {check['fix']}", soft_wrap=True, markup=False)
-    faults = sum(check["status"] == "fault" for check in facts["checks"])
-    words = "Ready: `qrft run` can do its work here." if facts["is_ready"] else f"Not ready: {plural(faults, 'fault')}."
-    console.print(f"\n{words}")
 
 
 # ------------------------------------------------------------------------------------------------------- qrft export

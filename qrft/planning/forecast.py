@@ -120,12 +120,21 @@ class Forecast:
         }
 
 
-def forecast(steps: Iterable[Step], store: Store, device: Device, speed: Speed | None = None, **price: Any) -> Forecast:
+def forecast(
+    steps: Iterable[Step],
+    store: Store,
+    device: Device,
+    speed: Speed | None = None,
+    *,
+    amounts: Amounts | None = None,
+    **price: Any,
+) -> Forecast:
     """Forecast the steps of a plan, each after what it reads; `price` and `is_hourly` as in Forecast.
 
-    Raises LookupError for a step whose stage has no estimate.
+    amounts: those of an earlier forecast, which need not be counted again. Raises LookupError for a step whose stage
+    has no estimate.
     """
-    basis = Basis(Amounts(store), device, speed or Speed())
+    basis = Basis(amounts or Amounts(store), device, speed or Speed())
     steps = list(steps)
     rows = tuple(row_of(step, basis) for step in steps)
     todo = (step for step, row in zip(steps, rows, strict=True) if not row.is_there)
