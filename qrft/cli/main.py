@@ -54,6 +54,8 @@ def run(recipe: str, overrides: tuple[str, ...], output_dir: Path, name: str | N
     The steps are: fine-tune (SFT), sample, grade, keep the correct and distinct solutions, fine-tune again (RFT),
     evaluate, report. Finished steps are not repeated, so the same command continues after any stop. RECIPE is a YAML
     file; docs/recipe.md lists its keys.
+
+    Example: qrft run recipes/tiny.yaml --set sample.num_samples=8
     """
     from qrft.cli import actions
     from qrft.cli.console import Terminal
@@ -71,6 +73,8 @@ def plan(recipe: str, overrides: tuple[str, ...], output_dir: Path, as_json: boo
 
     The needs are tokens, memory, disk space, time and cost. Nothing is written, and no model is loaded unless
     --calibrate is given.
+
+    Example: qrft plan recipes/models/qwen2.5-0.5b.yaml --gpu "RTX 3060"
     """
     from qrft.cli.actions import show_plan
     from qrft.cli.console import Terminal
@@ -97,6 +101,8 @@ def pretrain(recipe: str, overrides: tuple[str, ...], out: Path) -> None:
     """Train a tiny base model from scratch, as RECIPE says.
 
     RECIPE is a YAML file; the end of docs/recipe.md lists its keys.
+
+    Example: qrft pretrain recipes/tiny-base.yaml -o my-base
     """
     from qrft.cli import actions
     from qrft.cli.console import Terminal
@@ -113,6 +119,8 @@ def sample(base: str, problems: str, num_samples: int, output: Path, as_json: bo
     openai it is the name of a model on the server. The samples are written as Parquet files into a folder. The same
     command continues after any stop, and -k can be raised later. The options from --mode to --order say how --until
     judges the samples.
+
+    Example: qrft sample tiny-base --problems train.jsonl -k 16
     """
     from qrft.cli.actions import quiet_libraries
     from qrft.commands import sample as work
@@ -156,6 +164,8 @@ def train(base: str, data: Path, output: Path, overrides: tuple[str, ...], threa
     What is trained is a QLoRA adapter, or every weight with --set adapter=none. BASE is a model known by name
     (tiny-base, smollm2-135m), a model folder, a hub name or a .gguf file. The same command continues after any stop. On
     several GPUs, start it as accelerate launch -m qrft train ...
+
+    Example: qrft train tiny-base --data training.jsonl -o adapter/ --set num_epochs=2
     """
     from qrft.cli.actions import quiet_libraries
     from qrft.cli.console import Terminal
@@ -203,6 +213,8 @@ def grade(output: Path, as_json: bool, **settings: Any) -> None:
 
     The verdict says what the answer is, whether it is correct, and whether the equations are right. SAMPLES are JSONL
     or Parquet files, or folders of Parquet files, with a problem_id and a completion per row.
+
+    Example: qrft grade samples/ --problems gsm8k/test -o graded.parquet
     """
     from qrft.commands import grade as work
 
@@ -224,6 +236,8 @@ def curate(output: Path, gold: bool, pairs: Path | None, as_json: bool, **settin
 
     The gold solutions come with it. SAMPLES are JSONL or Parquet files, or folders of Parquet files, with a
     problem_id and a completion per row.
+
+    Example: qrft curate samples/ --problems gsm8k/train -o training.jsonl
     """
     from qrft.commands import curate as work
     from qrft.config.options import from_options
@@ -256,6 +270,8 @@ def evaluate(maj: list[int] | None, passes: list[int] | None, as_json: bool, **s
     It is measured for a single sample (maj1@1), for the most frequent answer of K samples (maj@K), and for at least one
     of K samples (pass@K). SAMPLES are JSONL or Parquet files, or folders of Parquet files, with a problem_id and a
     completion per row. If they are two run folders, the runs are compared problem by problem.
+
+    Example: qrft evaluate samples.jsonl --problems gsm8k/test --maj 4,16
     """
     from qrft.commands import compare
 
@@ -303,6 +319,8 @@ def loss(base: str, text: Path, context: int, stride: int | None, limit: int | N
     The loss is given in nats per token and in bits per byte. Only bits per byte can be compared between models with
     different tokenizers. BASE is a model known by name (tiny-base, smollm2-135m), a model folder, a hub name or a .gguf
     file.
+
+    Example: qrft loss tiny-base --text held-out.jsonl
     """
     from qrft.cli.actions import quiet_libraries
     from qrft.commands import loss as work
@@ -333,6 +351,8 @@ def import_(files: tuple[Path, ...], problems: str, model: str | None, output: P
 
     data/rft/*.jsonl becomes a training set, for `qrft train`. raw_generation_*.json becomes samples, for `qrft grade`,
     `curate` and `evaluate`.
+
+    Example: qrft import data/rft/u13b.jsonl -o u13b
     """
     from qrft.commands import imports as work
 
@@ -359,6 +379,8 @@ def verify(run: Path, as_json: bool) -> None:
 
     RUN is a run folder or a store. `qrft run` notices files that have changed; this also finds what the disk itself has
     lost. The exit code is 1 where something is damaged; the same `qrft run` then makes it again.
+
+    Example: qrft verify runs/tiny
     """
     from qrft.commands import verify as work
     from qrft.errors import DamagedError
@@ -377,7 +399,10 @@ def verify(run: Path, as_json: bool) -> None:
 @click.option("--pretrain", is_flag=True, help="Print the schema of a pre-training recipe.")
 @click.option("--markdown", "as_markdown", is_flag=True, help="Print docs/recipe.md, the page of all keys, instead.")
 def schema(pretrain: bool, as_markdown: bool) -> None:
-    """Print the JSON schema of a recipe, for editors."""
+    """Print the JSON schema of a recipe, for editors.
+
+    Example: qrft schema > recipe.schema.json
+    """
     if as_markdown:
         from qrft.config.reference import markdown
 

@@ -59,7 +59,7 @@ def ls(output_dir: Path, as_json: bool) -> None:
 @AS_JSON
 @all_or_nothing
 def show(run: Path, output_dir: Path, as_json: bool) -> None:
-    """Show what RUN did: its figures, and each step with its time and size.
+    """Show what RUN did: its figures, and the time of each step.
 
     RUN is a run's folder, or its name in the folder of the runs.
 

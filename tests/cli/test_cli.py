@@ -82,6 +82,13 @@ def test_help_lists_the_commands() -> None:
     assert {"run", "plan", "schema", "pretrain"} <= set(main.commands)
 
 
+@pytest.mark.parametrize("name", main.commands)
+def test_each_help_has_an_example_in_80_columns(name: str) -> None:
+    shown = run_qrft(name, "--help").output
+    assert re.search(rf"Examples?:\s+(rm .* && )?qrft {name}\b", shown), shown[:500]
+    assert max(map(len, shown.splitlines())) <= 80
+
+
 def test_no_help_imports_what_is_slow() -> None:
     code = """
         import sys
