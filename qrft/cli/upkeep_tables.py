@@ -55,10 +55,16 @@ def show_one_run(console: Console, facts: Mapping[str, Any]) -> None:
     told = f"{', '.join(facts['base_models'])}; trained on {problems['train']}, measured on {problems['test']}"
     console.print(told, markup=False, soft_wrap=True)
     folder, results = Path(facts["folder"]), facts["results"]
-    if "rows" in results:
-        show_rows(console, results["rows"], folder)
-    elif results:
-        show_run(console, results, folder)
+    try:
+        if "rows" in results:
+            show_rows(console, results["rows"], folder)
+        elif results:
+            show_run(console, results, folder)
+    except KeyError:
+        page = folder / "report.html"
+        console.print(
+            f"\nIts figures were written by another version of qrft: see {page}.", soft_wrap=True, markup=False
+        )
     console.print()
     table = plain_table("step")
     for title in ("time", "size"):

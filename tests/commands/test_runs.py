@@ -20,7 +20,7 @@ ACCURACY = {"base": 0.1, "sft": 0.5, "rft": 0.6}
 SUMMARY = {
     **{name: dict.fromkeys(("accuracy", "low", "high"), share) for name, share in ACCURACY.items()},
     **{"gain": 0.1, "gain_low": 0.05, "gain_high": 0.15, "p_value": 0.01, "gain_over": "sft", "num_gold": 9},
-    **{"paths_per_problem": 1.5, "explained": ["RFT gains."], "seconds": {"sft/train": 2.5}},
+    **{"num_clusters": None, "paths_per_problem": 1.5, "explained": ["RFT gains."], "seconds": {"sft/train": 2.5}},
 }  # fmt: skip
 
 
@@ -97,6 +97,15 @@ def test_a_run_is_shown_by_its_folder_or_its_name() -> None:
     assert "tiny-base; trained on gsm8k/train, measured on t.csv" in shown and "- RFT gains." in shown
     stopped = run_qrft("show", "stopped").output
     assert "It goes on from here with: qrft run runs/stopped/recipe.yaml -o runs" in stopped
+
+
+def test_figures_of_another_version_are_left_to_the_report() -> None:
+    run("old", {}, {"rft": {"accuracy": 0.5}, "gain": 0.1})
+    assert (
+        "Its figures were written by another version of qrft: see runs/old/report.html."
+        in run_qrft("show", "old").output
+    )
+    assert "50.0%" in run_qrft("ls").output
 
 
 def test_a_sweep_is_shown_by_its_rows() -> None:
