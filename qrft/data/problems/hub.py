@@ -11,10 +11,11 @@ from qrft.data.problems.problem_set import Hub
 from qrft.errors import DataError
 
 
-def download(hub: Hub, called: str, way_out: str) -> Path:
+def download(hub: Hub, called: str, way_out: str, where: str = "") -> Path:
     """Return the file, or the folder of several files, that the hub has; it is downloaded where it is not here yet.
 
-    called, way_out: the beginning and the end of the DataError that says why it can't be had.
+    called, way_out: the beginning and the end of the DataError that says why it can't be had; where: where it was
+    looked for.
     """
     from huggingface_hub import hf_hub_download, snapshot_download
 
@@ -29,7 +30,8 @@ def download(hub: Hub, called: str, way_out: str) -> Path:
         )
         return folder
     except Exception as error:  # no network, no permission: each layer of the library raises its own
+        names = ", ".join(hub.files[:3])
         raise DataError(
-            f"{called}: not on this machine, and {', '.join(hub.files[:3])} of {hub.name} could not be downloaded from "
-            f"the Hugging Face hub ({reason(error).rstrip('.')}). {way_out}"
+            f"{called}: not on this machine{where}, and {names} of {hub.name} could not be downloaded from the Hugging "
+            f"Face hub ({reason(error).rstrip('.')}). {way_out}"
         ) from error

@@ -117,8 +117,8 @@ def locate(name: str) -> Path:
         return Path(folder) / file
     where = f"{FOLDER} is not set" if not folder else f"{FOLDER} is {folder}, which has no {file}"
     if hub := BY_NAME[name].hub.get(_split(name)):
-        way_out = f"Set {FOLDER} to a folder that holds {file} ({where}), or give the file instead of the name."
-        return download(hub, name, way_out)
+        way_out = f"Set {FOLDER} to a folder that holds {file}, or give the file instead of the name."
+        return download(hub, name, way_out, f" ({where})")
     raise DataError(f"{name}: not on this machine ({where}). Set {FOLDER} to a folder that holds {file} as published.")
 
 
