@@ -37,7 +37,7 @@ class Trained:
     `name`: for people and files. `base`: the base model's name. `base_dir`: its folder. `adapter`: peft's folder.
     `tuned`: the folder of a model of which every weight was trained. `gguf`, `adapter_gguf`: what the run samples it
     from. `config`, `facts`: of its training. `problems`: the tables (schema.PROBLEMS) of the run, the test problems
-    first. `recipe`, `summary`: of its run.
+    first. `recipe`, `summary`, `test_set`, `rules`: of its run.
     """
 
     name: str

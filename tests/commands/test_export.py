@@ -14,6 +14,7 @@ from helpers.finished import make_run
 from helpers.hub import Hub
 from helpers.models import make_model
 
+from qrft.commands.trained import find_trained
 from qrft.models import prompts
 from qrft.models.find import BUILTIN
 from qrft.models.gguf.own_prompts import own_prompts
@@ -182,6 +183,23 @@ def test_a_run_that_is_half_done_says_what_there_is(
     damaged.write_bytes(damaged.read_bytes()[:-8])
     message = fails_at_once(1, "export", run, "--to", "merged", "-o", "out", "--model", "sft")
     assert "bytes, but its manifest says" in message
+
+
+def test_of_several_models_or_runs_one_has_to_be_named(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    models = ("base_model=null", "models={one: {base_model: tiny-base}, two: {base_model: tiny-base}}")
+    run = make_run(home / "many", "tiny-base", *models, phases=("one/rft",))
+    message = fails_at_once(2, "export", run, "--to", "adapter", "-o", "out")
+    assert f"is a run of several models. Name the folder of one of them: {run / 'one'}, {run / 'two'}." in message
+    (model,) = find_trained(run / "one")
+    assert (model.name, model.base_dir, len(model.problems)) == ("one-rft", BUILTIN["tiny-base"], 2)
+    sweep = make_run(home / "swept", "tiny-base", "sweep={seed: [0, 1]}", phases=("seed=0/rft",))
+    assert f"Name one of them. There is {sweep / 'seed=0'}." in fails_at_once(
+        2, "export", sweep, "--to", "adapter", "-o", "o"
+    )
+    assert find_trained(sweep / "seed=0")[0].name == "seed=0-rft"
 
 
 def test_an_output_of_others_is_left_alone(plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
