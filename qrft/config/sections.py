@@ -47,7 +47,11 @@ class Problems(Section):
         validate_default=True,
         description="How many problems of each test set to use. If not set, all of them.",
     )
-    seed: Seed = Field(default=0, description="The seed from which the problems of a generated set are drawn.")
+    seed: Seed | None = Field(
+        default=None,
+        description="The seed from which the problems of a generated set are drawn. If not set, that of the recipe, so "
+        "that runs with different seeds differ in their problems too.",
+    )
     train_fraction: Share = Field(
         default=1.0,
         description="The share of the training problems to use, such as 1/8. They are drawn with the recipe's seed, "

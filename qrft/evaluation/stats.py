@@ -337,13 +337,11 @@ def _clustered_share(values: Floats, clusters: npt.NDArray[Any]) -> tuple[float,
 
 
 class Line(NamedTuple):
-    """A least-squares line; low and high bound the slope, both infinite where two points leave no residual."""
+    """A least-squares line."""
 
     slope: float
     intercept: float
     r2: float
-    low: float
-    high: float
 
     def at(self, x: float) -> float:
         """Return the line's height at x."""
@@ -388,33 +386,8 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[fl
     return center - half, center + half
 
 
-class Estimate(NamedTuple):
-    """A figure and its 95% interval."""
-
-    value: float
-    low: float
-    high: float
-
-
-def height_at_zero(xs: Sequence[float], ys: Sequence[float]) -> Estimate | None:
-    """Return where the least-squares line of y on x passes x = 0, with Student's 95% interval (n - 2 degrees).
-
-    The standard error is s sqrt(1/n + mean(x)² / sum((x - mean(x))²)), s² the sum of squared residuals over n - 2
-    (Draper and Smith 1998, section 1.4). Returns None for a constant x, and for fewer than four points, whose residual
-    says next to nothing.
-    """
-    fit = line_fit(xs, ys) if len(xs) > 3 else None
-    if fit is None:
-        return None
-    x, y = np.asarray(xs, np.float64), np.asarray(ys, np.float64)
-    variance = float(((y - fit.intercept - fit.slope * x) ** 2).sum()) / (len(x) - 2)
-    error = math.sqrt(variance * (1 / len(x) + float(x.mean() ** 2 / ((x - x.mean()) ** 2).sum())))
-    half = student_t(len(x) - 2) * error
-    return Estimate(fit.intercept, fit.intercept - half, fit.intercept + half)
-
-
 def line_fit(xs: Sequence[float], ys: Sequence[float]) -> Line | None:
-    """Fit y on x by least squares, with R² and Student's 95% interval of the slope; None for a constant x.
+    """Fit y on x by least squares, with R²; None for a constant x.
 
     R² is 1 where y is constant: the line holds all there is to explain.
     """
@@ -425,7 +398,4 @@ def line_fit(xs: Sequence[float], ys: Sequence[float]) -> Line | None:
     slope = float(((x - x.mean()) * (y - y.mean())).sum()) / spread
     intercept = float(y.mean()) - slope * float(x.mean())
     left, whole = float(((y - intercept - slope * x) ** 2).sum()), float(((y - y.mean()) ** 2).sum())
-    half = math.inf
-    if len(x) > 2:
-        half = student_t(len(x) - 2) * math.sqrt(left / (len(x) - 2) / spread)
-    return Line(slope, intercept, 1 - left / whole if whole else 1.0, slope - half, slope + half)
+    return Line(slope, intercept, 1 - left / whole if whole else 1.0)

@@ -45,7 +45,8 @@ def add_problem_set(
     """Add the step that draws a generated set, or reads a published one or a file; `settings` says how much of it."""
     inputs: dict[str, Step | Source] = {}
     if name in registry.GENERATED:
-        settings = settings.model_copy(update={"set": name, "seed": recipe.problems.seed})
+        seed = recipe.seed if recipe.problems.seed is None else recipe.problems.seed
+        settings = settings.model_copy(update={"set": name, "seed": seed})
     else:
         found = located(name)
         settings = settings.model_copy(update={"set": found.published, "columns": found.columns})

@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from qrft.report.sweep.points import SEEDS
 from qrft.report.sweep.table import escaped
 from qrft.studies import registry
-from qrft.studies.estimates import Rows
-from qrft.studies.finding import Finding
+from qrft.studies.finding import Finding, judged
+from qrft.studies.measured import Rows
 
 
 def findings(study: str, rows: Rows) -> list[Finding]:
     """Return the findings of a study, by its name in the registry, from the rows of its sweep."""
-    return list(registry.claims(study)(rows))
+    return judged(registry.claims(study)(rows))
 
 
 def text(study: str, found: Sequence[Finding], rows: Rows) -> str:
@@ -28,8 +28,7 @@ def text(study: str, found: Sequence[Finding], rows: Rows) -> str:
             *(f"- **{finding.verdict}**: {escaped(finding.sentence)}" for finding in found),
             f"\n{len(rows)} rows; models {', '.join(map(escaped, models))}; seeds {', '.join(seeds)}; "
             f"{' or '.join(f'{n:,}' for n in num_test)} test problems.",
-            "The sentences are computed from `sweep.csv`: one figure per seed, with Student's 95% interval over "
-            "the seeds.",
-            "The interval is about other seeds, not about other test problems or other base models.\n",
+            "The first finding is the study's primary one. The sentences are computed from the table of the runs; "
+            "docs/studies.md says how.\n",
         ]
     )

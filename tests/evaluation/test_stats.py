@@ -14,7 +14,6 @@ from qrft.evaluation.stats import (
     clustered,
     compare,
     expected_distinct,
-    height_at_zero,
     interval,
     majority_at_k,
     mcnemar,
@@ -172,32 +171,7 @@ def test_paired_bootstrap_of_a_difference() -> None:
     assert bootstrap(np.zeros(5)) == (0.0, 0.0)
 
 
-# ---------------------------------------------------------------------------------------------------- a line's height
-
-
-def test_height_at_zero_is_the_normal_equations() -> None:
-    x, y = np.array([1.0, 2.0, 4.0, 5.0, 7.0]), np.array([2.0, 2.5, 5.5, 5.0, 8.0])
-    design = np.stack([np.ones(5), x], axis=1)
-    inverse = np.linalg.inv(design.T @ design)
-    at = inverse @ design.T @ y
-    half = 3.182446 * math.sqrt(((y - design @ at) ** 2).sum() / 3 * inverse[0, 0])  # Student's t of 3 degrees: tables
-    assert height_at_zero(x.tolist(), y.tolist()) == pytest.approx((at[0], at[0] - half, at[0] + half), rel=1e-6)
-
-
-def test_height_at_zero_of_few_points_or_of_one_place_is_not_known() -> None:
-    assert height_at_zero([1, 2, 3], [1, 2, 4]) is None
-    assert height_at_zero([2, 2, 2, 2], [1, 2, 3, 4]) is None
-
-
-def test_the_interval_of_height_at_zero_holds_the_truth_in_95_percent() -> None:
-    rng = np.random.default_rng(0)
-    held = 0
-    for _ in range(2000):
-        x = rng.normal(0.1, 0.2, 5)
-        found = height_at_zero(x.tolist(), (3 + 40 * x + rng.normal(0, 2, 5)).tolist())
-        assert found is not None
-        held += found.low < 3 < found.high
-    assert 0.935 < held / 2000 < 0.965
+# -------------------------------------------------------------------------------------------- problems of one wording
 
 
 def test_student_t_published_values() -> None:

@@ -74,11 +74,9 @@ def test_the_interval_of_a_mean_holds_it_nineteen_times_in_twenty() -> None:
     assert stats.mean_interval([3.0]) == (-math.inf, math.inf)
 
 
-def test_a_line_is_numpys_and_its_interval_holds_the_slope() -> None:
+def test_a_line_is_numpys() -> None:
     rng = np.random.default_rng(1)
     x = np.arange(8.0)
-    found = [stats.line_fit(x.tolist(), (3 - 2 * x + rng.normal(0, 1, 8)).tolist()) for _ in range(2000)]
-    assert all(found) and 0.94 < np.mean([line.low < -2 < line.high for line in found if line]) < 0.96
     y = 3 - 2 * x + rng.normal(0, 1, 8)
     line = stats.line_fit(x.tolist(), y.tolist())
     assert line is not None
@@ -154,16 +152,16 @@ def test_plots_appear_with_their_data() -> None:
     assert drawn([bare]) == {} and drawn([bare, {**bare, "variant": "b"}]) == {}
 
 
-def test_fits_are_told_with_interval_and_r2() -> None:
+def test_fits_are_told_with_r2() -> None:
     made = rows(
         {"train_fraction": [1, 1 / 2, 1 / 4, 1 / 8], "seed": [0, 1, 2]},
         sft=lambda _, s: 0.5 + 0.05 * math.log2(s["train_fraction"]),
     )
     (note,) = drawn(made)["sft-fraction"].notes
-    found = re.fullmatch(r"\+([\d.]+) points per doubling \(95% ([\d.]+) to ([\d.]+)\), R² ([\d.]+)", note)
+    found = re.fullmatch(r"\+([\d.]+) points per doubling, R² ([\d.]+)", note)
     assert found
-    slope, low, high, r2 = map(float, found.groups())
-    assert low < slope < high and abs(slope - 5) < 0.6 and r2 > 0.98
+    slope, r2 = map(float, found.groups())
+    assert abs(slope - 5) < 0.6 and r2 > 0.98
 
 
 def marks(svg: str) -> list[str]:
@@ -223,7 +221,7 @@ def test_the_page_loads_nothing_and_its_table_sorts(tmp_path: Path) -> None:
     numbers = [float(cell["data-value"] or "nan") for cell in cells if "num" in (cell.get("class") or "")]
     assert made[0]["rft.accuracy"] in numbers
     assert made[0]["report"] in [attrs["href"] for attrs in page.all("a")]
-    assert html.count('class="agrees"') == 3
+    assert html.count('class="agrees"') == 6, "three findings, on pass@1 and on greedy answers"
 
 
 def test_published_figures_stand_beside_ours() -> None:

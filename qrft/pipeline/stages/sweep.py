@@ -17,8 +17,8 @@ from qrft.report.sweep.plot_csv import plot_rows
 from qrft.report.sweep.plots import plots
 from qrft.studies import results
 
-VERSION = 4
-OUTPUTS = ("sweep.jsonl", "sweep.csv", "report.html", "report.md", "plots", "study.md")
+VERSION = 5
+OUTPUTS = ("sweep.jsonl", "sweep.csv", "clusters.csv", "report.html", "report.md", "plots", "study.md")
 
 Row = dict[str, Any]
 
@@ -50,6 +50,8 @@ def run(inputs: Inputs, out: Path, settings: Settings, job: Job) -> Report:
         {**row, **lists(summary), "report": entry.report}
         for row, summary, entry in zip(rows, summaries, entries, strict=True)
     ]
+    if by_cluster := [own for row in whole for own in of_clusters(row)]:
+        write_atomic(out / "clusters.csv", as_csv(by_cluster))
     write_report(out, settings, whole)
     job.progress(len(rows), len(rows), "")
     return {"num_rows": len(rows)}
@@ -78,6 +80,12 @@ def write_report(out: Path, settings: Settings, rows: Sequence[Row]) -> None:
                 write_atomic(out / "plots" / f"{plot.name}.png", picture_files.png(alone))
     if study:
         write_atomic(out / "study.md", results.text(study, findings, rows))
+
+
+def of_clusters(row: Row) -> Iterator[Row]:
+    """A row for each cluster of test problems: its size, and each model's share of right answers, `sft.accuracy`."""
+    for entry in row.get("by_cluster", []):
+        yield {"variant": row["variant"], "model": row["model"], **dict(_flat("", entry))}
 
 
 CURVE = ("distinct_curve", "distinct_paths_low", "distinct_paths_high")

@@ -119,6 +119,26 @@ def by_steps(run: Run) -> list[dict[str, Any]]:
     return [_accuracy(int(step), steps == step, values, clusters) for step in np.unique(steps)]
 
 
+def by_cluster(run: Run) -> list[dict[str, Any]]:
+    """Return, for each cluster of test problems, its size and each model's share of right answers; [] without clusters.
+
+    Each is `{"cluster": "ages-0", "num_problems": 33, "sft": {"accuracy": 0.5, "pass@1": 0.4}, ...}`: of the headline,
+    and of all samples where there are any.
+    """
+    rows = pq.read_table(run.inputs[run.step("evaluation")] / "evaluation.parquet")
+    found: dict[str, dict[str, Any]] = {}
+    if clusters_of(rows) is None:
+        return []
+    for model in run.models:
+        first = run.headlines[model]
+        for name, measure in (("accuracy", first["measure"]), ("pass@1", "pass@1")):
+            own = _headline(rows, {**first, "measure": measure}).group_by("cluster", use_threads=False)
+            for row in own.aggregate([("value", "mean"), ("value", "count")]).to_pylist():
+                entry = {"cluster": row["cluster"], "num_problems": row["value_count"]}
+                found.setdefault(row["cluster"], entry).setdefault(model, {})[name] = row["value_mean"]
+    return list(found.values())
+
+
 def _headline(rows: pa.Table, first: Mapping[str, Any]) -> pa.Table:
     """Return the rows of one measure, one per problem."""
     for key in ("model", "problems", "few_shot", "measure"):

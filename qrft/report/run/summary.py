@@ -48,6 +48,8 @@ def summary(inputs: Mapping[str, Path], settings: Settings) -> dict[str, Any]:
         "measures": evaluation["measures"],
         "forms": evaluation["forms"],
         "by_steps": profile.by_steps(run),
+        "by_cluster": profile.by_cluster(run),
+        "hashes": hashes(run),
         "base_model": profile.base_model(inputs["model"]),
         "seconds": {step: manifest["seconds"] for step, manifest in run.manifests.items()},
         "cost": {"steps": run.costs, "total": cost.total(run.costs), **of_models(run)},
@@ -67,6 +69,13 @@ def question_overlap(run: Run) -> dict[str, dict[str, int]]:
     }
     train = texts.pop("train")
     return {part: overlap(train, test) for part, test in texts.items()}
+
+
+def hashes(run: Run) -> dict[str, str | None]:
+    """Return what tells whether two runs have the same training problems, and the same rows for RFT."""
+    steps = {"problems": run.step("problems", part="train"), **({"training": run.training} if run.has_rft else {})}
+    files = {name: run.manifests[step]["files"].get(f"{name}.parquet", {}) for name, step in steps.items()}
+    return {name: entry.get("blake2b") for name, entry in files.items()}
 
 
 def examples(run: Run, stage: str) -> dict[str, int]:

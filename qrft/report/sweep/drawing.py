@@ -163,6 +163,6 @@ def _fit(series: Series, look: Look) -> tuple[str, Straight] | None:
     low, high = min(mark.x for mark in marks), max(mark.x for mark in marks)
     ends = ((low, line.at(place(low))), (high, line.at(place(high))))
     unit = "doubling" if look.is_log else look.unit
-    said = f"{line.slope:+.3g} points per {unit} (95% {line.low:.3g} to {line.high:.3g})"
+    said = f"{line.slope:+.3g} points per {unit}"
     note = f"{series.name + ': ' if series.name else ''}{said.replace('-', '−')}, R² {line.r2:.2f}"
     return note, Straight(ends, series.style)
