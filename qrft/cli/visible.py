@@ -1,4 +1,4 @@
-"""Control characters in texts from data are shown, not sent: a terminal would obey them."""
+"""Control characters in texts from data are shown, not sent: a terminal would obey them, or turn the text around."""
 
 from __future__ import annotations
 
@@ -9,12 +9,18 @@ import click
 
 from qrft.cli.interrupts import drop_output, output_is_gone
 
-_CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\udc80-\udcff]")  # all but \n; the last are raw bytes of file names
+_DIRECTIONS = "\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069"  # with the separators of lines
+_CONTROL = re.compile(rf"[\x00-\x09\x0b-\x1f\x7f-\x9f\udc80-\udcff{_DIRECTIONS}]")  # not \n; raw bytes of file names
 
 
 def visible(text: str) -> str:
-    r"""Return the text with each control character but \n written as \x1b is."""
-    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]) & 0xFF:02x}", text)
+    r"""Return the text with each control character but \n written as \x1b or \u202e is."""
+    return _CONTROL.sub(_escape, text)
+
+
+def _escape(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    return f"\\u{code:04x}" if 0xFF < code < 0xD800 else f"\\x{code & 0xFF:02x}"
 
 
 def echo(message: str, *, err: bool = False) -> None:

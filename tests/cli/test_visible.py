@@ -13,7 +13,7 @@ from qrft.cli.console import Terminal
 from qrft.cli.main import main
 from qrft.cli.tables import plain_console, plain_table
 
-EVIL = "\x1b]0;owned\x07\x1b[31m\x9b2J\x7f\r"
+EVIL = "\x1b]0;owned\x07\x1b[31m\x9b2J\x7f\r\u202e\u2066\u2028"
 GOLD = {"question": "2+3?", "answer": "#### 5"}
 
 
@@ -26,7 +26,7 @@ def said(*words: str) -> str:
     """Return what a command printed, as to a terminal: click drops some sequences elsewhere."""
     done = CliRunner().invoke(main, list(words), color=True)
     assert done.exception is None or isinstance(done.exception, SystemExit)
-    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", done.output), repr(done.output)
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]", done.output), repr(done.output)
     return done.output
 
 
