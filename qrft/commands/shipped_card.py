@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from qrft.commands.proof import Proof
@@ -121,7 +122,8 @@ def _data(model: Trained) -> str:
 
 def _again(model: Trained) -> str:
     if model.recipe is None:
-        keys = " ".join(f"--set {key}={json.dumps(value)}" for key, value in _changed(model.config).items())
+        given = (f"{key}={json.dumps(value)}" for key, value in _changed(model.config).items())
+        keys = " ".join(f"--set {quote(text)}" for text in given)
         name = model.config.get("data", {}).get("name", "DATA")
         return f"```\npip install qrft\nqrft train {model.base} --data {name} -o adapter {keys}\n```"
     return f"`pip install qrft`, then `qrft run recipe.yaml` with this recipe:\n\n```yaml\n{model.recipe.strip()}\n```"
