@@ -52,6 +52,9 @@ Examples:
     show_default=True,
     help="How many problems to answer as a proof, before and after.",
 )
+@click.option(
+    "--max-new-tokens", type=click.IntRange(1), help="The longest of these answers. [default: as in the evaluation]"
+)
 @click.option("--push", metavar="ORG/NAME", help="Upload the folder to the Hugging Face hub, under this name.")
 @click.option("--private", is_flag=True, help="Make the uploaded repository private. Only with --push.")
 @click.option("--dry-run", is_flag=True, help="Write the folder, and say what would be uploaded. Only with --push.")
@@ -66,6 +69,7 @@ def export(
     base: str | None,
     problems: str | None,
     check: int,
+    max_new_tokens: int | None,
     push: str | None,
     private: bool,
     dry_run: bool,
@@ -97,6 +101,7 @@ def export(
         base=base,
         problems=problems,
         num_questions=check,
+        max_new_tokens=max_new_tokens,
         push=push,
         is_private=private,
         is_dry=dry_run,

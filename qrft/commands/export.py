@@ -47,7 +47,8 @@ TASKS = {
 
 @dataclass(frozen=True)
 class Order:
-    """What to export where. `problems`: a file or a set's name to ask, None for the run's own. `push`: a hub name."""
+    """What to export where. `problems`: a file or a set's name to ask, None for the run's own. `max_new_tokens`:
+    of an answer, None for that of the evaluation. `push`: a hub name."""
 
     folder: Path
     wanted: Target
@@ -56,6 +57,7 @@ class Order:
     base: str | None = None
     problems: str | None = None
     num_questions: int = NUM_QUESTIONS
+    max_new_tokens: int | None = None
     push: str | None = None
     is_private: bool = False
     is_dry: bool = False
@@ -134,7 +136,8 @@ def _asked(
     """Let the trained model answer: by llama.cpp, unmerged, what becomes a GGUF file; by transformers the rest."""
     ids = [prompts.prompt_ids(how.tokenizer, question, model.wording) for question in questions]
     room = int(read_json(model.folder / "config.json").get("max_position_embeddings", 2**31)) - max(map(len, ids))
-    params = SamplingParams(temperature=0, max_new_tokens=max(1, min(model.max_new_tokens, room)))
+    longest = order.max_new_tokens or model.max_new_tokens
+    params = SamplingParams(temperature=0, max_new_tokens=max(1, min(longest, room)))
     sampler = "llama.cpp" if order.wanted.kind == "gguf" else "transformers"
     asking = Asking(model, sampler=sampler, is_wide=True, num_threads=order.num_threads)
     with bar("asking the model as it was trained") as progress, asking:

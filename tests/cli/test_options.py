@@ -40,6 +40,7 @@ OTHERS = {
     ("ask", "temperature"): "of several answers or of one",
     ("ask", "max_new_tokens"): "the run's own",
     ("ask", "sampler"): "what runs here",
+    ("export", "max_new_tokens"): "the run's own",
     ("export", "problems"): "a file or a name; the recipe has a section and a list",
     ("import", "problems"): "a file or a name; the recipe has a section and a list",
 }
