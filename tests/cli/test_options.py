@@ -15,7 +15,7 @@ from qrft.cli.main import main
 from qrft.config.pretrain import PretrainRecipe
 from qrft.config.recipe import Model, Recipe
 from qrft.config.section import Count, Section
-from qrft.config.sections import Evaluate
+from qrft.config.sections import Evaluate, Problems
 from qrft.config.training import Training
 from qrft.grading.rules import Selection
 from qrft.sampling.api import SamplingParams, Temperature
@@ -42,9 +42,12 @@ OTHERS = {
     ("ask", "sampler"): "what runs here",
     ("export", "max_new_tokens"): "the run's own",
     ("export", "problems"): "a file or a name; the recipe has a section and a list",
+    ("init", "train"): "a file or a name; the recipe has a section",
+    ("init", "test"): "a file or a name; the recipe has a section",
     ("import", "problems"): "a file or a name; the recipe has a section and a list",
 }
 OTHER_KEYS = {
+    (Problems, "seed"),  # draws the problems, and follows the recipe's
     (Evaluate, "temperature"),  # the samples that are voted on can't be greedy
     (Model, "sampler"),  # of a teacher, which a server samples or nothing
     (Model, "server"),

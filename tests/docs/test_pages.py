@@ -33,7 +33,7 @@ ALL = [(page, command) for page in PAGES for command in commands(page)]
 def test_a_command_on_a_page_is_one(page: Path, command: str) -> None:
     words = shlex.split(command, comments=True)[1:]
     words = words[: words.index("|")] if "|" in words else words
-    if words and words[0] in ("--version", "--help"):
+    if not words or words[0] in ("--version", "--help"):
         return
     name, arguments = words[0], words[1:]
     found = main.commands.get(name)
