@@ -82,3 +82,22 @@ def test_every_step_has_a_place_of_its_own_and_typed_settings_that_a_manifest_gi
         assert isinstance(step.settings, STAGES[step.stage].Settings)
         again = STAGES[step.stage].Settings.model_validate_json(json.dumps(step.identity))
         assert again.identity() == step.identity, step.path
+
+
+@pytest.mark.parametrize(("name", "banks"), [("2-num-samples", 1), ("3-gain", 5), ("4-pooling", 4), ("6-selection", 1)])
+def test_the_arms_of_a_study_share_one_bank_of_samples_a_draw(name: str, banks: int) -> None:
+    """A seed is a draw: problems, trainings and samples of its own; each model is sampled once, for all arms."""
+    recipe = load(ROOT / "recipes" / "studies" / f"{name}.yaml")
+    steps = {step.digest: step for step in plan(recipe, Models())}.values()
+    num_seeds = len(recipe.sweep["seed"])
+    assert sum(step.stage == "sample" and step.phase == "round-1" for step in steps) == banks * num_seeds
+    drawn = [step.settings.model_dump()["seed"] for step in steps if step.stage == "problems"]
+    assert sorted(drawn) == sorted([*recipe.sweep["seed"]] * 2), "train and test of each seed"
+
+
+def test_problems_follow_the_seed_unless_they_have_their_own() -> None:
+    def seeds(*sets: str) -> set[int]:
+        steps = plan(load(TINY, [*sets]), Models())
+        return {step.settings.model_dump()["seed"] for step in steps if step.stage == "problems"}
+
+    assert seeds("seed=3") == {3} and seeds("seed=3", "problems.seed=0") == {0}
