@@ -114,8 +114,8 @@ FORMS = {
 def evidence(facts: Mapping[str, Any]) -> str:
     """Return the evidence for the gain: its interval, and what that counts."""
     shown = interval(facts["gain_low"], facts["gain_high"])
-    if facts["num_clusters"]:
-        return f"{shown}, over {plural(facts['num_clusters'], 'cluster')} of alike problems"
+    if number := facts.get("num_clusters"):
+        return f"{shown}, over {plural(number, 'cluster')} of alike problems"
     if facts["p_value"] is None:
         return f"{shown}, paired bootstrap"
     return f"{shown}, {p_value(facts['p_value'])} by exact McNemar if the problems are independent"
