@@ -26,11 +26,11 @@ def test_a_sweep_of_168_runs_does_equal_steps_once() -> None:
     steps = plan(load(ONE + GRID))
     found = distinct(steps)
     assert sum(step.stage == "report" for step in steps) == 4 * 7 * 2 * 3
-    assert found["problems"] == 1 + 9 + 1, "the whole set, three shares for each of three seeds, and the test set"
-    greedy = 1 + 12 + 168  # of the base, of SFT for each share and seed, of RFT for each run
+    assert found["problems"] == 3 * (4 + 1), "for each seed problems of its own: four shares, and the test set"
+    greedy = 3 + 12 + 168  # of the base for each seed, of SFT for each share and seed, of RFT for each run
     assert found["sample"] == 12 + greedy, "k is the start of one sampling at k = 100"
     assert found["train"] == 12 + 168
-    assert found["curate"] == 10 + 168, "the gold rows of each share, and a choice for each run"
+    assert found["curate"] == 12 + 168, "the gold rows of each share, and a choice for each run"
     samples = [step for step in steps if step.path.endswith("round-1/samples")]
     assert {chosen(step).num_samples for step in samples} == {100}
 

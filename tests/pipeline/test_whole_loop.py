@@ -76,7 +76,7 @@ def test_a_run_shows_the_plan_a_line_a_stage_and_the_result(whole: tuple[Path, s
         "RFT",
         "RFT over SFT for as many steps",
         "gain",
-        "p = ",
+        "clusters of alike problems",
         "paths",
         "Seconds:",
     ):
