@@ -260,7 +260,7 @@ def show_export(console: Console, facts: Mapping[str, Any]) -> None:
             console.print(f"{facts['output']}/{name}  {size(num_bytes)}", soft_wrap=True)
     proof = facts["proof"]
     same, asked = proof["num_same"], proof["num_problems"]
-    ties = f" ({proof['num_ties']} part at a tie of two tokens)" if proof["num_ties"] else ""
+    ties = f" ({proof['num_ties']} more up to a tie)" if proof["num_ties"] else ""
     console.print(f"\nAnswers:   {same} of {asked} the same as the trained model's{ties}")
     if same < asked or facts["quant"] in ("q8_0", "q4_k_m"):
         console.print(f"Tokens:    {proof['top1_agreement']:.1%} of {proof['num_positions']:,} are its likeliest too")
