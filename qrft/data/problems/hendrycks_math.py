@@ -22,7 +22,7 @@ from qrft.errors import DataError
 
 KEYS = ("problem", "solution")
 SPLITS = ("train", "test")
-NAME, REVISION = "EleutherAI/hendrycks_math", "21a5633873b6a120296cce3e2df9d5550074f4a3"
+NAME = "EleutherAI/hendrycks_math"
 SUBJECTS = (
     "algebra",
     "counting_and_probability",
@@ -59,7 +59,6 @@ SET = ProblemSet(
     read=read,
     answer_format="boxed",
     hub={
-        split: Hub(NAME, tuple(f"{subject}/{split}-00000-of-00001.parquet" for subject in SUBJECTS), REVISION)
-        for split in SPLITS
+        split: Hub(NAME, tuple(f"{subject}/{split}-00000-of-00001.parquet" for subject in SUBJECTS)) for split in SPLITS
     },
 )
