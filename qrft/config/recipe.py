@@ -304,6 +304,9 @@ class Recipe(Section):
                 raise broken_rule(
                     f"found {control} with {key} {value}. Allowed: with an SFT, and an RFT of the base model"
                 )
+        steps = getattr(info.data.get("train"), "num_steps", None)
+        if control and steps and not any("num_steps" in info.data.get(part, ()) for part in ("sft", "rft")):
+            raise broken_rule(f"found {control} with train.num_steps {steps}, which is both's. Allowed: leave one out")
         return control
 
     @field_validator("evaluate")

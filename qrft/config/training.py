@@ -70,6 +70,11 @@ class Train(Section):
     num_epochs: float = Field(
         default=3.0, gt=0, description="How many times to pass over the training set; fractions are allowed."
     )
+    num_steps: Count | None = Field(
+        default=None,
+        description="How many optimizer steps to take, in place of num_epochs: trainings on more and on fewer rows are "
+        "then equally long.",
+    )
     micro_batch_size: Count = Field(default=8, description="How many examples to process at once.")
     gradient_accumulation_steps: Count = Field(
         default=1, description="How many micro-batches make up an optimizer step."
@@ -114,6 +119,11 @@ class Train(Section):
     checkpoint_minutes: float = Field(
         default=5.0, gt=0, description="How many minutes to train between two checkpoints."
     )
+
+    def identity(self) -> dict[str, Any]:
+        """Return the settings as ever, and the newer `num_steps` where it is set."""
+        own = super().identity()
+        return {name: value for name, value in own.items() if name != "num_steps" or value}
 
     @property
     def batch_size(self) -> int:

@@ -50,7 +50,9 @@ def _train(step: Step, basis: Basis, num_threads: int | None) -> tuple[float, in
     """Return measured over estimated time, and measured minus estimated memory, of the stage on a small table."""
     chosen, _, _ = training.choose(step, basis)
     shape, model = shape_of(step), folder_of(step)
-    settings = chosen.model_copy(update={"num_epochs": 1.0, "checkpoint_minutes": 1e6, "report_to": ()})
+    settings = chosen.model_copy(
+        update={"num_epochs": 1.0, "num_steps": None, "checkpoint_minutes": 1e6, "report_to": ()}
+    )
     table = _repeated(basis.amounts.examples(input_step(step, "training")), settings.batch_size * STEPS)
     lengths = measure(table, model, settings.wording).up_to(settings.sequence_len)
     num_steps, seconds, peak = _run(model, table, settings, num_threads)

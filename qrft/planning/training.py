@@ -45,7 +45,8 @@ def estimate(step: Step, basis: Basis) -> Estimate:
 def num_examples(step: Step, settings: Training, lengths: Lengths, basis: Basis) -> float:
     """Return how many examples the steps of a training hold; as many as another takes, where that says how many."""
     if "steps_of" not in step.inputs:
-        return lengths.count * settings.num_epochs
+        steps = settings.num_steps
+        return lengths.count * settings.num_epochs if steps is None else steps * settings.batch_size
     like = input_step(step, "steps_of")
     others, other_lengths, _ = choose(like, basis)
     return num_examples(like, others, other_lengths, basis) / others.batch_size * settings.batch_size

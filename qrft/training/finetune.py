@@ -63,7 +63,7 @@ def finetune(
     """Train on the rows into `out`, resuming from `checkpoints` if it holds one; return the trainer's facts and counts.
 
     start: the folder of an adapter that is trained further. num_threads: None takes all cores. num_steps: None takes
-    the settings' epochs.
+    what the settings say.
     Raises DataError for an empty completion and when no example is left, ModelError for a model that can't be trained
     or a loss that is not a finite number.
     """

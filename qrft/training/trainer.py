@@ -52,7 +52,7 @@ def train(
 
     The tokenizer is only saved with a whole model: rows have no padding, so it needs no padding token.
     start: the folder of an adapter that is trained further. num_processes: those that share a step (see replicas).
-    num_steps: None for as many as the settings' epochs take.
+    num_steps: None for as many as the settings say.
     Returns facts: `losses` (a row per optimizer step), final_loss, num_examples, num_steps, num_tokens, num_trained,
     seconds, tokens_per_second, padding_share, peak_memory_bytes, row_tokens, num_out_of_memory, and the
     optimizer and precision that were chosen.
@@ -107,7 +107,9 @@ def _train(
     settings = settings.model_copy(update={"precision": model.precision_here(settings, model_dir)})
     if not keeps_apart(model_dir, settings):
         settings = settings.model_copy(update={"packing": False})
-    steps = schedule.steps(len(examples), settings.batch_size, settings.num_epochs, settings.seed, num_steps)
+    steps = schedule.steps(
+        len(examples), settings.batch_size, settings.num_epochs, settings.seed, num_steps or settings.num_steps
+    )
     arguments = _arguments(settings, len(steps), checkpoints)  # before the model: it finds this process's device
     settings = _settled(settings, arguments)
     if arguments.should_save:

@@ -120,6 +120,10 @@ def test_a_cell_is_held_against_the_settings_of_each_model() -> None:
             "or leave that key out",
         ),
         (
+            ONE.replace("train: {", "train: {num_steps: 9, ") + "control: equal_steps",
+            "r.yaml:8: control: found equal_steps with train.num_steps 9, which is both's. Allowed: leave one out",
+        ),
+        (
             ONE + "curate: {first_samples: 9}",
             "r.yaml:8: curate.first_samples: found 9 with sample.num_samples 8. Allowed: at most that many",
         ),

@@ -336,6 +336,15 @@ def test_a_plan_in_json_adds_up(tmp_path: Path) -> None:
     assert steps["round-1/samples"]["tokens"] / 9000 == pytest.approx(train["tokens"] / 7200, rel=0.6)
 
 
+def test_a_plan_counts_steps_in_place_of_epochs(tmp_path: Path) -> None:
+    steps = {
+        step["step"]: step for step in json.loads(plan(tmp_path, "--set", "train.num_steps=50", "--json"))["steps"]
+    }
+    epochs = {step["step"]: step for step in json.loads(plan(tmp_path, "--json"))["steps"]}
+    assert steps["sft/train"]["tokens"] / 50 == pytest.approx(epochs["sft/train"]["tokens"] / (24 * 300 / 16), rel=0.01)
+    assert steps["rft/train"]["tokens"] == pytest.approx(steps["sft/train"]["tokens"], rel=0.2)
+
+
 def test_a_plan_counts_what_training_would_count(tmp_path: Path) -> None:
     from qrft.models import prompts
 

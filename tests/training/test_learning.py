@@ -105,6 +105,13 @@ def test_checkpointing_takes_no_gradient_of_the_embeddings(
     assert largest_difference(tensors(tmp_path / "False"), tensors(tmp_path / "True")) < 2e-4
 
 
+def test_steps_may_be_counted_in_place_of_epochs(tmp_path: Path, small: Path) -> None:
+    facts = train(small, tmp_path, num_steps=3, num_epochs=50)
+    assert facts["num_steps"] == len(facts["losses"]) == 3
+    assert Training(num_steps=3).identity()["num_steps"] == 3
+    assert "num_steps" not in Training().identity(), "older trainings are known by what they were"
+
+
 def test_training_learns_and_a_seed_gives_the_same_adapter(tmp_path: Path, small: Path) -> None:
     tokenizer = prompts.load_tokenizer(TINY)
     rows = tiny_math.problems("train", seed=0, num_problems=12)
