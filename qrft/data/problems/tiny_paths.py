@@ -2,9 +2,9 @@ r"""tiny-paths: story problems that have many right paths, all of which are know
 
 A row in its form:
 
-    {"problem_id": "0", "question": "Ida gets 30 pens. Ida buys 4 old and 2 new bags. Each bag holds 7 pens. How many
-     pens does Ida have at the end?", "solution": "4+2=<<4+2=6>>6.\n6*7=<<6*7=42>>42.\n30+42=<<30+42=72>>72.\n#### 72",
-     "answer": "72"}
+    {"problem_id": "0", "cluster": "gets colours", "question": "Ida gets 30 pens. Ida buys 4 old and 2 new bags. Each
+     bag holds 7 pens. How many pens does Ida have at the end?", "solution": "4+2=<<4+2=6>>6.\n6*7=<<6*7=42>>42.\n30+42=
+     <<30+42=72>>72.\n#### 72", "answer": "72"}
 
 A story is a row of parts, each of which adds to what someone has, or takes from it; its structure is the parts' names.
 A model that learnt from few problems knows all parts, but not most of the rows in which a test puts them. The gold
@@ -270,7 +270,7 @@ def genuine_paths(split: str, seed: int, num_problems: int) -> list[list[Path]]:
 
 
 def problems(split: str, seed: int, num_problems: int) -> Iterator[dict[str, str]]:
-    """Yield rows of schema.PROBLEMS; the gold solution is one of the story's paths, by chance."""
+    """Yield rows of schema.PROBLEMS by structure as the cluster; the gold solution is one of the paths, by chance."""
     choose = random.Random(f"tiny-paths gold {TINY_PATHS_VERSION} {split} {seed}")
     for index, story in enumerate(islice(stories(split, seed), num_problems)):
         yield {
@@ -278,6 +278,7 @@ def problems(split: str, seed: int, num_problems: int) -> Iterator[dict[str, str
             "question": story.question,
             "solution": write_solution(choose.choice(sorted(paths(story.expression)))),
             "answer": str(story.answer),
+            "cluster": " ".join(story.structure),
         }
 
 
