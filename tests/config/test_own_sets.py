@@ -117,7 +117,7 @@ def test_a_fault_in_a_list_has_its_line() -> None:
 
 
 def test_a_data_set_that_can_not_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)  # read from the environment at the import
     with pytest.raises(DataError) as caught:
         located(OwnSet(hub="org/name", file="data/train.parquet", revision="0" * 40))
     assert str(caught.value).startswith(
