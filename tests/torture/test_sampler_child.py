@@ -8,6 +8,7 @@ import os
 import random
 import resource
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -39,12 +40,17 @@ def take_memory(child: LlamaProcess) -> None:
     resource.prlimit(child._process.pid, resource.RLIMIT_AS, (2**20, 2**20))
 
 
+# As the pipe has it, a length of four bytes and an answer: one that is no pickle, too long, far too long, less than
+# nothing, and anything.
+GARBAGE = [b"\0\0\0\4junk", b"\x7f\xff\xff\xff", b"\xff" * 12, b"\xff\xff\xff\xfb", os.urandom(64)]
+
+
 def write_garbage(child: LlamaProcess) -> None:
     """Write into the pipe of answers, as a process whose memory is damaged may: it is the worker's last descriptor."""
     folder = Path(f"/proc/{child._process.pid}/fd")
     pipes = [path for path in folder.iterdir() if os.readlink(path) == os.readlink(f"/proc/self/fd/{reader(child)}")]
     with pipes[0].open("wb", buffering=0) as pipe:
-        pipe.write(random.Random().choice([b"\0\0\0\4junk", b"\x7f\xff\xff\xff", b"\xff" * 12, os.urandom(64)]))
+        pipe.write(random.Random().choice(GARBAGE))
 
 
 def reader(child: LlamaProcess) -> int:
@@ -113,3 +119,11 @@ def test_a_harmed_process_is_one_error_and_finished_samples_stay(
     sampled(folder)
     assert all((folder / name).read_bytes() == content for name, content in finished.items())
     assert rows(folder).equals(undisturbed)
+
+
+@pytest.mark.parametrize("number", range(len(GARBAGE)))
+def test_no_garbage_is_waited_for_without_end(number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules[__name__], "GARBAGE", [GARBAGE[number]])
+    with monkeypatch.context() as patch:
+        message = harmed(write_garbage, tmp_path / "samples", random.Random(0), patch)
+    assert not message or "finished samples are kept" in message

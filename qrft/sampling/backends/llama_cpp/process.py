@@ -195,22 +195,18 @@ class LlamaProcess:
     def send(self, name: str, content: object) -> None:
         try:
             self._commands.send((name, content))
-        except OSError:  # the process is gone, closed pipe included
-            raise self._failure() from None
+        except OSError as error:  # the process is gone, closed pipe included
+            raise self._failure(error) from None
 
     def receive(self) -> tuple[str, Any]:
         try:
             self.answers.poll(None)
             with self._ends_unless_done(_ANSWER_SECONDS):
                 name, content = self.answers.recv()
-        except (EOFError, OSError):
-            raise self._failure() from None
+        except (EOFError, OSError) as error:
+            raise self._failure(error) from None
         except Exception as error:  # whatever reading a broken pickle raises
-            self._process.kill()
-            raise SamplerError(
-                f"the sampling process sent what is no answer ({type(error).__name__}) and was ended. Run again; "
-                f"finished samples are kept.{self._last_log_lines()}"
-            ) from None
+            raise self._nonsense(error) from None
         if name == "refused":
             raise SamplerError(content)
         if name == "no memory":
@@ -229,11 +225,22 @@ class LlamaProcess:
         finally:
             watch.cancel()
 
-    def _failure(self) -> SamplerError:
+    def _nonsense(self, error: Exception) -> SamplerError:
+        """End the process, whose answer can't be read, and return what to raise."""
+        self._process.kill()
+        return SamplerError(
+            f"the sampling process sent what is no answer ({type(error).__name__}) and was ended. Run again; "
+            f"finished samples are kept.{self._last_log_lines()}"
+        )
+
+    def _failure(self, error: Exception) -> SamplerError:
         """Say how the process ended."""
         if self._log.closed:
             return SamplerError("the sampling process is closed. Open a new LlamaProcess.")
-        self._process.wait()
+        try:
+            self._process.wait(_ANSWER_SECONDS)
+        except subprocess.TimeoutExpired:  # an empty answer reads like the end of the pipe
+            return self._nonsense(error)
         code = self._process.returncode
         if code == -signal.SIGABRT and _NO_MEMORY.search(self._whole_log()):
             return OutOfMemoryError(
