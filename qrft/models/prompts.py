@@ -43,7 +43,7 @@ class Example(NamedTuple):
 
 
 def load_tokenizer(model_dir: Path) -> PreTrainedTokenizerBase:
-    """Return the tokenizer of a model's folder: one and the same for all who ask, while its files stay as they are.
+    """Return the tokenizer of a model's folder, which nobody may change: all who ask share it, while its files stay.
 
     The words that a tokenizer has split are kept for good by the library that does it, apart for each tokenizer, so a
     process that trains again and again would grow. Raises ModelError when there is none that can be read, or one

@@ -21,7 +21,7 @@ from qrft.data.schema import PROBLEMS
 from qrft.data.training_rows import Row
 from qrft.errors import ModelError
 from qrft.grading.pairs import pair, pairs_schema
-from qrft.models import prompts
+from qrft.models import loading, prompts
 from qrft.models.find import BUILTIN
 from qrft.models.gguf.base import export_base
 from qrft.models.gguf.modelfile import joints, modelfile
@@ -320,7 +320,7 @@ def test_a_modelfile_writes_conversations_as_the_template_does(model: tuple[Shap
 
 def test_the_date_of_an_exported_template_is_that_of_the_training(model: tuple[Shape, Path]) -> None:
     shape, folder = model
-    tokenizer: Any = prompts.load_tokenizer(folder)
+    tokenizer: Any = loading.load_tokenizer(folder)  # of its own: it is changed
     tokenizer.chat_template = "{{ strftime_now('%d %b %Y') }}" + shape.template
     wording = worded(shape)
     assert trained_template(tokenizer, wording).count('{{ "26 Jul 2024" }}') == 1

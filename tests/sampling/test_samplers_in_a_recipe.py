@@ -16,7 +16,7 @@ from qrft.config.load import load
 from qrft.data.schema import PROBLEMS
 from qrft.errors import RecipeError
 from qrft.models.find import BUILTIN
-from qrft.models.prompts import load_tokenizer
+from qrft.models.loading import load_tokenizer
 from qrft.models.wording import Wording
 from qrft.pipeline.flow import plan
 from qrft.pipeline.graph import Step
@@ -164,7 +164,7 @@ def test_the_plan_shows_what_it_does_not_know(settings: tuple[str, ...], note: s
 
 
 def test_a_server_puts_the_token_that_begins_a_text() -> None:
-    tokenizer = load_tokenizer(BUILTIN["tiny-base"])
+    tokenizer = load_tokenizer(BUILTIN["tiny-base"])  # of its own: it is changed
     tokenizer.chat_template = "{{ bos_token }}{% for turn in messages %}[{{ turn.role }}]{{ turn.content }}{% endfor %}"
     rows = [{"problem_id": "p", "question": "2 + 2 = ?", "solution": "", "answer": "4"}]
     (request,) = make_requests(pa.Table.from_pylist(rows, schema=PROBLEMS), tokenizer, IN_CHAT)
