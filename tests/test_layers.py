@@ -15,6 +15,7 @@ LAYERS = [
     {
         "errors",
         "machine",
+        "processes",
         "progress",
         "data.schema",
         "data.disk",

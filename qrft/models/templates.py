@@ -7,14 +7,14 @@ import json
 import os
 import select
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
+
+from qrft import processes
 
 MAX_SECONDS = 10.0  # of one conversation, which usually takes less than a millisecond
 MAX_START_SECONDS = 120.0  # of the process, which takes a fifth of a second on a machine that is not busy
@@ -106,11 +106,10 @@ def _read_line(child: subprocess.Popen[bytes], seconds: float) -> bytes:
 
 
 def _start() -> subprocess.Popen[bytes]:
-    path = os.pathsep.join([str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])])
     return subprocess.Popen(
-        [sys.executable, "-P", "-m", "qrft.models.template_child"],
+        processes.command("qrft.models.template_child"),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        env={**os.environ, "PYTHONPATH": path},
+        env=processes.environment(),
     )

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 from helpers.models import make_model
 
+from qrft import processes
 from qrft.data.disk import cache_folder
 from qrft.data.sealed import read_sealed
 from qrft.models.gguf.base import export_base
-from qrft.sampling.backends.llama_cpp import amx, child
+from qrft.sampling.backends.llama_cpp import amx
 
 
 @pytest.fixture(scope="module")
@@ -27,8 +28,8 @@ def test_a_build_whose_kernels_run_is_found_right(base: str) -> None:
 
 @pytest.mark.parametrize("end", ["import os; os.abort()", "raise SystemExit(1)", "import time; time.sleep(60)"])
 def test_one_that_crashes_differs_or_hangs_is_not(base: str, end: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    program = [*child.command("amx")[:1], "-c", end]
-    monkeypatch.setattr(child, "command", lambda module: program)
+    program = [*processes.command("amx")[:1], "-c", end]
+    monkeypatch.setattr(processes, "command", lambda module: program)
     monkeypatch.setattr(amx, "_SECONDS", 2)
     assert not amx.is_right(base)
 

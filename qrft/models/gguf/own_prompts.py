@@ -7,12 +7,11 @@ import os
 import signal
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from qrft import processes
 from qrft.errors import ModelError
 
 MAX_SECONDS = 600.0  # a template is an untrusted program; 10,000 lines take a second
@@ -31,15 +30,14 @@ class OwnPrompts(NamedTuple):
 
 def own_prompts(file: Path, questions: Sequence[str], texts: Sequence[str]) -> OwnPrompts:
     """Ask the file. Raises ModelError where llama.cpp can't read it, or its template fails."""
-    path = os.pathsep.join([str(Path(__file__).parents[3]), *filter(None, [os.environ.get("PYTHONPATH")])])
     request = json.dumps({"file": str(file.absolute()), "questions": list(questions), "texts": list(texts)})
     try:
         done = subprocess.run(
-            [sys.executable, "-P", "-m", "qrft.models.gguf.own_prompts"],
+            processes.command("qrft.models.gguf.own_prompts"),
             input=request.encode(),
             capture_output=True,
             timeout=MAX_SECONDS,
-            env={**os.environ, "PYTHONPATH": path},
+            env=processes.environment(),
         )
     except subprocess.TimeoutExpired:
         raise ModelError(f"{file}: its chat template takes more than {MAX_SECONDS:g} seconds. Repair it.") from None
@@ -76,19 +74,13 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
 def main() -> None:
     """Run as the process: a request from stdin, its answer to stdout."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C, and ends this process
-    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
+    processes.end_with_parent()
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what llama.cpp prints is no answer
     json.dump(_answer(json.load(sys.stdin)), answers)
     answers.close()
     sys.stderr.flush()
     os._exit(0)  # llama.cpp's destructors may call a log callback that no longer exists
-
-
-def _end_with_parent(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(1.0)
-    os._exit(1)
 
 
 if __name__ == "__main__":

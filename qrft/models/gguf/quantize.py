@@ -12,10 +12,9 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
-import time
 from pathlib import Path
 
+from qrft import processes
 from qrft.data.disk import whole_file
 from qrft.errors import ModelError
 from qrft.models.gguf.quant import Quant
@@ -30,15 +29,14 @@ def quantize(source: Path, out: Path, quant: Quant, n_threads: int | None = None
     Matrices whose rows don't divide into the blocks of `quant` (256 values for q4_k_m, 32 for q8_0) get the nearest
     larger type that they fit; vectors stay f32. Raises ModelError with llama.cpp's last log lines when it fails.
     """
-    path = os.pathsep.join([str(Path(__file__).parents[3]), *filter(None, [os.environ.get("PYTHONPATH")])])
     with whole_file(out) as partial, tempfile.TemporaryFile() as log:
         words = [source.absolute(), partial.absolute(), quant, n_threads or len(os.sched_getaffinity(0))]
         code = subprocess.run(
-            [sys.executable, "-P", "-m", "qrft.models.gguf.quantize", *map(str, words)],
+            [*processes.command("qrft.models.gguf.quantize"), *map(str, words)],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            env={**os.environ, "PYTHONPATH": path},
+            env=processes.environment(),
         ).returncode
         if code != 0:
             log.seek(0)
@@ -57,7 +55,7 @@ def _failure(source: Path, quant: Quant, code: int, log: bytes) -> str:
 def main() -> None:
     """Run as the process: exit with 0 when the file is whole."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C, and ends this process
-    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
+    processes.end_with_parent()
     source, out, quant, n_threads = sys.argv[1:]
 
     import llama_cpp.llama_cpp as lib
@@ -70,13 +68,6 @@ def main() -> None:
     status = lib.llama_model_quantize(os.fsencode(source), os.fsencode(out), ctypes.byref(params))
     sys.stderr.flush()
     os._exit(int(status != 0))  # llama.cpp's destructors may call a log callback that no longer exists
-
-
-def _end_with_parent(parent: int) -> None:
-    """End this process once its parent is gone: a killed parent can't end it, and minutes of work would be useless."""
-    while os.getppid() == parent:
-        time.sleep(1.0)
-    os._exit(1)
 
 
 if __name__ == "__main__":

@@ -17,9 +17,9 @@ import llama_cpp.llama_cpp as lib
 import numpy as np
 from numpy.typing import NDArray
 
+from qrft import processes
 from qrft.data.disk import cache_folder
 from qrft.data.sealed import read_sealed, write_sealed
-from qrft.sampling.backends.llama_cpp import child
 
 _TOKENS = 64  # of a batch: two are enough for the crash, and more go through another of the kernels
 _SECONDS = 600  # after which a trial counts as failed: as long as a large file may take to be read twice
@@ -43,9 +43,9 @@ def may_have_weights(base_gguf: str) -> bool:
 
 def is_right(base_gguf: str) -> bool:
     """Decode with the weights laid out for the processor and without, in a process that may crash, and compare."""
-    command = [*child.command("amx"), base_gguf]
+    command = [*processes.command("qrft.sampling.backends.llama_cpp.amx"), base_gguf]
     try:
-        done = subprocess.run(command, env=child.environment({}), capture_output=True, timeout=_SECONDS)
+        done = subprocess.run(command, env=processes.environment(), capture_output=True, timeout=_SECONDS)
     except subprocess.TimeoutExpired:
         return False
     return done.returncode == 0

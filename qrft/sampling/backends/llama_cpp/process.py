@@ -24,9 +24,9 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qrft import processes
 from qrft.errors import OutOfMemoryError, SamplerError
 from qrft.sampling.api import CacheType, Completion, EngineInfo, EngineOptions, Request, SamplingParams, Stats
-from qrft.sampling.backends.llama_cpp import child
 from qrft.sampling.backends.llama_cpp.shares import run_shares
 
 log = logging.getLogger(__name__)
@@ -280,11 +280,11 @@ def _start_worker(
 ) -> tuple[subprocess.Popen[bytes], Connection[Any, Any], Connection[Any, Any]]:
     """Start the worker. Return it with the pipes for commands and answers."""
     process = subprocess.Popen(
-        child.command("worker"),
+        processes.command("qrft.sampling.backends.llama_cpp.worker"),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=log,
-        env=child.environment({**_ENVIRONMENT, **os.environ, **environment}),
+        env=processes.environment({**_ENVIRONMENT, **os.environ, **environment}),
     )
     assert process.stdin is not None and process.stdout is not None
     # A Connection closes its descriptor itself, so it gets its own.
