@@ -35,6 +35,7 @@ from qrft.commands.installed import (
     torch_build,
 )
 from qrft.machine import free_memory, has_bfloat16_unit, nvidia_smi
+from qrft.processes import command, environment
 
 FINE, ADVICE, FAULT = "fine", "advice", "fault"
 TIME_LIMIT = 10.0  # seconds for a driver or a library to answer; a healthy one takes well under one
@@ -228,9 +229,9 @@ def _ask_llama_cpp() -> Seen:
     found = installed("llama-cpp-python")
     if found is None:
         return None, "", ""
-    command = [sys.executable, "-m", CHILD]
+    words, own = command(CHILD), environment()
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=TIME_LIMIT)
+        done = subprocess.run(words, env=own, capture_output=True, text=True, check=False, timeout=TIME_LIMIT)
     except subprocess.TimeoutExpired:
         return found, "", f"no answer in {TIME_LIMIT:.0f} s"
     if done.returncode:

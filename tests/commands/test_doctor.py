@@ -163,3 +163,11 @@ def test_a_file_for_a_folder(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     done = CliRunner().invoke(main, ["doctor", "-o", str(tmp_path / "file")])
     assert done.exit_code == 2 and "is a file" in done.stderr
+
+
+def test_no_module_of_the_current_folder_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python looks for modules there first, and the folder may be somebody's download."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "ctypes.py").write_text("open('ran', 'w')")
+    doctor._ask_llama_cpp()
+    assert not (tmp_path / "ran").exists()
